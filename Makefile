@@ -1,0 +1,54 @@
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint format typecheck bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "Variables: PYTHON ($(PYTHON)), VENV ($(VENV)), JOBS test processes ($(JOBS)), PYTEST_ARGS ($(PYTEST_ARGS))"
+
+# Touched only after everything is in place, so an installation that was cut short is taken up again.
+$(READY): setup.cfg constraints.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "make: no '$(PYTHON)' found; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || { \
+		echo "make: Python 3.11 or 3.12 is needed, '$(PYTHON)' is $$($(PYTHON) -V 2>&1); name another: make PYTHON=python3.12" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(READY) ## create the environment, with the tools for development
+
+demo: $(READY) ## compare negative samplers on the embedded air-routes graph
+	@$(BIN)/python -m mebns_pl.demo
+
+test: $(READY) ## run the tests and the docstring examples, without the slow ones
+	@$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+test-slow: $(READY) ## run the slow tests
+	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(READY) ## check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(READY) ## mend what lint can mend by itself
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+typecheck: $(READY) ## check the types of the package
+	@$(BIN)/mypy mebns_pl
+
+bench: $(READY) ## run every benchmark in turn
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+clean: ## remove the environment, caches and build outputs
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

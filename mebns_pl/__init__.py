@@ -1,0 +1,51 @@
+"""mebns_pl: link prediction with meta-bootstrapped negative sampling (MeBNS), on PyTorch Lightning.
+
+Data has one way through the house:
+
+    split -> proposal -> teacher filter -> selector -> weight net -> loss -> metrics -> logs
+
+A :class:`LinkDataModule` reads and splits a graph and draws candidates (*proposal*). A system, :class:`Plain` or :class:`MeBNS`, holds the
+predictors: the *teacher* keeps the hard candidates (*filter*), the *selector* picks among them by the *student*'s scores, the *weight net*
+weighs the picks. Every stage is a class of its own, named in YAML by ``class_path`` and usable alone from Python.
+"""
+
+from importlib.metadata import version
+
+from mebns_pl.callbacks import MigrationMonitor, PredictionWriter, ResultTable
+from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
+from mebns_pl.data.eval_negatives import HeartNegatives, RandomNegatives
+from mebns_pl.data.umd_collector import UMDCollector
+from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.known_edges import KnownEdges
+from mebns_pl.graph.proximity import (
+    AdamicAdar,
+    CommonNeighbors,
+    FeatureCosine,
+    MinRank,
+    PersonalizedPageRank,
+    ResourceAllocation,
+)
+from mebns_pl.keys import Key
+from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
+from mebns_pl.mebns.teacher_filter import TeacherFilter
+from mebns_pl.models import GAT, GCN, SAGE, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
+from mebns_pl.negatives.proposals.degree import DegreeProposal
+from mebns_pl.negatives.proposals.mixture import MixtureProposal
+from mebns_pl.negatives.proposals.proximity import ProximityProposal
+from mebns_pl.negatives.proposals.uniform import UniformProposal
+from mebns_pl.negatives.selectors.first import FirstSelector
+from mebns_pl.negatives.selectors.hardest import HardestSelector
+from mebns_pl.negatives.std_generator import StdGenerator
+from mebns_pl.systems import MeBNS, Plain, Schedule
+from mebns_pl.types import EdgeSplit, GraphSpec
+
+__version__ = version("mebns_pl")
+
+__all__ = [
+    "GAT", "GCN", "SAGE", "AdamicAdar", "CommonNeighbors", "DegreeProposal", "DirectionalEngine", "DotDecoder", "EdgeSplit",
+    "EncoderDecoder", "FeatureCosine", "Features", "FirstSelector", "Graph", "GraphSpec", "HardestSelector", "HeartNegatives",
+    "HigherEngine", "Key", "KnownEdges", "LinkDataModule", "LinkPredictor", "MLPDecoder", "MeBNS", "MigrationMonitor", "MinRank",
+    "MixtureProposal", "PersonalizedPageRank", "Plain", "PredictionWriter", "ProximityProposal", "RandomNegatives",
+    "ResourceAllocation", "ResultTable", "SAGE", "Schedule", "SplitFractions", "StdGenerator", "TeacherFilter", "UMDCollector",
+    "UniformProposal", "WeightNet",
+]  # fmt: skip

@@ -1,0 +1,7 @@
+"""Lightning callbacks: migration, the table of results, the prediction writer."""
+
+from mebns_pl.callbacks.migration import MigrationMonitor
+from mebns_pl.callbacks.predictions import PredictionWriter
+from mebns_pl.callbacks.results import ResultTable
+
+__all__ = ["MigrationMonitor", "PredictionWriter", "ResultTable"]

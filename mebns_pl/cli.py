@@ -1,0 +1,87 @@
+"""The command line: ``mebns fit | validate | test | predict``. Wiring only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from rich.console import Console
+
+from mebns_pl.callbacks.migration import MigrationMonitor
+from mebns_pl.callbacks.predictions import PredictionWriter
+from mebns_pl.callbacks.results import ResultTable, link_table
+from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.systems.mebns import MeBNS
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "max_epochs": 100,
+    "accelerator": "auto",
+    "devices": 1,
+    "logger": {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": {"save_dir": "logs", "name": "mebns"}},
+    "log_every_n_steps": 1,
+    "num_sanity_val_steps": 0,
+    "check_val_every_n_epoch": 5,
+    "enable_model_summary": False,
+    # Lightning's sampler pads with duplicates; the data module gives each rank its own share
+    "use_distributed_sampler": False,
+}
+
+CHECKPOINT_DEFAULTS: dict[str, Any] = {
+    "checkpoint.monitor": "val/mrr",
+    "checkpoint.mode": "max",
+    "checkpoint.filename": "best",
+    "checkpoint.save_last": True,
+    "checkpoint.enable_version_counter": False,
+}
+
+
+class MeBNSCLI(LightningCLI):
+    """LightningCLI with the links between data and model."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the callbacks that every run has, and hands the data module's seed and graph size on."""
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(MigrationMonitor, "migration")
+        parser.add_lightning_class_args(PredictionWriter, "predictions")
+        parser.set_defaults(CHECKPOINT_DEFAULTS)
+        parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
+        parser.set_defaults({"model": {"class_path": f"{MeBNS.__module__}.{MeBNS.__name__}"}})
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
+
+    def test(self, **kwargs: Any) -> None:
+        """Tests, with our table in place of Lightning's."""
+        self.trainer.test(**{**kwargs, "verbose": False})
+
+    def predict(self, **kwargs: Any) -> None:
+        """Predicts; the writer keeps the best links, so that not all scores pile up in memory."""
+        self.trainer.predict(**{**kwargs, "return_predictions": False})
+
+    def after_predict(self) -> None:
+        """Shows the first of the links that were written."""
+        writer = next(c for c in self.trainer.callbacks if isinstance(c, PredictionWriter))  # type: ignore[attr-defined]
+        if self.trainer.is_global_zero and writer.table is not None:
+            console = Console()
+            console.print(link_table(writer.table.head(10)))
+            console.print(f"{len(writer.table)} links: {writer.path}", soft_wrap=True)
+
+
+def main(args: ArgsType = None) -> MeBNSCLI:
+    """Runs the command line.
+
+    Args:
+        args: command line as a list of strings, or None for ``sys.argv``.
+    """
+    return MeBNSCLI(
+        model_class=LightningModule,
+        datamodule_class=LinkDataModule,
+        subclass_mode_model=True,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        trainer_defaults={"callbacks": [ResultTable()]},
+        save_config_kwargs={"overwrite": True},
+        parser_kwargs={"prog": "mebns", "description": "Link prediction with meta-bootstrapped negative sampling."},
+        args=args,
+    )

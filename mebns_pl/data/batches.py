@@ -1,0 +1,180 @@
+"""What the loaders hand out. One item is one whole step, so that loader workers prepare steps ahead.
+
+Every item is a function of its index and a key; nothing depends on the order in which workers get to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.known_edges import KnownEdges
+from mebns_pl.keys import Key, permutation
+from mebns_pl.negatives.proposals.abstract import AbstractProposal
+from mebns_pl.negatives.std_generator import StdGenerator
+from mebns_pl.types import EvalBatch, Share, TrainBatch
+
+EVAL_PAIRS = 2**17
+"""Pairs scored in one go in evaluation and prediction: bounds their memory."""
+
+
+class StepSampler(Sampler[tuple[int, int]]):
+    """Yields (epoch, step) for each step of an epoch; Lightning tells it the epoch.
+
+    Args:
+        num_steps: steps of an epoch.
+    """
+
+    def __init__(self, num_steps: int) -> None:
+        self.num_steps = num_steps
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before every epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.epoch, step) for step in range(self.num_steps))
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+
+@dataclass(frozen=True)
+class TrainSteps(Dataset[TrainBatch]):
+    """(epoch, step) -> this rank's slice of the step's union batch, with all that static samplers draw for it.
+
+    The draws are made for the union batch and cut, so they do not depend on the number of ranks.
+
+    Args:
+        positives: ``(2, n)`` int64, the training edges.
+        known: the training edges that negatives must avoid, meta edges included.
+        proposal: draws the student's candidates.
+        num_candidates: K.
+        std_generator: draws the teacher's negatives, or None where no teacher is trained.
+        batch_size: B, positives of a union batch; the last of an epoch may be smaller.
+        share: which slice is this rank's.
+        key: names all draws.
+    """
+
+    positives: Tensor
+    known: KnownEdges
+    proposal: AbstractProposal
+    num_candidates: int
+    std_generator: StdGenerator | None
+    batch_size: int
+    share: Share
+    key: Key
+
+    def __len__(self) -> int:
+        return -(-self.positives.shape[1] // self.batch_size)
+
+    def __getitem__(self, index: tuple[int, int]) -> TrainBatch:
+        epoch, step = index
+        order = permutation(self.positives.shape[1], self.key.child("order").at(epoch))
+        union = self.positives[:, order[step * self.batch_size : (step + 1) * self.batch_size]]
+        key = self.key.at(epoch, step)
+        turned = torch.rand(union.shape[1], generator=key.child("turn").generator()) < 0.5
+        union = torch.where(turned, union.flip(0), union)
+        part = self.share.of(union.shape[1])
+        anchors = union[0]
+        candidates = self.proposal.propose(anchors, self.num_candidates, key.child("candidates"))[part]
+        if self.std_generator is None:
+            teacher_negatives = candidates[:, :0]
+        else:
+            teacher_negatives = self.std_generator.generate(anchors, key.child("teacher"))[part]
+        own = anchors[part, None]
+        return TrainBatch(
+            positives=union[:, part],
+            candidates=candidates,
+            candidate_mask=~self.known.mask(own, candidates),
+            teacher_negatives=teacher_negatives,
+            teacher_mask=~self.known.mask(own, teacher_negatives),
+            union_positives=union,
+            first_row=part.start,
+            epoch=epoch,
+            step=step,
+        )
+
+
+@dataclass(frozen=True)
+class EvalChunks(Dataset[EvalBatch]):
+    """Held-out edges with their negatives, in chunks of at most ``EVAL_PAIRS`` pairs, none twice over the ranks.
+
+    Args:
+        whole: all the edges of the stage with their negatives.
+        share: which slice is this rank's.
+    """
+
+    whole: EvalBatch
+    share: Share
+
+    @property
+    def _rows(self) -> range:
+        part = self.share.of(self.whole.positives.shape[1])
+        return range(part.start, part.stop)
+
+    @property
+    def _size(self) -> int:
+        return max(1, EVAL_PAIRS // (self.whole.negatives.shape[2] + 2))
+
+    def __len__(self) -> int:
+        return -(-len(self._rows) // self._size)
+
+    def __getitem__(self, index: int) -> EvalBatch:
+        rows = self._rows[index * self._size : (index + 1) * self._size]
+        part = slice(rows.start, rows.stop)
+        whole = self.whole
+        return EvalBatch(whole.positives[:, part], whole.negatives[:, part], whole.random_negatives[:, part])
+
+
+class MissingPairs(Dataset[Tensor]):
+    """The pairs that are no known edge, each once with ``source < target``, in blocks of source nodes.
+
+    Up to ``all_pairs_limit`` nodes these are all pairs; above it only pairs at distance two, since a quadratic number can not be
+    scored: ``pool`` says which.
+
+    Args:
+        graph: the graph of all known edges.
+        share: which blocks are this rank's.
+        all_pairs_limit: largest number of nodes for which all pairs are scored.
+
+    Example:
+        >>> pairs = MissingPairs(Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=4), Share())
+        >>> pairs[0].tolist(), pairs.pool
+        ([[0, 0, 1, 2], [2, 3, 3, 3]], 'all pairs')
+    """
+
+    def __init__(self, graph: Graph, share: Share, all_pairs_limit: int = 5000) -> None:
+        nodes, ones = graph.num_nodes, np.ones(graph.num_edges, dtype=np.int32)
+        self.adjacency = scipy.sparse.csr_array((ones, graph.indices.numpy(), graph.indptr.numpy()), shape=(nodes, nodes))
+        self.known = KnownEdges(graph)
+        self.all_pairs = nodes <= all_pairs_limit
+        self.pool = "all pairs" if self.all_pairs else "pairs at distance two"
+        block = max(1, EVAL_PAIRS // nodes) if self.all_pairs else 1024
+        starts = list(range(0, nodes, block))[share.rank :: share.size]
+        self.blocks = [(start, min(start + block, nodes)) for start in starts]
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, index: int) -> Tensor:
+        start, stop = self.blocks[index]
+        if self.all_pairs:
+            rows = torch.arange(start, stop)[:, None].expand(-1, self.known.num_nodes).flatten()
+            columns = torch.arange(self.known.num_nodes).repeat(stop - start)
+        else:
+            reached = (self.adjacency[start:stop] @ self.adjacency).tocoo()
+            rows = torch.from_numpy(reached.row.astype(np.int64)) + start
+            columns = torch.from_numpy(reached.col.astype(np.int64))
+        above = columns > rows
+        rows, columns = rows[above], columns[above]
+        legal = ~self.known.mask(rows, columns)
+        return torch.stack([rows[legal], columns[legal]])

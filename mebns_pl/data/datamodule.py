@@ -1,0 +1,284 @@
+"""The LightningDataModule: a graph, its split, its samplers, its evaluation sets, and the meta set."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mebns_pl.data.batches import EvalChunks, MissingPairs, StepSampler, TrainSteps
+from mebns_pl.data.catalog import load_graph
+from mebns_pl.data.eval_negatives import AbstractEvalNegatives, HeartNegatives, uniform_non_edges
+from mebns_pl.data.files import LoadedGraph, read_edge_list
+from mebns_pl.data.split import split_edges
+from mebns_pl.data.tables import DataError
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.known_edges import KnownEdges
+from mebns_pl.graph.proximity import PersonalizedPageRank
+from mebns_pl.keys import Key
+from mebns_pl.data.umd_collector import Score, UMDCollector
+from mebns_pl.negatives.proposals.abstract import AbstractProposal
+from mebns_pl.negatives.proposals.proximity import ProximityProposal
+from mebns_pl.negatives.proposals.uniform import UniformProposal
+from mebns_pl.negatives.std_generator import StdGenerator
+from mebns_pl.types import EdgeSplit, EvalBatch, GraphSpec, MetaSet, Share, TrainBatch, to_device
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SplitFractions:
+    """How edges are parted.
+
+    Args:
+        val: share of all edges held out for validation, in (0, 1).
+        test: share of all edges held out for test, in (0, 1).
+        meta: share of the remaining edges set apart for the meta set, in [0, 1).
+    """
+
+    val: float = 0.05
+    test: float = 0.10
+    meta: float = 0.1
+
+
+class LinkDataModule(LightningDataModule):
+    """Everything that comes from data.
+
+    It produces the student's candidates, the teacher's structure-enhanced negatives (STD-Generator), the meta set of low-uncertainty
+    pairs (UMD-Collector), and the evaluation sets. All of it depends on the seed alone, none of it on the number of ranks; samplers see
+    training edges only.
+
+    Args:
+        graph: a name of the catalogue, or the path of an edge list (CSV, TSV).
+        root: folder with the catalogue's raw files, for names that are not embedded.
+        nodes: path of a node table with features, beside an edge list of one's own.
+        split: shares of the parts.
+        proposal: draws candidates for the student; uniform by default.
+        num_candidates: K, candidates an anchor, 1 or more.
+        std_generator: draws the teacher's negatives; half uniform, half from the top 50 by PageRank by default.
+        collector: makes the meta set.
+        eval_negatives: the negatives that held-out edges are ranked against; HeaRT's by default.
+        batch_size: positives of a step over all ranks, 1 or more.
+        num_workers: loader workers; 0 prepares batches in the main process.
+        seed: seed of every draw.
+
+    Example:
+        >>> data = LinkDataModule(batch_size=512)
+        >>> data.spec
+        GraphSpec(num_nodes=352, num_features=6, sparse=False)
+    """
+
+    def __init__(
+        self,
+        graph: str = "air_routes",
+        root: str | Path | None = None,
+        nodes: str | Path | None = None,
+        split: SplitFractions = SplitFractions(),  # noqa: B008 (frozen)
+        proposal: AbstractProposal | None = None,
+        num_candidates: int = 8,
+        std_generator: StdGenerator | None = None,
+        collector: UMDCollector | None = None,
+        eval_negatives: AbstractEvalNegatives | None = None,
+        batch_size: int = 1024,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value in (("num_candidates", num_candidates), ("batch_size", batch_size)):
+            if value < 1:
+                raise ValueError(f"{name}: expected 1 or more, got {value}")
+        self.graph_name = graph
+        self.root = root
+        self.nodes = nodes
+        self.fractions = split
+        self.proposal = proposal or UniformProposal()
+        self.num_candidates = num_candidates
+        self.std_generator = std_generator or StdGenerator(ProximityProposal(PersonalizedPageRank(), top=50))
+        self.collector = collector or UMDCollector()
+        self.eval_negatives = eval_negatives or HeartNegatives()
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.key = Key(seed, "data")
+        self.meta_set: MetaSet | None = None
+        self.trains_teacher = False
+
+    # What there is, computed when first asked for
+
+    @cached_property
+    def loaded(self) -> LoadedGraph:
+        """The whole graph as it was read."""
+        if Path(self.graph_name).suffix:
+            loaded = read_edge_list(self.graph_name, self.nodes)
+        elif self.nodes is not None:
+            raise DataError(f"nodes: a node table goes with an edge list of one's own, got graph={self.graph_name!r}")
+        else:
+            loaded = load_graph(self.graph_name, self.root)
+        for note in loaded.notes:
+            log.info("%s: %s", loaded.name, note)
+        return loaded
+
+    @property
+    def spec(self) -> GraphSpec:
+        """What models need to know of the graph."""
+        return self.loaded.spec
+
+    @cached_property
+    def split(self) -> EdgeSplit:
+        """The frozen split; may be assigned before first use."""
+        parts = self.fractions
+        return split_edges(self.loaded.edges, parts.val, parts.test, parts.meta, key=self.key.child("split"))
+
+    @cached_property
+    def train_graph(self) -> Graph:
+        """Message passing in training and evaluation: training and meta edges."""
+        return Graph.from_edges(self.split.observed, self.loaded.num_nodes, self.loaded.x)
+
+    @cached_property
+    def full_graph(self) -> Graph:
+        """Message passing in prediction: every known edge."""
+        return Graph.from_edges(self.split.all, self.loaded.num_nodes, self.loaded.x)
+
+    @cached_property
+    def known(self) -> KnownEdges:
+        """What no negative may be: training and meta edges, and self-pairs. Held-out edges are unknown to samplers."""
+        return KnownEdges(self.train_graph)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Loads, splits and checks; sets the proposal up.
+
+        Raises:
+            DataError: the data cannot be read or split, or no anchor has a legal negative.
+        """
+        if stage != "fit" or "_proposal_ready" in self.__dict__:
+            return
+        if not bool((self.known.num_legal(self.split.train.flatten()) > 0).any()):
+            raise DataError(f"{self.loaded.name}: every node is linked to every other, so there is no negative to learn from")
+        self.proposal.setup(self.train_graph, self.known)
+        self._proposal_ready = True
+
+    @cached_property
+    def _std_ready(self) -> StdGenerator:
+        self.std_generator.setup(self.train_graph, self.known, self.proposal)
+        return self.std_generator
+
+    # Training
+
+    def train_dataloader(self) -> DataLoader[TrainBatch]:
+        """One :class:`TrainBatch` a step."""
+        steps = TrainSteps(
+            positives=self.split.train,
+            known=self.known,
+            proposal=self.proposal,
+            num_candidates=self.num_candidates,
+            std_generator=self._std_ready if self.trains_teacher else None,
+            batch_size=self.batch_size,
+            share=self._share(),
+            key=self.key.child("train"),
+        )
+        return self._loader(steps, StepSampler(len(steps)))
+
+    def refresh_meta_set(self, score: Score, device: torch.device | str, epoch: int) -> MetaSet:
+        """Collects the meta set anew with the present teacher; the same on all ranks.
+
+        The pool is every meta edge, and ``negatives_per_positive`` base and structural non-edges for each.
+
+        Args:
+            score: (graph, pairs, key) -> logits, one stochastic pass of the teacher.
+            device: where the teacher lives.
+            epoch: names the draws.
+
+        Raises:
+            DataError: no meta edges were set apart.
+        """
+        edges = self.split.meta
+        if not edges.shape[1]:
+            raise DataError("split.meta: MeBNS needs meta edges, got a fraction that sets none apart; choose one above 0")
+        key = self.key.child("meta").at(epoch)
+        turned = torch.rand(edges.shape[1], generator=key.child("turn").generator()) < 0.5
+        anchors = torch.where(turned, edges[1], edges[0]).repeat_interleave(self.collector.negatives_per_positive)
+        nodes = self._std_ready.generate(anchors, key.child("negatives"))[:, 0]
+        legal = ~self.known.mask(anchors, nodes)
+        if not bool(legal.any()):
+            raise DataError("split.meta: no meta edge has an end with a legal negative; choose another seed or fraction")
+        pairs = torch.cat([edges, torch.stack([anchors, nodes])[:, legal]], dim=1)
+        labels = torch.cat([torch.ones(edges.shape[1]), torch.zeros(int(legal.sum()))])
+        graph = self.train_graph.without(edges).to(device)
+        self.meta_set = self.collector.collect(score, graph, pairs.to(device), labels.to(device), key.child("passes"))
+        return self.meta_set
+
+    def probe(self, size: int) -> Tensor:
+        """Legal negatives to watch migration on, half uniform and half structural: ``(2, size)`` or fewer.
+
+        Anchors are ends of training edges. The same for every sampler that is compared.
+        """
+        key = self.key.child("probe")
+        ends = self.split.train.flatten()
+        uniform = UniformProposal()
+        uniform.setup(self.train_graph, self.known)
+        self._std_ready  # noqa: B018 (builds the structural tables)
+        parts = []
+        for name, proposal, count in (
+            ("uniform", uniform, size - size // 2),
+            ("structure", self.std_generator.structure, size // 2),
+        ):
+            # Twice as many draws as needed: those that repeat or are not legal are left out
+            generator = key.child(name).generator()
+            anchors = ends[torch.randint(len(ends), (2 * count,), generator=generator)]
+            nodes = proposal.propose(anchors, 1, key.child(name + "/nodes"))[:, 0]
+            legal = ~self.known.mask(anchors, nodes)
+            parts.append(torch.stack([anchors, nodes])[:, legal][:, :count])
+        return torch.cat(parts, dim=1)
+
+    # Evaluation and prediction
+
+    def val_dataloader(self) -> DataLoader[EvalBatch]:
+        """Validation edges with their negatives, none of which is a training or validation edge."""
+        known = torch.cat([self.split.observed, self.split.val], dim=1)
+        return self._loader(EvalChunks(self._eval_set("val", self.split.val, known), self._share()))
+
+    def test_dataloader(self) -> DataLoader[EvalBatch]:
+        """Test edges with their negatives, none of which is an edge."""
+        return self._loader(EvalChunks(self._eval_set("test", self.split.test, self.split.all), self._share()))
+
+    def predict_dataloader(self) -> DataLoader[Tensor]:
+        """Blocks of pairs ``(2, m)`` that are no known edges."""
+        pairs = MissingPairs(self.full_graph, self._share())
+        log.info("prediction scores %s", pairs.pool)
+        return self._loader(pairs)
+
+    def _eval_set(self, stage: str, positives: Tensor, known: Tensor) -> EvalBatch:
+        cache: dict[str, EvalBatch] = self.__dict__.setdefault("_eval_sets", {})
+        if stage not in cache:
+            key = self.key.child(stage)
+            negatives = self.eval_negatives.generate(positives, self.train_graph, known, key.child("negatives"))
+            random = uniform_non_edges(positives.shape[1], self.loaded.num_nodes, known, key.child("random"))
+            cache[stage] = EvalBatch(positives, negatives, random)
+        return cache[stage]
+
+    def _loader(self, dataset: Dataset[Any], sampler: StepSampler | None = None) -> DataLoader[Any]:
+        return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers, shuffle=False)
+
+    def _share(self) -> Share:
+        return Share() if self.trainer is None else Share(self.trainer.global_rank, self.trainer.world_size)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Moves frozen dataclasses, which Lightning itself refuses."""
+        return batch.to(device) if isinstance(batch, Tensor) else to_device(batch, device)
+
+    # The meta set depends on a teacher of the past, so it is the one thing here that checkpoints hold
+
+    def state_dict(self) -> dict[str, Any]:
+        """The meta set."""
+        return {} if self.meta_set is None else {"meta_set": {**vars(self.meta_set)}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the meta set back."""
+        self.meta_set = MetaSet(**state_dict["meta_set"]) if "meta_set" in state_dict else None

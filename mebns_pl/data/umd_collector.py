@@ -1,0 +1,173 @@
+"""UMD-Collector: a meta set of pairs whose labels the teacher is sure of, hard ones included."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mebns_pl.graph.csr import Graph
+from mebns_pl.keys import Key, permutation
+from mebns_pl.types import MetaSet
+
+Score = Callable[[Graph, Tensor, Key], Tensor]
+"""(graph, pairs (2, m), key) -> logits (m,): one stochastic pass of the teacher."""
+
+
+def augmented(graph: Graph, edge_drop: float, feature_mask: float, key: Key) -> Graph:
+    """Drops undirected edges and masks feature columns at random (as GRACE, 2006.04131).
+
+    Args:
+        graph: the message-passing graph.
+        edge_drop: probability to drop an edge, in [0, 1).
+        feature_mask: probability to zero a feature column, in [0, 1).
+        key: names the draw.
+    """
+    device = graph.indptr.device
+    keep_edge = torch.rand(graph.num_edges // 2, generator=key.child("edges").generator()) >= edge_drop
+    graph = graph.dropped(keep_edge.to(device))
+    if graph.spec.num_features == 0 or feature_mask == 0:
+        return graph
+    keep_feature = torch.rand(graph.spec.num_features, generator=key.child("features").generator()) >= feature_mask
+    return graph.masked_features(keep_feature.to(device))
+
+
+def moments(score: Score, graph: Graph, pairs: Tensor, passes: int, edge_drop: float, feature_mask: float, key: Key) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the logits over stochastic passes, each on an augmented graph.
+
+    Returns:
+        mean ``(m,)`` and unbiased standard deviation ``(m,)``, float64.
+    """
+    total = square = torch.zeros(pairs.shape[1], dtype=torch.float64, device=pairs.device)
+    shift = None
+    for number in range(passes):
+        one = key.child(number)
+        logits = score(augmented(graph, edge_drop, feature_mask, one), pairs, one.child("dropout")).double()
+        shift = logits if shift is None else shift  # sums round the first pass: no cancellation
+        total = total + (logits - shift)
+        square = square + (logits - shift) ** 2
+    assert shift is not None
+    variance = (square - total**2 / passes) / (passes - 1)
+    return shift + total / passes, variance.clamp(min=0).sqrt()
+
+
+def least_uncertain(mean: Tensor, std: Tensor, keep_fraction: float, num_strata: int) -> Tensor:
+    """Keeps the lowest ``std`` within each of ``num_strata`` equal-count strata of ``mean``.
+
+    Keeping by std alone would keep easy pairs; strata keep every range of the mean.
+
+    Args:
+        mean: ``(m,)``.
+        std: ``(m,)``.
+        keep_fraction: share to keep of each stratum, in (0, 1]; rounded up.
+        num_strata: 1 or more.
+
+    Returns:
+        ``(m,)`` bool.
+    """
+    size = mean.numel()
+    stratum = torch.empty(size, dtype=torch.int64, device=mean.device)
+    order = mean.argsort(stable=True)
+    stratum[order] = torch.arange(size, device=mean.device) * num_strata // max(size, 1)
+    keep = torch.zeros(size, dtype=torch.bool, device=mean.device)
+    for number in range(num_strata):
+        members = (stratum == number).nonzero().flatten()
+        best = std[members].argsort(stable=True)[: math.ceil(keep_fraction * len(members))]
+        keep[members[best]] = True
+    return keep
+
+
+class UMDCollector:
+    """Collects the meta set with graph augmentation and Monte-Carlo dropout (1506.02142).
+
+    Each pair is scored in ``num_passes`` stochastic passes of the teacher, dropout on, each on an augmented graph. The uncertainty is the
+    standard deviation of the *logit*: that of the probability shrinks at both ends and would pick easy pairs. Pairs whose mean
+    probability contradicts their label by more than ``contradiction`` are dropped and counted; of the rest, each label keeps the least
+    uncertain within strata of the mean, and the larger label is cut at random to the size of the smaller.
+
+    Args:
+        num_passes: T, 2 or more.
+        edge_drop: probability of dropping an edge in a pass, in [0, 1).
+        feature_mask: probability of masking a feature column in a pass, in [0, 1).
+        keep_fraction: share kept within each stratum, in (0, 1].
+        num_strata: strata of the mean logit, 1 or more.
+        contradiction: a probability in [0.5, 1]: an edge below ``1 - contradiction`` or a non-edge above it is dropped.
+        negatives_per_positive: size of the pool of non-edges offered for each meta edge, 1 or more.
+        batch_size: pairs of a meta batch, half edges and half non-edges, 2 or more.
+        refresh_epochs: the meta set is collected anew every so many epochs, 1 or more.
+
+    Raises:
+        ValueError: an argument out of its range, or neither edges dropped nor features masked.
+
+    Example:
+        >>> UMDCollector(num_passes=5).num_passes
+        5
+    """
+
+    def __init__(
+        self,
+        num_passes: int = 10,
+        edge_drop: float = 0.2,
+        feature_mask: float = 0.2,
+        keep_fraction: float = 0.5,
+        num_strata: int = 5,
+        contradiction: float = 0.9,
+        negatives_per_positive: int = 4,
+        batch_size: int = 512,
+        refresh_epochs: int = 5,
+    ) -> None:
+        counts = {
+            "num_passes": (num_passes, 2), "num_strata": (num_strata, 1), "negatives_per_positive": (negatives_per_positive, 1),
+            "batch_size": (batch_size, 2), "refresh_epochs": (refresh_epochs, 1),
+        }  # fmt: skip
+        for name, (value, least) in counts.items():
+            if value < least:
+                raise ValueError(f"{name}: expected {least} or more, got {value}")
+        for name, value in {"edge_drop": edge_drop, "feature_mask": feature_mask}.items():
+            if not 0 <= value < 1:
+                raise ValueError(f"{name}: expected a probability in [0, 1), got {value}")
+        if edge_drop == 0 and feature_mask == 0:
+            raise ValueError("edge_drop, feature_mask: both are 0, so passes would not differ by augmentation; set one above 0")
+        if not 0 < keep_fraction <= 1:
+            raise ValueError(f"keep_fraction: expected a share in (0, 1], got {keep_fraction}")
+        if not 0.5 <= contradiction <= 1:
+            raise ValueError(f"contradiction: expected a probability in [0.5, 1], got {contradiction}")
+        self.num_passes = num_passes
+        self.edge_drop = edge_drop
+        self.feature_mask = feature_mask
+        self.keep_fraction = keep_fraction
+        self.num_strata = num_strata
+        self.contradiction = contradiction
+        self.negatives_per_positive = negatives_per_positive
+        self.batch_size = batch_size
+        self.refresh_epochs = refresh_epochs
+
+    @torch.no_grad()
+    def collect(self, score: Score, graph: Graph, pairs: Tensor, labels: Tensor, key: Key) -> MetaSet:
+        """Scores a pool of pairs and keeps the meta set.
+
+        Args:
+            score: one stochastic pass of the teacher.
+            graph: the message-passing graph, the pool's own edges left out.
+            pairs: ``(2, m)`` int64, the pool.
+            labels: ``(m,)`` float, 1 edge and 0 non-edge; both must occur.
+            key: names all draws.
+
+        Returns:
+            The meta set, as many edges as non-edges, at least one each.
+        """
+        mean, std = moments(score, graph, pairs, self.num_passes, self.edge_drop, self.feature_mask, key)
+        wrong = torch.where(labels > 0.5, 1 - mean.sigmoid(), mean.sigmoid()) > self.contradiction
+        kept = []
+        for label in (1, 0):
+            index = ((labels == label) & ~wrong).nonzero().flatten()
+            if not len(index):  # every pair contradicted: a meta set needs both labels, so take the least uncertain of all
+                index = (labels == label).nonzero().flatten()
+            index = index[least_uncertain(mean[index], std[index], self.keep_fraction, self.num_strata)]
+            kept.append(index[permutation(len(index), key.child(f"cut{label}")).to(index.device)])
+        size = min(len(index) for index in kept)
+        index = torch.cat([index[:size].sort().values for index in kept])
+        counts = {"scored": pairs.shape[1], "contradicted": int(wrong.sum()), "kept": len(index)}
+        return MetaSet(pairs[:, index], labels[index].float(), mean[index].float(), std[index].float(), counts)

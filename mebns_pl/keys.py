@@ -1,0 +1,145 @@
+"""Randomness as a function: every random draw is keyed by (seed, stream, epoch, step).
+
+Nothing here holds state, so there is nothing to save: a resumed run, or a run on another number of ranks,
+asks for the same key and gets the same numbers. The global generators of torch and numpy are never touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Key(NamedTuple):
+    """The name of one random draw.
+
+    Args:
+        seed: the run's seed, any Python int.
+        stream: what the draw is for, e.g. ``"train/candidates"``.
+        epoch: 0-based epoch; 0 for draws made once.
+        step: 0-based step within the epoch; 0 for draws made once an epoch.
+
+    Example:
+        >>> key = Key(seed=0, stream="docs")
+        >>> bool((torch.rand(3, generator=key.generator()) == torch.rand(3, generator=key.generator())).all())
+        True
+        >>> key.child("a").integer() == key.child("b").integer()
+        False
+    """
+
+    seed: int
+    stream: str
+    epoch: int = 0
+    step: int = 0
+
+    def child(self, name: str | int) -> Key:
+        """The key of a part of this draw: the same place and time, a longer stream name."""
+        return self._replace(stream=f"{self.stream}/{name}")
+
+    def at(self, epoch: int, step: int = 0) -> Key:
+        """The key of the same stream at another time."""
+        return self._replace(epoch=epoch, step=step)
+
+    def integer(self) -> int:
+        """A 63-bit integer, the digest of the four parts (BLAKE2b)."""
+        digest = hashlib.blake2b(repr(tuple(self)).encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "little") >> 1
+
+    def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
+        """A fresh torch generator, seeded by this key, on ``device``."""
+        generator = torch.Generator(device)
+        generator.manual_seed(self.integer())
+        return generator
+
+    def numpy(self) -> np.random.Generator:
+        """A fresh numpy generator, seeded by this key."""
+        return np.random.default_rng(self.integer())
+
+
+def permutation(size: int, key: Key) -> Tensor:
+    """A keyed random permutation of ``range(size)``, shape ``(size,)``, int64, on the CPU."""
+    return torch.randperm(size, generator=key.generator())
+
+
+def uniform(key: Key, rows: Tensor, num_columns: int) -> Tensor:
+    """Uniform numbers that depend on the key and each row's name alone, not on which rows are asked for together.
+
+    Ranks that hold different rows of one batch so draw what a single process would. Computed by hashing
+    (key, row, column); the same on every device.
+
+    Args:
+        key: the draw's key.
+        rows: ``(M,)`` int64, names of the rows, 0 or more.
+        num_columns: C.
+
+    Returns:
+        ``(M, C)`` float32 in [0, 1), multiples of 2^-24, on the device of ``rows``.
+    """
+    return _bits(key, rows, num_columns).to(torch.float32) * 2.0**-24
+
+
+def dropout_mask(key: Key, rows: Tensor, num_columns: int, p: float, dtype: torch.dtype) -> Tensor:
+    """An inverted-dropout mask, ``uniform(key, rows, num_columns) >= p`` divided by ``1 - p``.
+
+    Args:
+        key: the draw's key.
+        rows: ``(M,)`` int64, names of the rows.
+        num_columns: C.
+        p: probability of a zero, in [0, 1).
+        dtype: floating point type of the mask.
+
+    Returns:
+        ``(M, C)``, each entry 0 or ``1 / (1 - p)``.
+    """
+    threshold = round(p * 2**24)
+    if rows.device.type == "cpu":
+        mask = torch.empty(len(rows), num_columns, dtype=dtype if dtype in _NUMPY_FLOATS else torch.float32)
+        out = mask.numpy()
+        row_hashes, column_hashes = _row_hashes(key, rows).numpy(), _column_hashes(key, num_columns)
+        _fill_mask(row_hashes.view(np.uint32), column_hashes.view(np.uint32), np.uint32(threshold), out.dtype.type(1 / (1 - p)), out)
+        return mask.to(dtype)
+    return (_bits(key, rows, num_columns) >= threshold).to(dtype) / (1 - p)
+
+
+_NUMPY_FLOATS = (torch.float32, torch.float64)
+
+
+def _bits(key: Key, rows: Tensor, num_columns: int) -> Tensor:
+    """``(M, C)`` int32 in [0, 2^24); the torch twin of the numba kernel below."""
+    columns = torch.from_numpy(_column_hashes(key, num_columns)).to(rows.device)
+    h = _row_hashes(key, rows)[:, None] ^ columns[None, :]
+    h = h * -2048144789  # 0x85ebca6b as int32; products wrap
+    h = h ^ ((h >> 13) & 0x7FFFF)  # a logical shift
+    h = h * -1028477387  # 0xc2b2ae35 as int32
+    return (h >> 8) & 0xFFFFFF
+
+
+def _row_hashes(key: Key, rows: Tensor) -> Tensor:
+    """``(M,)`` int32: SplitMix64 of the row's name and the key, the high half."""
+    h = (rows + 1) * -7046029254386353131 + key.child("rows").integer()
+    h = (h ^ ((h >> 30) & 0x3FFFFFFFF)) * -4658895280553007687
+    h = (h ^ ((h >> 27) & 0x1FFFFFFFFF)) * -7723592293110705685
+    return (h >> 32).to(torch.int32)
+
+
+def _column_hashes(key: Key, num_columns: int) -> np.ndarray:
+    """``(C,)`` int32, one random word a column."""
+    return key.child("columns").numpy().integers(-(2**31), 2**31, num_columns, dtype=np.int32)
+
+
+@numba.njit(nogil=True, cache=True)
+def _fill_mask(rows, columns, threshold, scale, out):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    zero = scale - scale
+    for i in range(rows.shape[0]):
+        row = rows[i]
+        for j in range(columns.shape[0]):
+            h = np.uint32(row ^ columns[j])
+            h = np.uint32(h * np.uint32(0x85EBCA6B))
+            h = np.uint32(h ^ (h >> np.uint32(13)))
+            h = np.uint32(h * np.uint32(0xC2B2AE35))
+            out[i, j] = scale if np.uint32(h >> np.uint32(8)) >= threshold else zero

@@ -1,0 +1,236 @@
+"""The bilevel step's derivative: how the student's loss on the meta set, after one update, depends on the weight net.
+
+Two exact engines behind one interface. With inner loss ``L(theta, phi)`` and ``theta'(phi) = Opt(theta, grad L)`` both return
+``d L_meta(theta'(phi)) / d phi`` and leave the student's parameters, buffers and optimizer state as they were:
+
+- :class:`HigherEngine` differentiates through the update with ``higher`` (second-order graphs).
+- :class:`DirectionalEngine` uses that the weights' inputs are detached, so that
+  ``dL_meta/dw_i = < (d theta'/d g)^T grad L_meta(theta'), grad l_i > / (2 n)``: one forward-mode product, no second-order graph.
+
+``higher``'s own Adam lets eps count 1/sqrt(1 - beta2^t) times, and ignores ``maximize`` and decoupled weight decay; so the update
+rules here are our own, equal to ``torch.optim``'s.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import higher
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from mebns_pl.mebns.group import AbstractGroup
+
+Params = dict[str, Tensor]
+_Rule = Callable[[Tensor, Tensor, dict[str, Any], dict[str, Any]], Tensor]
+
+
+def sgd_rule(param: Tensor, grad: Tensor, state: dict[str, Any], options: dict[str, Any]) -> Tensor:
+    """One ``torch.optim.SGD`` update of one tensor, differentiable; ``state`` is read, not written."""
+    grad = -grad if options["maximize"] else grad
+    if options["weight_decay"]:
+        grad = grad + options["weight_decay"] * param
+    if options["momentum"]:
+        buffer = state.get("momentum_buffer")
+        buffer = grad if buffer is None else options["momentum"] * buffer + (1 - options["dampening"]) * grad
+        grad = grad + options["momentum"] * buffer if options["nesterov"] else buffer
+    return param - options["lr"] * grad
+
+
+def adam_rule(param: Tensor, grad: Tensor, state: dict[str, Any], options: dict[str, Any]) -> Tensor:
+    """One ``torch.optim.Adam`` or ``AdamW`` update of one tensor, differentiable; ``state`` is read, not written."""
+    beta1, beta2 = options["betas"]
+    step = float(state.get("step", 0)) + 1
+    grad = -grad if options["maximize"] else grad
+    if options["weight_decay"]:
+        if options["decoupled_weight_decay"]:
+            param = param * (1 - options["lr"] * options["weight_decay"])
+        else:
+            grad = grad + options["weight_decay"] * param
+    zero = torch.zeros_like(param)
+    mean = beta1 * state.get("exp_avg", zero) + (1 - beta1) * grad
+    square = beta2 * state.get("exp_avg_sq", zero) + (1 - beta2) * grad * grad
+    # Where no gradient has ever come the square is 0, where the root has no derivative but the update has one
+    seen = square > 0
+    root = torch.where(seen, torch.where(seen, square, 1.0).sqrt(), 0.0)
+    denominator = root / (1 - beta2**step) ** 0.5 + options["eps"]
+    return param - options["lr"] / (1 - beta1**step) * mean / denominator
+
+
+_RULES: dict[type[Optimizer], _Rule] = {SGD: sgd_rule, Adam: adam_rule, AdamW: adam_rule}
+
+
+def check_optimizer(optimizer: Optimizer, name: str) -> None:
+    """Refuses optimizers that the lookahead cannot reproduce.
+
+    Raises:
+        ValueError: neither SGD, Adam nor AdamW (subclasses neither), or with ``amsgrad`` or ``differentiable``.
+    """
+    if type(optimizer) not in _RULES:
+        allowed = ", ".join(kind.__name__ for kind in _RULES)
+        raise ValueError(f"{name}: the bilevel step can look ahead through {allowed}, got {type(optimizer).__name__}")
+    for option in ("amsgrad", "differentiable"):
+        if any(group.get(option) for group in optimizer.param_groups):
+            raise ValueError(f"{name}: {option}=True is not supported by the bilevel step; leave it False")
+
+
+def updated(optimizer: Optimizer, params: Sequence[Tensor], values: Sequence[Tensor], grads: Sequence[Tensor]) -> list[Tensor]:
+    """What ``optimizer`` would make of its parameters, as a differentiable function of the gradients.
+
+    Args:
+        optimizer: SGD, Adam or AdamW; read only.
+        params: the optimizer's own parameters, which name the state.
+        values: their values, tensors of the same shapes.
+        grads: their gradients.
+
+    Returns:
+        New values, in the order of ``params``.
+    """
+    rule = _RULES[type(optimizer)]
+    options = {param: group for group in optimizer.param_groups for param in group["params"]}
+    return [
+        rule(value, grad, optimizer.state.get(param, {}), options[param])
+        for param, value, grad in zip(params, values, grads, strict=True)
+    ]
+
+
+def clipped(grads: Sequence[Tensor], max_norm: float | None) -> list[Tensor]:
+    """Scales gradients to a joint 2-norm of at most ``max_norm``, differentiably; None changes nothing."""
+    if max_norm is None:
+        return list(grads)
+    norm = torch.stack([grad.square().sum() for grad in grads]).sum()
+    seen = norm > 0
+    norm = torch.where(seen, torch.where(seen, norm, 1.0).sqrt(), 0.0)
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    return [grad * scale for grad in grads]
+
+
+@dataclass(frozen=True)
+class BilevelProblem:
+    """One bilevel step, as the engines see it. Losses are this rank's share of global sums.
+
+    Args:
+        student: the module whose update is looked through.
+        optimizer: its optimizer, with its state.
+        gradient_clip_norm: clipping that the real step applies too, or None.
+        inner_loss: weights ``(n,)`` -> the student's loss at its live parameters; its graph is kept for several derivatives.
+        negative_losses_at: parameters -> unweighted losses ``(n,)`` of the negatives, with the dropout masks of ``inner_loss``.
+        num_negatives: ``()``, n- over all ranks; ``weights * losses`` stands in the inner loss with the factor 1 / (2 n-).
+        outer_loss_at: parameters -> loss on the meta batch.
+        weights_at: weight-net parameters -> weights ``(n,)``.
+        weight_params: the weight net's parameters.
+        group: the ranks.
+    """
+
+    student: nn.Module
+    optimizer: Optimizer
+    gradient_clip_norm: float | None
+    inner_loss: Callable[[Tensor], Tensor]
+    negative_losses_at: Callable[[Params], Tensor]
+    num_negatives: Tensor
+    outer_loss_at: Callable[[Params], Tensor]
+    weights_at: Callable[[Params], Tensor]
+    weight_params: Params
+    group: AbstractGroup
+
+    def student_params(self) -> Params:
+        """The student's live parameters."""
+        return dict(self.student.named_parameters())
+
+    def reduced(self, grads: Sequence[Tensor | None]) -> list[Tensor]:
+        """Local gradients -> clipped union gradients; zeros stand for unused parameters."""
+        params = self.student.parameters()
+        full = [torch.zeros_like(p) if g is None else g for p, g in zip(params, grads, strict=True)]
+        return clipped(self.group.sum_all(full), self.gradient_clip_norm)
+
+
+class Hypergradient(list[Tensor]):
+    """The derivative for each weight-net parameter (this rank's share), with the outer loss it came from."""
+
+    outer_loss: Tensor
+
+    def __init__(self, grads: Sequence[Tensor], outer_loss: Tensor) -> None:
+        super().__init__(grads)
+        self.outer_loss = outer_loss.detach()
+
+
+class AbstractEngine(ABC):
+    """Computes the hypergradient of one bilevel step."""
+
+    @abstractmethod
+    def hypergradient(self, problem: BilevelProblem) -> Hypergradient:
+        """``d L_meta(theta'(phi)) / d phi``, this rank's share: the sum over ranks is the union's."""
+
+
+class HigherEngine(AbstractEngine):
+    """Differentiates through the student's update with ``higher``'s differentiable optimizers.
+
+    Cost: the inner gradient with a graph, a forward and backward pass on the meta batch, and one backward pass through the inner
+    gradient: about 3 student steps, and the memory of the second-order graph.
+
+    Example:
+        >>> HigherEngine()  # doctest: +ELLIPSIS
+        <mebns_pl.mebns.bilevel.HigherEngine object at ...>
+    """
+
+    def hypergradient(self, problem: BilevelProblem) -> Hypergradient:
+        """See :class:`AbstractEngine`."""
+        phi = {name: value.detach().requires_grad_() for name, value in problem.weight_params.items()}
+        params = problem.student_params()
+        with torch.enable_grad():
+            loss = problem.inner_loss(problem.weights_at(phi))
+            optimizer = _DifferentiableOptimizer(problem.optimizer, params.values(), track_higher_grads=True)
+            ahead = optimizer.step(loss, params=list(params.values()), grad_callback=problem.reduced)
+            outer = problem.outer_loss_at(dict(zip(params, ahead, strict=True)))
+            grads = torch.autograd.grad(outer, list(phi.values()), materialize_grads=True)
+        return Hypergradient(grads, outer)
+
+
+class DirectionalEngine(AbstractEngine):
+    """Takes one forward-mode product instead of a second-order graph; equal to :class:`HigherEngine` up to rounding.
+
+    Cost: the inner gradient, a forward and backward pass on the meta batch, and one forward-mode pass over the negatives: about 2
+    student steps, and no more memory than one.
+
+    Example:
+        >>> DirectionalEngine()  # doctest: +ELLIPSIS
+        <mebns_pl.mebns.bilevel.DirectionalEngine object at ...>
+    """
+
+    def hypergradient(self, problem: BilevelProblem) -> Hypergradient:
+        """See :class:`AbstractEngine`."""
+        phi = {name: value.detach().requires_grad_() for name, value in problem.weight_params.items()}
+        params = problem.student_params()
+        live = list(params.values())
+        with torch.enable_grad():
+            weights = problem.weights_at(phi)
+            local = torch.autograd.grad(problem.inner_loss(weights.detach()), live, retain_graph=True, materialize_grads=True)
+            grads = [grad.requires_grad_() for grad in problem.group.sum_all([g.detach() for g in local])]
+            values = [value.detach() for value in live]
+            ahead = updated(problem.optimizer, live, values, clipped(grads, problem.gradient_clip_norm))
+            outer = problem.outer_loss_at(dict(zip(params, ahead, strict=True)))
+            direction = torch.autograd.grad(outer, grads, materialize_grads=True)
+            direction = problem.group.sum_all(direction)
+        with torch.no_grad(), forward_ad.dual_level():
+            dual = {name: forward_ad.make_dual(value, d) for name, value, d in zip(params, values, direction, strict=True)}
+            tangent = forward_ad.unpack_dual(problem.negative_losses_at(dual)).tangent
+        slope = torch.zeros_like(weights) if tangent is None else 0.5 * tangent / problem.num_negatives
+        return Hypergradient(torch.autograd.grad(weights, list(phi.values()), slope, materialize_grads=True), outer)
+
+
+class _DifferentiableOptimizer(higher.optim.DifferentiableOptimizer):  # type: ignore[misc]
+    """``higher``'s frame round our own update rules."""
+
+    def __init__(self, other: Optimizer, *args: Any, **kwargs: Any) -> None:
+        self._rule = _RULES[type(other)]
+        super().__init__(other, *args, **kwargs)
+
+    def _update(self, grouped_grads: list[list[Tensor]], **_: Any) -> None:
+        for group, grads, states in zip(self.param_groups, grouped_grads, self.state, strict=True):
+            pairs = enumerate(zip(group["params"], grads, strict=True))
+            group["params"] = [self._rule(param, grad, states[place], group) for place, (param, grad) in pairs]

@@ -1,0 +1,98 @@
+"""The ranks that share one union batch, seen from one of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+import torch.distributed
+import torch.distributed.nn.functional as distributed_functional
+from torch import Tensor
+
+from mebns_pl.types import Share
+
+
+class AbstractGroup(ABC):
+    """Sums over ranks. Every rank makes the same calls in the same order, also one with an empty share.
+
+    Args:
+        rank: this process's number, 0 ... size - 1.
+        size: number of processes.
+    """
+
+    rank: int
+    size: int
+
+    @abstractmethod
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum over ranks, same shape; differentiable: its derivative is the sum of the ranks' derivatives."""
+
+    @abstractmethod
+    def max(self, value: Tensor) -> Tensor:
+        """The elementwise maximum over ranks, same shape; without gradient."""
+
+    def sum_all(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """:meth:`sum` of several tensors as one flat vector: one message."""
+        flat = self.sum(torch.cat([value.reshape(-1) for value in values]))
+        parts = flat.split([value.numel() for value in values])
+        return [part.view_as(value) for part, value in zip(parts, values, strict=True)]
+
+    def share(self, num_rows: int) -> slice:
+        """This rank's contiguous part of ``num_rows`` rows."""
+        return Share(self.rank, self.size).of(num_rows)
+
+
+class SingleProcess(AbstractGroup):
+    """A group of one: sums change nothing.
+
+    Example:
+        >>> SingleProcess().share(5)
+        slice(0, 5, None)
+    """
+
+    rank = 0
+    size = 1
+
+    def sum(self, value: Tensor) -> Tensor:
+        """``value``."""
+        return value
+
+    def max(self, value: Tensor) -> Tensor:
+        """``value`` without gradient."""
+        return value.detach()
+
+    def sum_all(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """``values``."""
+        return list(values)
+
+
+class DistributedGroup(AbstractGroup):
+    """All ranks of torch's default process group.
+
+    Raises:
+        RuntimeError: torch.distributed is not initialised.
+
+    Example:
+        >>> DistributedGroup()  # doctest: +SKIP
+    """
+
+    def __init__(self) -> None:
+        if not torch.distributed.is_initialized():
+            raise RuntimeError("DistributedGroup: torch.distributed is not initialised; use SingleProcess for one process")
+        self.rank = torch.distributed.get_rank()
+        self.size = torch.distributed.get_world_size()
+
+    def sum(self, value: Tensor) -> Tensor:
+        """Differentiable all-reduce."""
+        if value.requires_grad and torch.is_grad_enabled():
+            return distributed_functional.all_reduce(value)  # type: ignore[no-any-return]
+        value = value.clone()
+        torch.distributed.all_reduce(value)
+        return value
+
+    def max(self, value: Tensor) -> Tensor:
+        """All-reduce by maximum."""
+        value = value.detach().clone()
+        torch.distributed.all_reduce(value, torch.distributed.ReduceOp.MAX)
+        return value

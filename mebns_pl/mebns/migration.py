@@ -1,0 +1,129 @@
+"""Migration: how negatives change between hard and easy while a model learns.
+
+A fixed probe of M legal negatives is scored after every epoch. The hard set is the share of them with the highest scores.
+Definitions are this project's own (the paper shows the phenomenon, its summary gives no formula).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def hard_set(scores: Tensor, share: float) -> Tensor:
+    """The ``ceil(share M)`` highest-scored pairs; ties are broken by place.
+
+    Args:
+        scores: ``(M,)``.
+        share: rho, in (0, 1].
+
+    Returns:
+        ``(M,)`` bool.
+    """
+    size = math.ceil(share * scores.numel())
+    hard = torch.zeros_like(scores, dtype=torch.bool)
+    hard[scores.argsort(descending=True, stable=True)[:size]] = True
+    return hard
+
+
+def churn(now: Tensor, before: Tensor) -> Tensor:
+    """``1 - |now and before| / |now|`` of two hard sets ``(M,)`` bool of equal size: 0 nothing moved, 1 all changed."""
+    return 1 - (now & before).sum() / now.sum()
+
+
+def transition_rates(probs_now: Tensor, probs_before: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Shares that crossed an absolute threshold on the probability.
+
+    Args:
+        probs_now: ``(M,)`` in [0, 1].
+        probs_before: ``(M,)``, one epoch earlier.
+        threshold: tau; hard is above it.
+
+    Returns:
+        easy -> hard as a share of those that were easy, and hard -> easy as a share of those that were hard; NaN where there
+        were none.
+    """
+    now, before = probs_now > threshold, probs_before > threshold
+    return (now & ~before).sum() / (~before).sum(), (before & ~now).sum() / before.sum()
+
+
+def nearest_scores(scores: Tensor, pool: Tensor) -> Tensor:
+    """For each of ``scores`` ``(m,)`` the place in ``pool`` ``(n,)`` of the nearest value: controls of equal score."""
+    order = pool.argsort()
+    ordered = pool[order]
+    right = torch.searchsorted(ordered, scores).clamp(max=len(pool) - 1)
+    left = (right - 1).clamp(min=0)
+    nearer_left = (scores - ordered[left]).abs() <= (ordered[right] - scores).abs()
+    return order[torch.where(nearer_left, left, right)]
+
+
+class MigrationTracker:
+    """Keeps the history that the migration scalars need.
+
+    Args:
+        share: rho, the share of the probe that counts as hard, in (0, 1).
+        threshold: tau on the probability, in (0, 1).
+        lags: lags k, in epochs, of the churn.
+
+    Example:
+        >>> tracker = MigrationTracker(share=0.5, lags=(1,))
+        >>> _ = tracker.update(torch.tensor([3.0, 2.0, 1.0, 0.0]))
+        >>> tracker.update(torch.tensor([3.0, 1.0, 2.0, 0.0]))["churn@1"]
+        0.5
+    """
+
+    def __init__(self, share: float = 0.2, threshold: float = 0.5, lags: Sequence[int] = (1, 5, 10)) -> None:
+        for name, value in (("share", share), ("threshold", threshold)):
+            if not 0 < value < 1:
+                raise ValueError(f"{name}: expected a number in (0, 1), got {value}")
+        if not lags or min(lags) < 1:
+            raise ValueError(f"lags: expected epochs of 1 or more, got {tuple(lags)}")
+        self.share = share
+        self.threshold = threshold
+        self.lags = tuple(lags)
+        self.hard_sets: list[Tensor] = []
+        self.last_probs: Tensor | None = None
+        self.flips: Tensor | None = None
+        self.churns: list[float] = []
+
+    def update(self, logits: Tensor) -> dict[str, float]:
+        """Takes the probe's logits ``(M,)`` after one more epoch; returns the scalars that are defined by now."""
+        logits = logits.detach().float().cpu()
+        hard, probs = hard_set(logits, self.share), logits.sigmoid()
+        scalars: dict[str, float] = {"hard_score": float(logits[hard].min())}
+        for lag in self.lags:
+            if len(self.hard_sets) >= lag:
+                scalars[f"churn@{lag}"] = float(churn(hard, self.hard_sets[-lag]))
+        if "churn@1" in scalars:
+            self.churns.append(scalars["churn@1"])
+        if self.flips is None:
+            self.flips = torch.zeros(len(hard), dtype=torch.int64)
+        if self.last_probs is not None:
+            rates = transition_rates(probs, self.last_probs, self.threshold)
+            names = ("easy_to_hard", "hard_to_easy")
+            scalars |= {name: float(rate) for name, rate in zip(names, rates, strict=True) if not rate.isnan()}
+            self.flips += hard != self.hard_sets[-1]
+            scalars["flips_mean"] = float(self.flips.float().mean())
+        self.last_probs = probs
+        self.hard_sets = [*self.hard_sets, hard][-max(self.lags) :]
+        return scalars
+
+    def late_churn(self) -> float:
+        """Mean churn@1 over the second half of training; NaN before there is one."""
+        late = self.churns[len(self.churns) // 2 :]
+        return sum(late) / len(late) if late else math.nan
+
+    def state_dict(self) -> dict[str, Any]:
+        """The history, as tensors and plain lists."""
+        return {
+            "hard_sets": list(self.hard_sets), "last_probs": self.last_probs, "flips": self.flips, "churns": list(self.churns)
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes the history back."""
+        self.hard_sets, self.last_probs = list(state["hard_sets"]), state["last_probs"]
+        self.flips, self.churns = state["flips"], list(state["churns"])

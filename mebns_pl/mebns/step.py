@@ -1,0 +1,323 @@
+"""The MeBNS step, defined once: one batch -> the gradients of teacher, student and weight net.
+
+``mebns_step`` is a pure function: it reads modules and optimizer states, writes nothing, and draws no random number that its key does
+not name. The slow obvious version in the tests, data parallelism, resume and the cheap engines are equality tests against it.
+
+Order (method: section 6). One pass of the teacher and one of the student over the batch serve filter, selector, losses and lookahead:
+
+1. teacher: hardness of all candidates, and its own loss on STD data
+2. picks: filter by hardness, then the selector on the student's logits
+3. inner: the student's loss with weights w(phi); lookahead theta'(phi)
+4. outer: phi moves down the hypergradient of the loss on the meta batch at theta'
+5. real: the student's gradient with w(phi_new)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.optim import Optimizer
+
+from mebns_pl.graph.csr import Graph
+from mebns_pl.keys import Key
+from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, Hypergradient, clipped, updated
+from mebns_pl.mebns.group import AbstractGroup
+from mebns_pl.mebns.losses import balanced_loss, negative_losses, negative_weights, positive_losses
+from mebns_pl.mebns.teacher_filter import TeacherFilter
+from mebns_pl.models.predictor import Inputs, LinkPredictor
+from mebns_pl.negatives.selectors.abstract import AbstractSelector
+from mebns_pl.types import MetaSet, TrainBatch
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A module and the optimizer that moves it."""
+
+    module: nn.Module
+    optimizer: Optimizer
+
+    def params(self) -> list[nn.Parameter]:
+        """The module's parameters, in order."""
+        return list(self.module.parameters())
+
+
+@dataclass(frozen=True)
+class Meta:
+    """The upper level of the bilevel step.
+
+    Args:
+        weight_net: the meta learner: ``(n, 2)`` features (student's loss, teacher's logit) -> ``(n,)`` scores.
+        engine: computes the hypergradient.
+        batch: the union batch's meta pairs, the same on all ranks.
+    """
+
+    weight_net: Learner
+    engine: AbstractEngine
+    batch: MetaSet
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The teacher with its filter.
+
+    Args:
+        predictor: the teacher, a predictor and its optimizer.
+        filter: which candidates stay, or None to keep all (warm-up).
+        learns: whether this step trains it; a frozen teacher scores without dropout.
+    """
+
+    predictor: Learner
+    filter: TeacherFilter | None
+    learns: bool
+
+
+class Negatives(NamedTuple):
+    """What the student learned from, for logs and inspection; detached.
+
+    Args:
+        pairs: ``(2, b M)`` int64.
+        mask: ``(b M,)`` bool.
+        logits: ``(b M,)`` the student's.
+        weights: ``(b M,)`` mean 1 over the union batch.
+        hardness: ``(b M,)`` the teacher's logits, or None without teacher.
+        kept: ``(b, K)`` bool, candidates that were there to pick from.
+        columns: ``(b, M)`` int64, which candidates were picked.
+    """
+
+    pairs: Tensor
+    mask: Tensor
+    logits: Tensor
+    weights: Tensor
+    hardness: Tensor | None
+    kept: Tensor
+    columns: Tensor
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Gradients over the union batch, the same on every rank, and what to log.
+
+    Args:
+        student_grads: one tensor a parameter, clipped.
+        teacher_grads: likewise, or None where the teacher did not learn.
+        weight_net_grads: likewise, or None without meta step.
+        losses: ``student``, ``teacher``, ``meta``: ``()`` tensors over the union batch.
+        negatives: this rank's picks.
+    """
+
+    student_grads: list[Tensor]
+    teacher_grads: list[Tensor] | None
+    weight_net_grads: list[Tensor] | None
+    losses: dict[str, Tensor]
+    negatives: Negatives
+
+
+class StepPairs:
+    """The pairs of one batch as a single list: positives, then candidates row by row, then teacher negatives row by row.
+
+    A pair's row name, for keyed dropout, is its place in the *union* batch: ``row * (1 + K + T) + column``.
+
+    Args:
+        batch: the batch.
+    """
+
+    def __init__(self, batch: TrainBatch) -> None:
+        size, self.num_candidates = batch.candidates.shape
+        num_teacher = batch.teacher_negatives.shape[1]
+        nodes = torch.cat([batch.positives[1][:, None], batch.candidates, batch.teacher_negatives], dim=1)
+        device = nodes.device
+        self.rows = batch.first_row + torch.arange(size, device=device)
+        names = self.rows[:, None] * nodes.shape[1] + torch.arange(nodes.shape[1], device=device)
+        blocks = [slice(0, 1), slice(1, 1 + self.num_candidates), slice(1 + self.num_candidates, nodes.shape[1])]
+        anchors = batch.positives[0][:, None].expand_as(nodes)
+        self.pairs = torch.stack([torch.cat([t[:, block].flatten() for block in blocks]) for t in (anchors, nodes)])
+        self.names = torch.cat([names[:, block].flatten() for block in blocks])
+        self.positives = slice(0, size)
+        self.candidates = slice(size, size * (1 + self.num_candidates))
+        self.teacher = slice(self.candidates.stop, self.candidates.stop + size * num_teacher)
+        self.size = size
+
+    def picked(self, columns: Tensor) -> Tensor:
+        """``(b, M)`` columns -> ``(b M,)`` places in the list."""
+        row = torch.arange(self.size, device=columns.device)[:, None]
+        return (self.size + row * self.num_candidates + columns).flatten()
+
+
+def mebns_step(
+    student: Learner,
+    selector: AbstractSelector,
+    batch: TrainBatch,
+    graph: Graph,
+    key: Key,
+    group: AbstractGroup,
+    teacher: Teacher | None = None,
+    meta: Meta | None = None,
+    gradient_clip_norm: float | None = None,
+) -> StepResult:
+    """One training step: gradients for every learner, from their present state.
+
+    Without ``teacher`` and ``meta`` it is the step of the plain system: a proposal's candidates, a selector, equal weights.
+
+    Args:
+        student: the predictor to train.
+        selector: picks negatives among the candidates that the filter keeps.
+        batch: this rank's slice of the union batch.
+        graph: the whole training graph; the union's positives are left out of message passing here.
+        key: names every draw of this step.
+        group: the ranks.
+        teacher: filters candidates and learns on STD data; None keeps all candidates.
+        meta: weights the negatives; None gives equal weights. Needs ``teacher``.
+        gradient_clip_norm: joint 2-norm to which the student's gradient is clipped, in the lookahead too.
+
+    Returns:
+        Gradients and logs; nothing that was passed in has changed.
+    """
+    if meta is not None and teacher is None:
+        raise ValueError("meta: the weight net reads the teacher's logits, so teacher must be given too")
+    message_graph = graph.without(batch.union_positives)
+    pairs = StepPairs(batch)
+    ones = torch.ones(pairs.size, device=batch.positives.device)
+    num_positives = group.sum(ones.sum())
+
+    hardness, teacher_loss, teacher_grads = None, None, None
+    kept = batch.candidate_mask
+    if teacher is not None:
+        hardness, teacher_loss, teacher_grads = _teacher_pass(
+            teacher, batch, pairs, message_graph, key.child("teacher"), num_positives, group
+        )
+        if teacher.filter is not None:
+            kept = teacher.filter.keep(hardness, kept)
+
+    predictor = _predictor(student)
+    student_key = key.child("student")
+    inputs = predictor.prepare(message_graph, pairs.pairs, pairs.names, student_key)
+    score = predictor.scorer(message_graph, student_key)
+    columns, mask = selector.select(kept, _candidate_scores(score, inputs, pairs), pairs.rows, key.child("selector"))
+    picked, mask = pairs.picked(columns), mask.flatten()
+    num_negatives = group.sum(mask.sum().to(ones.dtype)).clamp(min=1)
+
+    places = torch.arange(pairs.size, device=picked.device)
+    logits = score(inputs.select(torch.cat([places, picked])))
+    positive, negative = positive_losses(logits[: pairs.size]), negative_losses(logits[pairs.size :])
+
+    def inner_loss(weights: Tensor) -> Tensor:
+        return balanced_loss(positive, negative, weights, num_positives, num_negatives)
+
+    equal = mask.to(negative.dtype)
+    weights, hypergradient = equal, None
+    if meta is not None:
+        assert hardness is not None
+        features = torch.stack([negative.detach(), hardness.gather(1, columns).flatten()], dim=1)
+        problem = BilevelProblem(
+            student=student.module,
+            optimizer=student.optimizer,
+            gradient_clip_norm=gradient_clip_norm,
+            inner_loss=inner_loss,
+            negative_losses_at=lambda p: negative_losses(functional_call(student.module, p, (inputs.select(picked),))),
+            num_negatives=num_negatives,
+            outer_loss_at=_outer_loss(predictor, meta.batch, graph, group),
+            weights_at=lambda p: negative_weights(
+                functional_call(meta.weight_net.module, p, (features,)), mask, num_negatives, group
+            ),
+            weight_params=dict(meta.weight_net.module.named_parameters()),
+            group=group,
+        )
+        hypergradient = _union(meta.engine.hypergradient(problem), group)
+        weights = _weights_after(meta.weight_net, hypergradient, problem)
+
+    loss = inner_loss(weights)
+    grads = torch.autograd.grad(loss, student.params(), materialize_grads=True)
+    losses = {"student": loss, "teacher": teacher_loss, "meta": hypergradient and hypergradient.outer_loss}
+    return StepResult(
+        student_grads=clipped(group.sum_all(grads), gradient_clip_norm),
+        teacher_grads=teacher_grads,
+        weight_net_grads=None if hypergradient is None else list(hypergradient),
+        losses={name: group.sum(value.detach()) for name, value in losses.items() if value is not None},
+        negatives=Negatives(
+            pairs=pairs.pairs[:, picked],
+            mask=mask,
+            logits=logits[pairs.size :].detach(),
+            weights=weights.detach(),
+            hardness=None if hardness is None else hardness.gather(1, columns).flatten(),
+            kept=kept,
+            columns=columns,
+        ),
+    )
+
+
+def _predictor(learner: Learner) -> LinkPredictor:
+    if not isinstance(learner.module, LinkPredictor):
+        raise TypeError(f"student and teacher must be LinkPredictors, got {type(learner.module).__name__}")
+    return learner.module
+
+
+def _candidate_scores(score: Callable[[Inputs], Tensor], inputs: Inputs, pairs: StepPairs) -> Callable[[], Tensor]:
+    """The student's logits ``(b, K)`` of all candidates, for selectors that ask for them."""
+
+    def scores() -> Tensor:
+        with torch.no_grad():
+            return score(inputs.select(pairs.candidates)).view(pairs.size, pairs.num_candidates)
+
+    return scores
+
+
+def _teacher_pass(
+    teacher: Teacher, batch: TrainBatch, pairs: StepPairs, graph: Graph, key: Key, num_positives: Tensor, group: AbstractGroup
+) -> tuple[Tensor, Tensor | None, list[Tensor] | None]:
+    """Hardness ``(b, K)`` of the candidates, and where the teacher learns its loss on STD data with the gradient."""
+    predictor = _predictor(teacher.predictor)
+    pass_key = key if teacher.learns else None
+    with torch.set_grad_enabled(teacher.learns):
+        inputs = predictor.prepare(graph, pairs.pairs, pairs.names, pass_key)
+        score = predictor.scorer(graph, pass_key)
+    with torch.no_grad():
+        hardness = score(inputs.select(pairs.candidates)).view(pairs.size, pairs.num_candidates)
+    if not teacher.learns:
+        return hardness, None, None
+    mask = batch.teacher_mask.flatten()
+    places = torch.arange(pairs.pairs.shape[1], device=mask.device)
+    logits = score(inputs.select(torch.cat([places[pairs.positives], places[pairs.teacher]])))
+    positive, negative = positive_losses(logits[: pairs.size]), negative_losses(logits[pairs.size :])
+    num_negatives = group.sum(mask.sum().to(num_positives.dtype)).clamp(min=1)
+    loss = balanced_loss(positive, negative, mask.to(negative.dtype), num_positives, num_negatives)
+    grads = torch.autograd.grad(loss, teacher.predictor.params(), materialize_grads=True)
+    return hardness, loss, group.sum_all(grads)
+
+
+def _outer_loss(
+    predictor: LinkPredictor, batch: MetaSet, graph: Graph, group: AbstractGroup
+) -> Callable[[dict[str, Tensor]], Tensor]:
+    """Parameters -> this rank's share of the balanced loss on the union meta batch, without dropout.
+
+    The batch's own positives are left out of message passing.
+    """
+    positive = batch.labels > 0.5
+    message_graph = graph.without(batch.pairs[:, positive])
+    share = group.share(batch.pairs.shape[1])
+    own_positive, num_positives, num_negatives = positive[share], positive.sum(), (~positive).sum()
+    inputs = predictor.prepare(message_graph, batch.pairs[:, share])
+
+    def outer_loss(params: dict[str, Tensor]) -> Tensor:
+        logits = functional_call(predictor, params, (inputs,))
+        ones = torch.ones_like(logits)[~own_positive]
+        positive_part, negative_part = positive_losses(logits[own_positive]), negative_losses(logits[~own_positive])
+        return balanced_loss(positive_part, negative_part, ones, num_positives, num_negatives)
+
+    return outer_loss
+
+
+def _union(hypergradient: Hypergradient, group: AbstractGroup) -> Hypergradient:
+    return Hypergradient(group.sum_all(hypergradient), hypergradient.outer_loss)
+
+
+def _weights_after(weight_net: Learner, grads: Sequence[Tensor], problem: BilevelProblem) -> Tensor:
+    """The weights that the weight net gives after its update."""
+    with torch.no_grad():
+        live = weight_net.params()
+        moved = updated(weight_net.optimizer, live, live, grads)
+        return problem.weights_at(dict(zip(problem.weight_params, moved, strict=True)))

@@ -1,0 +1,56 @@
+"""The teacher's filter: of each anchor's candidates, keep the hard ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def keep_hardest(hardness: Tensor, mask: Tensor, drop_easy: float, drop_top: float) -> Tensor:
+    """Keeps a band of each row's ranking by hardness; a rule by row, so rows can be anywhere.
+
+    Of a row's L legal candidates the ``floor(drop_top * L)`` hardest and the ``floor(drop_easy * L)`` easiest go, but one always stays.
+    Ties are broken by the place in the row.
+
+    Args:
+        hardness: ``(b, K)`` float, the teacher's logits.
+        mask: ``(b, K)`` bool, legal candidates.
+        drop_easy: share of the easiest to drop, in [0, 1).
+        drop_top: share of the hardest to drop (likely false negatives), in [0, 1).
+
+    Returns:
+        ``(b, K)`` bool, True = keep; a part of ``mask``.
+    """
+    order = hardness.masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
+    legal = mask.sum(dim=1, keepdim=True)
+    first = (drop_top * legal).floor()
+    last = torch.maximum(legal - (drop_easy * legal).floor(), first + 1)
+    return mask & (rank >= first) & (rank < last)
+
+
+class TeacherFilter:
+    """Keeps the candidates that the teacher finds hard.
+
+    Args:
+        drop_easy: q, the share of each anchor's candidates to drop as easy, in [0, 1).
+        drop_top: share to drop at the very top, where held-out edges and other false negatives gather, in [0, 1).
+
+    Example:
+        >>> hardness, mask = torch.tensor([[3.0, 1.0, 2.0, 0.0]]), torch.ones(1, 4, dtype=torch.bool)
+        >>> TeacherFilter(drop_easy=0.5).keep(hardness, mask).tolist()
+        [[True, False, True, False]]
+    """
+
+    def __init__(self, drop_easy: float = 0.5, drop_top: float = 0.0) -> None:
+        for name, value in (("drop_easy", drop_easy), ("drop_top", drop_top)):
+            if not 0 <= value < 1:
+                raise ValueError(f"{name}: expected a share in [0, 1), got {value}")
+        if drop_easy + drop_top >= 1:
+            raise ValueError(f"drop_easy + drop_top: must be below 1, got {drop_easy} + {drop_top}")
+        self.drop_easy = drop_easy
+        self.drop_top = drop_top
+
+    def keep(self, hardness: Tensor, mask: Tensor) -> Tensor:
+        """``(b, K)`` bool, see :func:`keep_hardest`."""
+        return keep_hardest(hardness, mask, self.drop_easy, self.drop_top)

@@ -1,0 +1,12 @@
+"""Link predictors, their parts, and the weight net."""
+
+from mebns_pl.models.decoders import AbstractDecoder, DotDecoder, MLPDecoder
+from mebns_pl.models.encoder_decoder import EncoderDecoder
+from mebns_pl.models.encoders import GAT, GCN, SAGE, AbstractEncoder
+from mebns_pl.models.predictor import Inputs, LinkPredictor, PairInputs
+from mebns_pl.models.weight_net import WeightNet
+
+__all__ = [
+    "GAT", "GCN", "SAGE", "AbstractDecoder", "AbstractEncoder", "DotDecoder", "EncoderDecoder", "Inputs", "LinkPredictor",
+    "MLPDecoder", "PairInputs", "WeightNet",
+]  # fmt: skip

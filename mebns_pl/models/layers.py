@@ -1,0 +1,83 @@
+"""Layers that the encoders and decoders share: keyed dropout, and the first linear map of any kind of features."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mebns_pl.graph.csr import Graph
+from mebns_pl.keys import Key, dropout_mask
+from mebns_pl.types import GraphSpec
+
+
+class KeyedDropout(nn.Module):
+    """Inverted dropout whose mask is a function of a key and each row's name (see :func:`mebns_pl.keys.dropout_mask`).
+
+    It works by the key it is given, not by ``module.training``. The same key gives the same mask again, for a lookahead
+    and the real step say, and any slice of the rows gives that slice of the mask.
+
+    Args:
+        p: probability of a zero, in [0, 1).
+
+    Example:
+        >>> layer, h = KeyedDropout(0.5), torch.ones(4, 3)
+        >>> rows = torch.arange(4)
+        >>> bool((layer(h, rows, Key(0, "a"))[2:] == layer(h[2:], rows[2:], Key(0, "a"))).all())
+        True
+        >>> layer(h, rows, None) is h
+        True
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"dropout: expected a probability in [0, 1), got {p}")
+        self.p = p
+
+    def forward(self, h: Tensor, rows: Tensor, key: Key | None) -> Tensor:
+        """``(M, C) -> (M, C)``; ``rows`` ``(M,)`` int64; unchanged where ``key`` is None."""
+        if key is None or self.p == 0:
+            return h
+        return h * dropout_mask(key, rows, h.shape[1], self.p, h.dtype)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class FeatureLinear(nn.Module):
+    """The linear map from a graph's features to ``(N, C)``, for dense, sparse or absent features.
+
+    Sparse features (bag of words) are multiplied as a CSR product. Without features the result is a learned embedding of
+    each node: the weight itself, which is the linear map of one-hot features.
+
+    Args:
+        spec: the graph's size.
+        out_channels: C.
+    """
+
+    def __init__(self, spec: GraphSpec, out_channels: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.weight = nn.Parameter(torch.empty(spec.num_features or spec.num_nodes, out_channels))
+        nn.init.xavier_uniform_(self.weight)
+        if not spec.num_features:
+            # One-hot features: unit variance overall, as embeddings are commonly started
+            nn.init.normal_(self.weight, std=1 / math.sqrt(out_channels))
+
+    def forward(self, graph: Graph) -> Tensor:
+        """``(N, C)``.
+
+        Raises:
+            ValueError: the graph's features are not those the layer was built for.
+        """
+        if graph.node_ids is None and graph.spec != self.spec:
+            raise ValueError(f"graph: the model was built for {self.spec}, got {graph.spec}")
+        if graph.x is None:
+            return self.weight if graph.node_ids is None else self.weight[graph.node_ids]
+        weight = self.weight if graph.feature_mask is None else self.weight * graph.feature_mask[:, None]
+        return graph.x @ weight
+
+    def extra_repr(self) -> str:
+        return f"{self.spec}, out_channels={self.weight.shape[1]}"

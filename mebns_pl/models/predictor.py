@@ -1,0 +1,88 @@
+"""The contract of every link predictor: encoder + decoder, SEAL, heuristics."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from mebns_pl.graph.csr import Graph
+from mebns_pl.keys import Key
+
+
+class Inputs(Protocol):
+    """What a predictor's ``forward`` takes: M prepared pairs, without parameters, movable between devices."""
+
+    @property
+    def key(self) -> Key | None:
+        """The key of this stochastic pass (dropout), or None for a deterministic one."""
+
+    def select(self, index: Tensor | slice) -> Self:
+        """The pairs at ``index`` (int64 positions, bool mask, or slice), in that order."""
+
+
+@dataclass(frozen=True)
+class PairInputs:
+    """Node pairs on a graph: the inputs of every predictor that encodes the whole graph.
+
+    Args:
+        graph: the message-passing graph, target edges already left out.
+        pairs: ``(2, M)`` int64.
+        rows: ``(M,)`` int64, each pair's name within the union batch, under which it draws its dropout mask.
+        key: the key of this stochastic pass, or None for a deterministic one.
+    """
+
+    graph: Graph
+    pairs: Tensor
+    rows: Tensor
+    key: Key | None = None
+
+    def select(self, index: Tensor | slice) -> PairInputs:
+        """The pairs at ``index``."""
+        return replace(self, pairs=self.pairs[:, index], rows=self.rows[index])
+
+
+class LinkPredictor(nn.Module, ABC):
+    """Scores node pairs.
+
+    The three parts of the contract:
+
+    - ``prepare`` turns pairs into inputs. It uses no parameters, so that loader workers can call it.
+    - ``forward`` turns inputs into logits, one a pair, independent of the other pairs in the call.
+    - ``scorer`` shares among several calls what they have in common (an encoder's embeddings).
+
+    Whether a pass is stochastic is said by ``inputs.key``, not by ``module.training``: with a key, dropout draws the mask which
+    that key names, without one there is no dropout. The same key gives the same mask, row by row, on any device and
+    any number of ranks. Layers that update buffers in ``forward`` (BatchNorm) are refused by the systems.
+    """
+
+    @abstractmethod
+    def prepare(self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None) -> Inputs:
+        """Makes the inputs of ``pairs``.
+
+        Args:
+            graph: message-passing graph; target edges are already left out.
+            pairs: ``(2, M)`` int64.
+            rows: ``(M,)`` int64, names of the pairs for keyed dropout; ``0 ... M - 1`` by default.
+            key: key of a stochastic pass, or None.
+        """
+
+    @abstractmethod
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Logits, shape ``(M,)``, unbounded."""
+
+    def scorer(self, graph: Graph, key: Key | None = None) -> Callable[[Inputs], Tensor]:
+        """A function from inputs (prepared on ``graph`` with ``key``) to logits, equal to ``forward``.
+
+        Predictors that encode the graph do so once, here. Gradients flow where they are enabled at both calls.
+        """
+        return self
+
+    @staticmethod
+    def pair_inputs(graph: Graph, pairs: Tensor, rows: Tensor | None, key: Key | None) -> PairInputs:
+        """The :class:`PairInputs` with default rows: all that whole-graph predictors have to prepare."""
+        return PairInputs(graph, pairs, torch.arange(pairs.shape[1], device=pairs.device) if rows is None else rows, key)

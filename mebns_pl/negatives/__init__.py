@@ -1,0 +1,1 @@
+"""Where negatives come from: proposals draw candidates, selectors pick among them."""

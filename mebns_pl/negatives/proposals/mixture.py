@@ -1,0 +1,61 @@
+"""Candidates from several proposals."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.known_edges import KnownEdges
+from mebns_pl.keys import Key
+from mebns_pl.negatives.proposals.abstract import AbstractProposal
+
+
+class MixtureProposal(AbstractProposal):
+    """Each candidate comes from one of several proposals, chosen with fixed probabilities, independently of all others.
+
+    Cost: that of every proposal of positive weight, for the full number of candidates.
+
+    Args:
+        proposals: at least one.
+        weights: the probability of each proposal, in the same order; none negative, sum 1.
+
+    Raises:
+        ValueError: no proposal, another number of weights, or weights that are no probabilities.
+
+    Example:
+        >>> from mebns_pl.negatives.proposals.degree import DegreeProposal
+        >>> from mebns_pl.negatives.proposals.uniform import UniformProposal
+        >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=6)
+        >>> proposal = MixtureProposal([UniformProposal(), DegreeProposal()], weights=[0.9, 0.1])
+        >>> proposal.setup(graph, KnownEdges(graph))
+        >>> proposal.propose(torch.tensor([0, 1]), 3, Key(0, "docs")).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(self, proposals: list[AbstractProposal], weights: list[float]) -> None:
+        if not proposals:
+            raise ValueError("proposals: at least one is needed, got none")
+        if len(weights) != len(proposals):
+            raise ValueError(f"weights: one for each of the {len(proposals)} proposals is needed, got {len(weights)}")
+        if not all(weight >= 0 for weight in weights) or not math.isclose(math.fsum(weights), 1.0, abs_tol=1e-6):
+            raise ValueError(f"weights: must be probabilities, none negative and of sum 1, got {list(weights)}")
+        self.proposals = list(proposals)
+        self.weights = list(weights)
+
+    def setup(self, graph: Graph, known: KnownEdges) -> None:
+        """Sets every proposal up."""
+        for proposal in self.proposals:
+            proposal.setup(graph, known)
+
+    def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
+        """See :meth:`AbstractProposal.propose`."""
+        used = [index for index, weight in enumerate(self.weights) if weight > 0]
+        drawn = [self.proposals[index].propose(anchors, num_candidates, key.child(index)) for index in used]
+        bounds = torch.tensor([self.weights[index] for index in used], dtype=torch.float64).cumsum(0)
+        height = torch.rand(len(anchors), num_candidates, generator=key.child("choice").generator(), dtype=torch.float64)
+        # The last bound is left out: it is 1 up to rounding, and above it stands nothing.
+        choice = torch.bucketize(height, bounds[:-1], right=True)
+        return torch.stack(drawn).gather(0, choice[None])[0]

@@ -1,0 +1,42 @@
+"""Random negatives: the first legal candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from mebns_pl.keys import Key
+from mebns_pl.negatives.selectors.abstract import AbstractSelector, Picks
+
+
+class FirstSelector(AbstractSelector):
+    """The first M legal columns of each row, without a look at the scores.
+
+    Candidates are independent draws of one distribution, so the first ones are a random choice: with a uniform proposal
+    this is random negative sampling (RNS).
+
+    Args:
+        num_negatives: M, at least 1.
+
+    Raises:
+        ValueError: ``num_negatives`` is below 1.
+
+    Example:
+        >>> import torch
+        >>> mask = torch.tensor([[False, True, True], [False, False, True]])
+        >>> picks = FirstSelector(num_negatives=2).select(mask, lambda: mask.float(), torch.arange(2), Key(0, "docs"))
+        >>> picks.columns.tolist(), picks.mask.tolist()
+        ([[1, 2], [2, 0]], [[True, True], [True, False]])
+    """
+
+    def __init__(self, num_negatives: int = 1) -> None:
+        if num_negatives < 1:
+            raise ValueError(f"num_negatives: must be at least 1, got {num_negatives}")
+        self.num_negatives = num_negatives
+
+    def select(self, mask: Tensor, score: Callable[[], Tensor], rows: Tensor, key: Key) -> Picks:
+        """See :meth:`AbstractSelector.select`; ``score``, ``rows`` and ``key`` are not used."""
+        legal_first = mask.byte().sort(dim=1, descending=True, stable=True).indices
+        columns = legal_first[:, : self.num_negatives]
+        return Picks(columns, mask.gather(1, columns))

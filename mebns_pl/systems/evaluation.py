@@ -1,0 +1,157 @@
+"""What the systems share: graph, keyed randomness, validation, test, prediction, and applying gradients."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
+
+from mebns_pl.graph.csr import Graph
+from mebns_pl.keys import Key
+from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
+from mebns_pl.metrics.ranking import classification_metrics, link_metrics
+from mebns_pl.models.predictor import Inputs, LinkPredictor
+from mebns_pl.types import EvalBatch
+
+SCORE_BLOCK = 2**16
+"""Pairs decoded in one go: bounds the memory of evaluation."""
+
+
+class AbstractLinkSystem(LightningModule, ABC):
+    """A student predictor with its evaluation; subclasses train it, by manual optimisation.
+
+    The message-passing graph comes from the data module (``train_graph``; in prediction ``full_graph``).
+
+    Args:
+        student: the predictor that is evaluated and used for prediction.
+    """
+
+    def __init__(self, student: LinkPredictor) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        refuse_batch_norm(student)
+        self.student = student
+        self.group: AbstractGroup = SingleProcess()
+        self.key = Key(0, "step")
+        self.val_ranking, self.val_classes = link_metrics(), classification_metrics()
+        self.test_ranking, self.test_classes = link_metrics(), classification_metrics()
+        self._graph: Graph | None = None
+        self._score: Callable[[Inputs], Tensor] | None = None
+
+    # Before anything: the graph, the ranks, the seed
+
+    def on_fit_start(self) -> None:
+        """Takes the graph to the device, and the seed and ranks from the run."""
+        data = self.trainer.datamodule
+        self.key = data.key.child("step")
+        self.group = DistributedGroup() if self.trainer.world_size > 1 else SingleProcess()
+        self._graph = data.train_graph.to(self.device)
+
+    @property
+    def graph(self) -> Graph:
+        """The message-passing graph on this module's device."""
+        if self._graph is None:
+            self._graph = self.trainer.datamodule.train_graph.to(self.device)
+        return self._graph
+
+    def score(self, pairs: Tensor) -> Tensor:
+        """The student's logits ``(m,)`` of ``pairs`` ``(2, m)`` on the training graph, without dropout or gradient."""
+        with torch.no_grad():
+            return score_pairs(self.student, self.student.scorer(self.graph), self.graph, pairs)
+
+    # Validation and test
+
+    def _begin(self) -> None:
+        self._score = self.student.scorer(self.graph)  # encodes once for all batches of the stage
+
+    def _logits(self, pairs: Tensor) -> Tensor:
+        assert self._score is not None
+        return score_pairs(self.student, self._score, self.graph, pairs)
+
+    def _evaluate(self, batch: EvalBatch, ranking: nn.Module, classes: nn.Module) -> None:
+        positive = self._logits(batch.positives)
+        negative = self._logits(batch.negatives.flatten(1)).view(batch.negatives.shape[1:])
+        ranking.update(positive, negative)
+        classes.update(positive, self._logits(batch.random_negatives))
+
+    def _report(self, stage: str, ranking: nn.Module, classes: nn.Module) -> None:
+        self._score = None
+        values = {**ranking.compute(), **classes.compute()}
+        self.log_dict({f"{stage}/{name}": value.float() for name, value in values.items()}, rank_zero_only=False)
+        ranking.reset()
+        classes.reset()
+
+    def on_validation_epoch_start(self) -> None:
+        """Encodes."""
+        self._begin()
+
+    def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
+        """Ranks held-out edges."""
+        self._evaluate(batch, self.val_ranking, self.val_classes)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs ``val/mrr``, ``val/hits@k``, ``val/auc``, ``val/ap``."""
+        self._report("val", self.val_ranking, self.val_classes)
+
+    def on_test_epoch_start(self) -> None:
+        """Encodes."""
+        self._begin()
+
+    def test_step(self, batch: EvalBatch, batch_idx: int) -> None:
+        """Ranks held-out edges."""
+        self._evaluate(batch, self.test_ranking, self.test_classes)
+
+    def on_test_epoch_end(self) -> None:
+        """Logs ``test/mrr`` and the others."""
+        self._report("test", self.test_ranking, self.test_classes)
+
+    # Prediction
+
+    def on_predict_epoch_start(self) -> None:
+        """Message passing uses every known edge from here on."""
+        self._graph = self.trainer.datamodule.full_graph.to(self.device)
+        self._begin()
+
+    def predict_step(self, batch: Tensor, batch_idx: int) -> tuple[Tensor, Tensor]:
+        """``(2, m)`` pairs -> the pairs with their logits ``(m,)``."""
+        return batch, self._logits(batch)
+
+    def on_predict_epoch_end(self) -> None:
+        """Gives the whole graph back."""
+        self._score = self._graph = None
+
+    # Training
+
+    def apply_gradients(self, optimizer: Optimizer, params: Sequence[nn.Parameter], grads: Sequence[Tensor]) -> None:
+        """Steps an optimizer with given gradients, and leaves none behind."""
+        for param, grad in zip(params, grads, strict=True):
+            param.grad = grad
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def log_mean(self, name: str, value: Tensor | float, **kwargs: Any) -> None:
+        """Logs the mean over the epoch of a value that is the same on all ranks."""
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=1, **kwargs)
+
+
+def score_pairs(predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor) -> Tensor:
+    """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks."""
+    blocks = pairs.split(SCORE_BLOCK, dim=1)
+    return torch.cat([score(predictor.prepare(graph, block)) for block in blocks])
+
+
+def refuse_batch_norm(module: nn.Module) -> None:
+    """Refuses layers that learn from whole batches: the lookahead would change their buffers, and ranks would differ.
+
+    Raises:
+        ValueError: a BatchNorm layer, with its name.
+    """
+    for name, layer in module.named_modules():
+        if isinstance(layer, _BatchNorm):
+            raise ValueError(f"predictor: {name} is a {type(layer).__name__}; batch statistics are not supported, use LayerNorm")

@@ -1,0 +1,41 @@
+"""What a training step hands to callbacks: which pairs were picked, and which were not."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+from mebns_pl.mebns.step import StepResult
+from mebns_pl.types import TrainBatch
+
+
+class StepOutput(TypedDict):
+    """Detached tensors of one step, this rank's.
+
+    Args:
+        picked: ``(2, m)`` pairs the student learned from.
+        unpicked: ``(2, n)`` legal candidates that were passed over.
+        weights: ``(m,)`` weights of the picked pairs, mean 1 over the union batch.
+        logits: ``(m,)`` the student's logits of the picked pairs.
+    """
+
+    picked: Tensor
+    unpicked: Tensor
+    weights: Tensor
+    logits: Tensor
+
+
+def step_output(batch: TrainBatch, result: StepResult) -> StepOutput:
+    """Collects the pairs of a step."""
+    negatives = result.negatives
+    picked_cells = torch.zeros_like(batch.candidate_mask).scatter_(1, negatives.columns, negatives.mask.view(negatives.columns.shape))
+    passed_over = batch.candidate_mask & ~picked_cells
+    anchors = batch.positives[0][:, None].expand_as(batch.candidates)
+    return StepOutput(
+        picked=negatives.pairs[:, negatives.mask],
+        unpicked=torch.stack([anchors[passed_over], batch.candidates[passed_over]]),
+        weights=negatives.weights[negatives.mask],
+        logits=negatives.logits[negatives.mask],
+    )

@@ -1,0 +1,263 @@
+"""The step equals its slow obvious twin, draws nothing but what its key names, and writes nothing."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from references import step as reference
+from references.step import Setting
+
+from mebns_pl.graph.csr import Features
+from mebns_pl.keys import Key
+from mebns_pl.mebns.bilevel import AbstractEngine, DirectionalEngine, HigherEngine
+from mebns_pl.mebns.group import SingleProcess
+from mebns_pl.mebns.step import Learner, Meta, StepPairs, Teacher, mebns_step
+from mebns_pl.models import WeightNet
+from mebns_pl.negatives.selectors.first import FirstSelector
+
+ENGINES = [HigherEngine(), DirectionalEngine()]
+KEY = Key(2, "tests/step")
+# A softmax does not mind the last bias: its gradient is rounding noise, which Adam makes large
+WITHOUT_INFLUENCE = ("weight_net.last.bias", *(f"weight_net.optimizer.3.{name}" for name in ("exp_avg", "exp_avg_sq")))
+
+
+def assert_twins(setting: Setting, num_steps: int, engine: AbstractEngine) -> None:
+    fast = reference.make_state(setting)
+    slow = copy.deepcopy(fast)
+    start = {name: value.clone() for name, value in fast.tensors().items()}
+    for step in range(num_steps):
+        batch, meta_batch, key = reference.make_batch(step, empty=setting.empty), reference.make_meta(step), KEY.at(0, step)
+        reference.fast_step(fast, setting, batch, meta_batch, key, engine)
+        slow = reference.slow_step(slow, setting, batch, meta_batch, key)
+    fast_tensors, slow_tensors = fast.tensors(), slow.tensors()
+    assert fast_tensors.keys() == slow_tensors.keys()
+    for name, value in slow_tensors.items():
+        if name in WITHOUT_INFLUENCE:
+            continue
+        torch.testing.assert_close(fast_tensors[name], value, rtol=1e-10, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}")
+    moved = {name.split(".")[0] for name, value in start.items() if not torch.equal(value, slow_tensors[name])}
+    expected = {"student"} | ({"teacher"} if setting.learns else set())
+    assert moved >= expected  # equality of what never moves would show nothing
+    assert ("weight_net" in moved) == (setting.meta and not setting.empty)
+    assert ("teacher" in moved) == setting.learns
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
+@pytest.mark.parametrize("optimizer", ["momentum", "adam", "adamw"])
+@pytest.mark.parametrize("encoder", ["GCN", "GAT", "SAGE"])
+def test_twenty_steps_equal_the_slow_twin(encoder: str, optimizer: str, engine: AbstractEngine) -> None:
+    assert_twins(Setting(encoder=encoder, optimizer=optimizer), 20, engine)
+
+
+VARIANTS = {
+    "clipping": Setting(clip=0.05, optimizer="sgd"),
+    "clipping, adam": Setting(clip=0.05),
+    "drop_top": Setting(drop_easy=0.2, drop_top=0.4),
+    "no filter": Setting(drop_easy=None),
+    "frozen teacher": Setting(learns=False),
+    "first selector": Setting(selector="first"),
+    "many negatives": Setting(selector="first", num_negatives=9, drop_easy=0.0),
+    "no weight net": Setting(meta=False),
+    "sparse features": Setting(features="sparse"),
+    "sparse features, SAGE": Setting(features="sparse", encoder="SAGE"),
+    "sparse features, GAT": Setting(features="sparse", encoder="GAT"),
+    "no features": Setting(features="none"),
+    "no legal candidate at all": Setting(empty=True),
+    "no legal candidate at all, no weight net": Setting(empty=True, meta=False),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_equal_the_slow_twin(name: str, engine: AbstractEngine) -> None:
+    assert_twins(VARIANTS[name], 6, engine)
+
+
+def test_the_world_is_a_test() -> None:
+    """Masked candidates, an anchor without any, a filter that drops, weights that differ, clipping that acts."""
+    setting = Setting(drop_easy=0.3)
+    batch = reference.make_batch(0)
+    result = reference.fast_gradients(reference.make_state(setting), setting, batch, reference.make_meta(0), KEY)
+    assert 0 < int(batch.candidate_mask.sum()) < batch.candidate_mask.numel()
+    assert not batch.candidate_mask[2].any()
+    assert result.negatives.kept.sum() < batch.candidate_mask.sum()
+    weights = result.negatives.weights[result.negatives.mask]
+    assert weights.std() > 0.01
+    norm = torch.cat([grad.flatten() for grad in result.student_grads]).norm()
+    assert norm > VARIANTS["clipping"].clip
+
+
+def test_logs_tell_what_was_done() -> None:
+    setting = Setting()
+    batch, meta_batch = reference.make_batch(0), reference.make_meta(0)
+    state = reference.make_state(setting)
+    result = reference.fast_gradients(state, setting, batch, meta_batch, KEY)
+    negatives = result.negatives
+    assert negatives.mask.tolist()[4:6] == [False, False]  # the third anchor's
+    assert bool((negatives.weights[~negatives.mask] == 0).all())
+    torch.testing.assert_close(negatives.weights.sum(), negatives.mask.sum().double())
+    anchors = batch.positives[0].repeat_interleave(2)
+    nodes = batch.candidates.gather(1, negatives.columns).flatten()
+    assert torch.equal(negatives.pairs, torch.stack([anchors, nodes]))
+    assert bool(negatives.kept[negatives.mask.view(-1, 2).any(1)].any(1).all())
+    assert set(result.losses) == {"student", "teacher", "meta"}
+    slow = reference.prepare(state, setting, batch, meta_batch, KEY)
+    weights = list(negatives.weights[negatives.mask])
+    expected = slow.loss_at(reference.params_of(state.student.module), weights).detach()
+    torch.testing.assert_close(result.losses["student"], expected)
+
+
+# --- purity ---------------------------------------------------------------------------------------------------------------
+
+
+def equal_results(a: list[torch.Tensor] | None, b: list[torch.Tensor] | None) -> bool:
+    assert a is not None and b is not None
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
+def test_writes_nothing(engine: AbstractEngine) -> None:
+    setting = Setting(clip=0.05, optimizer="momentum")
+    state = reference.make_state(setting)
+    batch, meta_batch = reference.make_batch(0), reference.make_meta(0)
+    for step in range(2):
+        reference.fast_step(state, setting, reference.make_batch(step), reference.make_meta(step), KEY.at(0, step), engine)
+    marker = torch.full((), 7.0, dtype=torch.float64)
+    learners = [state.student, state.teacher, state.weight_net]
+    for learner in learners:
+        learner.module.train()
+        for param in learner.module.parameters():
+            param.grad = marker.expand_as(param).clone()
+    before, batch_before, meta_before = copy.deepcopy(state), copy.deepcopy(batch), copy.deepcopy(meta_batch)
+    torch.manual_seed(1)
+    random_state = torch.get_rng_state()
+
+    reference.fast_gradients(state, setting, batch, meta_batch, KEY, engine)
+
+    assert torch.equal(torch.get_rng_state(), random_state)
+    for a, b in ((batch, batch_before), (meta_batch, meta_before)):
+        assert all(
+            torch.equal(value, getattr(b, name)) if isinstance(value, torch.Tensor) else value == getattr(b, name)
+            for name, value in vars(a).items()
+        )
+    now, then = state.tensors(), before.tensors()
+    assert now.keys() == then.keys()
+    assert all(torch.equal(now[name], then[name]) for name in now)
+    for learner, old in zip(learners, [before.student, before.teacher, before.weight_net], strict=True):
+        assert learner.module.training
+        assert learner.optimizer.param_groups[0]["lr"] == old.optimizer.param_groups[0]["lr"]
+        assert all(param.requires_grad and bool((param.grad == 7).all()) for param in learner.module.parameters())
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
+def test_the_key_names_every_draw(engine: AbstractEngine) -> None:
+    setting = Setting()
+    state = reference.make_state(setting)
+    batch, meta_batch = reference.make_batch(0), reference.make_meta(0)
+    results = []
+    for seed, key in ((1, KEY), (2, KEY), (2, KEY.at(0, 1))):
+        torch.manual_seed(seed)
+        results.append(reference.fast_gradients(state, setting, batch, meta_batch, key, engine))
+    for name in ("student_grads", "teacher_grads", "weight_net_grads"):
+        first, same, other = (getattr(result, name) for result in results)
+        assert equal_results(first, same), name
+        assert not equal_results(first, other), name
+
+
+def test_module_mode_does_not_matter() -> None:
+    setting = Setting()
+    state = reference.make_state(setting)
+    batch, meta_batch = reference.make_batch(0), reference.make_meta(0)
+    results = []
+    for mode in (True, False):
+        state.student.module.train(mode)
+        state.teacher.module.train(mode)
+        results.append(reference.fast_gradients(state, setting, batch, meta_batch, KEY))
+    assert equal_results(results[0].student_grads, results[1].student_grads)
+
+
+# --- without teacher and weight net -----------------------------------------------------------------------------------------
+
+
+def test_plain_step_is_balanced_cross_entropy() -> None:
+    setting = Setting(features="dense")
+    student = reference.make_state(setting).student
+    batch, graph = reference.make_batch(0), reference.make_graph("dense")
+    result = mebns_step(student, FirstSelector(2), batch, graph, KEY, SingleProcess())
+    assert result.teacher_grads is None and result.weight_net_grads is None
+    assert set(result.losses) == {"student"}
+    assert result.negatives.hardness is None
+
+    anchors, nodes, labels, names = [], [], [], []
+    for row, (anchor, node) in enumerate(batch.positives.t().tolist()):
+        legal = [c for c in range(5) if batch.candidate_mask[row, c]][:2]
+        for column, target, label in [(0, node, 1.0)] + [(1 + c, int(batch.candidates[row, c]), 0.0) for c in legal]:
+            anchors.append(anchor)
+            nodes.append(target)
+            labels.append(label)
+            names.append(row * 8 + column)
+    label = torch.tensor(labels, dtype=torch.float64)
+    inputs = student.module.prepare(
+        reference.graph_without("dense", batch.positives), torch.tensor([anchors, nodes]), torch.tensor(names), KEY.child("student")
+    )
+    share = torch.where(label == 1, 0.5 / label.sum(), 0.5 / (1 - label).sum())
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(student.module(inputs), label, weight=share, reduction="sum")
+    torch.testing.assert_close(result.losses["student"], loss.detach(), rtol=1e-12, atol=0)
+    expected = torch.autograd.grad(loss, list(student.module.parameters()), materialize_grads=True)
+    for grad, want in zip(result.student_grads, expected, strict=True):
+        torch.testing.assert_close(grad, want, rtol=1e-10, atol=1e-14)
+
+
+def test_own_positives_are_left_out_of_message_passing() -> None:
+    setting = Setting(meta=False)
+    state, batch = reference.make_state(setting), reference.make_batch(0)
+    no_edge = torch.tensor([[23], [23]]).expand(2, batch.positives.shape[1])
+    grads = [
+        reference.fast_gradients(state, setting, replace(batch, union_positives=union), reference.make_meta(0), KEY).student_grads
+        for union in (batch.positives, no_edge)
+    ]
+    assert not torch.allclose(grads[0][0], grads[1][0], rtol=1e-3)
+
+
+def test_meta_needs_a_teacher() -> None:
+    state = reference.make_state(Setting())
+    with pytest.raises(ValueError, match="teacher"):
+        mebns_step(
+            state.student, FirstSelector(1), reference.make_batch(0), reference.make_graph("dense"), KEY, SingleProcess(),
+            meta=Meta(state.weight_net, HigherEngine(), reference.make_meta(0)),
+        )  # fmt: skip
+
+
+def test_learners_must_be_predictors() -> None:
+    state, net = reference.make_state(Setting()), WeightNet()
+    no_predictor = Learner(net, torch.optim.SGD(net.parameters(), lr=0.1))
+    for student, teacher in ((no_predictor, state.teacher), (state.student, no_predictor)):
+        with pytest.raises(TypeError, match="WeightNet"):
+            mebns_step(
+                student, FirstSelector(1), reference.make_batch(0), reference.make_graph("dense"), KEY, SingleProcess(),
+                teacher=Teacher(teacher, None, True),
+            )  # fmt: skip
+
+
+def test_pair_names_do_not_depend_on_the_cut() -> None:
+    batch = reference.make_batch(0)
+    whole = StepPairs(batch)
+    part = StepPairs(
+        replace(
+            batch, positives=batch.positives[:, 2:4], candidates=batch.candidates[2:4], candidate_mask=batch.candidate_mask[2:4],
+            teacher_negatives=batch.teacher_negatives[2:4], teacher_mask=batch.teacher_mask[2:4], first_row=2,
+        )
+    )  # fmt: skip
+    names = {tuple([name, *pair]) for name, pair in zip(whole.names.tolist(), whole.pairs.t().tolist(), strict=True)}
+    assert len(set(whole.names.tolist())) == 5 * (1 + 5 + 2)
+    assert {tuple([name, *pair]) for name, pair in zip(part.names.tolist(), part.pairs.t().tolist(), strict=True)} <= names
+    assert part.rows.tolist() == [2, 3]
+    columns = torch.tensor([[0], [4]])
+    assert torch.equal(part.pairs[1, part.picked(columns)], batch.candidates[2:4].gather(1, columns).flatten())
+
+
+def test_sparse_features_are_sparse() -> None:
+    assert isinstance(reference.make_graph("sparse").x, Features)

@@ -1,0 +1,461 @@
+"""The whole MeBNS step as slowly and obviously as possible, and a tiny world to try it in.
+
+Written from the method, not from the fast code: the message-passing graph is rebuilt from its edge list, each kind of pair and
+each row of candidates has a forward pass of its own, filter, selector, softmax and sums are Python loops, the lookahead is an
+unrolled optimizer in textbook form, and the real updates are made by real optimizers on copies.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import logsigmoid
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.known_edges import KnownEdges
+from mebns_pl.keys import Key
+from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine
+from mebns_pl.mebns.group import AbstractGroup, SingleProcess
+from mebns_pl.mebns.step import Learner, Meta, StepResult, Teacher, mebns_step
+from mebns_pl.mebns.teacher_filter import TeacherFilter
+from mebns_pl.models import GAT, GCN, SAGE, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
+from mebns_pl.negatives.selectors.first import FirstSelector
+from mebns_pl.negatives.selectors.hardest import HardestSelector
+from mebns_pl.types import GraphSpec, MetaSet, TrainBatch
+
+Params = dict[str, Tensor]
+MakeOptimizer = Callable[..., Optimizer]
+
+# --- a tiny world ---------------------------------------------------------------------------------------------------------
+
+OPTIMIZERS: dict[str, MakeOptimizer] = {
+    "sgd": partial(SGD, lr=0.1),
+    "momentum": partial(SGD, lr=0.1, momentum=0.9),
+    "adam": partial(Adam, lr=0.01, weight_decay=1e-2),
+    "adamw": partial(AdamW, lr=0.01, weight_decay=0.1),
+}
+ENCODERS: dict[str, Callable[..., nn.Module]] = {
+    "GCN": partial(GCN, hidden_channels=4, dropout=0.3),
+    "GAT": partial(GAT, hidden_channels=4, heads=2, dropout=0.3),
+    "SAGE": partial(SAGE, hidden_channels=4, dropout=0.3),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything that a run of steps is made of.
+
+    Args:
+        encoder: a name of ``ENCODERS``.
+        optimizer: a name of ``OPTIMIZERS``, for all three learners.
+        features: ``dense``, ``sparse`` or ``none``.
+        selector: ``hardest`` or ``first``.
+        num_negatives: M.
+        drop_easy: of the filter; None for no filter.
+        drop_top: of the filter.
+        learns: whether the teacher does.
+        meta: whether there is a weight net.
+        clip: norm, or None.
+        empty: whether no anchor of the batches has a legal candidate.
+    """
+
+    encoder: str = "GCN"
+    optimizer: str = "adam"
+    features: str = "dense"
+    selector: str = "hardest"
+    num_negatives: int = 2
+    drop_easy: float | None = 0.3
+    drop_top: float = 0.0
+    learns: bool = True
+    meta: bool = True
+    clip: float | None = None
+    empty: bool = False
+
+
+NUM_NODES = 24
+
+
+def make_edges() -> Tensor:
+    """``(2, n)``: a ring of 23 nodes with chords; node 23 has no edge."""
+    generator = torch.Generator().manual_seed(3)
+    ring = torch.arange(23)
+    source = torch.randint(23, (20,), generator=generator)
+    chords = torch.stack([source, (source + torch.randint(2, 21, (20,), generator=generator)) % 23])
+    edges = torch.cat([torch.stack([ring, (ring + 1) % 23]), chords], dim=1)
+    return torch.unique(torch.stack([edges.min(0).values, edges.max(0).values]), dim=1)
+
+
+def make_features(kind: str) -> Tensor | Features | None:
+    """Float64 node features with a column that is zero everywhere."""
+    if kind == "none":
+        return None
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(NUM_NODES, 6, generator=generator, dtype=torch.float64)
+    x[:, 2] = 0
+    if kind == "dense":
+        return x
+    return Features.of((x * (x > 0.3)).to_sparse_coo())
+
+
+def make_graph(features: str) -> Graph:
+    """The world's graph."""
+    return Graph.from_edges(make_edges(), NUM_NODES, make_features(features))
+
+
+def make_batch(step: int, size: int = 5, empty: bool = False, num_teacher: int = 2) -> TrainBatch:
+    """A batch with masked candidates, the third anchor without a legal one."""
+    key = Key(11, "world/batch", step=step)
+    generator = key.generator()
+    graph = make_graph("none")
+    edges, known = make_edges(), KnownEdges(graph)
+    positives = edges[:, torch.randperm(edges.shape[1], generator=generator)[:size]]
+    turned = torch.rand(size, generator=generator) < 0.5
+    positives = torch.where(turned, positives.flip(0), positives)
+    candidates = torch.randint(NUM_NODES, (size, 5), generator=generator)
+    teacher_negatives = torch.randint(NUM_NODES, (size, num_teacher), generator=generator)
+    mask = ~known.mask(positives[0][:, None], candidates)
+    mask[2] = False
+    if empty:
+        mask[:] = False
+    teacher_mask = ~known.mask(positives[0][:, None], teacher_negatives)
+    return TrainBatch(positives, candidates, mask, teacher_negatives, teacher_mask, positives, 0, 0, step)
+
+
+def make_meta(step: int, size: int = 3) -> MetaSet:
+    """``size`` edges and as many non-edges."""
+    generator = Key(12, "world/meta", step=step).generator()
+    edges = make_edges()
+    positives = edges[:, torch.randperm(edges.shape[1], generator=generator)[:size]]
+    known = KnownEdges(make_graph("none"))
+    anchors = torch.randint(NUM_NODES, (size,), generator=generator)
+    others = known.legal_node(anchors, torch.randint(10, (size,), generator=generator))
+    labels = torch.cat([torch.ones(size), torch.zeros(size)])
+    zeros = torch.zeros(2 * size)
+    return MetaSet(torch.cat([positives, torch.stack([anchors, others])], dim=1), labels, zeros, zeros, {})
+
+
+@dataclass
+class State:
+    """The three learners; ``copy.deepcopy`` copies modules and optimizers together."""
+
+    student: Learner
+    teacher: Learner
+    weight_net: Learner
+    names: tuple[str, ...] = field(default=("student", "teacher", "weight_net"))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every parameter, buffer and optimizer state tensor, by name."""
+        found: dict[str, Tensor] = {}
+        for name in self.names:
+            learner: Learner = getattr(self, name)
+            for key, value in learner.module.state_dict().items():
+                found[f"{name}.{key}"] = value
+            for place, param in enumerate(learner.module.parameters()):
+                for key, value in learner.optimizer.state.get(param, {}).items():
+                    if isinstance(value, Tensor):
+                        found[f"{name}.optimizer.{place}.{key}"] = value
+        return found
+
+
+def make_predictor(encoder: str, spec: GraphSpec) -> LinkPredictor:
+    """An encoder with an MLP decoder, float64."""
+    return EncoderDecoder(spec, ENCODERS[encoder], partial(MLPDecoder, hidden_channels=4, dropout=0.3)).double()
+
+
+def make_state(setting: Setting, **options: float) -> State:
+    """Learners with weights that depend on nothing but this function; ``options`` go to the student's optimizer."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        spec = make_graph(setting.features).spec
+        student, teacher = make_predictor(setting.encoder, spec), make_predictor(setting.encoder, spec)
+        weight_net = WeightNet(hidden_channels=3).double()
+        nn.init.normal_(weight_net.last.weight)
+        for module in (student, teacher):
+            for name, param in module.named_parameters():
+                if "bias" in name:
+                    nn.init.normal_(param, std=0.1)
+    make = OPTIMIZERS[setting.optimizer]
+    return State(
+        Learner(student, make(student.parameters(), **options)),
+        Learner(teacher, make(teacher.parameters())),
+        Learner(weight_net, make(weight_net.parameters())),
+    )
+
+
+# --- the fast step, applied -----------------------------------------------------------------------------------------------
+
+
+def fast_gradients(
+    state: State, setting: Setting, batch: TrainBatch, meta_batch: MetaSet, key: Key,
+    engine: AbstractEngine | None = None, group: AbstractGroup | None = None,
+) -> StepResult:  # fmt: skip
+    """Calls ``mebns_step`` as the setting says."""
+    kinds = {"hardest": HardestSelector, "first": FirstSelector}
+    band = None if setting.drop_easy is None else TeacherFilter(setting.drop_easy, setting.drop_top)
+    return mebns_step(
+        state.student,
+        kinds[setting.selector](setting.num_negatives),
+        batch,
+        make_graph(setting.features),
+        key,
+        group or SingleProcess(),
+        teacher=Teacher(state.teacher, band, setting.learns),
+        meta=Meta(state.weight_net, engine or HigherEngine(), meta_batch) if setting.meta else None,
+        gradient_clip_norm=setting.clip,
+    )
+
+
+def apply(learner: Learner, grads: Sequence[Tensor] | None) -> None:
+    """Moves a learner by its real optimizer."""
+    if grads is None:
+        return
+    for param, grad in zip(learner.module.parameters(), grads, strict=True):
+        param.grad = grad
+    learner.optimizer.step()
+    learner.optimizer.zero_grad()
+
+
+def fast_step(
+    state: State, setting: Setting, batch: TrainBatch, meta_batch: MetaSet, key: Key, engine: AbstractEngine
+) -> None:
+    """One step with ``mebns_step``, in place."""
+    result = fast_gradients(state, setting, batch, meta_batch, key, engine)
+    apply(state.student, result.student_grads)
+    apply(state.teacher, result.teacher_grads)
+    apply(state.weight_net, result.weight_net_grads)
+
+
+# --- the slow step --------------------------------------------------------------------------------------------------------
+
+
+def graph_without(features: str, pairs: Tensor) -> Graph:
+    """A graph rebuilt from the edges that are not among ``pairs``."""
+    gone = {frozenset(pair) for pair in pairs.t().tolist()}
+    left = [pair for pair in make_edges().t().tolist() if frozenset(pair) not in gone]
+    return Graph.from_edges(torch.tensor(left).t(), NUM_NODES, make_features(features))
+
+
+def pass_of(
+    module: nn.Module, params: Params, graph: Graph, batch: TrainBatch, nodes: Tensor, first: int, key: Key | None
+) -> list[list[Tensor]]:
+    """The logits of each anchor with its ``nodes`` ``(b, k)``, in a forward pass of their own.
+
+    A pair is named after its place among the ``1 + K + T`` of its row of the union batch; these begin at place ``first``.
+    """
+    width = 1 + batch.candidates.shape[1] + batch.teacher_negatives.shape[1]
+    sources, targets, names = [], [], []
+    for row in range(nodes.shape[0]):
+        for column in range(nodes.shape[1]):
+            sources.append(int(batch.positives[0, row]))
+            targets.append(int(nodes[row, column]))
+            names.append((batch.first_row + row) * width + first + column)
+    inputs = module.prepare(graph, torch.tensor([sources, targets]), torch.tensor(names), key)
+    logits = iter(functional_call(module, params, (inputs,)))
+    return [[next(logits) for _ in range(nodes.shape[1])] for _ in range(nodes.shape[0])]
+
+
+def positive_pass(module: nn.Module, params: Params, graph: Graph, batch: TrainBatch, key: Key | None) -> list[Tensor]:
+    """The logits of the positives."""
+    return [row[0] for row in pass_of(module, params, graph, batch, batch.positives[1][:, None], 0, key)]
+
+
+def candidate_pass(module: nn.Module, params: Params, graph: Graph, batch: TrainBatch, key: Key | None) -> list[list[Tensor]]:
+    """The logits of each anchor's candidates."""
+    return pass_of(module, params, graph, batch, batch.candidates, 1, key)
+
+
+def teacher_pass(module: nn.Module, params: Params, graph: Graph, batch: TrainBatch, key: Key | None) -> list[list[Tensor]]:
+    """The logits of each anchor's teacher negatives."""
+    return pass_of(module, params, graph, batch, batch.teacher_negatives, 1 + batch.candidates.shape[1], key)
+
+
+def filtered(hardness: list[float], mask: list[bool], drop_easy: float, drop_top: float) -> list[bool]:
+    """Drops the easiest and the very hardest of a row's legal candidates; one stays."""
+    legal = sorted((column for column in range(len(mask)) if mask[column]), key=lambda column: (-hardness[column], column))
+    top = math.floor(drop_top * len(legal) + 1e-6)
+    easy = math.floor(drop_easy * len(legal) + 1e-6)
+    kept = legal[top : max(len(legal) - easy, top + 1)]
+    return [column in kept for column in range(len(mask))]
+
+
+def picked(kind: str, num_negatives: int, scores: list[float], mask: list[bool]) -> list[int]:
+    """The columns that a selector picks of one row."""
+    legal = [column for column in range(len(mask)) if mask[column]]
+    if kind == "hardest":
+        legal = sorted(legal, key=lambda column: (-scores[column], column))
+    return legal[:num_negatives]
+
+
+def balanced(positive: list[Tensor], negative: list[Tensor], weights: Sequence[Tensor | float]) -> Tensor:
+    """Half the mean loss of edges and half the weighted mean loss of non-edges, by logits."""
+    total = torch.zeros((), dtype=torch.float64)
+    for logit in positive:
+        total = total - 0.5 * logsigmoid(logit) / max(len(positive), 1)
+    for logit, weight in zip(negative, weights, strict=True):
+        total = total - 0.5 * weight * logsigmoid(-logit) / max(len(negative), 1)
+    return total
+
+
+def softmax_weights(weight_net: nn.Module, params: Params, features: list[Tensor]) -> list[Tensor]:
+    """``n softmax`` of the weight net's scores, one feature row at a time."""
+    powers = [functional_call(weight_net, params, (row[None],))[0].exp() for row in features]
+    return [len(powers) * power / torch.stack(powers).sum() for power in powers]
+
+
+def unrolled(optimizer: Optimizer, params: Params, grads: list[Tensor]) -> Params:
+    """One update in textbook form, differentiable in the gradients."""
+    (group,) = optimizer.param_groups
+    ahead = {}
+    for (name, param), grad in zip(params.items(), grads, strict=True):
+        state = optimizer.state[param] if param in optimizer.state else {}
+        value = param.detach()
+        if isinstance(optimizer, SGD):
+            velocity = grad + group["weight_decay"] * value
+            if group["momentum"] and state.get("momentum_buffer") is not None:
+                velocity = group["momentum"] * state["momentum_buffer"] + velocity
+            ahead[name] = value - group["lr"] * velocity
+            continue
+        beta1, beta2 = group["betas"]
+        time = int(state["step"]) + 1 if state else 1
+        if isinstance(optimizer, AdamW):
+            value = value - group["lr"] * group["weight_decay"] * value
+        else:
+            grad = grad + group["weight_decay"] * value
+        first = (1 - beta1) * grad + (beta1 * state["exp_avg"] if state else 0)
+        second = (1 - beta2) * grad**2 + (beta2 * state["exp_avg_sq"] if state else 0)
+        # Below the square root a zero would have an infinite slope times zero; the true slope of g / (|g| + eps) has no such term
+        root = torch.where(second > 0, (second / (1 - beta2**time)).clamp(min=1e-300).sqrt(), 0.0)
+        ahead[name] = value - group["lr"] * first / (1 - beta1**time) / (root + group["eps"])
+    return ahead
+
+
+def clipped_by_hand(grads: list[Tensor], clip: float | None) -> list[Tensor]:
+    """Gradients scaled down to a joint norm of ``clip``, as ``clip_grad_norm_`` does."""
+    if clip is None:
+        return grads
+    norm = sum((grad**2).sum() for grad in grads) ** 0.5
+    return grads if float(norm) <= clip else [grad * clip / (norm + 1e-6) for grad in grads]
+
+
+@dataclass
+class Slow:
+    """What the slow step knows after its picks.
+
+    Args:
+        loss_at: (student's parameters, weights) -> the student's loss.
+        features: the weight net's input, a row for each negative.
+        meta_loss_at: student's parameters -> loss on the meta batch.
+    """
+
+    loss_at: Callable[[Params, Sequence[Tensor | float]], Tensor]
+    features: list[Tensor]
+    meta_loss_at: Callable[[Params], Tensor]
+
+
+def params_of(module: nn.Module) -> Params:
+    """The live parameters."""
+    return dict(module.named_parameters())
+
+
+def prepare(state: State, setting: Setting, batch: TrainBatch, meta_batch: MetaSet, key: Key) -> Slow:
+    """Teacher's scores, filter, selector; reads ``state`` only."""
+    graph = graph_without(setting.features, batch.union_positives)
+    teacher, student = state.teacher.module, state.student.module
+    teacher_key, student_key = key.child("teacher") if setting.learns else None, key.child("student")
+    with torch.no_grad():
+        hardness = candidate_pass(teacher, params_of(teacher), graph, batch, teacher_key)
+        scores = candidate_pass(student, params_of(student), graph, batch, student_key)
+    picks = []
+    for row in range(batch.positives.shape[1]):
+        mask = batch.candidate_mask[row].tolist()
+        if setting.drop_easy is not None:
+            mask = filtered([float(h) for h in hardness[row]], mask, setting.drop_easy, setting.drop_top)
+        columns = picked(setting.selector, setting.num_negatives, [float(score) for score in scores[row]], mask)
+        picks += [(row, column) for column in columns]
+
+    def loss_at(params: Params, weights: Sequence[Tensor | float]) -> Tensor:
+        logits = candidate_pass(student, params, graph, batch, student_key)
+        positive = positive_pass(student, params, graph, batch, student_key)
+        return balanced(positive, [logits[row][column] for row, column in picks], weights)
+
+    features = [torch.stack([-logsigmoid(-scores[row][column]), hardness[row][column]]) for row, column in picks]
+    labels = meta_batch.labels.tolist()
+    meta_positives = torch.tensor([pair for pair, label in zip(meta_batch.pairs.t().tolist(), labels, strict=True) if label == 1])
+    meta_graph = graph_without(setting.features, meta_positives.t())
+
+    def meta_loss_at(params: Params) -> Tensor:
+        logits = functional_call(student, params, (student.prepare(meta_graph, meta_batch.pairs),))
+        positive = [logit for logit, label in zip(logits, labels, strict=True) if label == 1]
+        negative = [logit for logit, label in zip(logits, labels, strict=True) if label == 0]
+        return balanced(positive, negative, [1.0] * len(negative))
+
+    return Slow(loss_at, features, meta_loss_at)
+
+
+def slow_hypergradient(state: State, setting: Setting, slow: Slow) -> list[Tensor]:
+    """The hypergradient through an unrolled update."""
+    student, net = state.student.module, state.weight_net.module
+    phi = {name: param.detach().requires_grad_() for name, param in net.named_parameters()}
+    theta = params_of(student)
+    loss = slow.loss_at(theta, softmax_weights(net, phi, slow.features))
+    grads = torch.autograd.grad(loss, list(theta.values()), create_graph=True, materialize_grads=True)
+    ahead = unrolled(state.student.optimizer, theta, clipped_by_hand(list(grads), setting.clip))
+    return list(torch.autograd.grad(slow.meta_loss_at(ahead), list(phi.values()), materialize_grads=True))
+
+
+def real_step(student: Learner, slow: Slow, weights: Sequence[Tensor | float], clip: float | None) -> None:
+    """The student's update by its real optimizer, in place; the loss is that of ``student``'s present parameters."""
+    student.optimizer.zero_grad(set_to_none=True)
+    params = params_of(student.module)
+    slow.loss_at(params, weights).backward()
+    for param in params.values():
+        param.grad = torch.zeros_like(param) if param.grad is None else param.grad
+    if clip is not None:
+        nn.utils.clip_grad_norm_(params.values(), clip)
+    student.optimizer.step()
+    student.optimizer.zero_grad(set_to_none=True)
+
+
+def meta_loss_after(state: State, setting: Setting, slow: Slow, phi: Params) -> float:
+    """The loss on the meta batch after the student's *real* optimizer took a step with the weights of ``phi``: no differentiation."""
+    student = copy.deepcopy(state.student)
+    with torch.no_grad():
+        weights = softmax_weights(state.weight_net.module, phi, slow.features)
+    real_step(student, slow, weights, setting.clip)
+    with torch.no_grad():
+        return float(slow.meta_loss_at(params_of(student.module)))
+
+
+def slow_step(state: State, setting: Setting, batch: TrainBatch, meta_batch: MetaSet, key: Key) -> State:
+    """One step of all learners; ``state`` is left alone."""
+    slow = prepare(state, setting, batch, meta_batch, key)
+    new = copy.deepcopy(state)
+
+    weights: Sequence[Tensor | float] = [1.0] * len(slow.features)
+    if setting.meta:
+        apply(new.weight_net, slow_hypergradient(state, setting, slow))
+        net = new.weight_net.module
+        with torch.no_grad():
+            weights = softmax_weights(net, params_of(net), slow.features)
+    real_step(new.student, slow, weights, setting.clip)
+
+    if setting.learns:
+        graph = graph_without(setting.features, batch.union_positives)
+        teacher = new.teacher.module
+        logits = teacher_pass(teacher, params_of(teacher), graph, batch, key.child("teacher"))
+        positive = positive_pass(teacher, params_of(teacher), graph, batch, key.child("teacher"))
+        rows, columns = batch.teacher_mask.nonzero(as_tuple=True)
+        negative = [logits[row][column] for row, column in zip(rows.tolist(), columns.tolist(), strict=True)]
+        grads = torch.autograd.grad(
+            balanced(positive, negative, [1.0] * len(negative)), list(teacher.parameters()), materialize_grads=True
+        )
+        apply(new.teacher, grads)
+    return new
