@@ -4,8 +4,10 @@ Data has one way through the house:
 
     split -> proposal -> teacher filter -> selector -> weight net -> loss -> metrics -> logs
 
-A :class:`LinkDataModule` reads and splits a graph and draws candidates (*proposal*). A system, :class:`Plain` or :class:`MeBNS`, holds the
-predictors: the *teacher* keeps the hard candidates (*filter*), the *selector* picks among them by the *student*'s scores, the *weight net*
+A :class:`LinkDataModule` reads and splits a graph and draws candidates (*proposal*). A system, :class:`Plain` or
+:class:`MeBNS`, holds the
+predictors: the *teacher* keeps the hard candidates (*filter*), the *selector* picks among them by the *student*'s
+    scores, the *weight net*
 weighs the picks. Every stage is a class of its own, named in YAML by ``class_path`` and usable alone from Python.
 """
 
@@ -42,10 +44,45 @@ from mebns_pl.types import EdgeSplit, GraphSpec
 __version__ = version("mebns_pl")
 
 __all__ = [
-    "GAT", "GCN", "SAGE", "AdamicAdar", "CommonNeighbors", "DegreeProposal", "DirectionalEngine", "DotDecoder", "EdgeSplit",
-    "EncoderDecoder", "FeatureCosine", "Features", "FirstSelector", "Graph", "GraphSpec", "HardestSelector", "HeartNegatives",
-    "HigherEngine", "Key", "KnownEdges", "LinkDataModule", "LinkPredictor", "MLPDecoder", "MeBNS", "MigrationMonitor", "MinRank",
-    "MixtureProposal", "PersonalizedPageRank", "Plain", "PredictionWriter", "ProximityProposal", "RandomNegatives",
-    "ResourceAllocation", "ResultTable", "SAGE", "Schedule", "SplitFractions", "StdGenerator", "TeacherFilter", "UMDCollector",
-    "UniformProposal", "WeightNet",
+    "GAT",
+    "GCN",
+    "SAGE",
+    "AdamicAdar",
+    "CommonNeighbors",
+    "DegreeProposal",
+    "DirectionalEngine",
+    "DotDecoder",
+    "EdgeSplit",
+    "EncoderDecoder",
+    "FeatureCosine",
+    "Features",
+    "FirstSelector",
+    "Graph",
+    "GraphSpec",
+    "HardestSelector",
+    "HeartNegatives",
+    "HigherEngine",
+    "Key",
+    "KnownEdges",
+    "LinkDataModule",
+    "LinkPredictor",
+    "MLPDecoder",
+    "MeBNS",
+    "MigrationMonitor",
+    "MinRank",
+    "MixtureProposal",
+    "PersonalizedPageRank",
+    "Plain",
+    "PredictionWriter",
+    "ProximityProposal",
+    "RandomNegatives",
+    "ResourceAllocation",
+    "ResultTable",
+    "Schedule",
+    "SplitFractions",
+    "StdGenerator",
+    "TeacherFilter",
+    "UMDCollector",
+    "UniformProposal",
+    "WeightNet",
 ]  # fmt: skip

@@ -19,7 +19,10 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": 100,
     "accelerator": "auto",
     "devices": 1,
-    "logger": {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": {"save_dir": "logs", "name": "mebns"}},
+    "logger": {
+        "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
+        "init_args": {"save_dir": "logs", "name": "mebns"},
+    },
     "log_every_n_steps": 1,
     "num_sanity_val_steps": 0,
     "check_val_every_n_epoch": 5,

@@ -96,17 +96,32 @@ def dropout_mask(key: Key, rows: Tensor, num_columns: int, p: float, dtype: torc
     Returns:
         ``(M, C)``, each entry 0 or ``1 / (1 - p)``.
     """
-    threshold = round(p * 2**24)
     if rows.device.type == "cpu":
         mask = torch.empty(len(rows), num_columns, dtype=dtype if dtype in _NUMPY_FLOATS else torch.float32)
         out = mask.numpy()
         row_hashes, column_hashes = _row_hashes(key, rows).numpy(), _column_hashes(key, num_columns)
-        _fill_mask(row_hashes.view(np.uint32), column_hashes.view(np.uint32), np.uint32(threshold), out.dtype.type(1 / (1 - p)), out)
+        _fill_mask(
+            row_hashes.view(np.uint32),
+            column_hashes.view(np.uint32),
+            np.uint32(_threshold(p)),
+            out.dtype.type(1 / (1 - p)),
+            out,
+        )
         return mask.to(dtype)
-    return (_bits(key, rows, num_columns) >= threshold).to(dtype) / (1 - p)
+    return _mask_of_bits(_bits(key, rows, num_columns), p, dtype)
 
 
 _NUMPY_FLOATS = (torch.float32, torch.float64)
+
+
+def _threshold(p: float) -> int:
+    """Bits below it give a zero."""
+    return round(p * 2**24)
+
+
+def _mask_of_bits(bits: Tensor, p: float, dtype: torch.dtype) -> Tensor:
+    """The dropout mask of random ``bits`` in [0, 2^24), any shape; multiplied, not divided, to round as the kernel does."""
+    return (bits >= _threshold(p)).to(dtype) * (1 / (1 - p))
 
 
 def _bits(key: Key, rows: Tensor, num_columns: int) -> Tensor:

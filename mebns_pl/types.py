@@ -57,7 +57,7 @@ def to_device(value: T, device: torch.device | str) -> T:
             return item.to(device, non_blocking=True)
         return to_device(item, device) if is_dataclass(item) and not isinstance(item, type) else item
 
-    return replace(value, **{f.name: move(getattr(value, f.name)) for f in fields(value) if f.init})  # type: ignore[type-var]
+    return replace(value, **{f.name: move(getattr(value, f.name)) for f in fields(value) if f.init})  # type: ignore[arg-type,type-var]
 
 
 @dataclass(frozen=True)

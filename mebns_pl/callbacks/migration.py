@@ -8,16 +8,20 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from mebns_pl.data.datamodule import data_of
 from mebns_pl.mebns.migration import MigrationTracker, nearest_scores
+from mebns_pl.systems.evaluation import AbstractLinkSystem
 
 
 class MigrationMonitor(Callback):
     """Scores a fixed probe of legal negatives after every epoch and logs how its hard set changes.
 
-    Logged under ``migration/``: ``churn@1``, ``churn@5``, ``churn@10`` (share of the hard set that was not in it so many epochs ago),
-    ``easy_to_hard`` and ``hard_to_easy`` (shares that crossed the probability threshold), ``flips_mean`` (mean number of times a pair has
-    crossed), ``hard_score`` (the lowest logit in the hard set), and of the *sampled* negatives ``picked_turned_easy`` beside
-    ``unpicked_turned_easy``: of those that were hard when picked the share that is easy one epoch later, against candidates of equal
+    Logged under ``migration/``: ``churn@1``, ``churn@5``, ``churn@10`` (share of the hard set that was not in it so
+    many epochs ago), ``easy_to_hard`` and ``hard_to_easy`` (shares that crossed the probability threshold),
+    ``flips_mean`` (mean number of times a pair has crossed), ``hard_score`` (the lowest logit in the hard set), and
+    of the *sampled* negatives ``picked_turned_easy`` beside
+    ``unpicked_turned_easy``: of those that were hard when picked the share that is easy one epoch later, against
+        candidates of equal
     score that were passed over (regression to the mean makes both positive).
 
     Args:
@@ -46,7 +50,7 @@ class MigrationMonitor(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws the probe."""
-        self._probe = trainer.datamodule.probe(self.probe_size).to(pl_module.device)
+        self._probe = data_of(trainer).probe(self.probe_size).to(pl_module.device)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -58,7 +62,12 @@ class MigrationMonitor(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Scores the probe and the remembered pairs, and logs."""
         assert self._probe is not None
-        groups = {"probe": self._probe, **self._now, **{f"{name} before": pairs for name, pairs in self._before.items()}}
+        groups = {
+            "probe": self._probe,
+            **self._now,
+            **{f"{name} before": pairs for name, pairs in self._before.items()},
+        }
+        assert isinstance(pl_module, AbstractLinkSystem)
         scores = pl_module.score(torch.cat(list(groups.values()), dim=1))
         parts = dict(zip(groups, scores.split([pairs.shape[1] for pairs in groups.values()]), strict=True))
         scalars = self.tracker.update(parts["probe"])

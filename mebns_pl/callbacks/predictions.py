@@ -11,12 +11,15 @@ import torch.distributed
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from mebns_pl.data.datamodule import data_of
+
 
 class PredictionWriter(Callback):
     """Keeps the ``top_k`` highest-scored pairs of ``predict`` and writes them with their names.
 
-    The columns are ``rank`` (from 1), ``source``, ``target`` (names), ``score`` (probability, in (0, 1)) and ``logit``. Ties are broken by node
-    order. On several ranks each keeps its own best, and rank 0 writes the best of all.
+    The columns are ``rank`` (from 1), ``source``, ``target`` (names), ``score`` (probability, in (0, 1)) and
+    ``logit``. Ties are broken by node order. On several ranks each keeps its own best, and rank 0 writes the best of
+    all.
 
     Args:
         path: the CSV file to write; its folder is made.
@@ -44,13 +47,21 @@ class PredictionWriter(Callback):
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Merges a block into the best so far."""
         pairs, logits = outputs
         size = min(self.top_k, len(logits))
         best = logits.topk(size).indices
-        self._keep(torch.cat([self._pairs, pairs[:, best].cpu()], dim=1), torch.cat([self._logits, logits[best].float().cpu()]))
+        self._keep(
+            torch.cat([self._pairs, pairs[:, best].cpu()], dim=1), torch.cat([self._logits, logits[best].float().cpu()])
+        )
 
     def _keep(self, pairs: Tensor, logits: Tensor) -> None:
         order = logits.argsort(descending=True, stable=True)[: self.top_k]
@@ -62,7 +73,7 @@ class PredictionWriter(Callback):
             parts: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(parts, (self._pairs, self._logits))
             self._keep(torch.cat([p for p, _ in parts], dim=1), torch.cat([s for _, s in parts]))
-        names = trainer.datamodule.loaded.node_names
+        names = data_of(trainer).loaded.node_names
         self.table = pd.DataFrame(
             {
                 "rank": range(1, len(self._logits) + 1),

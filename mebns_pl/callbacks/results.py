@@ -7,6 +7,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
 
+from mebns_pl.data.datamodule import data_of
+
 
 class ResultTable(Callback):
     """Prints the test metrics as one table, in percent, with where the logs are.
@@ -20,8 +22,12 @@ class ResultTable(Callback):
         """Prints."""
         if not trainer.is_global_zero:
             return
-        metrics = {name.removeprefix("test/"): float(v) for name, v in trainer.callback_metrics.items() if name.startswith("test/")}
-        title = f"{type(pl_module).__name__} on {trainer.datamodule.loaded.name}, test"
+        metrics = {
+            name.removeprefix("test/"): float(v)
+            for name, v in trainer.callback_metrics.items()
+            if name.startswith("test/")
+        }
+        title = f"{type(pl_module).__name__} on {data_of(trainer).loaded.name}, test"
         console = Console()
         console.print(metric_table({type(pl_module).__name__: metrics}, title))
         if trainer.log_dir:
@@ -37,7 +43,12 @@ def metric_table(rows: dict[str, dict[str, float]], title: str, columns: list[st
         columns: which metrics, in which order; None takes all of the first row.
     """
     columns = columns or list(next(iter(rows.values())))
-    table = Table(title=title, title_justify="left", caption="in %; ties: mean of optimistic and pessimistic rank", caption_justify="left")
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption="in %; ties: mean of optimistic and pessimistic rank",
+        caption_justify="left",
+    )
     table.add_column("")
     for column in columns:
         table.add_column(_heading(column), justify="right")
@@ -58,8 +69,10 @@ def link_table(links: pd.DataFrame, title: str = "Top predicted links") -> Table
         title: the table's title.
     """
     table = Table(title=title, title_justify="left")
-    for column, justify in (("rank", "right"), ("source", "left"), ("target", "left"), ("score", "right")):
-        table.add_column(column, justify=justify)
+    table.add_column("rank", justify="right")
+    table.add_column("source")
+    table.add_column("target")
+    table.add_column("score", justify="right")
     for row in links.itertuples():
         table.add_row(str(row.rank), str(row.source), str(row.target), f"{row.score:.3f}")
     return table

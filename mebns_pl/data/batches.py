@@ -138,7 +138,8 @@ class EvalChunks(Dataset[EvalBatch]):
 class MissingPairs(Dataset[Tensor]):
     """The pairs that are no known edge, each once with ``source < target``, in blocks of source nodes.
 
-    Up to ``all_pairs_limit`` nodes these are all pairs; above it only pairs at distance two, since a quadratic number can not be
+    Up to ``all_pairs_limit`` nodes these are all pairs; above it only pairs at distance two, since a quadratic number
+    can not be
     scored: ``pool`` says which.
 
     Args:
@@ -154,7 +155,9 @@ class MissingPairs(Dataset[Tensor]):
 
     def __init__(self, graph: Graph, share: Share, all_pairs_limit: int = 5000) -> None:
         nodes, ones = graph.num_nodes, np.ones(graph.num_edges, dtype=np.int32)
-        self.adjacency = scipy.sparse.csr_array((ones, graph.indices.numpy(), graph.indptr.numpy()), shape=(nodes, nodes))
+        self.adjacency = scipy.sparse.csr_array(
+            (ones, graph.indices.numpy(), graph.indptr.numpy()), shape=(nodes, nodes)
+        )
         self.known = KnownEdges(graph)
         self.all_pairs = nodes <= all_pairs_limit
         self.pool = "all pairs" if self.all_pairs else "pairs at distance two"

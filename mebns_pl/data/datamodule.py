@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -20,11 +19,11 @@ from mebns_pl.data.eval_negatives import AbstractEvalNegatives, HeartNegatives, 
 from mebns_pl.data.files import LoadedGraph, read_edge_list
 from mebns_pl.data.split import split_edges
 from mebns_pl.data.tables import DataError
+from mebns_pl.data.umd_collector import Score, UMDCollector
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.proximity import PersonalizedPageRank
 from mebns_pl.keys import Key
-from mebns_pl.data.umd_collector import Score, UMDCollector
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
 from mebns_pl.negatives.proposals.proximity import ProximityProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
@@ -46,15 +45,15 @@ class SplitFractions:
 
     val: float = 0.05
     test: float = 0.10
-    meta: float = 0.1
+    meta: float = 0.05
 
 
 class LinkDataModule(LightningDataModule):
     """Everything that comes from data.
 
-    It produces the student's candidates, the teacher's structure-enhanced negatives (STD-Generator), the meta set of low-uncertainty
-    pairs (UMD-Collector), and the evaluation sets. All of it depends on the seed alone, none of it on the number of ranks; samplers see
-    training edges only.
+    It produces the student's candidates, the teacher's structure-enhanced negatives (STD-Generator), the meta set of
+    low-uncertainty pairs (UMD-Collector), and the evaluation sets. All of it depends on the seed alone, none of it on
+    the number of ranks; samplers see training edges only.
 
     Args:
         graph: a name of the catalogue, or the path of an edge list (CSV, TSV).
@@ -81,7 +80,7 @@ class LinkDataModule(LightningDataModule):
         graph: str = "air_routes",
         root: str | Path | None = None,
         nodes: str | Path | None = None,
-        split: SplitFractions = SplitFractions(),  # noqa: B008 (frozen)
+        split: SplitFractions = SplitFractions(),
         proposal: AbstractProposal | None = None,
         num_candidates: int = 8,
         std_generator: StdGenerator | None = None,
@@ -108,7 +107,7 @@ class LinkDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.key = Key(seed, "data")
         self.meta_set: MetaSet | None = None
-        self.trains_teacher = False
+        self.learns_meta = False
 
     # What there is, computed when first asked for
 
@@ -160,7 +159,9 @@ class LinkDataModule(LightningDataModule):
         if stage != "fit" or "_proposal_ready" in self.__dict__:
             return
         if not bool((self.known.num_legal(self.split.train.flatten()) > 0).any()):
-            raise DataError(f"{self.loaded.name}: every node is linked to every other, so there is no negative to learn from")
+            raise DataError(
+                f"{self.loaded.name}: every node is linked to every other, so there is no negative to learn from"
+            )
         self.proposal.setup(self.train_graph, self.known)
         self._proposal_ready = True
 
@@ -172,13 +173,17 @@ class LinkDataModule(LightningDataModule):
     # Training
 
     def train_dataloader(self) -> DataLoader[TrainBatch]:
-        """One :class:`TrainBatch` a step."""
+        """One :class:`TrainBatch` a step.
+
+        Meta edges are set apart for systems that learn from a meta set (``learns_meta``, which they set); others
+        train on them too.
+        """
         steps = TrainSteps(
-            positives=self.split.train,
+            positives=self.split.train if self.learns_meta else self.split.observed,
             known=self.known,
             proposal=self.proposal,
             num_candidates=self.num_candidates,
-            std_generator=self._std_ready if self.trains_teacher else None,
+            std_generator=self._std_ready if self.learns_meta else None,
             batch_size=self.batch_size,
             share=self._share(),
             key=self.key.child("train"),
@@ -200,14 +205,18 @@ class LinkDataModule(LightningDataModule):
         """
         edges = self.split.meta
         if not edges.shape[1]:
-            raise DataError("split.meta: MeBNS needs meta edges, got a fraction that sets none apart; choose one above 0")
+            raise DataError(
+                "split.meta: MeBNS needs meta edges, got a fraction that sets none apart; choose one above 0"
+            )
         key = self.key.child("meta").at(epoch)
         turned = torch.rand(edges.shape[1], generator=key.child("turn").generator()) < 0.5
         anchors = torch.where(turned, edges[1], edges[0]).repeat_interleave(self.collector.negatives_per_positive)
         nodes = self._std_ready.generate(anchors, key.child("negatives"))[:, 0]
         legal = ~self.known.mask(anchors, nodes)
         if not bool(legal.any()):
-            raise DataError("split.meta: no meta edge has an end with a legal negative; choose another seed or fraction")
+            raise DataError(
+                "split.meta: no meta edge has an end with a legal negative; choose another seed or fraction"
+            )
         pairs = torch.cat([edges, torch.stack([anchors, nodes])[:, legal]], dim=1)
         labels = torch.cat([torch.ones(edges.shape[1]), torch.zeros(int(legal.sum()))])
         graph = self.train_graph.without(edges).to(device)
@@ -282,3 +291,15 @@ class LinkDataModule(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes the meta set back."""
         self.meta_set = MetaSet(**state_dict["meta_set"]) if "meta_set" in state_dict else None
+
+
+def data_of(trainer: Trainer) -> LinkDataModule:
+    """The :class:`LinkDataModule` that a trainer runs with.
+
+    Raises:
+        TypeError: it has another one, or none.
+    """
+    data = getattr(trainer, "datamodule", None)
+    if not isinstance(data, LinkDataModule):
+        raise TypeError(f"trainer: systems and callbacks work with a LinkDataModule, got {type(data).__name__}")
+    return data

@@ -49,9 +49,10 @@ def split_edges(
     fractions = (val_fraction, test_fraction, meta_fraction)
     sizes = _sizes(edges.shape[1], *fractions)
     if not _enough(sizes, meta_fraction):
-        # A little below what the smallest share asks for alone; the rest of the way is short.
-        shares = [val_fraction, test_fraction, meta_fraction * (1 - val_fraction - test_fraction)]
-        needed = max(edges.shape[1] + 1, *(math.floor(0.99 / share) for share in shares if share))
+        # A little below what each share asks for alone; the rest of the way is short.
+        bounds = [1 / val_fraction - 1, 1 / test_fraction - 1]
+        bounds += [(1 / meta_fraction - 2) / (1 - val_fraction - test_fraction) - 1] if meta_fraction else []
+        needed = max(edges.shape[1] + 1, *(math.floor(bound * (1 - 1e-9)) for bound in bounds))
         while not _enough(_sizes(needed, *fractions), meta_fraction):
             needed += 1
         raise DataError(
@@ -114,7 +115,7 @@ def _sizes(
 
 
 def _share(number: int, fraction: float) -> int:
-    return math.floor(number * fraction + 1e-9)  # 100 * 0.29 is 28.999999999999996
+    return math.floor(number * fraction * (1 + 1e-12))  # 100 * 0.29 is 28.999999999999996
 
 
 def _enough(sizes: tuple[int, int, int, int], meta_fraction: float) -> bool:

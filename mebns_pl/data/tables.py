@@ -54,6 +54,8 @@ def read_table(path: Path, delimiter: str | None, comment: str | None, has_heade
     Raises:
         DataError: a file that is missing, empty, not text, or ragged; a name of a column given twice.
     """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
     separator = _delimiter(path, delimiter)
     reader = csv.reader(_text_lines(path, comment), delimiter=separator, strict=True, skipinitialspace=True)
     header: list[str] | None = None
@@ -151,17 +153,16 @@ def standardize_columns(x: Tensor) -> Tensor:
     Returns:
         ``(N, F)`` float32.
     """
-    x = x.double()
-    constant = (x == x[:1]).all(dim=0)
-    centred = (x - x.mean(dim=0)).masked_fill(constant, 0.0)
-    centred = centred / centred.abs().amax(dim=0).masked_fill(constant, 1.0)  # no square over- or underflows
-    return (centred / centred.square().mean(dim=0).sqrt().masked_fill(constant, 1.0)).float()
+    # Differences from the first row, of size 1: no digit is lost to a large mean, no square over- or underflows.
+    x = x.double() - x[:1].double()
+    constant = (x == 0).all(dim=0)
+    x = x / x.abs().amax(dim=0).masked_fill(constant, 1.0)
+    x = x - x.mean(dim=0)
+    return (x / x.square().mean(dim=0).sqrt().masked_fill(constant, 1.0)).float()
 
 
 def _text_lines(path: Path, comment: str | None) -> Iterator[str]:
     """The file's lines; comment lines come back empty, so that line numbers stay those of the file."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         text = data.decode("utf-8-sig")

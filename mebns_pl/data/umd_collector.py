@@ -34,7 +34,9 @@ def augmented(graph: Graph, edge_drop: float, feature_mask: float, key: Key) -> 
     return graph.masked_features(keep_feature.to(device))
 
 
-def moments(score: Score, graph: Graph, pairs: Tensor, passes: int, edge_drop: float, feature_mask: float, key: Key) -> tuple[Tensor, Tensor]:
+def moments(
+    score: Score, graph: Graph, pairs: Tensor, passes: int, edge_drop: float, feature_mask: float, key: Key
+) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of the logits over stochastic passes, each on an augmented graph.
 
     Returns:
@@ -82,10 +84,11 @@ def least_uncertain(mean: Tensor, std: Tensor, keep_fraction: float, num_strata:
 class UMDCollector:
     """Collects the meta set with graph augmentation and Monte-Carlo dropout (1506.02142).
 
-    Each pair is scored in ``num_passes`` stochastic passes of the teacher, dropout on, each on an augmented graph. The uncertainty is the
-    standard deviation of the *logit*: that of the probability shrinks at both ends and would pick easy pairs. Pairs whose mean
-    probability contradicts their label by more than ``contradiction`` are dropped and counted; of the rest, each label keeps the least
-    uncertain within strata of the mean, and the larger label is cut at random to the size of the smaller.
+    Each pair is scored in ``num_passes`` stochastic passes of the teacher, dropout on, each on an augmented graph.
+    The uncertainty is the standard deviation of the *logit*: that of the probability shrinks at both ends and would
+    pick easy pairs. Pairs whose mean probability contradicts their label by more than ``contradiction`` are dropped
+    and counted; of the rest, each label keeps the least uncertain within strata of the mean, and the larger label is
+    cut at random to the size of the smaller.
 
     Args:
         num_passes: T, 2 or more.
@@ -119,17 +122,19 @@ class UMDCollector:
         refresh_epochs: int = 5,
     ) -> None:
         counts = {
-            "num_passes": (num_passes, 2), "num_strata": (num_strata, 1), "negatives_per_positive": (negatives_per_positive, 1),
-            "batch_size": (batch_size, 2), "refresh_epochs": (refresh_epochs, 1),
+            "num_passes": (num_passes, 2), "num_strata": (num_strata, 1), "negatives_per_positive":
+            (negatives_per_positive, 1), "batch_size": (batch_size, 2), "refresh_epochs": (refresh_epochs, 1),
         }  # fmt: skip
         for name, (value, least) in counts.items():
             if value < least:
                 raise ValueError(f"{name}: expected {least} or more, got {value}")
-        for name, value in {"edge_drop": edge_drop, "feature_mask": feature_mask}.items():
-            if not 0 <= value < 1:
-                raise ValueError(f"{name}: expected a probability in [0, 1), got {value}")
+        for name, chance in {"edge_drop": edge_drop, "feature_mask": feature_mask}.items():
+            if not 0 <= chance < 1:
+                raise ValueError(f"{name}: expected a probability in [0, 1), got {chance}")
         if edge_drop == 0 and feature_mask == 0:
-            raise ValueError("edge_drop, feature_mask: both are 0, so passes would not differ by augmentation; set one above 0")
+            raise ValueError(
+                "edge_drop, feature_mask: both are 0, so passes would not differ by augmentation; set one above 0"
+            )
         if not 0 < keep_fraction <= 1:
             raise ValueError(f"keep_fraction: expected a share in (0, 1], got {keep_fraction}")
         if not 0.5 <= contradiction <= 1:
@@ -163,7 +168,9 @@ class UMDCollector:
         kept = []
         for label in (1, 0):
             index = ((labels == label) & ~wrong).nonzero().flatten()
-            if not len(index):  # every pair contradicted: a meta set needs both labels, so take the least uncertain of all
+            if not len(
+                index
+            ):  # every pair contradicted: a meta set needs both labels, so take the least uncertain of all
                 index = (labels == label).nonzero().flatten()
             index = index[least_uncertain(mean[index], std[index], self.keep_fraction, self.num_strata)]
             kept.append(index[permutation(len(index), key.child(f"cut{label}")).to(index.device)])

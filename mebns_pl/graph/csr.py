@@ -35,7 +35,9 @@ class Features:
     def of(matrix: Tensor) -> Features:
         """Wraps a sparse matrix of any layout."""
         matrix = matrix.coalesce() if matrix.layout == torch.sparse_coo else matrix
-        return Features(_compact(matrix.to_sparse_csr()), _compact(matrix.to_sparse_coo().t().coalesce().to_sparse_csr()))
+        return Features(
+            _compact(matrix.to_sparse_csr()), _compact(matrix.to_sparse_coo().t().coalesce().to_sparse_csr())
+        )
 
     def to_dense(self) -> Tensor:
         """``(N, F)`` dense."""
@@ -84,9 +86,13 @@ class Graph:
             ValueError: an end outside ``0 ... num_nodes - 1``, or a self-loop.
         """
         if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= num_nodes):
-            raise ValueError(f"edges: node numbers must be in 0 ... {num_nodes - 1}, got {int(edges.min())} ... {int(edges.max())}")
+            raise ValueError(
+                f"edges: node numbers must be in 0 ... {num_nodes - 1}, got {int(edges.min())} ... {int(edges.max())}"
+            )
         if bool((edges[0] == edges[1]).any()):
-            raise ValueError(f"edges: self-loop at node {int(edges[0][edges[0] == edges[1]][0])}; drop self-loops first")
+            raise ValueError(
+                f"edges: self-loop at node {int(edges[0][edges[0] == edges[1]][0])}; drop self-loops first"
+            )
         both = torch.cat([edges, edges.flip(0)], dim=1)
         keys = torch.unique(pair_keys(both[0], both[1], num_nodes))
         counts = torch.bincount(keys // num_nodes, minlength=num_nodes)
@@ -128,7 +134,7 @@ class Graph:
 
     @cached_property
     def edge_index(self) -> Tensor:
-        """``(2, E')`` int64, the kept directed edges in PyG's layout, target row first turned to PyG's (source, target)."""
+        """``(2, E')`` int64, the kept directed edges in PyG's layout: (source, target)."""
         edge_index = torch.stack([self.indices, self.rows])
         return edge_index if self.keep is None else edge_index[:, self.keep]
 

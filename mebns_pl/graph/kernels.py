@@ -99,9 +99,9 @@ def _mark_skipped(stamp, row, node, skip_indptr, skip_indices):  # pragma: no co
 
 @numba.njit(nogil=True, cache=True)
 def product_top(  # pragma: no cover (compiled)
-    nodes, left, right, num_nodes, skip_indptr, skip_indices, out_index, out_score
+    nodes, left, right, num_nodes, least, skip_indptr, skip_indices, out_index, out_score
 ):
-    """Scores are the rows of a product of two sparse matrices, each ``(indptr, indices, values)``."""
+    """Scores are the rows of a product of two sparse matrices, each ``(indptr, indices, values)``, above ``least``."""
     left_indptr, left_indices, left_values = left
     right_indptr, right_indices, right_values = right
     k = out_index.shape[1]
@@ -125,7 +125,7 @@ def product_top(  # pragma: no cover (compiled)
         for i in range(count):
             other = touched[i]
             score = np.float32(total[other])
-            if score > 0 and stamp[other] != row:
+            if total[other] > least and stamp[other] != row:
                 size = _offer(scores, hashes, heap, size, score, other, node)
             total[other] = 0.0
             seen[other] = False
@@ -133,8 +133,8 @@ def product_top(  # pragma: no cover (compiled)
 
 
 @numba.njit(nogil=True, cache=True)
-def dense_top(nodes, rows, skip_indptr, skip_indices, out_index, out_score):  # pragma: no cover (compiled)
-    """Scores are given: ``rows`` ``(n, N)`` float32."""
+def dense_top(nodes, rows, least, skip_indptr, skip_indices, out_index, out_score):  # pragma: no cover (compiled)
+    """Scores are given: ``rows`` ``(n, N)`` float32; those above ``least`` count."""
     k = out_index.shape[1]
     stamp = np.full(rows.shape[1], -1, np.int64)
     scores, hashes, heap = np.empty(k, np.float32), np.empty(k, np.uint64), np.empty(k, np.int64)
@@ -142,7 +142,7 @@ def dense_top(nodes, rows, skip_indptr, skip_indices, out_index, out_score):  # 
         _mark_skipped(stamp, row, nodes[row], skip_indptr, skip_indices)
         size = 0
         for other in range(rows.shape[1]):
-            if rows[row, other] > 0 and stamp[other] != row:
+            if rows[row, other] > least and stamp[other] != row:
                 size = _offer(scores, hashes, heap, size, rows[row, other], other, nodes[row])
         _drain(scores, hashes, heap, size, out_index[row], out_score[row])
 
@@ -151,10 +151,15 @@ def dense_top(nodes, rows, skip_indptr, skip_indices, out_index, out_score):  # 
 def push_top(  # pragma: no cover (compiled)
     nodes, indptr, indices, alpha, eps, skip_indptr, skip_indices, out_index, out_score
 ):
-    """Scores are personalised PageRank by forward push, first in first out."""
+    """Scores are personalised PageRank by forward push.
+
+    Nodes are pushed in rounds, all those at once whose residual is too large when the round begins: pushed one after
+    the other, nodes in the same position would get scores that differ by their order in the queue.
+    """
     num_nodes, k = indptr.shape[0] - 1, out_index.shape[1]
     rank, residual = np.zeros(num_nodes), np.zeros(num_nodes)
-    queue, queued = np.empty(num_nodes, np.int64), np.zeros(num_nodes, np.bool_)
+    front, coming, mass = np.empty(num_nodes, np.int64), np.empty(num_nodes, np.int64), np.empty(num_nodes)
+    queued = np.zeros(num_nodes, np.bool_)
     touched, seen = np.empty(num_nodes, np.int64), np.zeros(num_nodes, np.bool_)
     stamp = np.full(num_nodes, -1, np.int64)
     scores, hashes, heap = np.empty(k, np.float32), np.empty(k, np.uint64), np.empty(k, np.int64)
@@ -162,30 +167,30 @@ def push_top(  # pragma: no cover (compiled)
         node = nodes[row]
         residual[node] = 1.0
         touched[0], seen[node], count = node, True, 1
-        head, waiting = 0, 0
-        if indptr[node + 1] > indptr[node]:
-            queue[0], queued[node], waiting = node, True, 1
+        front[0], waiting = node, min(1, indptr[node + 1] - indptr[node])
         while waiting > 0:
-            current = queue[head]
-            head = head + 1 if head + 1 < num_nodes else 0
-            waiting -= 1
-            queued[current] = False
-            mass = residual[current]
-            residual[current] = 0.0
-            rank[current] += alpha * mass
-            share = (1.0 - alpha) * mass / (indptr[current + 1] - indptr[current])
-            for i in range(indptr[current], indptr[current + 1]):
-                other = indices[i]
-                residual[other] += share
-                if not seen[other]:
-                    seen[other] = True
-                    touched[count] = other
-                    count += 1
-                if not queued[other] and residual[other] > eps * (indptr[other + 1] - indptr[other]):
-                    tail = head + waiting
-                    queue[tail if tail < num_nodes else tail - num_nodes] = other
-                    queued[other] = True
-                    waiting += 1
+            for place in range(waiting):
+                current = front[place]
+                mass[place] = residual[current]
+                rank[current] += alpha * residual[current]
+                residual[current] = 0.0
+                queued[current] = False
+            arrived = 0
+            for place in range(waiting):
+                current = front[place]
+                share = (1.0 - alpha) * mass[place] / (indptr[current + 1] - indptr[current])
+                for i in range(indptr[current], indptr[current + 1]):
+                    other = indices[i]
+                    residual[other] += share
+                    if not seen[other]:
+                        seen[other] = True
+                        touched[count] = other
+                        count += 1
+                    if not queued[other] and residual[other] > eps * (indptr[other + 1] - indptr[other]):
+                        queued[other] = True
+                        coming[arrived] = other
+                        arrived += 1
+            front, coming, waiting = coming, front, arrived
         _mark_skipped(stamp, row, node, skip_indptr, skip_indices)
         size = 0
         for i in range(count):

@@ -19,6 +19,7 @@ from mebns_pl.graph import kernels
 from mebns_pl.graph.csr import Features, Graph
 
 Csr = tuple[np.ndarray, np.ndarray, np.ndarray]
+_ROUND_OFF = 1e-9  # cosines up to this are rounding errors of a zero
 _BLOCK = 2**22  # entries of a block of dense scores, 32 MiB in float64
 
 
@@ -52,7 +53,7 @@ class AbstractNeighborMeasure(AbstractMeasure):
         indptr, indices = _structure(graph)
         weights = self.weights(np.diff(indptr))
         left, right = (indptr, indices, weights[indices]), (indptr, indices, np.ones(len(indices)))
-        return _product_top(left, right, graph, nodes, k, exclude)
+        return _product_top(left, right, 0.0, graph, nodes, k, exclude)
 
     def pairs(self, graph: Graph, source: Tensor, target: Tensor) -> Tensor:
         """The scores of given pairs.
@@ -175,7 +176,7 @@ class FeatureCosine(AbstractMeasure):
             scale = np.divide(1.0, norm, out=np.zeros_like(norm), where=norm > 0)
             left = (rows[0], rows[1], rows[2] * scale[row_of_value])
             right = (columns[0], columns[1], columns[2] * scale[columns[1]])
-            return _product_top(left, right, graph, nodes, k, exclude)
+            return _product_top(left, right, _ROUND_OFF, graph, nodes, k, exclude)
         x = torch.nn.functional.normalize(graph.x.double(), dim=1, eps=1e-300)
         return self._dense_top(x.numpy(), graph, nodes, k, exclude)
 
@@ -188,7 +189,7 @@ class FeatureCosine(AbstractMeasure):
                 part = slice(start, start + size)
                 # float64 products rounded to float32: how the block is cut shows in no score
                 scores = (x[block[part]] @ x.T).astype(np.float32)
-                kernels.dense_top(block[part], scores, *skip, index[part], score[part])
+                kernels.dense_top(block[part], scores, _ROUND_OFF, *skip, index[part], score[part])
 
         return _top(rows, graph, nodes, k, exclude)
 
@@ -248,10 +249,10 @@ def _top(rows: Rows, graph: Graph, nodes: Tensor, k: int, exclude: Graph | None)
 
 
 def _product_top(
-    left: Csr, right: Csr, graph: Graph, nodes: Tensor, k: int, exclude: Graph | None
+    left: Csr, right: Csr, least: float, graph: Graph, nodes: Tensor, k: int, exclude: Graph | None
 ) -> tuple[Tensor, Tensor]:
     def rows(block: np.ndarray, skip: Skip, index: np.ndarray, score: np.ndarray) -> None:
-        kernels.product_top(block, left, right, graph.num_nodes, *skip, index, score)
+        kernels.product_top(block, left, right, graph.num_nodes, least, *skip, index, score)
 
     return _top(rows, graph, nodes, k, exclude)
 

@@ -1,14 +1,16 @@
 """The bilevel step's derivative: how the student's loss on the meta set, after one update, depends on the weight net.
 
-Two exact engines behind one interface. With inner loss ``L(theta, phi)`` and ``theta'(phi) = Opt(theta, grad L)`` both return
-``d L_meta(theta'(phi)) / d phi`` and leave the student's parameters, buffers and optimizer state as they were:
+Two exact engines behind one interface. With inner loss ``L(theta, phi)`` and ``theta'(phi) = Opt(theta, grad L)``
+both return ``d L_meta(theta'(phi)) / d phi`` and leave the student's parameters, buffers and optimizer state as they
+were:
 
 - :class:`HigherEngine` differentiates through the update with ``higher`` (second-order graphs).
 - :class:`DirectionalEngine` uses that the weights' inputs are detached, so that
-  ``dL_meta/dw_i = < (d theta'/d g)^T grad L_meta(theta'), grad l_i > / (2 n)``: one forward-mode product, no second-order graph.
+  ``dL_meta/dw_i = < (d theta'/d g)^T grad L_meta(theta'), grad l_i > / (2 n)``: one forward-mode product, no
+  second-order graph.
 
-``higher``'s own Adam lets eps count 1/sqrt(1 - beta2^t) times, and ignores ``maximize`` and decoupled weight decay; so the update
-rules here are our own, equal to ``torch.optim``'s.
+``higher``'s own Adam lets eps count 1/sqrt(1 - beta2^t) times, and ignores ``maximize`` and decoupled weight decay;
+so the update rules here are our own, equal to ``torch.optim``'s.
 """
 
 from __future__ import annotations
@@ -39,12 +41,14 @@ def sgd_rule(param: Tensor, grad: Tensor, state: dict[str, Any], options: dict[s
         buffer = state.get("momentum_buffer")
         buffer = grad if buffer is None else options["momentum"] * buffer + (1 - options["dampening"]) * grad
         grad = grad + options["momentum"] * buffer if options["nesterov"] else buffer
-    return param - options["lr"] * grad
+    lr: float = options["lr"]
+    return param - lr * grad
 
 
 def adam_rule(param: Tensor, grad: Tensor, state: dict[str, Any], options: dict[str, Any]) -> Tensor:
     """One ``torch.optim.Adam`` or ``AdamW`` update of one tensor, differentiable; ``state`` is read, not written."""
     beta1, beta2 = options["betas"]
+    lr: float = options["lr"]
     step = float(state.get("step", 0)) + 1
     grad = -grad if options["maximize"] else grad
     if options["weight_decay"]:
@@ -59,7 +63,8 @@ def adam_rule(param: Tensor, grad: Tensor, state: dict[str, Any], options: dict[
     seen = square > 0
     root = torch.where(seen, torch.where(seen, square, 1.0).sqrt(), 0.0)
     denominator = root / (1 - beta2**step) ** 0.5 + options["eps"]
-    return param - options["lr"] / (1 - beta1**step) * mean / denominator
+    update: Tensor = param - lr / (1 - beta1**step) * mean / denominator
+    return update
 
 
 _RULES: dict[type[Optimizer], _Rule] = {SGD: sgd_rule, Adam: adam_rule, AdamW: adam_rule}
@@ -79,7 +84,9 @@ def check_optimizer(optimizer: Optimizer, name: str) -> None:
             raise ValueError(f"{name}: {option}=True is not supported by the bilevel step; leave it False")
 
 
-def updated(optimizer: Optimizer, params: Sequence[Tensor], values: Sequence[Tensor], grads: Sequence[Tensor]) -> list[Tensor]:
+def updated(
+    optimizer: Optimizer, params: Sequence[Tensor], values: Sequence[Tensor], grads: Sequence[Tensor]
+) -> list[Tensor]:
     """What ``optimizer`` would make of its parameters, as a differentiable function of the gradients.
 
     Args:
@@ -118,9 +125,12 @@ class BilevelProblem:
         student: the module whose update is looked through.
         optimizer: its optimizer, with its state.
         gradient_clip_norm: clipping that the real step applies too, or None.
-        inner_loss: weights ``(n,)`` -> the student's loss at its live parameters; its graph is kept for several derivatives.
-        negative_losses_at: parameters -> unweighted losses ``(n,)`` of the negatives, with the dropout masks of ``inner_loss``.
-        num_negatives: ``()``, n- over all ranks; ``weights * losses`` stands in the inner loss with the factor 1 / (2 n-).
+        inner_loss: weights ``(n,)`` -> the student's loss at its live parameters; its graph is kept for several
+            derivatives.
+        negative_losses_at: parameters -> unweighted losses ``(n,)`` of the negatives, with the dropout masks of
+            ``inner_loss``.
+        num_negatives: ``()``, n- over all ranks; ``weights * losses`` stands in the inner loss with the factor 1 / (2
+            n-).
         outer_loss_at: parameters -> loss on the meta batch.
         weights_at: weight-net parameters -> weights ``(n,)``.
         weight_params: the weight net's parameters.
@@ -170,7 +180,8 @@ class AbstractEngine(ABC):
 class HigherEngine(AbstractEngine):
     """Differentiates through the student's update with ``higher``'s differentiable optimizers.
 
-    Cost: the inner gradient with a graph, a forward and backward pass on the meta batch, and one backward pass through the inner
+    Cost: the inner gradient with a graph, a forward and backward pass on the meta batch, and one backward pass
+        through the inner
     gradient: about 3 student steps, and the memory of the second-order graph.
 
     Example:
@@ -194,7 +205,8 @@ class HigherEngine(AbstractEngine):
 class DirectionalEngine(AbstractEngine):
     """Takes one forward-mode product instead of a second-order graph; equal to :class:`HigherEngine` up to rounding.
 
-    Cost: the inner gradient, a forward and backward pass on the meta batch, and one forward-mode pass over the negatives: about 2
+    Cost: the inner gradient, a forward and backward pass on the meta batch, and one forward-mode pass over the
+        negatives: about 2
     student steps, and no more memory than one.
 
     Example:
@@ -209,21 +221,24 @@ class DirectionalEngine(AbstractEngine):
         live = list(params.values())
         with torch.enable_grad():
             weights = problem.weights_at(phi)
-            local = torch.autograd.grad(problem.inner_loss(weights.detach()), live, retain_graph=True, materialize_grads=True)
+            local = torch.autograd.grad(
+                problem.inner_loss(weights.detach()), live, retain_graph=True, materialize_grads=True
+            )
             grads = [grad.requires_grad_() for grad in problem.group.sum_all([g.detach() for g in local])]
             values = [value.detach() for value in live]
             ahead = updated(problem.optimizer, live, values, clipped(grads, problem.gradient_clip_norm))
             outer = problem.outer_loss_at(dict(zip(params, ahead, strict=True)))
-            direction = torch.autograd.grad(outer, grads, materialize_grads=True)
-            direction = problem.group.sum_all(direction)
+            direction = problem.group.sum_all(torch.autograd.grad(outer, grads, materialize_grads=True))
         with torch.no_grad(), forward_ad.dual_level():
-            dual = {name: forward_ad.make_dual(value, d) for name, value, d in zip(params, values, direction, strict=True)}
+            dual = {
+                name: forward_ad.make_dual(value, d) for name, value, d in zip(params, values, direction, strict=True)
+            }
             tangent = forward_ad.unpack_dual(problem.negative_losses_at(dual)).tangent
         slope = torch.zeros_like(weights) if tangent is None else 0.5 * tangent / problem.num_negatives
         return Hypergradient(torch.autograd.grad(weights, list(phi.values()), slope, materialize_grads=True), outer)
 
 
-class _DifferentiableOptimizer(higher.optim.DifferentiableOptimizer):  # type: ignore[misc]
+class _DifferentiableOptimizer(higher.optim.DifferentiableOptimizer):
     """``higher``'s frame round our own update rules."""
 
     def __init__(self, other: Optimizer, *args: Any, **kwargs: Any) -> None:

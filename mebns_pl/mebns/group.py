@@ -79,7 +79,9 @@ class DistributedGroup(AbstractGroup):
 
     def __init__(self) -> None:
         if not torch.distributed.is_initialized():
-            raise RuntimeError("DistributedGroup: torch.distributed is not initialised; use SingleProcess for one process")
+            raise RuntimeError(
+                "DistributedGroup: torch.distributed is not initialised; use SingleProcess for one process"
+            )
         self.rank = torch.distributed.get_rank()
         self.size = torch.distributed.get_world_size()
 

@@ -19,10 +19,13 @@ def negative_losses(logits: Tensor) -> Tensor:
     return functional.softplus(logits)
 
 
-def balanced_loss(positive: Tensor, negative: Tensor, weights: Tensor, num_positives: Tensor, num_negatives: Tensor) -> Tensor:
+def balanced_loss(
+    positive: Tensor, negative: Tensor, weights: Tensor, num_positives: Tensor, num_negatives: Tensor
+) -> Tensor:
     """Half the mean over positives plus half the weighted mean over negatives.
 
-    ``1/2 sum l+ / n+  +  1/2 sum w l- / n-`` with the counts of the union batch, so that ranks' shares add up to the union's loss.
+    ``1/2 sum l+ / n+  +  1/2 sum w l- / n-`` with the counts of the union batch, so that ranks' shares add up to the
+    union's loss.
 
     Args:
         positive: ``(p,)`` losses of this rank's positives.
@@ -44,11 +47,12 @@ def negative_weights(scores: Tensor, mask: Tensor, num_negatives: Tensor, group:
         group: the ranks.
 
     Returns:
-        ``(n,)``, 0 or more.
+        ``(n,)``, 0 or more; all 0 where the union batch has no negative.
     """
     masked = scores.masked_fill(~mask, -torch.inf)
     # A softmax does not mind its shift; the floor serves a share without negatives, which has no maximum
     floor = scores.new_full((1,), -1e30)
     top = group.max(torch.cat([masked.detach(), floor]).max())
     powers = (masked - top).exp()
-    return num_negatives * powers / group.sum(powers.sum())
+    # The largest power is 1, so the bound acts only where there is no negative at all
+    return num_negatives * powers / group.sum(powers.sum()).clamp(min=0.5)

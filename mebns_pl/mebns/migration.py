@@ -1,7 +1,7 @@
 """Migration: how negatives change between hard and easy while a model learns.
 
-A fixed probe of M legal negatives is scored after every epoch. The hard set is the share of them with the highest scores.
-Definitions are this project's own (the paper shows the phenomenon, its summary gives no formula).
+A fixed probe of M legal negatives is scored after every epoch. The hard set is the share of them with the highest
+scores. Definitions are this project's own (the paper shows the phenomenon, its summary gives no formula).
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def transition_rates(probs_now: Tensor, probs_before: Tensor, threshold: float) 
         threshold: tau; hard is above it.
 
     Returns:
-        easy -> hard as a share of those that were easy, and hard -> easy as a share of those that were hard; NaN where there
-        were none.
+        easy -> hard as a share of those that were easy, and hard -> easy as a share of those that were hard; NaN
+        where there were none.
     """
     now, before = probs_now > threshold, probs_before > threshold
     return (now & ~before).sum() / (~before).sum(), (before & ~now).sum() / before.sum()
@@ -120,7 +120,8 @@ class MigrationTracker:
     def state_dict(self) -> dict[str, Any]:
         """The history, as tensors and plain lists."""
         return {
-            "hard_sets": list(self.hard_sets), "last_probs": self.last_probs, "flips": self.flips, "churns": list(self.churns)
+            "hard_sets": list(self.hard_sets), "last_probs": self.last_probs, "flips": self.flips, "churns":
+            list(self.churns)
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

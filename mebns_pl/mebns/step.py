@@ -1,9 +1,11 @@
 """The MeBNS step, defined once: one batch -> the gradients of teacher, student and weight net.
 
-``mebns_step`` is a pure function: it reads modules and optimizer states, writes nothing, and draws no random number that its key does
-not name. The slow obvious version in the tests, data parallelism, resume and the cheap engines are equality tests against it.
+``mebns_step`` is a pure function: it reads modules and optimizer states, writes nothing, and draws no random number
+that its key does not name. The slow obvious version in the tests, data parallelism, resume and the cheap engines are
+equality tests against it.
 
-Order (method: section 6). One pass of the teacher and one of the student over the batch serve filter, selector, losses and lookahead:
+Order (method: section 6). One pass of the teacher and one of the student over the batch serve filter, selector,
+losses and lookahead:
 
 1. teacher: hardness of all candidates, and its own loss on STD data
 2. picks: filter by hardness, then the selector on the student's logits
@@ -118,7 +120,7 @@ class StepResult:
 
 
 class StepPairs:
-    """The pairs of one batch as a single list: positives, then candidates row by row, then teacher negatives row by row.
+    """The pairs of one batch as a single list: positives, then candidates, then teacher negatives, row by row.
 
     A pair's row name, for keyed dropout, is its place in the *union* batch: ``row * (1 + K + T) + column``.
 
@@ -161,7 +163,8 @@ def mebns_step(
 ) -> StepResult:
     """One training step: gradients for every learner, from their present state.
 
-    Without ``teacher`` and ``meta`` it is the step of the plain system: a proposal's candidates, a selector, equal weights.
+    Without ``teacher`` and ``meta`` it is the step of the plain system: a proposal's candidates, a selector, equal
+    weights.
 
     Args:
         student: the predictor to train.
@@ -232,7 +235,8 @@ def mebns_step(
 
     loss = inner_loss(weights)
     grads = torch.autograd.grad(loss, student.params(), materialize_grads=True)
-    losses = {"student": loss, "teacher": teacher_loss, "meta": hypergradient and hypergradient.outer_loss}
+    meta_loss = None if hypergradient is None else hypergradient.outer_loss
+    losses = {"student": loss, "teacher": teacher_loss, "meta": meta_loss}
     return StepResult(
         student_grads=clipped(group.sum_all(grads), gradient_clip_norm),
         teacher_grads=teacher_grads,
@@ -267,7 +271,13 @@ def _candidate_scores(score: Callable[[Inputs], Tensor], inputs: Inputs, pairs: 
 
 
 def _teacher_pass(
-    teacher: Teacher, batch: TrainBatch, pairs: StepPairs, graph: Graph, key: Key, num_positives: Tensor, group: AbstractGroup
+    teacher: Teacher,
+    batch: TrainBatch,
+    pairs: StepPairs,
+    graph: Graph,
+    key: Key,
+    num_positives: Tensor,
+    group: AbstractGroup,
 ) -> tuple[Tensor, Tensor | None, list[Tensor] | None]:
     """Hardness ``(b, K)`` of the candidates, and where the teacher learns its loss on STD data with the gradient."""
     predictor = _predictor(teacher.predictor)

@@ -9,8 +9,8 @@ from torch import Tensor
 def keep_hardest(hardness: Tensor, mask: Tensor, drop_easy: float, drop_top: float) -> Tensor:
     """Keeps a band of each row's ranking by hardness; a rule by row, so rows can be anywhere.
 
-    Of a row's L legal candidates the ``floor(drop_top * L)`` hardest and the ``floor(drop_easy * L)`` easiest go, but one always stays.
-    Ties are broken by the place in the row.
+    Of a row's L legal candidates the ``floor(drop_top * L)`` hardest and the ``floor(drop_easy * L)`` easiest go, but
+    one always stays. Ties are broken by the place in the row.
 
     Args:
         hardness: ``(b, K)`` float, the teacher's logits.
@@ -22,11 +22,18 @@ def keep_hardest(hardness: Tensor, mask: Tensor, drop_easy: float, drop_top: flo
         ``(b, K)`` bool, True = keep; a part of ``mask``.
     """
     order = hardness.masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
-    rank = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
+    rank = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+    )
     legal = mask.sum(dim=1, keepdim=True)
-    first = (drop_top * legal).floor()
-    last = torch.maximum(legal - (drop_easy * legal).floor(), first + 1)
+    first = _floor_share(drop_top, legal)
+    last = torch.maximum(legal - _floor_share(drop_easy, legal), first + 1)
     return mask & (rank >= first) & (rank < last)
+
+
+def _floor_share(share: float, count: Tensor) -> Tensor:
+    """``floor(share * count)`` of the decimal share: 0.29 of 100 is 29, though the floats' product is below it."""
+    return (share * count.double() + 1e-9).floor().long()
 
 
 class TeacherFilter:

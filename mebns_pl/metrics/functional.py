@@ -1,8 +1,8 @@
 """Ranking and classification metrics as pure functions of scores.
 
-Only the order of scores matters, so logits, probabilities and heuristics serve alike; scores may be negative or infinite, never
-NaN. Ties are never broken by input order: a rank is the mean of the optimistic and the pessimistic one. ``p`` positives,
-``n`` negatives. Results are float64.
+Only the order of scores matters, so logits, probabilities and heuristics serve alike; scores may be negative or
+infinite, never NaN. Ties are never broken by input order: a rank is the mean of the optimistic and the pessimistic one.
+``p`` positives, ``n`` negatives. Results are float64.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def ranks(positive: Tensor, negative: Tensor, negative_mask: Tensor | None = Non
     nan_count, alone_count = torch.stack([num_nan, num_alone]).tolist()
     _refuse_nan(nan_count)
     if alone_count:
-        raise ValueError(f"negative_mask: {alone_count} of {num_positives} positives have no negative to be ranked against")
+        raise ValueError(
+            f"negative_mask: {alone_count} of {num_positives} positives have no negative to be ranked against"
+        )
     return torch.cat(parts)
 
 
@@ -104,8 +106,8 @@ def mean_reciprocal_rank(ranks: Tensor) -> Tensor:
 def hits_at(ranks: Tensor, k: int) -> Tensor:
     """Share of ranks that are at most ``k``: a float64 scalar in [0, 1].
 
-    A positive that ties with negatives has a half-integer or later rank: tied with one negative at the very top it has rank 1.5
-    and is no hit at 1.
+    A tie costs half a place for each negative in it: a positive tied with one negative at the very top has rank 1.5 and
+    is no hit at 1.
 
     Args:
         ranks: ``(p,)`` ranks.
@@ -175,16 +177,16 @@ def _checked(positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
 
 def _refuse_nan(count: int) -> None:
     if count:
-        raise ValueError(f"positive, negative: {count} of the scores are NaN; scores must be numbers, infinite ones included")
+        raise ValueError(f"positive, negative: {count} of the scores are NaN; numbers and infinities are allowed")
 
 
 def _both_classes(positive: Tensor, negative: Tensor) -> None:
     missing = [name for name, scores in (("positive", positive), ("negative", negative)) if not scores.numel()]
     if missing:
-        raise ValueError(f"{' and '.join(missing)}: no scores; this metric needs at least one positive and one negative")
+        raise ValueError(f"{' and '.join(missing)}: no scores; at least one positive and one negative are needed")
 
 
 def _not_empty(ranks: Tensor) -> Tensor:
     if not ranks.numel():
-        raise ValueError("ranks: empty; this metric needs the rank of at least one positive")
+        raise ValueError("ranks: empty; the rank of at least one positive is needed")
     return ranks

@@ -89,9 +89,8 @@ class AbstractClassMetric(AbstractScoreMetric):
             ValueError: a shape is not one-dimensional.
         """
         if positive.dim() != 1 or negative.dim() != 1:
-            raise ValueError(
-                f"positive, negative: shapes must be (p,) and (n,), got {tuple(positive.shape)} and {tuple(negative.shape)}"
-            )
+            shapes = f"{tuple(positive.shape)} and {tuple(negative.shape)}"
+            raise ValueError(f"positive, negative: shapes must be (p,) and (n,), got {shapes}")
         self.positive.append(positive.detach().double())
         self.negative.append(negative.detach().double())
 
@@ -173,7 +172,9 @@ class AveragePrecision(AbstractClassMetric):
 
 
 def link_metrics(hits: Sequence[int] = (1, 3, 10, 20, 50, 100)) -> MetricCollection:
-    """Ranking metrics ``mrr`` and ``hits@k``, fed by ``update(positive (p,), negative (p, n))``; ranks are counted once for all.
+    """Ranking metrics ``mrr`` and ``hits@k``, fed by ``update(positive (p,), negative (p, n))``.
+
+    Ranks are counted once for all of them.
 
     Args:
         hits: the k of ``hits@k``, each at least 1 and none twice.
@@ -207,7 +208,7 @@ def classification_metrics() -> MetricCollection:
 def _sharing(metrics: dict[str, Metric]) -> MetricCollection:
     """A collection in which the first metric's state is everyone's.
 
-    The group is named rather than left to be found: torchmetrics would look for it only after each metric has done the work of
-    the first batch, by comparing states.
+    The group is named rather than left to be found: torchmetrics would look for it only after each metric has done the
+    work of the first batch, by comparing states.
     """
     return MetricCollection(dict(metrics), compute_groups=[list(metrics)])

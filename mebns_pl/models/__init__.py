@@ -7,6 +7,6 @@ from mebns_pl.models.predictor import Inputs, LinkPredictor, PairInputs
 from mebns_pl.models.weight_net import WeightNet
 
 __all__ = [
-    "GAT", "GCN", "SAGE", "AbstractDecoder", "AbstractEncoder", "DotDecoder", "EncoderDecoder", "Inputs", "LinkPredictor",
-    "MLPDecoder", "PairInputs", "WeightNet",
+    "GAT", "GCN", "SAGE", "AbstractDecoder", "AbstractEncoder", "DotDecoder", "EncoderDecoder", "Inputs",
+    "LinkPredictor", "MLPDecoder", "PairInputs", "WeightNet",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ class AbstractDecoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, source: Tensor, target: Tensor, rows: Tensor, key: Key | None = None) -> Tensor:
-        """Logits ``(M,)`` from ``source`` and ``target`` ``(M, C)``; ``rows`` ``(M,)`` int64 name the pairs for keyed dropout."""
+        """Logits ``(M,)`` from ``source`` and ``target`` ``(M, C)``; ``rows`` ``(M,)`` name the pairs for dropout."""
 
 
 class DotDecoder(AbstractDecoder):
@@ -65,7 +66,7 @@ class MLPDecoder(AbstractDecoder):
         if num_layers < 1:
             raise ValueError(f"num_layers: expected 1 or more, got {num_layers}")
         widths = [in_channels] + [hidden_channels] * (num_layers - 1)
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.last = nn.Linear(widths[-1], 1)
         self.dropout = KeyedDropout(dropout)
 

@@ -14,7 +14,7 @@ from mebns_pl.models.predictor import LinkPredictor, PairInputs
 from mebns_pl.types import GraphSpec
 
 
-class EncoderDecoder(LinkPredictor):
+class EncoderDecoder(LinkPredictor[PairInputs]):
     """A node encoder with a pair decoder.
 
     Args:

@@ -1,7 +1,7 @@
 """Encoders: a graph -> one embedding a node.
 
-GCN and GraphSAGE are written as CSR products (no ``(E, C)`` messages, an order of magnitude cheaper than scatter on a CPU);
-tests hold them equal to PyG's ``GCNConv`` and ``SAGEConv``. GAT is PyG's ``GATConv``.
+GCN and GraphSAGE are written as CSR products (no ``(E, C)`` messages, an order of magnitude cheaper than scatter on a
+CPU); tests hold them equal to PyG's ``GCNConv`` and ``SAGEConv``. GAT is PyG's ``GATConv``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ class AbstractEncoder(nn.Module, ABC):
 class GCN(AbstractEncoder):
     r"""Graph convolutional network (Kipf and Welling, 1609.02907, eq. 2).
 
-    Each layer is :math:`H' = \hat D^{-1/2} (A + I) \hat D^{-1/2} \, \mathrm{dropout}(H W) + b`, with a ReLU between layers.
-    Dropout stands before the propagation of every layer, so that one-layer encoders are stochastic too, as Monte-Carlo dropout needs.
+    Each layer is :math:`H' = \hat D^{-1/2} (A + I) \hat D^{-1/2} \, \mathrm{dropout}(H W) + b`, with a ReLU between
+    layers. Dropout stands before the propagation of every layer, so that one-layer encoders are stochastic too, as
+    Monte-Carlo dropout needs.
 
     Args:
         spec: the graph's size.
@@ -71,7 +72,8 @@ class GCN(AbstractEncoder):
 class SAGE(AbstractEncoder):
     r"""GraphSAGE with mean aggregation (Hamilton et al., 1706.02216, algorithm 1).
 
-    Each layer is :math:`H' = D^{-1} A \, \mathrm{dropout}(H W_1) + H W_2 + b`, with a ReLU between layers; a node without neighbours gets the second part alone.
+    Each layer is :math:`H' = D^{-1} A \, \mathrm{dropout}(H W_1) + H W_2 + b`, with a ReLU between layers; a node
+    without neighbours gets the second part alone.
 
     Args:
         spec: the graph's size.
@@ -110,9 +112,11 @@ class SAGE(AbstractEncoder):
 
 
 class GAT(AbstractEncoder):
-    r"""Graph attention network (Velickovic et al., 1710.10903, eq. 4-6): a linear map of the features, then ``GATConv`` layers.
+    r"""Graph attention network (Velickovic et al., 1710.10903, eq. 4-6).
 
-    Dropout stands before every attention layer. The heads are concatenated, so ``heads`` must divide ``hidden_channels``.
+    A linear map of the features, then ``GATConv`` layers with a ReLU between them.
+    Dropout stands before every attention layer. The heads are concatenated, so ``heads`` must divide
+    ``hidden_channels``.
 
     Args:
         spec: the graph's size.
@@ -147,7 +151,7 @@ class GAT(AbstractEncoder):
         for layer, conv in enumerate(self.convs):
             h = h.relu() if layer else h
             h = conv(self.dropout(h, graph.dropout_rows, key and key.child(layer)), graph.edge_index)
-        return h
+        return h  # type: ignore[no-any-return]
 
 
 def _check_num_layers(num_layers: int) -> None:

@@ -49,8 +49,8 @@ class KeyedDropout(nn.Module):
 class FeatureLinear(nn.Module):
     """The linear map from a graph's features to ``(N, C)``, for dense, sparse or absent features.
 
-    Sparse features (bag of words) are multiplied as a CSR product. Without features the result is a learned embedding of
-    each node: the weight itself, which is the linear map of one-hot features.
+    Sparse features (bag of words) are multiplied as a CSR product. Without features the result is a learned embedding
+    of each node: the weight itself, which is the linear map of one-hot features.
 
     Args:
         spec: the graph's size.

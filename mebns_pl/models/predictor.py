@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +46,10 @@ class PairInputs:
         return replace(self, pairs=self.pairs[:, index], rows=self.rows[index])
 
 
-class LinkPredictor(nn.Module, ABC):
+InputsT = TypeVar("InputsT", bound=Inputs)
+
+
+class LinkPredictor(nn.Module, ABC, Generic[InputsT]):
     """Scores node pairs.
 
     The three parts of the contract:
@@ -55,13 +58,13 @@ class LinkPredictor(nn.Module, ABC):
     - ``forward`` turns inputs into logits, one a pair, independent of the other pairs in the call.
     - ``scorer`` shares among several calls what they have in common (an encoder's embeddings).
 
-    Whether a pass is stochastic is said by ``inputs.key``, not by ``module.training``: with a key, dropout draws the mask which
-    that key names, without one there is no dropout. The same key gives the same mask, row by row, on any device and
-    any number of ranks. Layers that update buffers in ``forward`` (BatchNorm) are refused by the systems.
+    Whether a pass is stochastic is said by ``inputs.key``, not by ``module.training``: with a key, dropout draws the
+    mask which that key names, without one there is no dropout. The same key gives the same mask, row by row, on any
+    device and any number of ranks. Layers that update buffers in ``forward`` (BatchNorm) are refused by the systems.
     """
 
     @abstractmethod
-    def prepare(self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None) -> Inputs:
+    def prepare(self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None) -> InputsT:
         """Makes the inputs of ``pairs``.
 
         Args:
@@ -72,10 +75,10 @@ class LinkPredictor(nn.Module, ABC):
         """
 
     @abstractmethod
-    def forward(self, inputs: Inputs) -> Tensor:
+    def forward(self, inputs: InputsT) -> Tensor:
         """Logits, shape ``(M,)``, unbounded."""
 
-    def scorer(self, graph: Graph, key: Key | None = None) -> Callable[[Inputs], Tensor]:
+    def scorer(self, graph: Graph, key: Key | None = None) -> Callable[[InputsT], Tensor]:
         """A function from inputs (prepared on ``graph`` with ``key``) to logits, equal to ``forward``.
 
         Predictors that encode the graph do so once, here. Gradients flow where they are enabled at both calls.
@@ -85,4 +88,6 @@ class LinkPredictor(nn.Module, ABC):
     @staticmethod
     def pair_inputs(graph: Graph, pairs: Tensor, rows: Tensor | None, key: Key | None) -> PairInputs:
         """The :class:`PairInputs` with default rows: all that whole-graph predictors have to prepare."""
-        return PairInputs(graph, pairs, torch.arange(pairs.shape[1], device=pairs.device) if rows is None else rows, key)
+        return PairInputs(
+            graph, pairs, torch.arange(pairs.shape[1], device=pairs.device) if rows is None else rows, key
+        )

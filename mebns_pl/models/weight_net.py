@@ -8,8 +8,8 @@ from torch import Tensor, nn
 class WeightNet(nn.Module):
     """Scores negatives for the weighted loss (after Meta-Weight-Net, 1902.07379, section 2.2).
 
-    The loss normalises the scores over the union batch (see :func:`mebns_pl.mebns.step.negative_weights`). The last layer starts at
-    zero, so that training starts from equal weights.
+    The loss normalises the scores over the union batch (see :func:`mebns_pl.mebns.step.negative_weights`). The last
+    layer starts at zero, so that training starts from equal weights.
 
     Args:
         num_features: F, width of the input: the student's loss and the teacher's logit.

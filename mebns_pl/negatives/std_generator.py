@@ -14,8 +14,8 @@ from mebns_pl.negatives.proposals.mixture import MixtureProposal
 class StdGenerator:
     """Teacher negatives: each is structural with probability ``structure_ratio``, else a draw of the base proposal.
 
-    After Wang et al., *Not All Negatives Are Worth Attending to: Meta-Bootstrapping Negative Sampling Framework for Link
-    Prediction*, WSDM 2024; how structural negatives are made is this project's reconstruction.
+    After Wang et al., *Not All Negatives Are Worth Attending to: Meta-Bootstrapping Negative Sampling Framework for
+    Link Prediction*, WSDM 2024; how structural negatives are made is this project's reconstruction.
 
     Args:
         structure: the distribution of structural negatives, a :class:`ProximityProposal` for one.

@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
+from torchmetrics import MetricCollection
 
+from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
@@ -48,16 +51,25 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def on_fit_start(self) -> None:
         """Takes the graph to the device, and the seed and ranks from the run."""
-        data = self.trainer.datamodule
+        data = self.data
         self.key = data.key.child("step")
         self.group = DistributedGroup() if self.trainer.world_size > 1 else SingleProcess()
         self._graph = data.train_graph.to(self.device)
 
     @property
+    def data(self) -> LinkDataModule:
+        """The run's data module.
+
+        Raises:
+            TypeError: the trainer was given something else.
+        """
+        return data_of(self.trainer)
+
+    @property
     def graph(self) -> Graph:
         """The message-passing graph on this module's device."""
         if self._graph is None:
-            self._graph = self.trainer.datamodule.train_graph.to(self.device)
+            self._graph = self.data.train_graph.to(self.device)
         return self._graph
 
     def score(self, pairs: Tensor) -> Tensor:
@@ -74,13 +86,13 @@ class AbstractLinkSystem(LightningModule, ABC):
         assert self._score is not None
         return score_pairs(self.student, self._score, self.graph, pairs)
 
-    def _evaluate(self, batch: EvalBatch, ranking: nn.Module, classes: nn.Module) -> None:
+    def _evaluate(self, batch: EvalBatch, ranking: MetricCollection, classes: MetricCollection) -> None:
         positive = self._logits(batch.positives)
         negative = self._logits(batch.negatives.flatten(1)).view(batch.negatives.shape[1:])
         ranking.update(positive, negative)
         classes.update(positive, self._logits(batch.random_negatives))
 
-    def _report(self, stage: str, ranking: nn.Module, classes: nn.Module) -> None:
+    def _report(self, stage: str, ranking: MetricCollection, classes: MetricCollection) -> None:
         self._score = None
         values = {**ranking.compute(), **classes.compute()}
         self.log_dict({f"{stage}/{name}": value.float() for name, value in values.items()}, rank_zero_only=False)
@@ -115,7 +127,7 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def on_predict_epoch_start(self) -> None:
         """Message passing uses every known edge from here on."""
-        self._graph = self.trainer.datamodule.full_graph.to(self.device)
+        self._graph = self.data.full_graph.to(self.device)
         self._begin()
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> tuple[Tensor, Tensor]:
@@ -128,7 +140,14 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     # Training
 
-    def apply_gradients(self, optimizer: Optimizer, params: Sequence[nn.Parameter], grads: Sequence[Tensor]) -> None:
+    def all_optimizers(self) -> list[LightningOptimizer]:
+        """The optimizers, always as a list."""
+        optimizers = self.optimizers()
+        return optimizers if isinstance(optimizers, list) else [optimizers]
+
+    def apply_gradients(
+        self, optimizer: Optimizer | LightningOptimizer, params: Sequence[nn.Parameter], grads: Sequence[Tensor]
+    ) -> None:
         """Steps an optimizer with given gradients, and leaves none behind."""
         for param, grad in zip(params, grads, strict=True):
             param.grad = grad
@@ -154,4 +173,6 @@ def refuse_batch_norm(module: nn.Module) -> None:
     """
     for name, layer in module.named_modules():
         if isinstance(layer, _BatchNorm):
-            raise ValueError(f"predictor: {name} is a {type(layer).__name__}; batch statistics are not supported, use LayerNorm")
+            raise ValueError(
+                f"predictor: {name} is a {type(layer).__name__}; batch statistics are not supported, use LayerNorm"
+            )

@@ -20,7 +20,7 @@ from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.models.weight_net import WeightNet
 from mebns_pl.negatives.selectors.abstract import AbstractSelector
 from mebns_pl.negatives.selectors.first import FirstSelector
-from mebns_pl.systems.evaluation import AbstractLinkSystem, refuse_batch_norm, score_pairs
+from mebns_pl.systems.evaluation import AbstractLinkSystem, refuse_batch_norm
 from mebns_pl.systems.outputs import StepOutput, step_output
 from mebns_pl.types import GraphSpec, MetaSet, TrainBatch
 
@@ -30,7 +30,8 @@ class Schedule:
     """When what happens, in epochs.
 
     Args:
-        warmup: for so many epochs the student takes the sampler's negatives unfiltered and unweighted, while the teacher learns; 0 or more.
+        warmup: for so many epochs the student takes the sampler's negatives unfiltered and unweighted, while the
+            teacher learns; 0 or more.
         teacher: for so many epochs the teacher learns, then it is frozen (cheaper); None never freezes it.
     """
 
@@ -83,10 +84,12 @@ class MeBNS(AbstractLinkSystem):
         weight_net_optimizer: OptimizerCallable = Adam,
         teacher_filter: TeacherFilter | None = None,
         engine: AbstractEngine | None = None,
-        schedule: Schedule = Schedule(),  # noqa: B008 (frozen)
+        schedule: Schedule = Schedule(),
         gradient_clip_norm: float | None = None,
     ) -> None:
-        super().__init__(predictor(spec))  # the student first: its initial weights are those of Plain with the same seed
+        super().__init__(
+            predictor(spec)
+        )  # the student first: its initial weights are those of Plain with the same seed
         self.teacher = predictor(spec)
         refuse_batch_norm(self.teacher)
         self.weight_net: nn.Module = weight_net()
@@ -106,12 +109,12 @@ class MeBNS(AbstractLinkSystem):
         return optimizers
 
     def setup(self, stage: str) -> None:
-        """Tells the data module that a teacher wants its structure-enhanced negatives."""
-        self.trainer.datamodule.trains_teacher = True
+        """Tells the data module to set meta edges apart and to draw structure-enhanced negatives for the teacher."""
+        self.data.learns_meta = True
 
     def on_train_epoch_start(self) -> None:
         """Collects the meta set when it is due."""
-        data, epochs_in = self.trainer.datamodule, self.current_epoch - self.schedule.warmup
+        data, epochs_in = self.data, self.current_epoch - self.schedule.warmup
         due = epochs_in >= 0 and epochs_in % data.collector.refresh_epochs == 0
         if due:
             meta_set = data.refresh_meta_set(self.teacher_score, self.device, self.current_epoch)
@@ -127,7 +130,7 @@ class MeBNS(AbstractLinkSystem):
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Filter, pick, weight, learn."""
-        optimizers = self.optimizers()
+        optimizers = self.all_optimizers()
         modules = (self.student, self.teacher, self.weight_net)
         student, teacher, weight_net = (Learner(m, o.optimizer) for m, o in zip(modules, optimizers, strict=True))
         key = self.key.at(batch.epoch, batch.step)
@@ -155,7 +158,8 @@ class MeBNS(AbstractLinkSystem):
 
     def meta_batch(self, key: Key) -> MetaSet:
         """The union batch's meta pairs, the same on all ranks."""
-        data = self.trainer.datamodule
+        data = self.data
+        assert data.meta_set is not None
         return data.meta_set.draw(data.collector.batch_size, key.child("meta").generator())
 
     def log_step(self, batch: TrainBatch, result: StepResult) -> None:
@@ -163,8 +167,11 @@ class MeBNS(AbstractLinkSystem):
         for name, loss in result.losses.items():
             self.log_mean(f"train/{name}_loss", loss, prog_bar=name == "student")
         negatives = result.negatives
+        assert negatives.hardness is not None
         self.log_mean("filter/kept_share", negatives.kept.sum() / batch.candidate_mask.sum().clamp(min=1))
-        self.log_mean("filter/hardness", (negatives.hardness * negatives.mask).sum() / negatives.mask.sum().clamp(min=1))
+        self.log_mean(
+            "filter/hardness", (negatives.hardness * negatives.mask).sum() / negatives.mask.sum().clamp(min=1)
+        )
         if result.weight_net_grads is not None:
             for name, value in weight_statistics(negatives.weights).items():
                 self.log_mean(f"weights/{name}", value)
@@ -177,7 +184,8 @@ def weight_statistics(weights: Tensor) -> dict[str, Tensor]:
         weights: ``(n,)``, 0 or more, with a positive sum.
 
     Returns:
-        ``entropy``: of the normalised weights over log n, 1 when all are equal; ``top_tenth``: share of the total that the
+        ``entropy``: of the normalised weights over log n, 1 when all are equal; ``top_tenth``: share of the total
+            that the
         highest tenth holds, 0.1 when all are equal.
     """
     share = weights / weights.sum()

@@ -30,7 +30,9 @@ class StepOutput(TypedDict):
 def step_output(batch: TrainBatch, result: StepResult) -> StepOutput:
     """Collects the pairs of a step."""
     negatives = result.negatives
-    picked_cells = torch.zeros_like(batch.candidate_mask).scatter_(1, negatives.columns, negatives.mask.view(negatives.columns.shape))
+    picked_cells = torch.zeros_like(batch.candidate_mask).scatter_(
+        1, negatives.columns, negatives.mask.view(negatives.columns.shape)
+    )
     passed_over = batch.candidate_mask & ~picked_cells
     anchors = batch.positives[0][:, None].expand_as(batch.candidates)
     return StepOutput(

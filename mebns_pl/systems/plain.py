@@ -52,7 +52,7 @@ class Plain(AbstractLinkSystem):
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Candidates, picks, loss, update."""
-        optimizer = self.optimizers()
+        (optimizer,) = self.all_optimizers()
         student = Learner(self.student, optimizer.optimizer)
         key = self.key.at(batch.epoch, batch.step)
         result = mebns_step(
@@ -61,5 +61,3 @@ class Plain(AbstractLinkSystem):
         self.apply_gradients(optimizer, student.params(), result.student_grads)
         self.log_mean("train/student_loss", result.losses["student"], prog_bar=True)
         return step_output(batch, result)
-
-

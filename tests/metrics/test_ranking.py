@@ -79,7 +79,8 @@ def test_nothing_seen_is_refused(make, expected):
 
 def test_scores_are_kept_without_their_graph():
     metric = AUC()
-    metric.update(torch.ones(2, requires_grad=True), torch.zeros(2, requires_grad=True))
+    score = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    metric.update(score, score)
     assert not metric.positive[0].requires_grad
     assert not metric.negative[0].requires_grad
 
@@ -133,7 +134,8 @@ def test_classification_metrics_share_their_scores(monkeypatch):
     metrics.update(positive, negative[:, 0])
     values = metrics.compute()
     assert values["auc"].item() == pytest.approx(functional.auc(positive, negative[:, 0]).item(), rel=1e-14)
-    assert values["ap"].item() == pytest.approx(functional.average_precision(positive, negative[:, 0]).item(), rel=1e-14)
+    expected = functional.average_precision(positive, negative[:, 0])
+    assert values["ap"].item() == pytest.approx(expected.item(), rel=1e-14)
 
 
 def test_the_default_names():
@@ -150,6 +152,24 @@ def test_wrong_arguments_are_refused():
         AUC().update(*scores())
 
 
+@pytest.mark.parametrize(("make", "expected"), METRICS)
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_an_empty_state_is_gathered_with_the_others(make, expected):
+    positive, negative = scores()
+    full, empty = make(), make()
+    full.update(positive, negatives_of(full, negative))
+    elsewhere = iter([values[0] for values in full.metric_state.values()])
+
+    def gather(local: Tensor, group: object) -> list[Tensor]:
+        other = next(elsewhere)
+        assert local.shape == (0,)
+        assert local.dtype == other.dtype, "processes would exchange buffers of different types"
+        return [local, other]
+
+    empty.dist_sync_fn, empty.distributed_available_fn = gather, lambda: True
+    assert empty.compute().item() == pytest.approx(expected(positive, negative).item(), rel=1e-14)
+
+
 def _rank_process(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     positive, negative = scores()
@@ -162,6 +182,7 @@ def _rank_process(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_a_process_without_batches_joins_the_gathering(tmp_path):
     mp.spawn(_rank_process, args=(str(tmp_path),), nprocs=2)

@@ -12,7 +12,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from references import negatives as reference
 from scipy.stats import chisquare
 from torch import Tensor
 
@@ -28,6 +27,7 @@ from mebns_pl.negatives.proposals import (
     ProximityProposal,
     UniformProposal,
 )
+from references import negatives as reference
 
 for module in pkgutil.iter_modules(package.__path__):
     importlib.import_module(f"{package.__name__}.{module.name}")
@@ -48,7 +48,9 @@ BUILDERS: dict[type, list[Callable[[], AbstractProposal]]] = {
         lambda: ProximityProposal(CommonNeighbors(), top=2, power=1.5, skip=1),
     ],
     MixtureProposal: [
-        lambda: MixtureProposal([UniformProposal(), DegreeProposal(), ProximityProposal(CommonNeighbors())], [0.2, 0.3, 0.5])
+        lambda: MixtureProposal(
+            [UniformProposal(), DegreeProposal(), ProximityProposal(CommonNeighbors())], weights=[0.2, 0.3, 0.5]
+        )
     ],
 }
 KEY = Key(0, "tests/proposals")
@@ -216,7 +218,8 @@ def proximity_distribution(anchor: int, power: float, top: int, skip: int) -> li
 
 
 # Node 0 has 1, 2, ..., 5 as neighbours and shares one with 6, two with 7, ..., five with 10, none with 11.
-DENSE: Edges = [(0, hub) for hub in range(1, 6)] + [(hub, 5 + size) for size in range(1, 6) for hub in range(1, size + 1)]
+DENSE: Edges = [(0, hub) for hub in range(1, 6)]
+DENSE += [(hub, 5 + size) for size in range(1, 6) for hub in range(1, size + 1)]
 
 
 @pytest.mark.parametrize("power", [0.0, 1.0, 2.5])
@@ -242,6 +245,14 @@ def test_proximity_heeds_known_edges_that_are_not_in_the_graph():
     assert set(proposal.propose(torch.zeros(1, dtype=torch.int64), 100, KEY).flatten().tolist()) == {8, 9}
 
 
+def test_proximity_has_no_room_for_neighbours():
+    # Nodes 0 to 4 all know each other and node 5 knows 3 and 4: neighbours share more with node 0 than node 5 does.
+    edges = [(a, b) for a in range(5) for b in range(a + 1, 5)] + [(3, 5), (4, 5)]
+    proposal = ProximityProposal(CommonNeighbors(), top=1)
+    set_up(proposal, edges, 8)
+    assert set(proposal.propose(torch.zeros(1, dtype=torch.int64), 50, KEY).flatten().tolist()) == {5}
+
+
 @pytest.mark.parametrize("weights", [[0.25, 0.75], [1.0, 0.0], [0.0, 1.0]])
 def test_mixture_is_the_weighted_sum(weights):
     proposal = MixtureProposal([UniformProposal(), DegreeProposal(2.0)], weights)
@@ -256,7 +267,8 @@ def test_mixture_chooses_cell_by_cell():
     anchors = torch.arange(400)
     drawn = proposal.propose(anchors, 50, KEY)
     from_first = drawn == proposal.proposals[0].propose(anchors, 50, KEY.child(0))
-    # Cells of a row, and of a column, are independent: their counts spread like a binomial's, variance 50 / 4 and 400 / 4.
+    # Cells of a row, and of a column, are independent: their counts spread like a binomial's, of variance 50 / 4 and
+    # 400 / 4.
     assert 10 < from_first.sum(dim=1).double().var().item() < 15
     assert 50 < from_first.sum(dim=0).double().var().item() < 160
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from references import negatives as reference
 
 import mebns_pl.negatives.selectors as package
 from mebns_pl.keys import Key
 from mebns_pl.negatives.selectors import AbstractSelector, FirstSelector, HardestSelector
+from references import negatives as reference
 
 for module in pkgutil.iter_modules(package.__path__):
     importlib.import_module(f"{package.__name__}.{module.name}")

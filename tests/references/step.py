@@ -11,7 +11,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ MakeOptimizer = Callable[..., Optimizer]
 
 OPTIMIZERS: dict[str, MakeOptimizer] = {
     "sgd": partial(SGD, lr=0.1),
-    "momentum": partial(SGD, lr=0.1, momentum=0.9),
+    "momentum": partial(SGD, lr=0.02, momentum=0.9),
     "adam": partial(Adam, lr=0.01, weight_decay=1e-2),
     "adamw": partial(AdamW, lr=0.01, weight_decay=0.1),
 }
@@ -105,6 +105,7 @@ def make_features(kind: str) -> Tensor | Features | None:
     return Features.of((x * (x > 0.3)).to_sparse_coo())
 
 
+@cache
 def make_graph(features: str) -> Graph:
     """The world's graph."""
     return Graph.from_edges(make_edges(), NUM_NODES, make_features(features))
@@ -167,7 +168,7 @@ class State:
 
 def make_predictor(encoder: str, spec: GraphSpec) -> LinkPredictor:
     """An encoder with an MLP decoder, float64."""
-    return EncoderDecoder(spec, ENCODERS[encoder], partial(MLPDecoder, hidden_channels=4, dropout=0.3)).double()
+    return EncoderDecoder(spec, ENCODERS[encoder], partial(MLPDecoder, hidden_channels=6, dropout=0.3)).double()
 
 
 def make_state(setting: Setting, **options: float) -> State:
@@ -179,9 +180,11 @@ def make_state(setting: Setting, **options: float) -> State:
         weight_net = WeightNet(hidden_channels=3).double()
         nn.init.normal_(weight_net.last.weight)
         for module in (student, teacher):
-            for name, param in module.named_parameters():
+            for name, param in module.named_parameters():  # so that no layer is near zero or dead
                 if "bias" in name:
-                    nn.init.normal_(param, std=0.1)
+                    nn.init.normal_(param, mean=0.2, std=0.2)
+                else:
+                    param.data *= 1.5
     make = OPTIMIZERS[setting.optimizer]
     return State(
         Learner(student, make(student.parameters(), **options)),
@@ -267,19 +270,25 @@ def positive_pass(module: nn.Module, params: Params, graph: Graph, batch: TrainB
     return [row[0] for row in pass_of(module, params, graph, batch, batch.positives[1][:, None], 0, key)]
 
 
-def candidate_pass(module: nn.Module, params: Params, graph: Graph, batch: TrainBatch, key: Key | None) -> list[list[Tensor]]:
+def candidate_pass(
+    module: nn.Module, params: Params, graph: Graph, batch: TrainBatch, key: Key | None
+) -> list[list[Tensor]]:
     """The logits of each anchor's candidates."""
     return pass_of(module, params, graph, batch, batch.candidates, 1, key)
 
 
-def teacher_pass(module: nn.Module, params: Params, graph: Graph, batch: TrainBatch, key: Key | None) -> list[list[Tensor]]:
+def teacher_pass(
+    module: nn.Module, params: Params, graph: Graph, batch: TrainBatch, key: Key | None
+) -> list[list[Tensor]]:
     """The logits of each anchor's teacher negatives."""
     return pass_of(module, params, graph, batch, batch.teacher_negatives, 1 + batch.candidates.shape[1], key)
 
 
 def filtered(hardness: list[float], mask: list[bool], drop_easy: float, drop_top: float) -> list[bool]:
     """Drops the easiest and the very hardest of a row's legal candidates; one stays."""
-    legal = sorted((column for column in range(len(mask)) if mask[column]), key=lambda column: (-hardness[column], column))
+    legal = sorted(
+        (column for column in range(len(mask)) if mask[column]), key=lambda column: (-hardness[column], column)
+    )
     top = math.floor(drop_top * len(legal) + 1e-6)
     easy = math.floor(drop_easy * len(legal) + 1e-6)
     kept = legal[top : max(len(legal) - easy, top + 1)]
@@ -342,7 +351,7 @@ def clipped_by_hand(grads: list[Tensor], clip: float | None) -> list[Tensor]:
     if clip is None:
         return grads
     norm = sum((grad**2).sum() for grad in grads) ** 0.5
-    return grads if float(norm) <= clip else [grad * clip / (norm + 1e-6) for grad in grads]
+    return grads if float(norm.detach()) <= clip else [grad * clip / (norm + 1e-6) for grad in grads]
 
 
 @dataclass
@@ -388,7 +397,9 @@ def prepare(state: State, setting: Setting, batch: TrainBatch, meta_batch: MetaS
 
     features = [torch.stack([-logsigmoid(-scores[row][column]), hardness[row][column]]) for row, column in picks]
     labels = meta_batch.labels.tolist()
-    meta_positives = torch.tensor([pair for pair, label in zip(meta_batch.pairs.t().tolist(), labels, strict=True) if label == 1])
+    meta_positives = torch.tensor(
+        [pair for pair, label in zip(meta_batch.pairs.t().tolist(), labels, strict=True) if label == 1]
+    )
     meta_graph = graph_without(setting.features, meta_positives.t())
 
     def meta_loss_at(params: Params) -> Tensor:

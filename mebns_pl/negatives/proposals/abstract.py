@@ -14,8 +14,8 @@ from mebns_pl.keys import Key
 class AbstractProposal(ABC):
     """A distribution over candidate nodes for each anchor node, without a model.
 
-    ``setup`` is called once with the training graph; ``propose`` any number of times after it, in the main process or in
-    loader workers. Draws are independent, so an anchor can be given the same candidate twice.
+    ``setup`` is called once with the training graph; ``propose`` any number of times after it, in the main process or
+    in loader workers. Draws are independent, so an anchor can be given the same candidate twice.
     """
 
     @abstractmethod

@@ -20,14 +20,14 @@ _ROUNDS = 8
 class DegreeProposal(AbstractProposal):
     """Legal nodes with ``p(v)`` in proportion to ``degree(v) ** power``; popular nodes are harder negatives.
 
-    Draws that hit a known edge are repeated at most eight times; what is still illegal then is replaced by uniform draws over
-    the anchor's legal nodes. With ``r`` the share of the distribution that is illegal for an anchor, that concerns a share of
-    ``r ** 9`` of its draws (1e-9 for r = 0.1, 0.2 % for r = 0.5), which are uniform instead: all of them for an anchor whose
-    legal nodes are all isolated. Isolated nodes are never drawn otherwise, unless ``power`` is 0. A graph without edges is
+    Draws that hit a known edge are repeated at most eight times; what is still illegal then is replaced by uniform
+    draws over the anchor's legal nodes. With ``r`` the share of the distribution that is illegal for an anchor, that
+    concerns a share of ``r ** 9`` of its draws: 1e-9 for r = 0.1, 0.2 % for r = 0.5, all for an anchor whose legal
+    nodes are all isolated. Isolated nodes are never drawn otherwise, unless ``power`` is 0. A graph without edges is
     drawn from uniformly.
 
-    Mikolov et al., *Distributed Representations of Words and Phrases and their Compositionality*, NIPS 2013, section 2.2
-    (power 3/4).
+    Mikolov et al., *Distributed Representations of Words and Phrases and their Compositionality*, NIPS 2013,
+    section 2.2 (power 3/4).
 
     Cost: O(N) once, O(K (log N + log E)) an anchor.
 

@@ -55,7 +55,8 @@ class MixtureProposal(AbstractProposal):
         used = [index for index, weight in enumerate(self.weights) if weight > 0]
         drawn = [self.proposals[index].propose(anchors, num_candidates, key.child(index)) for index in used]
         bounds = torch.tensor([self.weights[index] for index in used], dtype=torch.float64).cumsum(0)
-        height = torch.rand(len(anchors), num_candidates, generator=key.child("choice").generator(), dtype=torch.float64)
+        generator = key.child("choice").generator()
+        height = torch.rand(len(anchors), num_candidates, generator=generator, dtype=torch.float64)
         # The last bound is left out: it is 1 up to rounding, and above it stands nothing.
         choice = torch.bucketize(height, bounds[:-1], right=True)
         return torch.stack(drawn).gather(0, choice[None])[0]

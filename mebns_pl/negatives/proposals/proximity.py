@@ -18,9 +18,9 @@ from mebns_pl.negatives.proposals.uniform import draw_legal
 class ProximityProposal(AbstractProposal):
     """Legal nodes of the highest proximity to the anchor, in proportion to a power of it.
 
-    A table of the ``top`` best legal nodes of every node is made once, from the training graph. An anchor without any (its
-    component ends within its neighbourhood, say) is given uniform legal nodes. Held-out edges are unknown to the table, so some
-    of its nodes are links in truth, the more so the higher they stand: ``skip`` leaves the very highest out.
+    A table of the ``top`` best legal nodes of every node is made once, from the training graph. An anchor without any
+    (an isolated one, say) is given uniform legal nodes. Held-out edges are unknown to the table, so some of its nodes
+    are links in truth, the more so the higher they stand: ``skip`` leaves the very highest out.
 
     Cost: the measure's once for every node, with a table of 16 bytes a cell; O(top + K log top) an anchor.
 
@@ -28,7 +28,7 @@ class ProximityProposal(AbstractProposal):
         measure: what proximity is.
         top: nodes in an anchor's row of the table, at least 1.
         power: of the proximity, at least 0; 0 draws uniformly from the row.
-        skip: how many of the highest nodes of each row are left out (the row then holds the ``top`` next ones), at least 0.
+        skip: how many of the highest nodes of each row are left out, at least 0; the ``top`` next ones make the row.
 
     Raises:
         ValueError: ``top``, ``power`` or ``skip`` is out of range.

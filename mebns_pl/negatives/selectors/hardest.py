@@ -42,8 +42,8 @@ class HardestSelector(AbstractSelector):
         scores = score()
         if scores.shape != mask.shape:
             raise ValueError(f"score: must give the mask's shape {tuple(mask.shape)}, got {tuple(scores.shape)}")
-        # Two stable sorts, the second by legality, rather than one with -inf put on the illegal: a legal candidate scored
-        # -inf still goes before every illegal one.
+        # Two stable sorts, the second by legality, rather than one with -inf put on the illegal: a legal candidate
+        # scored -inf still goes before every illegal one.
         by_score = scores.sort(dim=1, descending=True, stable=True).indices
         legal_first = mask.gather(1, by_score).byte().sort(dim=1, descending=True, stable=True).indices
         columns = by_score.gather(1, legal_first[:, : self.num_negatives])

@@ -1,0 +1,76 @@
+"""Known edges against sets."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.known_edges import KnownEdges
+from references.negatives import legal_nodes
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> tuple[int, list[tuple[int, int]]]:
+    num_nodes = draw(st.integers(1, 8))
+    everything = [(a, b) for a in range(num_nodes) for b in range(a + 1, num_nodes)]
+    chosen = draw(st.lists(st.booleans(), min_size=len(everything), max_size=len(everything)))
+    return num_nodes, [pair for pair, is_edge in zip(everything, chosen, strict=True) if is_edge]
+
+
+def build(num_nodes: int, edges: list[tuple[int, int]]) -> KnownEdges:
+    return KnownEdges(Graph.from_edges(torch.tensor(edges, dtype=torch.int64).view(-1, 2).t(), num_nodes))
+
+
+@given(graph=graphs())
+def test_mask_is_membership(graph: tuple[int, list[tuple[int, int]]]) -> None:
+    num_nodes, edges = graph
+    nodes = torch.arange(num_nodes)
+    legal = [
+        [target in legal_nodes(edges, num_nodes, source) for target in range(num_nodes)] for source in range(num_nodes)
+    ]
+    assert (~build(num_nodes, edges).mask(nodes[:, None], nodes)).tolist() == legal
+
+
+@given(graph=graphs())
+def test_legal_nodes_by_rank(graph: tuple[int, list[tuple[int, int]]]) -> None:
+    num_nodes, edges = graph
+    known = build(num_nodes, edges)
+    for anchor in range(num_nodes):
+        legal = legal_nodes(edges, num_nodes, anchor)
+        assert int(known.num_legal(torch.tensor(anchor))) == len(legal)
+        anchors = torch.full((len(legal),), anchor)
+        assert known.legal_node(anchors, torch.arange(len(legal))).tolist() == legal
+
+
+def test_shapes_are_kept() -> None:
+    known = build(5, [(0, 1), (1, 2)])
+    anchors = torch.tensor([[0, 1, 2], [3, 4, 1]])
+    assert known.legal_node(anchors, torch.zeros_like(anchors)).tolist() == [[2, 3, 0], [0, 0, 3]]
+    assert known.mask(anchors, torch.tensor(1)).tolist() == [[True, True, True], [False, False, True]]
+    assert known.num_legal(anchors).tolist() == [[3, 2, 3], [4, 4, 2]]
+
+
+def test_a_moved_copy_knows_the_same() -> None:
+    known = build(5, [(0, 1), (1, 2)])
+    other, nodes = known.to("cpu"), torch.arange(5)
+    assert torch.equal(other.mask(nodes[:, None], nodes), known.mask(nodes[:, None], nodes))
+    assert torch.equal(other.legal_node(nodes, nodes * 0), known.legal_node(nodes, nodes * 0))
+    assert torch.equal(other.num_legal(nodes), known.num_legal(nodes))
+
+
+def test_a_masked_graph_is_known_as_a_whole() -> None:
+    """What is left out of message passing is an edge all the same."""
+    graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), 4)
+    known = KnownEdges(graph.without(torch.tensor([[0], [1]])))
+    assert known.mask(torch.tensor([0]), torch.tensor([1])).tolist() == [True]
+
+
+def test_large_node_numbers_do_not_overflow() -> None:
+    num_nodes = 10**6
+    edges = torch.tensor([[0, num_nodes - 1], [num_nodes - 1, num_nodes - 2]])
+    known = KnownEdges(Graph.from_edges(edges, num_nodes))
+    last = torch.tensor([num_nodes - 1])
+    assert known.mask(last, torch.tensor([0, 1, num_nodes - 1])).tolist() == [True, False, True]
+    assert known.legal_node(last, torch.tensor([0, num_nodes - 4])).tolist() == [1, num_nodes - 3]
