@@ -17,8 +17,8 @@ help: ## list the targets
 # Touched only after everything is in place, so an installation that was cut short is taken up again.
 $(READY): setup.cfg constraints.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "make: no '$(PYTHON)' found; name one: make PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || { \
-		echo "make: Python 3.11 or 3.12 is needed, '$(PYTHON)' is $$($(PYTHON) -V 2>&1); name another: make PYTHON=python3.12" >&2; \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "make: Python 3.11 or newer is needed, '$(PYTHON)' is $$($(PYTHON) -V 2>&1); name another: make PYTHON=python3.12" >&2; \
 		exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
@@ -27,7 +27,7 @@ $(READY): setup.cfg constraints.txt pyproject.toml
 install: $(READY) ## create the environment, with the tools for development
 
 demo: $(READY) ## compare negative samplers on the embedded air-routes graph
-	@$(BIN)/python -m mebns_pl.demo
+	@$(BIN)/python scripts/demo.py
 
 test: $(READY) ## run the tests and the docstring examples, without the slow ones
 	@$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)

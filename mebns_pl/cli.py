@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from typing import Any
 
 from lightning.pytorch import LightningModule
@@ -67,8 +69,22 @@ class MeBNSCLI(LightningCLI):
         writer = next(c for c in self.trainer.callbacks if isinstance(c, PredictionWriter))  # type: ignore[attr-defined]
         if self.trainer.is_global_zero and writer.table is not None:
             console = Console()
+            console.print("\nTop predicted links")
             console.print(link_table(writer.table.head(10)))
             console.print(f"{len(writer.table)} links: {writer.path}", soft_wrap=True)
+
+
+def quieten() -> None:
+    """Silences what Lightning says at every run and nobody can act on."""
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
+    warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers which may be a bottleneck.*")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
+
+
+def _no_tips(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage() and "TPU available" not in record.getMessage()
 
 
 def main(args: ArgsType = None) -> MeBNSCLI:
@@ -77,6 +93,7 @@ def main(args: ArgsType = None) -> MeBNSCLI:
     Args:
         args: command line as a list of strings, or None for ``sys.argv``.
     """
+    quieten()
     return MeBNSCLI(
         model_class=LightningModule,
         datamodule_class=LinkDataModule,

@@ -1,6 +1,8 @@
-"""A readable table at the end of a test."""
+"""Readable tables: of test metrics, and of predicted links."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -8,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mebns_pl.data.datamodule import data_of
+
+HEADLINE = ("mrr", "hits@1", "hits@3", "hits@10", "hits@20", "hits@50", "hits@100", "auc", "ap")
 
 
 class ResultTable(Callback):
@@ -22,53 +26,46 @@ class ResultTable(Callback):
         """Prints."""
         if not trainer.is_global_zero:
             return
-        metrics = {
-            name.removeprefix("test/"): float(v)
-            for name, v in trainer.callback_metrics.items()
-            if name.startswith("test/")
-        }
-        title = f"{type(pl_module).__name__} on {data_of(trainer).loaded.name}, test"
+        logged = {name.removeprefix("test/"): float(value) for name, value in trainer.callback_metrics.items()}
+        name, graph = type(pl_module).__name__, data_of(trainer).loaded.name
         console = Console()
-        console.print(metric_table({type(pl_module).__name__: metrics}, title))
+        console.print(f"\nTest of {name} on {graph}, in %")
+        table = Table("metric", "against")
+        table.add_column("value", justify="right")
+        for metric in HEADLINE:
+            against = "random non-edges, 1:1" if metric in ("auc", "ap") else "each edge's own negatives"
+            table.add_row(_heading(metric), against, f"{100 * logged[metric]:.2f}")
+        console.print(table)
         if trainer.log_dir:
             console.print(f"TensorBoard: tensorboard --logdir {trainer.log_dir}", soft_wrap=True)
 
 
-def metric_table(rows: dict[str, dict[str, float]], title: str, columns: list[str] | None = None) -> Table:
+def metric_table(rows: dict[str, dict[str, float]], columns: Sequence[str]) -> Table:
     """A table of metrics in [0, 1], shown in percent.
 
     Args:
         rows: metrics by name of the row.
-        title: the table's title.
-        columns: which metrics, in which order; None takes all of the first row.
+        columns: which metrics, in which order.
     """
-    columns = columns or list(next(iter(rows.values())))
-    table = Table(
-        title=title,
-        title_justify="left",
-        caption="in %; ties: mean of optimistic and pessimistic rank",
-        caption_justify="left",
-    )
-    table.add_column("")
+    table = Table("")
     for column in columns:
         table.add_column(_heading(column), justify="right")
     for name, metrics in rows.items():
-        table.add_row(name, *(f"{100 * metrics[column]:.2f}" if column in metrics else "" for column in columns))
+        table.add_row(name, *(f"{100 * metrics[column]:.2f}" for column in columns))
     return table
 
 
 def _heading(metric: str) -> str:
-    return metric.upper() if metric in ("mrr", "auc", "ap") else metric.capitalize()
+    return metric.capitalize() if metric.startswith("hits") else metric.upper()
 
 
-def link_table(links: pd.DataFrame, title: str = "Top predicted links") -> Table:
+def link_table(links: pd.DataFrame) -> Table:
     """A table of predicted links.
 
     Args:
         links: with columns ``rank``, ``source``, ``target``, ``score``.
-        title: the table's title.
     """
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column("rank", justify="right")
     table.add_column("source")
     table.add_column("target")

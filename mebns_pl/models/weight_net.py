@@ -8,12 +8,18 @@ from torch import Tensor, nn
 class WeightNet(nn.Module):
     """Scores negatives for the weighted loss (after Meta-Weight-Net, 1902.07379, section 2.2).
 
-    The loss normalises the scores over the union batch (see :func:`mebns_pl.mebns.step.negative_weights`). The last
-    layer starts at zero, so that training starts from equal weights.
+    The loss takes the softmax of the scores over the union batch (:func:`mebns_pl.mebns.losses.negative_weights`). Scores
+    are bounded, so that no few negatives can take all the weight: two weights differ by a factor of ``exp(2 max_score)``
+    at most. Inputs are compressed by ``sign(f) log(1 + |f|)``, since losses and logits grow without bound as a student
+    learns. The last layer starts at zero, so that training starts from equal weights.
 
     Args:
         num_features: F, width of the input: the student's loss and the teacher's logit.
         hidden_channels: width of the hidden layer.
+        max_score: bound on the scores, above 0.
+
+    Raises:
+        ValueError: ``max_score`` is not above 0.
 
     Example:
         >>> import torch
@@ -21,13 +27,18 @@ class WeightNet(nn.Module):
         [0.0, 0.0, 0.0, 0.0, 0.0]
     """
 
-    def __init__(self, num_features: int = 2, hidden_channels: int = 64) -> None:
+    def __init__(self, num_features: int = 2, hidden_channels: int = 64, max_score: float = 1.0) -> None:
         super().__init__()
+        if not max_score > 0:
+            raise ValueError(f"max_score: expected a number above 0, got {max_score}")
+        self.max_score = max_score
         self.hidden = nn.Linear(num_features, hidden_channels)
         self.last = nn.Linear(hidden_channels, 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Scores ``(M,)`` from ``features`` ``(M, F)``, both unbounded floats."""
-        return self.last(self.hidden(features).relu()).squeeze(1)  # type: ignore[no-any-return]
+        """Scores ``(M,)`` in (-max_score, max_score) from ``features`` ``(M, F)``, unbounded floats."""
+        compressed = features.sign() * features.abs().log1p()
+        scores: Tensor = self.last(self.hidden(compressed).relu()).squeeze(1)
+        return self.max_score * (scores / self.max_score).tanh()

@@ -95,7 +95,8 @@ class AbstractLinkSystem(LightningModule, ABC):
     def _report(self, stage: str, ranking: MetricCollection, classes: MetricCollection) -> None:
         self._score = None
         values = {**ranking.compute(), **classes.compute()}
-        self.log_dict({f"{stage}/{name}": value.float() for name, value in values.items()}, rank_zero_only=False)
+        for name, value in values.items():
+            self.log(f"{stage}/{name}", value.float(), prog_bar=stage == "val" and name == "mrr")
         ranking.reset()
         classes.reset()
 

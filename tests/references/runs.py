@@ -1,0 +1,205 @@
+"""Small runs for tests of the data module, systems and callbacks: a graph, its data module, systems, and a silent trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from mebns_pl.callbacks import MigrationMonitor
+from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
+from mebns_pl.data.eval_negatives import RandomNegatives
+from mebns_pl.data.files import LoadedGraph
+from mebns_pl.data.umd_collector import UMDCollector
+from mebns_pl.graph.proximity import PersonalizedPageRank
+from mebns_pl.models import GCN, EncoderDecoder, LinkPredictor, MLPDecoder
+from mebns_pl.negatives.proposals.mixture import MixtureProposal
+from mebns_pl.negatives.proposals.proximity import ProximityProposal
+from mebns_pl.negatives.proposals.uniform import UniformProposal
+from mebns_pl.negatives.selectors.hardest import HardestSelector
+from mebns_pl.negatives.std_generator import StdGenerator
+from mebns_pl.systems import MeBNS, Plain, Schedule
+from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.types import GraphSpec
+
+NUM_NODES = 41
+FRACTIONS = SplitFractions(val=0.1, test=0.1, meta=0.15)
+
+
+def make_loaded(features: bool = True) -> LoadedGraph:
+    """A ring of 40 nodes with its second neighbours and 40 chords, and node 40 without an edge; always the same."""
+    generator = torch.Generator().manual_seed(4)
+    ring = torch.arange(40)
+    source = torch.randint(40, (40,), generator=generator)
+    chords = torch.stack([source, (source + torch.randint(3, 37, (40,), generator=generator)) % 40])
+    both = torch.cat([torch.stack([ring, (ring + 1) % 40]), torch.stack([ring, (ring + 2) % 40]), chords], dim=1)
+    edges = torch.unique(both.sort(dim=0).values, dim=1)
+    x = torch.randn(NUM_NODES, 5, generator=generator) if features else None
+    return LoadedGraph("ring", edges, [f"node {i}" for i in range(NUM_NODES)], x)
+
+
+def near_structure() -> ProximityProposal:
+    """The six nodes nearest by PageRank."""
+    return ProximityProposal(PersonalizedPageRank(), top=6)
+
+
+def make_data(loaded: LoadedGraph | None = None, **changes: Any) -> LinkDataModule:
+    """A data module on :func:`make_loaded`: three steps an epoch, candidates half uniform and half structural."""
+    options: dict[str, Any] = {
+        "split": FRACTIONS,
+        "proposal": MixtureProposal([UniformProposal(), near_structure()], [0.5, 0.5]),
+        "num_candidates": 5,
+        "std_generator": StdGenerator(near_structure(), num_negatives=2),
+        "collector": UMDCollector(num_passes=3, batch_size=8, refresh_epochs=2),
+        "eval_negatives": RandomNegatives(8),
+        "batch_size": 30,
+    }
+    data = LinkDataModule(**{**options, **changes})
+    data.loaded = make_loaded() if loaded is None else loaded
+    return data
+
+
+def predictor(spec: GraphSpec) -> LinkPredictor:
+    """A small GCN with dropout and an MLP decoder with dropout."""
+    return EncoderDecoder(
+        spec, partial(GCN, hidden_channels=6, dropout=0.2), partial(MLPDecoder, hidden_channels=6, dropout=0.2)
+    )
+
+
+adam: Callable[..., torch.optim.Optimizer] = partial(Adam, lr=0.02)
+
+
+def make_plain(spec: GraphSpec, seed: int = 0, **changes: Any) -> Plain:
+    """A plain system (DNS) with initial weights named by ``seed``."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Plain(spec, **{"predictor": predictor, "selector": HardestSelector(2), "optimizer": adam, **changes})
+
+
+def make_mebns(spec: GraphSpec, seed: int = 0, **changes: Any) -> MeBNS:
+    """A MeBNS system with one epoch of warm-up and initial weights named by ``seed``."""
+    options = {
+        "predictor": predictor,
+        "selector": HardestSelector(2),
+        "optimizer": adam,
+        "teacher_optimizer": adam,
+        "weight_net_optimizer": adam,
+        "schedule": Schedule(warmup=1),
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MeBNS(spec, **{**options, **changes})
+
+
+MAKE: dict[str, Callable[..., AbstractLinkSystem]] = {"Plain": make_plain, "MeBNS": make_mebns}
+
+
+def make_trainer(epochs: int = 3, callbacks: list[Callback] | None = None, **changes: Any) -> Trainer:
+    """A silent trainer on one CPU that validates after every epoch and writes nothing by itself."""
+    options: dict[str, Any] = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "max_epochs": epochs,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,
+    }
+    return Trainer(**{**options, "callbacks": callbacks, **changes})
+
+
+def fit(
+    system: LightningModule,
+    data: LinkDataModule,
+    epochs: int = 3,
+    callbacks: list[Callback] | None = None,
+    ckpt_path: str | None = None,
+    **changes: Any,
+) -> Trainer:
+    """Fits, and gives the trainer back."""
+    trainer = make_trainer(epochs, callbacks, **changes)
+    trainer.fit(system, data, ckpt_path=ckpt_path)
+    return trainer
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of a module's parameters and buffers."""
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    """Whether both hold the same names with bit-identical tensors."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# --- everything that training can see or has made, by name ------------------------------------------------------------------
+
+
+def tensors_of(value: object, name: str) -> dict[str, Tensor]:
+    """Every tensor in an object, through attributes, lists, tuples and dicts, by where it stands."""
+    if isinstance(value, Tensor):
+        if value.layout == torch.strided:
+            return {name: value.detach().clone()}
+        return {name: value.detach().to_dense()}
+    if isinstance(value, np.ndarray):
+        return {name: torch.from_numpy(value.copy())}
+    if isinstance(value, dict):
+        parts = list(value.items())
+    elif isinstance(value, (list, tuple)):
+        parts = list(enumerate(value))
+    elif is_dataclass(value):
+        parts = [(f.name, getattr(value, f.name)) for f in fields(value) if not f.name.startswith("_")]
+    elif type(value).__module__.startswith("mebns_pl"):
+        parts = list(vars(value).items())
+    elif isinstance(value, (int, float)):
+        return {name: torch.tensor(float(value), dtype=torch.float64)}
+    else:
+        return {}
+    return {key: tensor for part, item in parts for key, tensor in tensors_of(item, f"{name}.{part}").items()}
+
+
+def fingerprint(data: LinkDataModule, system: AbstractLinkSystem) -> dict[str, Tensor]:
+    """All that held-out edges must not touch, after a fit of ``system`` on ``data``.
+
+    The training graph, the known-edge mask, the tables of both proposals, the batches of several steps and epochs, the
+    probe, the meta set, and the weights and optimizer states of every learner.
+    """
+    nodes = torch.arange(data.loaded.num_nodes)
+    steps = data.train_dataloader().dataset
+    found: dict[str, Tensor] = {}
+    for name, value in {
+        "graph": data.train_graph,
+        "known": data.known.mask(nodes[:, None], nodes[None, :]),
+        "legal": data.known.num_legal(nodes),
+        "proposal": data.proposal,
+        "std": data.std_generator,
+        "batches": [steps[epoch, step] for epoch in (0, 1, 5) for step in range(len(steps))],
+        "probe": data.probe(60),
+        "meta": data.meta_set,
+        "score": system.score(torch.cartesian_prod(nodes, nodes).t()),
+        "weights": dict(system.state_dict()),
+        "optimizers": [o.state_dict()["state"] for o in system.trainer.optimizers],
+    }.items():
+        found |= tensors_of(value, name)
+    return found
+
+
+def differing(a: dict[str, Tensor], b: dict[str, Tensor]) -> set[str]:
+    """The parts (the names up to the first dot) in which two fingerprints are not bit-identical."""
+    both = a.keys() & b.keys()
+    unequal = (a.keys() ^ b.keys()) | {name for name in both if not torch.equal(a[name], b[name])}
+    return {name.split(".")[0] for name in unequal}
+
+
+def probe_monitor(**options: Any) -> MigrationMonitor:
+    """A migration monitor with a small probe."""
+    return MigrationMonitor(**{"probe_size": 40, "lags": (1, 2), **options})

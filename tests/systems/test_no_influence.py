@@ -1,0 +1,127 @@
+"""Held-out edges have no influence (method, section 2), and the check would notice if they had one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.data.split import replace_held_out
+from mebns_pl.graph.known_edges import KnownEdges
+from mebns_pl.types import EdgeSplit
+from references.runs import MAKE, differing, fingerprint, fit, make_data, probe_monitor
+
+Leak = Callable[[LinkDataModule], None]
+
+
+def other_pairs(data: LinkDataModule) -> EdgeSplit:
+    """The same training and meta edges; in place of each held-out edge a pair that is no edge at all."""
+    split, nodes = data.split, torch.arange(data.loaded.num_nodes)
+    pairs = torch.combinations(nodes).t()
+    free = pairs[:, ~KnownEdges(data.full_graph).mask(pairs[0], pairs[1])]
+    free = free[:, torch.randperm(free.shape[1], generator=torch.Generator().manual_seed(9))]
+    num_val, num_test = split.val.shape[1], split.test.shape[1]
+    return replace_held_out(split, free[:, :num_val], free[:, num_val : num_val + num_test])
+
+
+def no_leak(data: LinkDataModule) -> None:
+    """The package as it is."""
+
+
+def run(kind: str, leak: Leak, replaced: bool) -> dict[str, Tensor]:
+    data = make_data()
+    if replaced:
+        data.split = other_pairs(make_data())
+    leak(data)
+    system = MAKE[kind](data.spec)
+    trainer = fit(system, data, epochs=4, callbacks=[probe_monitor()])
+    assert trainer.callback_metrics["val/mrr"] > 0  # held-out edges were there to be seen
+    data.learns_meta = kind == "MeBNS"
+    return fingerprint(data, system)
+
+
+@functools.cache
+def difference(kind: str, leak: Leak) -> frozenset[str]:
+    """What replacing every held-out edge changes."""
+    return frozenset(differing(run(kind, leak, replaced=False), run(kind, leak, replaced=True)))
+
+
+@pytest.mark.parametrize("kind", ["MeBNS", "Plain"])
+def test_held_out_edges_have_no_influence(kind: str) -> None:
+    assert difference(kind, no_leak) == set()
+
+
+def test_the_fingerprint_has_every_part() -> None:
+    found = run("MeBNS", no_leak, replaced=False)
+    for name, least in {
+        "graph": 2, "known": 1, "legal": 1, "proposal": 3, "std": 3, "batches": 5 * 9, "probe": 1, "meta": 4,
+        "weights.student": 4, "weights.teacher": 4, "weights.weight_net": 4, "optimizers.0": 3, "optimizers.2": 3,
+    }.items():  # fmt: skip
+        assert sum(part == name or part.startswith(name + ".") for part in found) >= least, name
+    assert found["probe"].shape == (2, 60)
+    for table in ("proposal.proposals.1._nodes", "std.structure._nodes"):
+        assert found[table].shape == (41, 6)
+
+
+def test_the_replaced_pairs_are_others() -> None:
+    data = make_data()
+    one, other = data.split, other_pairs(data)
+    assert one.val.shape == other.val.shape and one.test.shape == other.test.shape
+    keys = [set(map(tuple, torch.cat([split.val, split.test], dim=1).t().tolist())) for split in (one, other)]
+    assert not keys[0] & keys[1]
+
+
+# --- the check fails where a held-out edge gets in ----------------------------------------------------------------------------
+
+
+def into_the_negative_mask(data: LinkDataModule) -> None:
+    data.known = KnownEdges(data.full_graph)
+
+
+def into_the_candidates_table(data: LinkDataModule) -> None:
+    """The student's proposal is set up with every edge."""
+    right = data.proposal.setup
+    data.proposal.setup = lambda graph, known: right(data.full_graph, known)  # type: ignore[method-assign]
+
+
+def into_the_teachers_table(data: LinkDataModule) -> None:
+    """The STD-Generator is set up with every edge."""
+    right = data.std_generator.setup
+    data.std_generator.setup = lambda graph, known, base: right(data.full_graph, known, base)  # type: ignore[method-assign]
+
+
+def into_message_passing(data: LinkDataModule) -> None:
+    known = KnownEdges(data.train_graph)
+    data.train_graph = data.full_graph
+    data.known = known
+
+
+def one_edge_into_the_mask(data: LinkDataModule) -> None:
+    """A single validation edge is masked out as known."""
+    split = data.split
+    graph = data.train_graph
+    data.known = KnownEdges(
+        type(graph).from_edges(torch.cat([split.observed, split.val[:, :1]], dim=1), graph.num_nodes)
+    )
+
+
+@pytest.mark.parametrize("kind", ["MeBNS", "Plain"])
+@pytest.mark.parametrize(
+    ("leak", "least"),
+    [
+        (into_the_negative_mask, {"known", "legal", "proposal", "batches", "probe", "weights"}),
+        (one_edge_into_the_mask, {"known", "legal"}),
+        (into_the_candidates_table, {"proposal", "batches", "weights"}),
+        (into_message_passing, {"graph", "weights", "score"}),
+    ],
+)
+def test_a_leak_is_found(kind: str, leak: Leak, least: set[str]) -> None:
+    assert difference(kind, leak) >= least
+
+
+def test_a_leak_into_the_teachers_table_is_found() -> None:
+    assert difference("MeBNS", into_the_teachers_table) >= {"std", "batches", "meta", "probe", "weights"}
