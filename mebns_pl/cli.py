@@ -17,6 +17,8 @@ from mebns_pl.callbacks.results import ResultTable, link_table
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.systems.mebns import MeBNS
 
+log = logging.getLogger(__name__)
+
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": 100,
     "accelerator": "auto",
@@ -58,11 +60,17 @@ class MeBNSCLI(LightningCLI):
 
     def test(self, **kwargs: Any) -> None:
         """Tests, with our table in place of Lightning's."""
+        self._warn_untrained(kwargs)
         self.trainer.test(**{**kwargs, "verbose": False})
 
     def predict(self, **kwargs: Any) -> None:
         """Predicts; the writer keeps the best links, so that not all scores pile up in memory."""
+        self._warn_untrained(kwargs)
         self.trainer.predict(**{**kwargs, "return_predictions": False})
+
+    def _warn_untrained(self, kwargs: dict[str, Any]) -> None:
+        if kwargs.get("ckpt_path") is None:
+            log.warning("no --ckpt_path was given: the model's weights are untrained")
 
     def after_predict(self) -> None:
         """Shows the first of the links that were written."""

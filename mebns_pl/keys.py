@@ -120,7 +120,7 @@ def _threshold(p: float) -> int:
 
 
 def _mask_of_bits(bits: Tensor, p: float, dtype: torch.dtype) -> Tensor:
-    """The dropout mask of random ``bits`` in [0, 2^24), any shape; multiplied, not divided, to round as the kernel does."""
+    """The dropout mask of ``bits`` in [0, 2^24), any shape; multiplied, not divided, to round as the kernel does."""
     return (bits >= _threshold(p)).to(dtype) * (1 / (1 - p))
 
 

@@ -116,7 +116,8 @@ def test_masks_are_random_enough(p: float) -> None:
 
 def test_uniform_numbers_are_uniform_and_uncorrelated() -> None:
     values = uniform(KEY, torch.arange(20_000), 4).double()
-    assert float(values.min()) >= 0 and float(values.max()) < 1
+    assert float(values.min()) >= 0
+    assert float(values.max()) < 1
     assert values.mean(0).tolist() == pytest.approx([0.5] * 4, abs=0.01)
     assert values.var(0).tolist() == pytest.approx([1 / 12] * 4, abs=0.002)
     counts = torch.histc(values, 16, 0, 1) / values.numel()

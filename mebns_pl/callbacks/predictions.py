@@ -57,14 +57,16 @@ class PredictionWriter(Callback):
     ) -> None:
         """Merges a block into the best so far."""
         pairs, logits = outputs
-        size = min(self.top_k, len(logits))
-        best = logits.topk(size).indices
+        best = logits.argsort(descending=True, stable=True)[: self.top_k]  # pairs come in node order
         self._keep(
             torch.cat([self._pairs, pairs[:, best].cpu()], dim=1), torch.cat([self._logits, logits[best].float().cpu()])
         )
 
     def _keep(self, pairs: Tensor, logits: Tensor) -> None:
-        order = logits.argsort(descending=True, stable=True)[: self.top_k]
+        # Stable sorts, the last one counts most: ranks hold interleaved blocks
+        order = pairs[1].argsort(stable=True)
+        order = order[pairs[0, order].argsort(stable=True)]
+        order = order[logits[order].argsort(descending=True, stable=True)][: self.top_k]
         self._pairs, self._logits = pairs[:, order], logits[order]
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

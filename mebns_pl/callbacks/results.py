@@ -36,7 +36,7 @@ class ResultTable(Callback):
             against = "random non-edges, 1:1" if metric in ("auc", "ap") else "each edge's own negatives"
             table.add_row(_heading(metric), against, f"{100 * logged[metric]:.2f}")
         console.print(table)
-        if trainer.log_dir:
+        if trainer.logger is not None:
             console.print(f"TensorBoard: tensorboard --logdir {trainer.log_dir}", soft_wrap=True)
 
 

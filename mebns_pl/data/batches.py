@@ -139,8 +139,7 @@ class MissingPairs(Dataset[Tensor]):
     """The pairs that are no known edge, each once with ``source < target``, in blocks of source nodes.
 
     Up to ``all_pairs_limit`` nodes these are all pairs; above it only pairs at distance two, since a quadratic number
-    can not be
-    scored: ``pool`` says which.
+    cannot be scored: ``pool`` says which.
 
     Args:
         graph: the graph of all known edges.
@@ -162,6 +161,8 @@ class MissingPairs(Dataset[Tensor]):
         self.all_pairs = nodes <= all_pairs_limit
         self.pool = "all pairs" if self.all_pairs else "pairs at distance two"
         block = max(1, EVAL_PAIRS // nodes) if self.all_pairs else 1024
+        # One block a rank at least: Lightning skips a rank without any, for which the others would wait
+        block = min(block, max(1, nodes // share.size))
         starts = list(range(0, nodes, block))[share.rank :: share.size]
         self.blocks = [(start, min(start + block, nodes)) for start in starts]
 
@@ -174,7 +175,9 @@ class MissingPairs(Dataset[Tensor]):
             rows = torch.arange(start, stop)[:, None].expand(-1, self.known.num_nodes).flatten()
             columns = torch.arange(self.known.num_nodes).repeat(stop - start)
         else:
-            reached = (self.adjacency[start:stop] @ self.adjacency).tocoo()
+            product = self.adjacency[start:stop] @ self.adjacency
+            product.sort_indices()
+            reached = product.tocoo()
             rows = torch.from_numpy(reached.row.astype(np.int64)) + start
             columns = torch.from_numpy(reached.col.astype(np.int64))
         above = columns > rows

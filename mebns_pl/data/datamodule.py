@@ -25,6 +25,7 @@ from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.proximity import PersonalizedPageRank
 from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
+from mebns_pl.negatives.proposals.mixture import MixtureProposal
 from mebns_pl.negatives.proposals.proximity import ProximityProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.std_generator import StdGenerator
@@ -211,7 +212,9 @@ class LinkDataModule(LightningDataModule):
         key = self.key.child("meta").at(epoch)
         turned = torch.rand(edges.shape[1], generator=key.child("turn").generator()) < 0.5
         anchors = torch.where(turned, edges[1], edges[0]).repeat_interleave(self.collector.negatives_per_positive)
-        nodes = self._std_ready.generate(anchors, key.child("negatives"))[:, 0]
+        ratio = self.collector.structure_ratio
+        pool = MixtureProposal([self._std_ready.structure, self.proposal], [ratio, 1 - ratio])
+        nodes = pool.propose(anchors, 1, key.child("negatives"))[:, 0]
         legal = ~self.known.mask(anchors, nodes)
         if not bool(legal.any()):
             raise DataError(
@@ -273,7 +276,15 @@ class LinkDataModule(LightningDataModule):
         return cache[stage]
 
     def _loader(self, dataset: Dataset[Any], sampler: StepSampler | None = None) -> DataLoader[Any]:
-        return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers, shuffle=False)
+        # A loader draws a seed for its workers, which use none: from a generator of its own, not from the global one
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            shuffle=False,
+            generator=self.key.child("loader").generator(),
+        )
 
     def _share(self) -> Share:
         return Share() if self.trainer is None else Share(self.trainer.global_rank, self.trainer.world_size)

@@ -97,6 +97,8 @@ class UMDCollector:
         keep_fraction: share kept within each stratum, in (0, 1].
         num_strata: strata of the mean logit, 1 or more.
         contradiction: a probability in [0.5, 1]: an edge below ``1 - contradiction`` or a non-edge above it is dropped.
+        structure_ratio: share of structural non-edges in the pool, the others being the proposal's, in [0, 1]. A meta set
+            of easy pairs teaches the weight net nothing, so it is high.
         negatives_per_positive: size of the pool of non-edges offered for each meta edge, 1 or more.
         batch_size: pairs of a meta batch, half edges and half non-edges, 2 or more.
         refresh_epochs: the meta set is collected anew every so many epochs, 1 or more.
@@ -117,6 +119,7 @@ class UMDCollector:
         keep_fraction: float = 0.5,
         num_strata: int = 5,
         contradiction: float = 0.9,
+        structure_ratio: float = 0.9,
         negatives_per_positive: int = 4,
         batch_size: int = 512,
         refresh_epochs: int = 5,
@@ -135,6 +138,8 @@ class UMDCollector:
             raise ValueError(
                 "edge_drop, feature_mask: both are 0, so passes would not differ by augmentation; set one above 0"
             )
+        if not 0 <= structure_ratio <= 1:
+            raise ValueError(f"structure_ratio: expected a share in [0, 1], got {structure_ratio}")
         if not 0 < keep_fraction <= 1:
             raise ValueError(f"keep_fraction: expected a share in (0, 1], got {keep_fraction}")
         if not 0.5 <= contradiction <= 1:
@@ -145,6 +150,7 @@ class UMDCollector:
         self.keep_fraction = keep_fraction
         self.num_strata = num_strata
         self.contradiction = contradiction
+        self.structure_ratio = structure_ratio
         self.negatives_per_positive = negatives_per_positive
         self.batch_size = batch_size
         self.refresh_epochs = refresh_epochs
@@ -162,7 +168,12 @@ class UMDCollector:
 
         Returns:
             The meta set, as many edges as non-edges, at least one each.
+
+        Raises:
+            ValueError: one of the labels does not occur.
         """
+        if bool((labels > 0.5).all()) or not bool((labels > 0.5).any()):
+            raise ValueError("labels: the pool must hold edges (1) and non-edges (0), got one label only")
         mean, std = moments(score, graph, pairs, self.num_passes, self.edge_drop, self.feature_mask, key)
         wrong = torch.where(labels > 0.5, 1 - mean.sigmoid(), mean.sigmoid()) > self.contradiction
         kept = []

@@ -97,7 +97,11 @@ def updated(
 
     Returns:
         New values, in the order of ``params``.
+
+    Raises:
+        ValueError: an optimizer that :func:`check_optimizer` refuses.
     """
+    check_optimizer(optimizer, "optimizer")
     rule = _RULES[type(optimizer)]
     options = {param: group for group in optimizer.param_groups for param in group["params"]}
     return [

@@ -106,7 +106,7 @@ class MigrationTracker:
             rates = transition_rates(probs, self.last_probs, self.threshold)
             names = ("easy_to_hard", "hard_to_easy")
             scalars |= {name: float(rate) for name, rate in zip(names, rates, strict=True) if not rate.isnan()}
-            self.flips += hard != self.hard_sets[-1]
+            self.flips = self.flips + (hard != self.hard_sets[-1])
             scalars["flips_mean"] = float(self.flips.float().mean())
         self.last_probs = probs
         self.hard_sets = [*self.hard_sets, hard][-max(self.lags) :]

@@ -106,8 +106,8 @@ class StepResult:
 
     Args:
         student_grads: one tensor a parameter, clipped.
-        teacher_grads: likewise, or None where the teacher did not learn.
-        weight_net_grads: likewise, or None without meta step.
+        teacher_grads: one tensor a parameter, or None where the teacher did not learn.
+        weight_net_grads: one tensor a parameter, or None without meta step.
         losses: ``student``, ``teacher``, ``meta``: ``()`` tensors over the union batch.
         negatives: this rank's picks.
     """

@@ -56,6 +56,10 @@ class AbstractLinkSystem(LightningModule, ABC):
         self.group = DistributedGroup() if self.trainer.world_size > 1 else SingleProcess()
         self._graph = data.train_graph.to(self.device)
 
+    def teardown(self, stage: str) -> None:
+        """Lets the graph go: the next stage may bring other data, or another device."""
+        self._score = self._graph = None
+
     @property
     def data(self) -> LinkDataModule:
         """The run's data module.

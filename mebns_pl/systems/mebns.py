@@ -112,6 +112,11 @@ class MeBNS(AbstractLinkSystem):
         """Tells the data module to set meta edges apart and to draw structure-enhanced negatives for the teacher."""
         self.data.learns_meta = True
 
+    def teardown(self, stage: str) -> None:
+        """Leaves the data module as it was, for a plain system to use."""
+        super().teardown(stage)
+        self.data.learns_meta = False
+
     def on_train_epoch_start(self) -> None:
         """Collects the meta set when it is due."""
         data, epochs_in = self.data, self.current_epoch - self.schedule.warmup

@@ -35,7 +35,7 @@ def noise(graph: Graph, pairs: Tensor, key: Key) -> Tensor:
     )
 
 
-# --- augmentation -----------------------------------------------------------------------------------------------------------
+# --- augmentation ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("features", ["dense", "sparse", "none"])
@@ -44,8 +44,10 @@ def test_augmentation_drops_whole_edges_and_columns(features: str) -> None:
     one = augmented(graph, 0.4, 0.5, KEY)
     before, after = adjacency(graph), adjacency(one)
     assert torch.equal(after, after.t())
-    assert bool((after <= before).all()) and 0 < after.sum() < before.sum()
-    assert graph.keep is None and graph.feature_mask is None
+    assert bool((after <= before).all())
+    assert 0 < after.sum() < before.sum()
+    assert graph.keep is None
+    assert graph.feature_mask is None
     if features != "none":
         assert one.feature_mask is not None
         assert set(one.feature_mask.tolist()) == {0, 1}
@@ -58,7 +60,8 @@ def test_augmentation_is_keyed_and_its_parts_are_independent() -> None:
         augmented(graph, 0.4, 0.5, KEY),
         augmented(graph, 0.4, 0.5, KEY.child("x")),
     )
-    assert torch.equal(one.keep, same.keep) and torch.equal(one.feature_mask, same.feature_mask)
+    assert torch.equal(one.keep, same.keep)
+    assert torch.equal(one.feature_mask, same.feature_mask)
     assert not torch.equal(one.keep, other.keep)
     # The edges dropped do not depend on whether features are masked
     assert torch.equal(one.keep, augmented(graph, 0.4, 0.0, KEY).keep)
@@ -83,7 +86,7 @@ def test_augmentation_rates() -> None:
     assert seen == pytest.approx(0.8, abs=0.06)
 
 
-# --- moments ----------------------------------------------------------------------------------------------------------------
+# --- moments --------------------------------------------------------------------------------------
 
 
 def test_moments_equal_a_plain_loop() -> None:
@@ -126,7 +129,7 @@ def test_equal_passes_have_no_uncertainty() -> None:
     assert std.tolist() == [0, 0]
 
 
-# --- the least uncertain ------------------------------------------------------------------------------------------------------
+# --- the least uncertain --------------------------------------------------------------------------
 
 
 def least_uncertain_loop(mean: list[float], std: list[float], fraction: float, strata: int) -> list[bool]:
@@ -161,7 +164,7 @@ def test_hard_pairs_are_represented() -> None:
     assert [int(part.sum()) for part in strata.view(5, 20)] == [10] * 5
 
 
-# --- the meta set -------------------------------------------------------------------------------------------------------------
+# --- the meta set ---------------------------------------------------------------------------------
 
 
 def pool(num_positives: int = 20, num_negatives: int = 60) -> tuple[Tensor, Tensor]:
@@ -193,7 +196,8 @@ def test_meta_set_is_balanced_and_consistent() -> None:
     assert found.labels.dtype == found.mean.dtype == found.std.dtype == torch.float32
     mean, std = moments(steady(logits), graph, pairs, 10, 0.2, 0.2, KEY)
     places = [int((mean.float() == value).nonzero()) for value in found.mean]
-    assert torch.equal(pairs[:, places], found.pairs) and torch.equal(labels[places], found.labels)
+    assert torch.equal(pairs[:, places], found.pairs)
+    assert torch.equal(labels[places], found.labels)
     torch.testing.assert_close(std[places].float(), found.std)
     for label in (1.0, 0.0):
         index = (labels == label).nonzero().flatten()
@@ -218,7 +222,8 @@ def test_confident_contradictions_are_dropped_and_counted() -> None:
     assert found.counts["contradicted"] == 8
     assert found.counts["kept"] == len(found.labels) == 2 * 17
     assert float(found.mean[found.labels == 1].min()) < 0
-    assert not bool((found.mean[found.labels == 1] < -2).any()) and not bool((found.mean[found.labels == 0] > 2).any())
+    assert not bool((found.mean[found.labels == 1] < -2).any())
+    assert not bool((found.mean[found.labels == 0] > 2).any())
 
 
 def test_a_label_wholly_contradicted_still_has_pairs() -> None:
@@ -250,7 +255,8 @@ def test_touches_no_global_generator_and_no_gradient() -> None:
         lambda one, asked, key: predictor(predictor.prepare(one, asked, key=key)), graph, pairs, labels, KEY
     )
     assert torch.equal(torch.get_rng_state(), state)
-    assert not found.mean.requires_grad and not found.std.requires_grad
+    assert not found.mean.requires_grad
+    assert not found.std.requires_grad
 
 
 @pytest.mark.parametrize(
@@ -259,6 +265,7 @@ def test_touches_no_global_generator_and_no_gradient() -> None:
         {"num_passes": 1}, {"num_strata": 0}, {"negatives_per_positive": 0}, {"batch_size": 1}, {"refresh_epochs": 0},
         {"edge_drop": 1.0}, {"edge_drop": -0.1}, {"feature_mask": 1.0}, {"feature_mask": -0.1},
         {"keep_fraction": 0.0}, {"keep_fraction": 1.1}, {"contradiction": 0.4}, {"contradiction": 1.1},
+        {"structure_ratio": -0.1}, {"structure_ratio": 1.1},
         {"edge_drop": 0.0, "feature_mask": 0.0},
     ],
     ids=str,

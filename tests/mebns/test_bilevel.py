@@ -65,7 +65,7 @@ def take_steps(optimizer: Optimizer, params: list[nn.Parameter], count: int, gen
         optimizer.zero_grad()
 
 
-# --- the update -----------------------------------------------------------------------------------------------------------
+# --- the update -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("num_steps", [0, 1, 100])
@@ -182,7 +182,7 @@ def test_known_optimizers_are_accepted(name: str) -> None:
     check_optimizer(OPTIMIZERS[name](make_params(torch.Generator())), "student_optimizer")
 
 
-# --- hypergradients -------------------------------------------------------------------------------------------------------
+# --- hypergradients -------------------------------------------------------------------------------
 
 
 class Scalar(nn.Module):
@@ -346,7 +346,7 @@ def test_engines_agree_on_parameter_groups_in_any_order() -> None:
         reference.apply(state.student, results[0].student_grads)
 
 
-# --- leaving no trace -----------------------------------------------------------------------------------------------------
+# --- leaving no trace -----------------------------------------------------------------------------
 
 
 @dataclass

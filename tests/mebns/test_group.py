@@ -116,7 +116,8 @@ def test_single_process_changes_nothing() -> None:
     group, value = SingleProcess(), torch.tensor([1.0, 2.0], requires_grad=True)
     assert group.sum(value) is value
     assert group.sum_all([value])[0] is value
-    assert torch.equal(group.max(value), value) and not group.max(value).requires_grad
+    assert torch.equal(group.max(value), value)
+    assert not group.max(value).requires_grad
 
 
 def test_distributed_group_needs_torch_distributed() -> None:

@@ -48,7 +48,8 @@ def test_weights(scores: list[float], legal: list[bool], shift: float) -> None:
     values, mask = torch.tensor(scores, dtype=torch.float64), torch.tensor(legal[: len(scores)])
     count = mask.sum().double().clamp(min=1)
     weights = negative_weights(values, mask, count, GROUP)
-    assert bool((weights >= 0).all()) and bool((weights[~mask] == 0).all())
+    assert bool((weights >= 0).all())
+    assert bool((weights[~mask] == 0).all())
     assert float(weights.sum()) == pytest.approx(float(mask.sum()))  # mean 1; nothing where nothing is legal
     torch.testing.assert_close(weights[mask], count * values[mask].softmax(0))
     torch.testing.assert_close(negative_weights(values + shift, mask, count, GROUP), weights, rtol=1e-6, atol=1e-9)

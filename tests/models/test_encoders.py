@@ -8,8 +8,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from references import models as reference
-from references.step import make_edges, make_features
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.func import functional_call
@@ -18,6 +16,8 @@ from mebns_pl.graph.csr import Features, Graph
 from mebns_pl.keys import Key
 from mebns_pl.models import GAT, GCN, SAGE, AbstractEncoder
 from mebns_pl.types import GraphSpec
+from references import models as reference
+from references.step import make_edges, make_features
 
 ENCODERS = [GCN, SAGE, GAT]
 KINDS = ["dense", "sparse", "none"]
@@ -119,7 +119,7 @@ def test_derivatives(cls: type[AbstractEncoder], kind: str) -> None:
     torch.testing.assert_close(torch.cat([p.flatten() for p in product]), curvature, rtol=1e-5, atol=1e-5)
 
 
-# --- dropout ----------------------------------------------------------------------------------------------------------------
+# --- dropout --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
@@ -163,7 +163,7 @@ def test_nodes_of_a_part_of_the_graph_draw_their_own_masks(cls: type[AbstractEnc
     torch.testing.assert_close(encoder(part, KEY), encoder(whole, KEY)[ids])
 
 
-# --- errors -----------------------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cls", ENCODERS)

@@ -12,7 +12,6 @@ from functools import partial
 
 import pytest
 import torch
-from references.step import make_edges, make_features
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
@@ -21,6 +20,7 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.models import GAT, GCN, SAGE, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, PairInputs
 from mebns_pl.types import GraphSpec
+from references.step import make_edges, make_features
 
 for module in pkgutil.iter_modules(package.__path__):
     importlib.import_module(f"{package.__name__}.{module.name}")
@@ -87,7 +87,9 @@ def test_forward_gives_a_logit_a_pair(predictor: LinkPredictor, graph: Graph, ke
     assert is_dataclass(inputs)
     assert inputs.key == key
     logits = predictor(inputs)
-    assert logits.shape == (6,) and logits.is_floating_point() and bool(logits.isfinite().all())
+    assert logits.shape == (6,)
+    assert logits.is_floating_point()
+    assert bool(logits.isfinite().all())
     assert torch.equal(predictor(inputs), logits)
 
 
@@ -212,4 +214,5 @@ def test_pair_inputs_keep_names_with_pairs() -> None:
     inputs = PairInputs(graph, PAIRS, ROWS, KEY).select(torch.tensor([5, 1]))
     assert inputs.pairs.tolist() == [[1, 3], [0, 9]]
     assert inputs.rows.tolist() == [8, 0]
-    assert inputs.key == KEY and inputs.graph is graph
+    assert inputs.key == KEY
+    assert inputs.graph is graph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from mebns_pl.mebns.group import SingleProcess
@@ -23,11 +24,27 @@ def test_starts_from_equal_weights_and_moves() -> None:
 
 
 def test_scores_row_by_row() -> None:
-    net, features = WeightNet(num_features=3, hidden_channels=5), torch.randn(7, 3)
+    net, features = WeightNet(num_features=3, hidden_channels=5, max_score=0.5), torch.randn(7, 3)
     torch.nn.init.normal_(net.last.weight)
     scores = net(features)
     assert scores.shape == (7,)
     torch.testing.assert_close(net(features[2:3])[0], scores[2])
-    hidden = (features @ net.hidden.weight.t() + net.hidden.bias).clamp(min=0)
-    torch.testing.assert_close(scores, (hidden @ net.last.weight.t())[:, 0] + net.last.bias)
+    compressed = torch.where(features < 0, -(1 - features).log(), (1 + features).log())
+    hidden = (compressed @ net.hidden.weight.t() + net.hidden.bias).clamp(min=0)
+    expected = (hidden @ net.last.weight.t())[:, 0] + net.last.bias
+    torch.testing.assert_close(scores, 0.5 * torch.tanh(2 * expected))
     assert net(features[:0]).shape == (0,)
+
+
+def test_scores_are_bounded() -> None:
+    net = WeightNet(max_score=2.0)
+    torch.nn.init.normal_(net.last.weight, std=100.0)
+    scores = net(1e6 * torch.randn(50, 2))
+    assert scores.detach().abs().max() <= 2
+    assert scores.detach().abs().max() > 1.9
+
+
+@pytest.mark.parametrize("max_score", [0.0, -1.0, float("nan")])
+def test_refuses(max_score: float) -> None:
+    with pytest.raises(ValueError, match="max_score"):
+        WeightNet(max_score=max_score)

@@ -49,7 +49,7 @@ def gat(encoder: GAT, graph: Graph) -> Tensor:
     mask[graph.edge_index[1], graph.edge_index[0]] = True
     for layer, conv in enumerate(encoder.convs):
         assert isinstance(conv, GATConv)
-        heads = conv.lin((h.relu() if layer else h)).view(graph.num_nodes, conv.heads, conv.out_channels)
+        heads = conv.lin(h.relu() if layer else h).view(graph.num_nodes, conv.heads, conv.out_channels)
         outputs = []
         for head in range(conv.heads):
             z = heads[:, head]

@@ -34,15 +34,17 @@ FRACTIONS = SplitFractions(val=0.1, test=0.1, meta=0.15)
 
 
 def make_loaded(features: bool = True) -> LoadedGraph:
-    """A ring of 40 nodes with its second neighbours and 40 chords, and node 40 without an edge; always the same."""
+    """Four communities of ten nodes, and node 40 without an edge; always the same.
+
+    Half the pairs within a community and one in forty of the others are edges. Features tell the community, with noise.
+    """
     generator = torch.Generator().manual_seed(4)
-    ring = torch.arange(40)
-    source = torch.randint(40, (40,), generator=generator)
-    chords = torch.stack([source, (source + torch.randint(3, 37, (40,), generator=generator)) % 40])
-    both = torch.cat([torch.stack([ring, (ring + 1) % 40]), torch.stack([ring, (ring + 2) % 40]), chords], dim=1)
-    edges = torch.unique(both.sort(dim=0).values, dim=1)
-    x = torch.randn(NUM_NODES, 5, generator=generator) if features else None
-    return LoadedGraph("ring", edges, [f"node {i}" for i in range(NUM_NODES)], x)
+    pairs = torch.combinations(torch.arange(40)).t()
+    chance = torch.where(pairs[0] // 10 == pairs[1] // 10, 0.5, 0.025)
+    edges = pairs[:, torch.rand(pairs.shape[1], generator=generator) < chance]
+    community = torch.nn.functional.one_hot(torch.arange(NUM_NODES) // 10, 5).float()
+    x = community + 0.3 * torch.randn(NUM_NODES, 5, generator=generator)
+    return LoadedGraph("four", edges, [f"node {i}" for i in range(NUM_NODES)], x if features else None)
 
 
 def near_structure() -> ProximityProposal:
@@ -54,7 +56,7 @@ def make_data(loaded: LoadedGraph | None = None, **changes: Any) -> LinkDataModu
     """A data module on :func:`make_loaded`: three steps an epoch, candidates half uniform and half structural."""
     options: dict[str, Any] = {
         "split": FRACTIONS,
-        "proposal": MixtureProposal([UniformProposal(), near_structure()], [0.5, 0.5]),
+        "proposal": MixtureProposal([UniformProposal(), near_structure()], [0.75, 0.25]),
         "num_candidates": 5,
         "std_generator": StdGenerator(near_structure(), num_negatives=2),
         "collector": UMDCollector(num_passes=3, batch_size=8, refresh_epochs=2),
@@ -69,25 +71,25 @@ def make_data(loaded: LoadedGraph | None = None, **changes: Any) -> LinkDataModu
 def predictor(spec: GraphSpec) -> LinkPredictor:
     """A small GCN with dropout and an MLP decoder with dropout."""
     return EncoderDecoder(
-        spec, partial(GCN, hidden_channels=6, dropout=0.2), partial(MLPDecoder, hidden_channels=6, dropout=0.2)
+        spec, partial(GCN, hidden_channels=16, dropout=0.1), partial(MLPDecoder, hidden_channels=16, dropout=0.1)
     )
 
 
-adam: Callable[..., torch.optim.Optimizer] = partial(Adam, lr=0.02)
+adam: Callable[..., torch.optim.Optimizer] = partial(Adam, lr=0.03)
 
 
 def make_plain(spec: GraphSpec, seed: int = 0, **changes: Any) -> Plain:
     """A plain system (DNS) with initial weights named by ``seed``."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Plain(spec, **{"predictor": predictor, "selector": HardestSelector(2), "optimizer": adam, **changes})
+        return Plain(spec, **{"predictor": predictor, "selector": HardestSelector(3), "optimizer": adam, **changes})
 
 
 def make_mebns(spec: GraphSpec, seed: int = 0, **changes: Any) -> MeBNS:
     """A MeBNS system with one epoch of warm-up and initial weights named by ``seed``."""
     options = {
         "predictor": predictor,
-        "selector": HardestSelector(2),
+        "selector": HardestSelector(3),
         "optimizer": adam,
         "teacher_optimizer": adam,
         "weight_net_optimizer": adam,

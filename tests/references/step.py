@@ -1,8 +1,8 @@
 """The whole MeBNS step as slowly and obviously as possible, and a tiny world to try it in.
 
-Written from the method, not from the fast code: the message-passing graph is rebuilt from its edge list, each kind of pair and
-each row of candidates has a forward pass of its own, filter, selector, softmax and sums are Python loops, the lookahead is an
-unrolled optimizer in textbook form, and the real updates are made by real optimizers on copies.
+Written from the method, not from the fast code: the message-passing graph is rebuilt from its edge list, each kind of
+pair has a forward pass of its own, filter, selector, softmax and sums are Python loops, the lookahead is an unrolled
+optimizer in textbook form, and the real updates are made by real optimizers on copies.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from mebns_pl.types import GraphSpec, MetaSet, TrainBatch
 Params = dict[str, Tensor]
 MakeOptimizer = Callable[..., Optimizer]
 
-# --- a tiny world ---------------------------------------------------------------------------------------------------------
+# --- a tiny world ---------------------------------------------------------------------------------
 
 OPTIMIZERS: dict[str, MakeOptimizer] = {
     "sgd": partial(SGD, lr=0.1),
@@ -193,7 +193,7 @@ def make_state(setting: Setting, **options: float) -> State:
     )
 
 
-# --- the fast step, applied -----------------------------------------------------------------------------------------------
+# --- the fast step, applied -----------------------------------------------------------------------
 
 
 def fast_gradients(
@@ -236,7 +236,7 @@ def fast_step(
     apply(state.weight_net, result.weight_net_grads)
 
 
-# --- the slow step --------------------------------------------------------------------------------------------------------
+# --- the slow step --------------------------------------------------------------------------------
 
 
 def graph_without(features: str, pairs: Tensor) -> Graph:
@@ -251,7 +251,7 @@ def pass_of(
 ) -> list[list[Tensor]]:
     """The logits of each anchor with its ``nodes`` ``(b, k)``, in a forward pass of their own.
 
-    A pair is named after its place among the ``1 + K + T`` of its row of the union batch; these begin at place ``first``.
+    A pair is named after its place among the ``1 + K + T`` of its row of the union batch; these begin at ``first``.
     """
     width = 1 + batch.candidates.shape[1] + batch.teacher_negatives.shape[1]
     sources, targets, names = [], [], []
@@ -324,7 +324,7 @@ def unrolled(optimizer: Optimizer, params: Params, grads: list[Tensor]) -> Param
     (group,) = optimizer.param_groups
     ahead = {}
     for (name, param), grad in zip(params.items(), grads, strict=True):
-        state = optimizer.state[param] if param in optimizer.state else {}
+        state = optimizer.state.get(param, {})
         value = param.detach()
         if isinstance(optimizer, SGD):
             velocity = grad + group["weight_decay"] * value
@@ -340,7 +340,7 @@ def unrolled(optimizer: Optimizer, params: Params, grads: list[Tensor]) -> Param
             grad = grad + group["weight_decay"] * value
         first = (1 - beta1) * grad + (beta1 * state["exp_avg"] if state else 0)
         second = (1 - beta2) * grad**2 + (beta2 * state["exp_avg_sq"] if state else 0)
-        # Below the square root a zero would have an infinite slope times zero; the true slope of g / (|g| + eps) has no such term
+        # The root of 0 has an infinite slope, which stands times zero in that of g / (|g| + eps)
         root = torch.where(second > 0, (second / (1 - beta2**time)).clamp(min=1e-300).sqrt(), 0.0)
         ahead[name] = value - group["lr"] * first / (1 - beta1**time) / (root + group["eps"])
     return ahead
@@ -436,7 +436,7 @@ def real_step(student: Learner, slow: Slow, weights: Sequence[Tensor | float], c
 
 
 def meta_loss_after(state: State, setting: Setting, slow: Slow, phi: Params) -> float:
-    """The loss on the meta batch after the student's *real* optimizer took a step with the weights of ``phi``: no differentiation."""
+    """The meta loss after a step of the student's *real* optimizer with the weights of ``phi``."""
     student = copy.deepcopy(state.student)
     with torch.no_grad():
         weights = softmax_weights(state.weight_net.module, phi, slow.features)

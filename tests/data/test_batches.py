@@ -1,0 +1,259 @@
+"""What the loaders hand out: every edge once, slices that make up the union, masks and pairs against brute force."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mebns_pl.data import batches
+from mebns_pl.data.batches import EvalChunks, MissingPairs, StepSampler, TrainSteps
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.known_edges import KnownEdges
+from mebns_pl.keys import Key
+from mebns_pl.negatives.proposals.abstract import AbstractProposal
+from mebns_pl.negatives.proposals.degree import DegreeProposal
+from mebns_pl.negatives.std_generator import StdGenerator
+from mebns_pl.types import EvalBatch, Share, TrainBatch
+
+KEY = Key(3, "tests/batches")
+NUM_NODES = 20
+CUT = ("positives", "candidates", "candidate_mask", "teacher_negatives", "teacher_mask")
+
+
+class AnyNode(AbstractProposal):
+    """Any node at all, legal or not: masks have something to do."""
+
+    def setup(self, graph: Graph, known: KnownEdges) -> None:
+        self.num_nodes = graph.num_nodes
+
+    def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
+        return torch.randint(self.num_nodes, (len(anchors), num_candidates), generator=key.generator())
+
+
+def make_edges(num: int = 50) -> Tensor:
+    pairs = torch.combinations(torch.arange(NUM_NODES - 1)).t()
+    order = torch.randperm(pairs.shape[1], generator=torch.Generator().manual_seed(1))
+    return pairs[:, order[:num]]
+
+
+def make_steps(share: Share = Share(), batch_size: int = 12, num: int = 50, teacher: bool = True, key: Key = KEY) -> TrainSteps:
+    """Training edges are the first ``num`` of 60; the others play the meta edges, which are known too."""
+    edges = make_edges(60)
+    graph = Graph.from_edges(edges, NUM_NODES)
+    known, proposal, generator = KnownEdges(graph), AnyNode(), StdGenerator(DegreeProposal(), num_negatives=2)
+    proposal.setup(graph, known)
+    generator.setup(graph, known, proposal)
+    return TrainSteps(edges[:, :num], known, proposal, 6, generator if teacher else None, batch_size, share, key)
+
+
+def epoch_of(steps: TrainSteps, epoch: int) -> list[TrainBatch]:
+    return [steps[epoch, step] for step in range(len(steps))]
+
+
+def assert_same(a: TrainBatch, b: TrainBatch) -> None:
+    for name, value in vars(a).items():
+        other = getattr(b, name)
+        assert torch.equal(value, other) if isinstance(value, Tensor) else value == other, name
+
+
+def undirected(pairs: Tensor) -> list[tuple[int, ...]]:
+    return [tuple(sorted(pair)) for pair in pairs.t().tolist()]
+
+
+# --- training -----------------------------------------------------------------------------------------------------------------
+
+
+def test_every_edge_once_an_epoch_and_a_short_last_batch() -> None:
+    steps = make_steps()
+    whole = epoch_of(steps, 0)
+    assert [batch.positives.shape[1] for batch in whole] == [12, 12, 12, 12, 2]
+    seen = [pair for batch in whole for pair in undirected(batch.positives)]
+    assert sorted(seen) == sorted(undirected(make_edges(60)[:, :50]))
+    for place, batch in enumerate(whole):
+        assert (batch.epoch, batch.step, batch.first_row) == (0, place, 0)
+        assert torch.equal(batch.positives, batch.union_positives)
+        assert batch.candidates.shape == batch.candidate_mask.shape == (batch.positives.shape[1], 6)
+        assert batch.teacher_negatives.shape == batch.teacher_mask.shape == (batch.positives.shape[1], 2)
+
+
+def test_order_turning_and_draws_are_keyed() -> None:
+    steps = make_steps()
+    for one, same in zip(epoch_of(steps, 1), epoch_of(make_steps(), 1), strict=True):
+        assert_same(one, same)
+    # In whatever order they are asked for
+    backwards = [steps[1, step] for step in reversed(range(len(steps)))][::-1]
+    for one, same in zip(epoch_of(steps, 1), backwards, strict=True):
+        assert_same(one, same)
+    first, later, other = steps[0, 0], steps[1, 0], make_steps(key=KEY._replace(seed=4))[0, 0]
+    for batch in (later, other):
+        assert undirected(batch.positives) != undirected(first.positives)
+        assert not torch.equal(batch.candidates, first.candidates)
+        assert not torch.equal(batch.teacher_negatives, first.teacher_negatives)
+
+
+def test_edges_are_turned_round_about_half_the_time() -> None:
+    steps = make_steps()
+    turns = [
+        [bool(batch.positives[0, i] > batch.positives[1, i]) for batch in epoch_of(steps, epoch) for i in range(batch.positives.shape[1])]
+        for epoch in range(12)
+    ]  # fmt: skip
+    share = sum(map(sum, turns)) / sum(map(len, turns))
+    assert share == pytest.approx(0.5, abs=0.1)  # 600 turns: five standard deviations
+    assert turns[0] != turns[1]
+
+
+def test_masks_equal_brute_force() -> None:
+    known = set(undirected(make_edges(60)))
+    masked, kept = 0, 0
+    for batch in epoch_of(make_steps(), 0):
+        for nodes, mask in ((batch.candidates, batch.candidate_mask), (batch.teacher_negatives, batch.teacher_mask)):
+            for anchor, row, legal in zip(batch.positives[0].tolist(), nodes.tolist(), mask.tolist(), strict=True):
+                expected = [node != anchor and tuple(sorted((anchor, node))) not in known for node in row]
+                assert legal == expected
+                kept, masked = kept + sum(expected), masked + len(expected) - sum(expected)
+    assert kept > 100 and masked > 100
+
+
+def test_no_teacher_no_negatives_for_it() -> None:
+    with_teacher, without = make_steps()[0, 1], make_steps(teacher=False)[0, 1]
+    assert without.teacher_negatives.shape == without.teacher_mask.shape == (12, 0)
+    for name in ("positives", "candidates", "candidate_mask"):
+        assert torch.equal(getattr(with_teacher, name), getattr(without, name))
+
+
+@given(size=st.integers(1, 4), batch_size=st.integers(1, 60), num=st.integers(1, 50), epoch=st.integers(0, 2))
+def test_slices_of_ranks_make_up_the_union(size: int, batch_size: int, num: int, epoch: int) -> None:
+    whole = make_steps(batch_size=batch_size, num=num)
+    parts = [make_steps(Share(rank, size), batch_size, num) for rank in range(size)]
+    assert {len(part) for part in parts} == {len(whole)}
+    for step in {0, len(whole) - 1}:
+        union, slices = whole[epoch, step], [part[epoch, step] for part in parts]
+        for name in CUT:
+            dim = 1 if name == "positives" else 0
+            assert torch.equal(torch.cat([getattr(part, name) for part in slices], dim=dim), getattr(union, name)), name
+        row = 0
+        for part in slices:
+            assert part.first_row == row
+            assert torch.equal(part.union_positives, union.positives)
+            row += part.positives.shape[1]
+
+
+def test_some_slices_are_empty_or_uneven() -> None:
+    sizes = [[make_steps(Share(rank, 4), 12)[0, step].positives.shape[1] for rank in range(4)] for step in (0, 4)]
+    assert sizes == [[3, 3, 3, 3], [0, 1, 0, 1]]
+    empty = make_steps(Share(0, 4), 12)[0, 4]
+    assert empty.candidates.shape == (0, 6) and empty.teacher_mask.shape == (0, 2)
+    assert empty.union_positives.shape == (2, 2)
+
+
+def test_sampler_names_epoch_and_step() -> None:
+    sampler = StepSampler(3)
+    assert len(sampler) == 3
+    assert list(sampler) == [(0, 0), (0, 1), (0, 2)]
+    sampler.set_epoch(7)
+    assert list(sampler) == list(sampler) == [(7, 0), (7, 1), (7, 2)]
+
+
+def test_loader_workers_give_the_same_batches() -> None:
+    steps = make_steps()
+    sampler = StepSampler(len(steps))
+    sampler.set_epoch(2)
+    torch.manual_seed(0)
+    found = list(DataLoader(steps, batch_size=None, sampler=sampler, num_workers=2, multiprocessing_context="fork"))
+    for one, same in zip(found, epoch_of(steps, 2), strict=True):
+        assert_same(one, same)
+
+
+# --- evaluation ---------------------------------------------------------------------------------------------------------------
+
+
+def make_eval(num: int, num_negatives: int = 5) -> EvalBatch:
+    numbers = torch.arange(2 * num).view(2, num)
+    negatives = torch.arange(2 * num * num_negatives).view(2, num, num_negatives)
+    return EvalBatch(numbers, negatives, -numbers)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("num", [1, 3, 10, 23])
+def test_eval_chunks_cover_every_positive_once(monkeypatch: pytest.MonkeyPatch, size: int, num: int) -> None:
+    monkeypatch.setattr(batches, "EVAL_PAIRS", 28)  # 28 // (5 + 2) = 4 positives a chunk
+    whole = make_eval(num)
+    chunks = [chunk[i] for rank in range(size) for chunk in [EvalChunks(whole, Share(rank, size))] for i in range(len(chunk))]
+    assert all(0 < chunk.positives.shape[1] <= 4 for chunk in chunks)
+    for name in ("positives", "negatives", "random_negatives"):
+        assert torch.equal(torch.cat([getattr(chunk, name) for chunk in chunks], dim=1), getattr(whole, name)), name
+
+
+def test_eval_chunks_hold_one_positive_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "EVAL_PAIRS", 3)
+    chunks = EvalChunks(make_eval(4), Share())
+    assert [chunks[i].positives.shape[1] for i in range(len(chunks))] == [1, 1, 1, 1]
+    monkeypatch.undo()
+    assert len(EvalChunks(make_eval(4), Share())) == 1
+
+
+# --- prediction ---------------------------------------------------------------------------------------------------------------
+
+
+def missing(graph: Graph, size: int, limit: int) -> list[tuple[int, ...]]:
+    found = []
+    for rank in range(size):
+        pairs = MissingPairs(graph, Share(rank, size), limit)
+        found += [tuple(pair) for i in range(len(pairs)) for pair in pairs[i].t().tolist()]
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("block_pairs", [1, 45, 2**17])
+def test_missing_pairs_are_all_pairs_that_are_no_edge(
+    monkeypatch: pytest.MonkeyPatch, size: int, block_pairs: int
+) -> None:
+    monkeypatch.setattr(batches, "EVAL_PAIRS", block_pairs)
+    graph, known = Graph.from_edges(make_edges(), NUM_NODES), set(undirected(make_edges()))
+    found = missing(graph, size, limit=NUM_NODES)
+    assert len(found) == len(set(found)) == NUM_NODES * (NUM_NODES - 1) // 2 - 50
+    assert set(found) == set(combinations(range(NUM_NODES), 2)) - known
+    assert MissingPairs(graph, Share(), NUM_NODES).pool == "all pairs"
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_above_the_limit_pairs_at_distance_two(size: int) -> None:
+    edges = make_edges(25)
+    graph, known = Graph.from_edges(edges, NUM_NODES), set(undirected(edges))
+    neighbors = {n: {b if a == n else a for a, b in known if n in (a, b)} for n in range(NUM_NODES)}
+    expected = {pair for pair in set(combinations(range(NUM_NODES), 2)) - known if neighbors[pair[0]] & neighbors[pair[1]]}
+    found = missing(graph, size, limit=NUM_NODES - 1)
+    assert len(found) == len(set(found))
+    assert set(found) == expected
+    assert 0 < len(expected) < NUM_NODES * (NUM_NODES - 1) // 2 - 25
+    assert MissingPairs(graph, Share(), NUM_NODES - 1).pool == "pairs at distance two"
+
+
+def test_distance_two_over_several_blocks_of_nodes() -> None:
+    """A path of 2,500 nodes has 2,498 pairs at distance two, in blocks of 1,024 source nodes."""
+    path = torch.stack([torch.arange(2499), torch.arange(1, 2500)])
+    graph = Graph.from_edges(path, 2500)
+    assert len(MissingPairs(graph, Share(), 100)) == 3
+    assert sorted(missing(graph, 2, limit=100)) == [(i, i + 2) for i in range(2498)]
+
+
+@pytest.mark.parametrize("limit", [0, NUM_NODES])
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_every_rank_has_pairs_to_score(size: int, limit: int) -> None:
+    """A rank without a block would skip the prediction loop, and the others would wait for it."""
+    graph = Graph.from_edges(make_edges(), NUM_NODES)
+    assert all(len(MissingPairs(graph, Share(rank, size), limit)) for rank in range(size))
+
+
+
+
+@pytest.mark.parametrize("limit", [0, NUM_NODES])
+def test_pairs_come_in_node_order(limit: int) -> None:
+    found = missing(Graph.from_edges(make_edges(25), NUM_NODES), 1, limit)
+    assert found == sorted(found)

@@ -1,0 +1,331 @@
+"""The data module: what it refuses, what each system trains on, what negatives are never, and what a seed decides."""
+
+from __future__ import annotations
+
+import io
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from torch import Tensor
+
+from mebns_pl.data.datamodule import LinkDataModule, SplitFractions, data_of
+from mebns_pl.data.eval_negatives import HeartNegatives, RandomNegatives
+from mebns_pl.data.files import DataError, LoadedGraph
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.proximity import CommonNeighbors
+from mebns_pl.keys import Key
+from mebns_pl.negatives.proposals.degree import DegreeProposal
+from mebns_pl.negatives.proposals.proximity import ProximityProposal
+from mebns_pl.negatives.std_generator import StdGenerator
+from mebns_pl.types import EvalBatch, GraphSpec, MetaSet, TrainBatch
+from references.runs import differing, make_data, tensors_of
+
+
+def pairs_of(edges: Tensor) -> set[tuple[int, ...]]:
+    return {tuple(sorted(pair)) for pair in edges.flatten(1).t().tolist()}
+
+
+def score(graph: Graph, pairs: Tensor, key: Key) -> Tensor:
+    """A teacher of noise round the degree."""
+    return graph.degree[pairs].sum(0) + torch.randn(pairs.shape[1], generator=key.generator())
+
+
+def ready(**changes: object) -> LinkDataModule:
+    data = make_data(**changes)
+    data.setup("fit")
+    return data
+
+
+def everything(data: LinkDataModule) -> dict[str, Tensor]:
+    """All that a data module gives away."""
+    data.setup("fit")
+    data.learns_meta = True
+    steps = data.train_dataloader().dataset
+    data.refresh_meta_set(score, "cpu", 3)
+    parts = {
+        "split": data.split,
+        "batches": [steps[epoch, step] for epoch in (0, 1) for step in range(len(steps))],
+        "probe": data.probe(50),
+        "meta": data.meta_set,
+        "val": list(data.val_dataloader()),
+        "test": list(data.test_dataloader()),
+    }
+    return {key: tensor for name, part in parts.items() for key, tensor in tensors_of(part, name).items()}
+
+
+# --- refusals -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["num_candidates", "batch_size"])
+def test_counts_below_one_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}: expected 1 or more, got 0"):
+        LinkDataModule(**{name: 0})
+
+
+def test_a_complete_graph_is_refused() -> None:
+    pairs = torch.combinations(torch.arange(20)).t()
+    data = make_data(LoadedGraph("full", pairs, [str(i) for i in range(20)]))
+    data.setup("validate")  # nothing is drawn there
+    data.split = type(data.split)(train=pairs, meta=pairs[:, :0], val=pairs[:, :0], test=pairs[:, :0])
+    with pytest.raises(DataError, match="full: every node is linked to every other"):
+        data.setup("fit")
+
+
+def test_a_node_table_without_an_edge_list_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nodes: a node table goes with an edge list .* got graph='cora'"):
+        _ = LinkDataModule("cora", nodes=tmp_path / "nodes.csv").spec
+
+
+def test_unknown_graphs_are_refused() -> None:
+    with pytest.raises(DataError, match="no graph 'air_rutes'"):
+        _ = LinkDataModule("air_rutes").spec
+
+
+def test_a_meta_set_needs_meta_edges() -> None:
+    data = ready(split=SplitFractions(0.1, 0.1, 0.0))
+    with pytest.raises(DataError, match=r"split\.meta: MeBNS needs meta edges"):
+        data.refresh_meta_set(score, "cpu", 0)
+
+
+def test_a_meta_set_needs_a_legal_negative() -> None:
+    """Nodes 0 and 1 are linked to all others, and their edge is the only meta edge."""
+    hubs = torch.tensor([[0, i] for i in range(1, 12)] + [[1, i] for i in range(2, 12)]).t()
+    data = make_data(LoadedGraph("hubs", hubs, [str(i) for i in range(12)]))
+    data.split = type(data.split)(train=hubs[:, 1:], meta=hubs[:, :1], val=hubs[:, :0], test=hubs[:, :0])
+    data.setup("fit")
+    with pytest.raises(DataError, match=r"split\.meta: no meta edge has an end with a legal negative"):
+        data.refresh_meta_set(score, "cpu", 0)
+
+
+def test_systems_want_this_data_module() -> None:
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    with pytest.raises(TypeError, match="work with a LinkDataModule, got NoneType"):
+        data_of(trainer)
+    trainer.datamodule = LightningDataModule()
+    with pytest.raises(TypeError, match="work with a LinkDataModule, got LightningDataModule"):
+        data_of(trainer)
+    trainer.datamodule = data = make_data()
+    assert data_of(trainer) is data
+
+
+# --- graphs -------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_default_is_the_embedded_graph(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "mebns_pl"):
+        data = LinkDataModule()
+        assert data.spec == GraphSpec(352, 6)
+    split = data.split
+    assert [part.shape[1] for part in (split.train, split.meta, split.val, split.test)] == [2438, 128, 150, 301]
+
+
+def test_an_own_edge_list_with_a_node_table(tmp_path: Path) -> None:
+    (tmp_path / "edges.csv").write_text("source,target\n" + "".join(f"n{i},n{i + 1}\n" for i in range(40)))
+    (tmp_path / "nodes.csv").write_text("node,size\n" + "".join(f"n{i},{i}\n" for i in range(43)))
+    data = LinkDataModule(str(tmp_path / "edges.csv"), nodes=tmp_path / "nodes.csv")
+    assert data.spec == GraphSpec(43, 1)
+    assert LinkDataModule(str(tmp_path / "edges.csv")).spec == GraphSpec(41)
+    assert data.split.all.shape == (2, 40)
+
+
+def test_graphs_of_training_and_prediction() -> None:
+    data = make_data()
+    split = data.split
+    assert pairs_of(data.train_graph.edge_index) == pairs_of(split.train) | pairs_of(split.meta)
+    assert pairs_of(data.full_graph.edge_index) == pairs_of(data.loaded.edges)
+    assert data.train_graph.x is data.loaded.x
+
+
+def test_a_split_may_be_assigned() -> None:
+    data, other = make_data(), make_data(seed=1)
+    data.split = other.split
+    assert differing(everything(data), everything(make_data())) >= {"split", "batches", "meta", "val", "test"}
+    assert pairs_of(data.train_graph.edge_index) == pairs_of(other.split.observed)
+
+
+# --- training -----------------------------------------------------------------------------------------------------------------
+
+
+def epoch_positives(data: LinkDataModule) -> set[tuple[int, ...]]:
+    batches: list[TrainBatch] = list(data.train_dataloader())
+    found = [pair for batch in batches for pair in batch.positives.t().tolist()]
+    assert len(found) == len({tuple(sorted(pair)) for pair in found})
+    return {tuple(sorted(pair)) for pair in found}
+
+
+def test_plain_systems_train_on_observed_edges_and_mebns_on_training_edges() -> None:
+    data = ready()
+    assert epoch_positives(data) == pairs_of(data.split.observed)
+    assert all(batch.teacher_negatives.shape[1] == 0 for batch in data.train_dataloader())
+    data.learns_meta = True
+    assert epoch_positives(data) == pairs_of(data.split.train)
+    assert all(batch.teacher_negatives.shape[1] == 2 for batch in data.train_dataloader())
+    assert pairs_of(data.split.meta) and not pairs_of(data.split.meta) & pairs_of(data.split.train)
+
+
+def test_negatives_are_never_known_and_can_be_held_out() -> None:
+    data = ready()
+    data.learns_meta = True
+    drawn: set[tuple[int, ...]] = set()
+    steps = data.train_dataloader().dataset
+    for epoch in range(10):
+        for step in range(len(steps)):
+            batch = steps[epoch, step]
+            for nodes, mask in ((batch.candidates, batch.candidate_mask), (batch.teacher_negatives, batch.teacher_mask)):
+                anchors = batch.positives[0][:, None].expand_as(nodes)
+                drawn |= pairs_of(torch.stack([anchors[mask], nodes[mask]]))
+    assert not drawn & pairs_of(data.split.observed)
+    assert all(a != b for a, b in drawn)
+    # An honest sampler cannot know held-out edges
+    assert drawn & pairs_of(data.split.val) and drawn & pairs_of(data.split.test)
+
+
+def test_loader_workers_change_nothing() -> None:
+    assert not differing(everything(make_data()), everything(make_data(num_workers=2)))
+
+
+# --- the meta set -------------------------------------------------------------------------------------------------------------
+
+
+def test_meta_set_is_made_of_meta_edges_and_legal_negatives() -> None:
+    data = ready()
+    meta = data.refresh_meta_set(score, "cpu", 0)
+    assert meta is data.meta_set
+    positive = meta.labels > 0.5
+    assert int(positive.sum()) == int((~positive).sum()) > 0
+    assert pairs_of(meta.pairs[:, positive]) <= pairs_of(data.split.meta)
+    assert not pairs_of(meta.pairs[:, ~positive]) & pairs_of(data.split.observed)
+    ends = set(data.split.meta.flatten().tolist())
+    assert set(meta.pairs[0, ~positive].tolist()) <= ends
+
+
+def test_meta_edges_are_left_out_of_message_passing_when_scored() -> None:
+    data = ready()
+    seen: list[Graph] = []
+
+    def spy(graph: Graph, pairs: Tensor, key: Key) -> Tensor:
+        seen.append(graph)
+        return score(graph, pairs, key)
+
+    data.refresh_meta_set(spy, "cpu", 0)
+    assert len(seen) == data.collector.num_passes
+    for graph in seen:
+        edges = pairs_of(graph.edge_index)
+        assert edges < pairs_of(data.split.train)
+
+
+def test_meta_set_is_keyed_by_the_epoch() -> None:
+    one, same, later = (ready().refresh_meta_set(score, "cpu", epoch) for epoch in (2, 2, 3))
+    assert not differing(tensors_of(one, "m"), tensors_of(same, "m"))
+    assert differing(tensors_of(one, "m"), tensors_of(later, "m"))
+
+
+def test_state_dict_holds_the_meta_set() -> None:
+    data = ready()
+    meta = data.refresh_meta_set(score, "cpu", 0)
+    file = io.BytesIO()
+    torch.save(data.state_dict(), file)
+    file.seek(0)
+    other = make_data()
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert isinstance(other.meta_set, MetaSet)
+    assert other.meta_set.counts == meta.counts
+    assert not differing(tensors_of(other.meta_set, "m"), tensors_of(meta, "m"))
+    other.load_state_dict(make_data().state_dict())
+    assert other.meta_set is None
+
+
+# --- the probe ----------------------------------------------------------------------------------------------------------------
+
+
+def test_probe_is_legal_and_half_structural() -> None:
+    data = ready()
+    probe = data.probe(80)
+    assert probe.shape == (2, 80)
+    assert not bool(data.known.mask(probe[0], probe[1]).any())
+    assert set(probe[0].tolist()) <= set(data.split.train.flatten().tolist())
+    table = data.std_generator.structure._nodes
+    near = (table[probe[0]] == probe[1][:, None]).any(1)
+    assert bool(near[40:].all())
+    # Of the uniform half only some, by chance: 6 of some 34 legal nodes are near
+    assert 0 < int(near[:40].sum()) < 25
+
+
+def test_probe_does_not_depend_on_the_sampler() -> None:
+    probes = [
+        ready().probe(50),
+        ready(proposal=DegreeProposal(), num_candidates=2, batch_size=7).probe(50),
+        ready(proposal=ProximityProposal(CommonNeighbors(), top=3)).probe(50),
+    ]
+    assert torch.equal(probes[0], probes[1]) and torch.equal(probes[0], probes[2])
+    assert not torch.equal(probes[0], ready(seed=1).probe(50))
+
+
+def test_probe_when_structure_and_candidates_are_one_proposal() -> None:
+    proposal = ProximityProposal(CommonNeighbors(), top=4)
+    data = ready(proposal=proposal, std_generator=StdGenerator(proposal))
+    assert torch.equal(data.probe(30), ready(std_generator=StdGenerator(ProximityProposal(CommonNeighbors(), 4))).probe(30))
+
+
+def test_an_odd_probe_has_one_more_uniform_pair() -> None:
+    assert ready().probe(11).shape == (2, 11)
+
+
+# --- evaluation and prediction ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("negatives", [RandomNegatives(8), HeartNegatives(num_per_end=4)], ids=["random", "heart"])
+def test_evaluation_negatives_are_no_edges(negatives: RandomNegatives | HeartNegatives) -> None:
+    data = make_data(eval_negatives=negatives)
+    split = data.split
+    for loader, positives, known in (
+        (data.val_dataloader(), split.val, torch.cat([split.observed, split.val], dim=1)),
+        (data.test_dataloader(), split.test, split.all),
+    ):
+        batches: list[EvalBatch] = list(loader)
+        assert torch.equal(torch.cat([batch.positives for batch in batches], dim=1), positives)
+        for batch in batches:
+            assert batch.negatives.shape == (2, batch.positives.shape[1], 8)
+            for drawn in (batch.negatives, batch.random_negatives):
+                assert not pairs_of(drawn) & pairs_of(known)
+                assert all(a != b for a, b in pairs_of(drawn))
+
+
+def test_validation_negatives_know_nothing_of_test_edges() -> None:
+    """With 8 of at most 40 nodes an end some of the test edges stand among the validation negatives."""
+    data = make_data(eval_negatives=RandomNegatives(30))
+    drawn = set().union(*(pairs_of(batch.negatives) for batch in data.val_dataloader()))
+    assert drawn & pairs_of(data.split.test)
+
+
+def test_predicted_pairs_are_no_edges() -> None:
+    data = make_data()
+    pairs = [pair for block in data.predict_dataloader() for pair in block.t().tolist()]
+    assert len(pairs) == 41 * 40 // 2 - data.loaded.num_edges
+    assert not {tuple(pair) for pair in pairs} & pairs_of(data.loaded.edges)
+
+
+# --- seeds --------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_seed_decides_all() -> None:
+    torch.manual_seed(0)
+    one = everything(make_data())
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    same, other = everything(make_data()), everything(make_data(seed=1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not differing(one, same)
+    assert differing(one, other) == {"split", "batches", "probe", "meta", "val", "test"}
+    assert not torch.equal(one["split.train"], other["split.train"])
+
+
+def test_training_draws_change_with_the_seed_at_an_equal_split() -> None:
+    one, other = make_data(), make_data(seed=1)
+    other.split = one.split
+    assert differing(everything(one), everything(other)) == {"batches", "probe", "meta", "val", "test"}
+
+

@@ -1,0 +1,333 @@
+"""The MeBNS system beside its control, its schedule, its checkpoints, resume, and two ranks against one."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.multiprocessing
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+from torch.optim import SGD, Adagrad, Adam, AdamW, RMSprop
+
+from mebns_pl.data.datamodule import SplitFractions
+from mebns_pl.data.files import DataError
+from mebns_pl.mebns.bilevel import DirectionalEngine
+from mebns_pl.mebns.teacher_filter import TeacherFilter
+from mebns_pl.systems import MeBNS, Schedule
+from mebns_pl.systems.mebns import weight_statistics
+from references.runs import (
+    equal,
+    fit,
+    make_data,
+    make_loaded,
+    make_mebns,
+    make_plain,
+    make_trainer,
+    probe_monitor,
+    tensors_of,
+    weights,
+)
+
+
+class Weights(Callback):
+    """Keeps teacher's, student's and weight net's weights after every epoch, and all that was logged."""
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, dict[str, Tensor]]] = []
+        self.logged: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, MeBNS)
+        learners: dict[str, nn.Module] = {name: getattr(pl_module, name) for name in ("student", "teacher", "weight_net")}
+        self.epochs.append({name: weights(module) for name, module in learners.items()})
+        self.logged.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+    def of(self, learner: str) -> list[dict[str, Tensor]]:
+        return [epoch[learner] for epoch in self.epochs]
+
+
+# --- beside the control -------------------------------------------------------------------------------------------------------
+
+
+def test_initial_weights_of_the_student_are_those_of_plain() -> None:
+    spec = make_data().spec
+    for seed in (0, 1):
+        plain, mebns = make_plain(spec, seed), make_mebns(spec, seed)
+        assert equal(weights(plain.student), weights(mebns.student))
+        assert not equal(weights(mebns.student), weights(mebns.teacher))
+    assert not equal(weights(make_plain(spec, 0)), weights(make_plain(spec, 1)))
+
+
+def test_while_warming_up_the_student_is_plain() -> None:
+    """On the same edges, with the teacher's draws made all the same (they number the dropout rows)."""
+    data, control = make_data(), make_data()
+    mebns, plain = make_mebns(data.spec, schedule=Schedule(warmup=9)), make_plain(control.spec)
+    control.learns_meta = True
+    before = weights(plain.student)
+    fit(plain, control)
+    fit(mebns, data)
+    assert equal(weights(mebns.student), weights(plain.student))
+    assert not equal(weights(plain.student), before)
+
+
+def test_after_warm_up_it_is_not() -> None:
+    found = []
+    for warmup in (2, 3):
+        data, watch = make_data(), Weights()
+        fit(make_mebns(data.spec, schedule=Schedule(warmup=warmup)), data, epochs=3, callbacks=[watch])
+        found.append(watch)
+    for epoch, same in enumerate([True, True, False]):
+        assert equal(found[0].of("student")[epoch], found[1].of("student")[epoch]) is same
+    assert equal(found[0].of("teacher")[2], found[1].of("teacher")[2])  # the student does not teach the teacher
+    assert "weights/entropy" not in found[0].logged[1] and "weights/entropy" in found[0].logged[2]
+    assert found[0].logged[1]["filter/kept_share"] == 1 and found[0].logged[2]["filter/kept_share"] < 0.8
+
+
+def test_filter_and_weights_both_matter() -> None:
+    def run(**changes: Any) -> dict[str, Tensor]:
+        data = make_data()
+        system = make_mebns(data.spec, schedule=Schedule(warmup=0), **changes)
+        fit(system, data, epochs=2)
+        return weights(system.student)
+
+    one = run()
+    assert not equal(one, run(teacher_filter=TeacherFilter(drop_easy=0.0)))
+    assert not equal(one, run(weight_net_optimizer=partial(Adam, lr=0.0)))
+    assert not equal(one, run(gradient_clip_norm=0.01))
+
+
+def test_the_engines_agree() -> None:
+    found = []
+    for engine in (None, DirectionalEngine()):
+        data = make_data(make_loaded(features=False))
+        system = make_mebns(data.spec, engine=engine).double()
+        fit(system, data, epochs=2)
+        found.append(weights(system.student))
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], rtol=1e-8, atol=1e-8)
+
+
+# --- schedule -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_frozen_teacher_stays_as_it_is() -> None:
+    data, watch = make_data(), Weights()
+    system = make_mebns(data.spec, schedule=Schedule(warmup=1, teacher=2))
+    start = weights(system.teacher)
+    fit(system, data, epochs=4, callbacks=[watch])
+    teacher, student, net = watch.of("teacher"), watch.of("student"), watch.of("weight_net")
+    assert not equal(start, teacher[0]) and not equal(teacher[0], teacher[1])
+    assert equal(teacher[1], teacher[2]) and equal(teacher[2], teacher[3])
+    assert not any(equal(student[i], student[i + 1]) for i in range(3))
+    assert not equal(net[0], net[1]) and not equal(net[2], net[3])
+
+
+def test_the_weight_net_rests_while_warming_up() -> None:
+    data, watch = make_data(), Weights()
+    system = make_mebns(data.spec, schedule=Schedule(warmup=2))
+    start = weights(system.weight_net)
+    fit(system, data, epochs=3, callbacks=[watch])
+    net = watch.of("weight_net")
+    assert equal(start, net[0]) and equal(start, net[1]) and not equal(start, net[2])
+
+
+def test_the_meta_set_is_collected_when_it_is_due() -> None:
+    data, seen = make_data(), []
+    right = data.refresh_meta_set
+
+    def spy(score: Any, device: Any, epoch: int) -> Any:
+        seen.append(epoch)
+        return right(score, device, epoch)
+
+    data.refresh_meta_set = spy  # type: ignore[method-assign]
+    fit(make_mebns(data.spec, schedule=Schedule(warmup=1)), data, epochs=6)
+    assert seen == [1, 3, 5]  # every second epoch after warm-up
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"warmup": -1}, r"schedule\.warmup: expected 0 or more epochs, got -1"),
+        ({"teacher": 0}, r"schedule\.teacher: expected 1 or more epochs or null, got 0"),
+    ],
+)
+def test_bad_schedules_are_refused(options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Schedule(**options)
+
+
+def test_global_step_counts_the_students_steps() -> None:
+    data = make_data()
+    trainer = fit(make_mebns(data.spec, schedule=Schedule(warmup=1)), data, epochs=3)
+    assert trainer.global_step == 3 * len(data.train_dataloader())
+    assert len(trainer.optimizers) == 3
+
+
+# --- refusals -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["optimizer", "weight_net_optimizer"])
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (partial(RMSprop, lr=0.1), "the bilevel step can look ahead through SGD, Adam, AdamW, got RMSprop"),
+        (partial(Adam, amsgrad=True), "amsgrad=True is not supported"),
+    ],
+)
+def test_other_optimizers_are_refused_before_training(name: str, optimizer: Any, message: str) -> None:
+    data = make_data()
+    system = make_mebns(data.spec, **{name: optimizer})
+    before = weights(system)
+    with pytest.raises(ValueError, match=f"^{name}: {message}"):
+        fit(system, data)
+    assert equal(before, weights(system))
+
+
+@pytest.mark.parametrize("optimizer", [partial(SGD, lr=0.1, momentum=0.9), partial(AdamW, lr=0.01)])
+def test_its_optimizers(optimizer: Any) -> None:
+    data = make_data()
+    system = make_mebns(data.spec, optimizer=optimizer, weight_net_optimizer=optimizer, teacher_optimizer=Adagrad)
+    before = {name: weights(getattr(system, name)) for name in ("student", "teacher", "weight_net")}
+    fit(system, data, epochs=2)
+    assert not [name for name, old in before.items() if equal(old, weights(getattr(system, name)))]
+
+
+def test_a_split_without_meta_edges_is_refused() -> None:
+    data = make_data(split=SplitFractions(0.1, 0.1, 0.0))
+    with pytest.raises(DataError, match=r"split\.meta: MeBNS needs meta edges"):
+        fit(make_mebns(data.spec, schedule=Schedule(warmup=0)), data, epochs=1)
+
+
+# --- logs ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_weight_statistics() -> None:
+    equal_ones = {name: float(value) for name, value in weight_statistics(torch.full((20,), 3.0)).items()}
+    assert equal_ones == pytest.approx({"entropy": 1.0, "top_tenth": 0.1})
+    one_only = {name: float(value) for name, value in weight_statistics(torch.tensor([0.0] * 9 + [5.0])).items()}
+    assert one_only == pytest.approx({"entropy": 0.0, "top_tenth": 1.0})
+    share = [0.5, 0.25, 0.25]
+    found = weight_statistics(2 * torch.tensor(share))
+    assert float(found["entropy"]) == pytest.approx(-sum(p * math.log(p) for p in share) / math.log(3))
+    assert float(found["top_tenth"]) == pytest.approx(0.5)  # the tenth is rounded up to one
+    assert float(weight_statistics(torch.ones(1))["entropy"]) == 0
+
+
+def test_what_is_logged() -> None:
+    data, watch = make_data(), Weights()
+    fit(make_mebns(data.spec, schedule=Schedule(warmup=0), weight_net_optimizer=partial(Adam, lr=0.0)), data, 1, [watch])
+    (logged,) = watch.logged
+    names = {"train/student_loss", "train/teacher_loss", "train/meta_loss", "filter/kept_share", "filter/hardness"}
+    names |= {"weights/entropy", "weights/top_tenth", "meta/scored", "meta/contradicted", "meta/kept", "meta/uncertainty"}
+    assert names <= logged.keys()
+    assert all(math.isfinite(value) for value in logged.values())
+    assert logged["meta/kept"] <= logged["meta/scored"]
+    # A weight net that never moves gives equal weights, also where a row has fewer legal candidates than picks
+    assert logged["weights/entropy"] == pytest.approx(1.0, abs=1e-6)
+
+
+# --- checkpoints and resume -----------------------------------------------------------------------------------------------------
+
+
+def checkpoint(folder: Path) -> ModelCheckpoint:
+    """As the command line makes it."""
+    return ModelCheckpoint(folder, filename="best", monitor="val/mrr", mode="max", save_last=True, enable_version_counter=False)
+
+
+def run(folder: Path, epochs: int, ckpt_path: Path | None = None, **changes: Any) -> tuple[MeBNS, Trainer, Any]:
+    data, monitor = make_data(), probe_monitor()
+    # A resumed run starts from other weights: all of them must come from the checkpoint
+    system = make_mebns(data.spec, seed=0 if ckpt_path is None else 7, **changes)
+    trainer = fit(
+        system, data, epochs, [checkpoint(folder), monitor], ckpt_path=None if ckpt_path is None else str(ckpt_path),
+        enable_checkpointing=True,
+    )  # fmt: skip
+    return system, trainer, monitor
+
+
+def test_checkpoints_load_with_weights_only(tmp_path: Path) -> None:
+    system, trainer, _ = run(tmp_path, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
+    for name in ("best", "last"):
+        found = torch.load(tmp_path / f"{name}.ckpt", weights_only=True)
+        assert found["state_dict"].keys() == system.state_dict().keys()
+    assert equal(found["state_dict"], weights(system))
+    assert found["global_step"] == trainer.global_step
+    best = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    other = make_mebns(system.data.spec, seed=3)
+    value = make_trainer().validate(other, make_data(), ckpt_path=str(tmp_path / "best.ckpt"), verbose=False)[0]["val/mrr"]
+    scores = [v for name, v in best["callbacks"].items() if name.startswith("ModelCheckpoint")]
+    assert value == pytest.approx(float(scores[0]["best_model_score"]), abs=1e-6)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, stop: int) -> None:
+    """Stopped while warming up, just when a meta set is fresh, and between two refreshes of it."""
+    whole, whole_trainer, whole_monitor = run(tmp_path / "whole", 4, schedule=Schedule(warmup=1))
+    run(tmp_path / "part", stop, schedule=Schedule(warmup=1))
+    resumed, trainer, monitor = run(tmp_path / "part", 4, tmp_path / "part" / "last.ckpt", schedule=Schedule(warmup=1))
+    assert equal(weights(whole), weights(resumed))
+    states = [tensors_of([o.state_dict() for o in t.optimizers], "o") for t in (whole_trainer, trainer)]
+    assert equal(*states) and len(states[0]) > 20
+    assert trainer.global_step == whole_trainer.global_step
+    assert trainer.current_epoch == whole_trainer.current_epoch
+    assert equal(tensors_of(whole.data.meta_set, "m"), tensors_of(resumed.data.meta_set, "m"))
+    # Migration goes on where it was
+    assert monitor.tracker.churns == whole_monitor.tracker.churns
+    assert equal(tensors_of(monitor.state_dict(), "m"), tensors_of(whole_monitor.state_dict(), "m"))
+    names = {name for name in whole_trainer.callback_metrics if name.startswith("migration/")}
+    assert {name: trainer.callback_metrics[name] for name in names} == {
+        name: whole_trainer.callback_metrics[name] for name in names
+    }
+
+
+# --- two ranks ------------------------------------------------------------------------------------------------------------------
+
+
+def _two_epochs(devices: int, path: str) -> None:
+    """Three union batches of 23 positives an epoch, so that ranks hold unequal parts; float64 all through."""
+    torch.set_num_threads(1)
+    data = make_data(make_loaded(features=False), batch_size=23)
+    system = make_mebns(data.spec, schedule=Schedule(warmup=1), gradient_clip_norm=1.0).double()
+    trainer = fit(
+        system, data, epochs=3, callbacks=[probe_monitor()], devices=devices,
+        strategy="auto" if devices == 1 else "ddp",
+    )  # fmt: skip
+    if trainer.is_global_zero:
+        state = weights(system)
+        metrics = {name: value.double() for name, value in trainer.callback_metrics.items() if name.startswith(("train/", "val/"))}
+        torch.save({"weights": state, "metrics": metrics}, path)
+
+
+def _rank(rank: int, port: int, path: str) -> None:
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "NODE_RANK": "0",
+        "LOCAL_RANK": str(rank), "RANK": str(rank),
+    }  # fmt: skip
+    _two_epochs(2, path)
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(_rank, (port, str(tmp_path / "two.pt")), nprocs=2)
+    _two_epochs(1, str(tmp_path / "one.pt"))
+    one, two = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("one", "two"))
+    assert one["weights"].keys() == two["weights"].keys()
+    for name, value in one["weights"].items():
+        if name != "weight_net.last.bias":  # a softmax does not mind it: its gradient is rounding noise, which Adam makes large
+            torch.testing.assert_close(two["weights"][name], value, rtol=1e-9, atol=1e-9, msg=name)
+    assert len(one["metrics"]) > 8
+    for name, value in one["metrics"].items():
+        torch.testing.assert_close(two["metrics"][name], value, rtol=1e-6, atol=1e-6, msg=name)

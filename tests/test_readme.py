@@ -1,0 +1,25 @@
+"""The Python example of the README runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(example.replace("max_epochs=20", "max_epochs=2"), names)
+    table = names["links"].table
+    assert list(table.columns[:4]) == ["rank", "source", "target", "score"]
+    assert len(table) == 20
+    assert (tmp_path / "missing_links.csv").exists()
+
+
+def test_every_file_it_names_exists() -> None:
+    names = re.findall(r"\]\(((?!http)[^)#]+)\)|-c (configs/\S+)", README.read_text())
+    missing = [name for pair in names for name in pair if name and not (README.parent / name).exists()]
+    assert not missing
