@@ -18,11 +18,10 @@ class MigrationMonitor(Callback):
 
     Logged under ``migration/``: ``churn@1``, ``churn@5``, ``churn@10`` (share of the hard set that was not in it so
     many epochs ago), ``easy_to_hard`` and ``hard_to_easy`` (shares that crossed the probability threshold),
-    ``flips_mean`` (mean number of times a pair has crossed), ``hard_score`` (the lowest logit in the hard set), and
-    of the *sampled* negatives ``picked_turned_easy`` beside
-    ``unpicked_turned_easy``: of those that were hard when picked the share that is easy one epoch later, against
-        candidates of equal
-    score that were passed over (regression to the mean makes both positive).
+    ``flips_mean`` (how often a pair has entered or left the hard set so far, mean over the probe), ``hard_score`` (the
+    lowest logit in the hard set). Of the *sampled* negatives of each epoch's first step (this rank's) also
+    ``picked_turned_easy`` beside ``unpicked_turned_easy``: of those that were hard when picked the share that is easy
+    one epoch later, against candidates of equal score that were passed over (regression to the mean moves both).
 
     Args:
         probe_size: M, pairs of the probe, half uniform and half structural.
@@ -30,7 +29,7 @@ class MigrationMonitor(Callback):
         threshold: tau on the probability, in (0, 1).
         lags: lags of the churn, in epochs.
 
-    Cost: one encoding and about M + 4,000 decodings an epoch.
+    Cost: one encoding and at most 5 M decodings an epoch.
 
     Example:
         >>> MigrationMonitor(probe_size=500).probe_size
@@ -65,7 +64,8 @@ class MigrationMonitor(Callback):
         groups = {
             "probe": self._probe,
             **self._now,
-            **{f"{name} before": pairs for name, pairs in self._before.items()},
+            # A checkpoint brings these back on the CPU
+            **{f"{name} before": pairs.to(self._probe.device) for name, pairs in self._before.items()},
         }
         assert isinstance(pl_module, AbstractLinkSystem)
         scores = pl_module.score(torch.cat(list(groups.values()), dim=1))

@@ -14,7 +14,7 @@ from mebns_pl.types import EdgeSplit
 
 
 def split_edges(
-    edges: Tensor, val_fraction: float = 0.05, test_fraction: float = 0.10, meta_fraction: float = 0.1, *, key: Key
+    edges: Tensor, val_fraction: float = 0.05, test_fraction: float = 0.10, meta_fraction: float = 0.05, *, key: Key
 ) -> EdgeSplit:
     """Parts undirected edges at random; the same edges and key give the same parts, in whatever order edges come.
 
@@ -38,7 +38,7 @@ def split_edges(
         >>> star = torch.stack([torch.zeros(40, dtype=torch.long), torch.arange(1, 41)])
         >>> split = split_edges(star, key=Key(0, "split"))
         >>> [part.shape[1] for part in (split.train, split.meta, split.val, split.test)]
-        [31, 3, 2, 4]
+        [33, 1, 2, 4]
     """
     for name, value, low in (("val", val_fraction, "("), ("test", test_fraction, "("), ("meta", meta_fraction, "[")):
         if not (0 < value < 1 or (low == "[" and value == 0)):

@@ -30,6 +30,7 @@ from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, Hypergradient, clipped, updated
 from mebns_pl.mebns.group import AbstractGroup
 from mebns_pl.mebns.losses import balanced_loss, negative_losses, negative_weights, positive_losses
+from mebns_pl.mebns.step_pairs import StepPairs
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models.predictor import Inputs, LinkPredictor
 from mebns_pl.negatives.selectors.abstract import AbstractSelector
@@ -117,37 +118,6 @@ class StepResult:
     weight_net_grads: list[Tensor] | None
     losses: dict[str, Tensor]
     negatives: Negatives
-
-
-class StepPairs:
-    """The pairs of one batch as a single list: positives, then candidates, then teacher negatives, row by row.
-
-    A pair's row name, for keyed dropout, is its place in the *union* batch: ``row * (1 + K + T) + column``.
-
-    Args:
-        batch: the batch.
-    """
-
-    def __init__(self, batch: TrainBatch) -> None:
-        size, self.num_candidates = batch.candidates.shape
-        num_teacher = batch.teacher_negatives.shape[1]
-        nodes = torch.cat([batch.positives[1][:, None], batch.candidates, batch.teacher_negatives], dim=1)
-        device = nodes.device
-        self.rows = batch.first_row + torch.arange(size, device=device)
-        names = self.rows[:, None] * nodes.shape[1] + torch.arange(nodes.shape[1], device=device)
-        blocks = [slice(0, 1), slice(1, 1 + self.num_candidates), slice(1 + self.num_candidates, nodes.shape[1])]
-        anchors = batch.positives[0][:, None].expand_as(nodes)
-        self.pairs = torch.stack([torch.cat([t[:, block].flatten() for block in blocks]) for t in (anchors, nodes)])
-        self.names = torch.cat([names[:, block].flatten() for block in blocks])
-        self.positives = slice(0, size)
-        self.candidates = slice(size, size * (1 + self.num_candidates))
-        self.teacher = slice(self.candidates.stop, self.candidates.stop + size * num_teacher)
-        self.size = size
-
-    def picked(self, columns: Tensor) -> Tensor:
-        """``(b, M)`` columns -> ``(b M,)`` places in the list."""
-        row = torch.arange(self.size, device=columns.device)[:, None]
-        return (self.size + row * self.num_candidates + columns).flatten()
 
 
 def mebns_step(

@@ -1,6 +1,7 @@
-"""The LightningModules: the plain system and MeBNS."""
+"""The LightningModules: the plain system, MeBNS, and heuristics that learn nothing."""
 
+from mebns_pl.systems.heuristic import Heuristic
 from mebns_pl.systems.mebns import MeBNS, Schedule
 from mebns_pl.systems.plain import Plain
 
-__all__ = ["MeBNS", "Plain", "Schedule"]
+__all__ = ["Heuristic", "MeBNS", "Plain", "Schedule"]

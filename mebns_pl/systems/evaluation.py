@@ -14,11 +14,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
+from mebns_pl.data.batches import StepSampler
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
-from mebns_pl.metrics.ranking import classification_metrics, link_metrics
+from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
 from mebns_pl.models.predictor import Inputs, LinkPredictor
 from mebns_pl.types import EvalBatch
 
@@ -44,6 +45,7 @@ class AbstractLinkSystem(LightningModule, ABC):
         self.key = Key(0, "step")
         self.val_ranking, self.val_classes = link_metrics(), classification_metrics()
         self.test_ranking, self.test_classes = link_metrics(), classification_metrics()
+        self.val_shared, self.test_shared = shared_link_metrics(), shared_link_metrics()
         self._graph: Graph | None = None
         self._score: Callable[[Inputs], Tensor] | None = None
 
@@ -55,6 +57,18 @@ class AbstractLinkSystem(LightningModule, ABC):
         self.key = data.key.child("step")
         self.group = DistributedGroup() if self.trainer.world_size > 1 else SingleProcess()
         self._graph = data.train_graph.to(self.device)
+
+    def on_train_start(self) -> None:
+        """Makes sure that ranks share the data as the data module parts it.
+
+        Raises:
+            ValueError: Lightning has put its own sampler, which pads with duplicates, in place of the data module's.
+        """
+        loader = self.trainer.train_dataloader
+        if loader is None or not isinstance(loader.sampler, StepSampler):
+            raise ValueError(
+                "trainer.use_distributed_sampler: expected False, got True; the data module parts the data"
+            )
 
     def teardown(self, stage: str) -> None:
         """Lets the graph go: the next stage may bring other data, or another device."""
@@ -90,19 +104,29 @@ class AbstractLinkSystem(LightningModule, ABC):
         assert self._score is not None
         return score_pairs(self.student, self._score, self.graph, pairs)
 
-    def _evaluate(self, batch: EvalBatch, ranking: MetricCollection, classes: MetricCollection) -> None:
+    def _evaluate(
+        self, batch: EvalBatch, ranking: MetricCollection, classes: MetricCollection, shared: MetricCollection
+    ) -> None:
         positive = self._logits(batch.positives)
+        if batch.negatives is None:
+            shared.update(positive, self._logits(batch.random_negatives))
+            return
         negative = self._logits(batch.negatives.flatten(1)).view(batch.negatives.shape[1:])
         ranking.update(positive, negative)
         classes.update(positive, self._logits(batch.random_negatives))
 
-    def _report(self, stage: str, ranking: MetricCollection, classes: MetricCollection) -> None:
+    def _report(
+        self, stage: str, ranking: MetricCollection, classes: MetricCollection, shared: MetricCollection
+    ) -> None:
         self._score = None
-        values = {**ranking.compute(), **classes.compute()}
+        if self.data.shares_negatives(stage):
+            values = shared.compute()
+        else:
+            values = {**ranking.compute(), **classes.compute()}
         for name, value in values.items():
             self.log(f"{stage}/{name}", value.float(), prog_bar=stage == "val" and name == "mrr")
-        ranking.reset()
-        classes.reset()
+        for metrics in (ranking, classes, shared):
+            metrics.reset()
 
     def on_validation_epoch_start(self) -> None:
         """Encodes."""
@@ -110,23 +134,25 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
         """Ranks held-out edges."""
-        self._evaluate(batch, self.val_ranking, self.val_classes)
+        self._evaluate(batch, self.val_ranking, self.val_classes, self.val_shared)
 
     def on_validation_epoch_end(self) -> None:
         """Logs ``val/mrr``, ``val/hits@k``, ``val/auc``, ``val/ap``."""
-        self._report("val", self.val_ranking, self.val_classes)
+        self._report("val", self.val_ranking, self.val_classes, self.val_shared)
 
     def on_test_epoch_start(self) -> None:
-        """Encodes."""
+        """Encodes; where a protocol says so, message passing uses validation edges too."""
+        self._graph = self.data.test_graph.to(self.device)
         self._begin()
 
     def test_step(self, batch: EvalBatch, batch_idx: int) -> None:
         """Ranks held-out edges."""
-        self._evaluate(batch, self.test_ranking, self.test_classes)
+        self._evaluate(batch, self.test_ranking, self.test_classes, self.test_shared)
 
     def on_test_epoch_end(self) -> None:
         """Logs ``test/mrr`` and the others."""
-        self._report("test", self.test_ranking, self.test_classes)
+        self._report("test", self.test_ranking, self.test_classes, self.test_shared)
+        self._graph = None
 
     # Prediction
 
@@ -160,7 +186,7 @@ class AbstractLinkSystem(LightningModule, ABC):
         optimizer.zero_grad(set_to_none=True)
 
     def log_mean(self, name: str, value: Tensor | float, **kwargs: Any) -> None:
-        """Logs the mean over the epoch of a value that is the same on all ranks."""
+        """Logs the mean over the epoch; where ranks differ (statistics of their own picks) rank 0's is shown."""
         self.log(name, value, on_step=False, on_epoch=True, batch_size=1, **kwargs)
 
 

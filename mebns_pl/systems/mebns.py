@@ -22,7 +22,7 @@ from mebns_pl.negatives.selectors.abstract import AbstractSelector
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.systems.evaluation import AbstractLinkSystem, refuse_batch_norm
 from mebns_pl.systems.outputs import StepOutput, step_output
-from mebns_pl.types import GraphSpec, MetaSet, TrainBatch
+from mebns_pl.types import GraphSpec, MetaSet, TrainBatch, to_device
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,8 @@ class MeBNS(AbstractLinkSystem):
         """The union batch's meta pairs, the same on all ranks."""
         data = self.data
         assert data.meta_set is not None
-        return data.meta_set.draw(data.collector.batch_size, key.child("meta").generator())
+        drawn = data.meta_set.draw(data.collector.batch_size, key.child("meta").generator())
+        return to_device(drawn, self.device)  # a checkpoint brings it back on the CPU
 
     def log_step(self, batch: TrainBatch, result: StepResult) -> None:
         """Losses, and how the filter and the weights behave."""
@@ -178,7 +179,7 @@ class MeBNS(AbstractLinkSystem):
             "filter/hardness", (negatives.hardness * negatives.mask).sum() / negatives.mask.sum().clamp(min=1)
         )
         if result.weight_net_grads is not None:
-            for name, value in weight_statistics(negatives.weights).items():
+            for name, value in weight_statistics(negatives.weights[negatives.mask]).items():
                 self.log_mean(f"weights/{name}", value)
 
 

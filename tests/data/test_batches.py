@@ -42,7 +42,12 @@ def make_edges(num: int = 50) -> Tensor:
     return pairs[:, order[:num]]
 
 
-def make_steps(share: Share = Share(), batch_size: int = 12, num: int = 50, teacher: bool = True, key: Key = KEY) -> TrainSteps:
+WHOLE = Share()
+
+
+def make_steps(
+    share: Share = WHOLE, batch_size: int = 12, num: int = 50, teacher: bool = True, key: Key = KEY
+) -> TrainSteps:
     """Training edges are the first ``num`` of 60; the others play the meta edges, which are known too."""
     edges = make_edges(60)
     graph = Graph.from_edges(edges, NUM_NODES)
@@ -66,7 +71,7 @@ def undirected(pairs: Tensor) -> list[tuple[int, ...]]:
     return [tuple(sorted(pair)) for pair in pairs.t().tolist()]
 
 
-# --- training -----------------------------------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------------------------
 
 
 def test_every_edge_once_an_epoch_and_a_short_last_batch() -> None:
@@ -99,10 +104,10 @@ def test_order_turning_and_draws_are_keyed() -> None:
 
 def test_edges_are_turned_round_about_half_the_time() -> None:
     steps = make_steps()
-    turns = [
-        [bool(batch.positives[0, i] > batch.positives[1, i]) for batch in epoch_of(steps, epoch) for i in range(batch.positives.shape[1])]
-        for epoch in range(12)
-    ]  # fmt: skip
+    turns = []
+    for epoch in range(12):
+        positives = torch.cat([batch.positives for batch in epoch_of(steps, epoch)], dim=1)
+        turns.append((positives[0] > positives[1]).tolist())
     share = sum(map(sum, turns)) / sum(map(len, turns))
     assert share == pytest.approx(0.5, abs=0.1)  # 600 turns: five standard deviations
     assert turns[0] != turns[1]
@@ -117,7 +122,8 @@ def test_masks_equal_brute_force() -> None:
                 expected = [node != anchor and tuple(sorted((anchor, node))) not in known for node in row]
                 assert legal == expected
                 kept, masked = kept + sum(expected), masked + len(expected) - sum(expected)
-    assert kept > 100 and masked > 100
+    assert kept > 100
+    assert masked > 100
 
 
 def test_no_teacher_no_negatives_for_it() -> None:
@@ -148,7 +154,8 @@ def test_some_slices_are_empty_or_uneven() -> None:
     sizes = [[make_steps(Share(rank, 4), 12)[0, step].positives.shape[1] for rank in range(4)] for step in (0, 4)]
     assert sizes == [[3, 3, 3, 3], [0, 1, 0, 1]]
     empty = make_steps(Share(0, 4), 12)[0, 4]
-    assert empty.candidates.shape == (0, 6) and empty.teacher_mask.shape == (0, 2)
+    assert empty.candidates.shape == (0, 6)
+    assert empty.teacher_mask.shape == (0, 2)
     assert empty.union_positives.shape == (2, 2)
 
 
@@ -170,7 +177,7 @@ def test_loader_workers_give_the_same_batches() -> None:
         assert_same(one, same)
 
 
-# --- evaluation ---------------------------------------------------------------------------------------------------------------
+# --- evaluation -----------------------------------------------------------------------------------------------------
 
 
 def make_eval(num: int, num_negatives: int = 5) -> EvalBatch:
@@ -184,7 +191,8 @@ def make_eval(num: int, num_negatives: int = 5) -> EvalBatch:
 def test_eval_chunks_cover_every_positive_once(monkeypatch: pytest.MonkeyPatch, size: int, num: int) -> None:
     monkeypatch.setattr(batches, "EVAL_PAIRS", 28)  # 28 // (5 + 2) = 4 positives a chunk
     whole = make_eval(num)
-    chunks = [chunk[i] for rank in range(size) for chunk in [EvalChunks(whole, Share(rank, size))] for i in range(len(chunk))]
+    ranks = [EvalChunks(whole, Share(rank, size)) for rank in range(size)]
+    chunks = [part[i] for part in ranks for i in range(len(part))]
     assert all(0 < chunk.positives.shape[1] <= 4 for chunk in chunks)
     for name in ("positives", "negatives", "random_negatives"):
         assert torch.equal(torch.cat([getattr(chunk, name) for chunk in chunks], dim=1), getattr(whole, name)), name
@@ -198,7 +206,7 @@ def test_eval_chunks_hold_one_positive_at_least(monkeypatch: pytest.MonkeyPatch)
     assert len(EvalChunks(make_eval(4), Share())) == 1
 
 
-# --- prediction ---------------------------------------------------------------------------------------------------------------
+# --- prediction -----------------------------------------------------------------------------------------------------
 
 
 def missing(graph: Graph, size: int, limit: int) -> list[tuple[int, ...]]:
@@ -227,7 +235,9 @@ def test_above_the_limit_pairs_at_distance_two(size: int) -> None:
     edges = make_edges(25)
     graph, known = Graph.from_edges(edges, NUM_NODES), set(undirected(edges))
     neighbors = {n: {b if a == n else a for a, b in known if n in (a, b)} for n in range(NUM_NODES)}
-    expected = {pair for pair in set(combinations(range(NUM_NODES), 2)) - known if neighbors[pair[0]] & neighbors[pair[1]]}
+    expected = {
+        pair for pair in set(combinations(range(NUM_NODES), 2)) - known if neighbors[pair[0]] & neighbors[pair[1]]
+    }
     found = missing(graph, size, limit=NUM_NODES - 1)
     assert len(found) == len(set(found))
     assert set(found) == expected
@@ -249,8 +259,6 @@ def test_every_rank_has_pairs_to_score(size: int, limit: int) -> None:
     """A rank without a block would skip the prediction loop, and the others would wait for it."""
     graph = Graph.from_edges(make_edges(), NUM_NODES)
     assert all(len(MissingPairs(graph, Share(rank, size), limit)) for rank in range(size))
-
-
 
 
 @pytest.mark.parametrize("limit", [0, NUM_NODES])

@@ -56,7 +56,7 @@ def everything(data: LinkDataModule) -> dict[str, Tensor]:
     return {key: tensor for name, part in parts.items() for key, tensor in tensors_of(part, name).items()}
 
 
-# --- refusals -----------------------------------------------------------------------------------------------------------------
+# --- refusals -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["num_candidates", "batch_size"])
@@ -111,7 +111,7 @@ def test_systems_want_this_data_module() -> None:
     assert data_of(trainer) is data
 
 
-# --- graphs -------------------------------------------------------------------------------------------------------------------
+# --- graphs ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_default_is_the_embedded_graph(caplog: pytest.LogCaptureFixture) -> None:
@@ -146,7 +146,7 @@ def test_a_split_may_be_assigned() -> None:
     assert pairs_of(data.train_graph.edge_index) == pairs_of(other.split.observed)
 
 
-# --- training -----------------------------------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------------------------
 
 
 def epoch_positives(data: LinkDataModule) -> set[tuple[int, ...]]:
@@ -163,7 +163,8 @@ def test_plain_systems_train_on_observed_edges_and_mebns_on_training_edges() -> 
     data.learns_meta = True
     assert epoch_positives(data) == pairs_of(data.split.train)
     assert all(batch.teacher_negatives.shape[1] == 2 for batch in data.train_dataloader())
-    assert pairs_of(data.split.meta) and not pairs_of(data.split.meta) & pairs_of(data.split.train)
+    assert pairs_of(data.split.meta)
+    assert not pairs_of(data.split.meta) & pairs_of(data.split.train)
 
 
 def test_negatives_are_never_known_and_can_be_held_out() -> None:
@@ -174,20 +175,24 @@ def test_negatives_are_never_known_and_can_be_held_out() -> None:
     for epoch in range(10):
         for step in range(len(steps)):
             batch = steps[epoch, step]
-            for nodes, mask in ((batch.candidates, batch.candidate_mask), (batch.teacher_negatives, batch.teacher_mask)):
+            for nodes, mask in (
+                (batch.candidates, batch.candidate_mask),
+                (batch.teacher_negatives, batch.teacher_mask),
+            ):
                 anchors = batch.positives[0][:, None].expand_as(nodes)
                 drawn |= pairs_of(torch.stack([anchors[mask], nodes[mask]]))
     assert not drawn & pairs_of(data.split.observed)
     assert all(a != b for a, b in drawn)
     # An honest sampler cannot know held-out edges
-    assert drawn & pairs_of(data.split.val) and drawn & pairs_of(data.split.test)
+    assert drawn & pairs_of(data.split.val)
+    assert drawn & pairs_of(data.split.test)
 
 
 def test_loader_workers_change_nothing() -> None:
     assert not differing(everything(make_data()), everything(make_data(num_workers=2)))
 
 
-# --- the meta set -------------------------------------------------------------------------------------------------------------
+# --- the meta set ---------------------------------------------------------------------------------------------------
 
 
 def test_meta_set_is_made_of_meta_edges_and_legal_negatives() -> None:
@@ -238,7 +243,7 @@ def test_state_dict_holds_the_meta_set() -> None:
     assert other.meta_set is None
 
 
-# --- the probe ----------------------------------------------------------------------------------------------------------------
+# --- the probe ------------------------------------------------------------------------------------------------------
 
 
 def test_probe_is_legal_and_half_structural() -> None:
@@ -260,21 +265,24 @@ def test_probe_does_not_depend_on_the_sampler() -> None:
         ready(proposal=DegreeProposal(), num_candidates=2, batch_size=7).probe(50),
         ready(proposal=ProximityProposal(CommonNeighbors(), top=3)).probe(50),
     ]
-    assert torch.equal(probes[0], probes[1]) and torch.equal(probes[0], probes[2])
+    assert torch.equal(probes[0], probes[1])
+    assert torch.equal(probes[0], probes[2])
     assert not torch.equal(probes[0], ready(seed=1).probe(50))
 
 
 def test_probe_when_structure_and_candidates_are_one_proposal() -> None:
     proposal = ProximityProposal(CommonNeighbors(), top=4)
     data = ready(proposal=proposal, std_generator=StdGenerator(proposal))
-    assert torch.equal(data.probe(30), ready(std_generator=StdGenerator(ProximityProposal(CommonNeighbors(), 4))).probe(30))
+    assert torch.equal(
+        data.probe(30), ready(std_generator=StdGenerator(ProximityProposal(CommonNeighbors(), 4))).probe(30)
+    )
 
 
 def test_an_odd_probe_has_one_more_uniform_pair() -> None:
     assert ready().probe(11).shape == (2, 11)
 
 
-# --- evaluation and prediction ------------------------------------------------------------------------------------------------
+# --- evaluation and prediction --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("negatives", [RandomNegatives(8), HeartNegatives(num_per_end=4)], ids=["random", "heart"])
@@ -308,7 +316,7 @@ def test_predicted_pairs_are_no_edges() -> None:
     assert not {tuple(pair) for pair in pairs} & pairs_of(data.loaded.edges)
 
 
-# --- seeds --------------------------------------------------------------------------------------------------------------------
+# --- seeds ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_seed_decides_all() -> None:
@@ -327,5 +335,3 @@ def test_training_draws_change_with_the_seed_at_an_equal_split() -> None:
     one, other = make_data(), make_data(seed=1)
     other.split = one.split
     assert differing(everything(one), everything(other)) == {"batches", "probe", "meta", "val", "test"}
-
-

@@ -20,7 +20,7 @@ def bools(text: str) -> Tensor:
     return torch.tensor([mark == "x" for mark in text])
 
 
-# --- functions ----------------------------------------------------------------------------------------------------------------
+# --- functions ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,8 @@ def test_hard_set(scores: list[float], share: float, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "before", "expected"), [("xx..", "xx..", 0), ("xx..", "..xx", 1), ("xx..", ".xx.", 0.5), ("xxx.", "x.xx", 1 / 3)]
+    ("now", "before", "expected"),
+    [("xx..", "xx..", 0), ("xx..", "..xx", 1), ("xx..", ".xx.", 0.5), ("xxx.", "x.xx", 1 / 3)],
 )
 def test_churn(now: str, before: str, expected: float) -> None:
     assert float(churn(bools(now), bools(before))) == pytest.approx(expected)
@@ -56,8 +57,10 @@ def test_transition_rates() -> None:
 def test_transition_rates_of_nothing_are_nan() -> None:
     low, high = torch.tensor([0.1, 0.2]), torch.tensor([0.8, 0.9])
     rates = [float(rate) for rate in transition_rates(high, low, 0.5) + transition_rates(low, high, 0.5)]
-    assert rates[0] == 1 and math.isnan(rates[1])
-    assert math.isnan(rates[2]) and rates[3] == 1
+    assert rates[0] == 1
+    assert math.isnan(rates[1])
+    assert math.isnan(rates[2])
+    assert rates[3] == 1
 
 
 @given(LOGITS, LOGITS)
@@ -74,7 +77,7 @@ def test_nearest_scores_between_two() -> None:
     assert nearest_scores(torch.tensor([]), pool).tolist() == []
 
 
-# --- tracker ------------------------------------------------------------------------------------------------------------------
+# --- tracker --------------------------------------------------------------------------------------------------------
 
 SEQUENCE = [[3.0, 2.0, -1.0, -2.0, -3.0], [3.0, -2.0, 2.0, -1.0, -3.0], [-1.0, -2.0, 2.0, 3.0, 1.0]]
 
@@ -88,13 +91,22 @@ def test_a_sequence_by_hand() -> None:
         {"hard_score": 2.0, "churn@1": 0.5, "easy_to_hard": 1 / 3, "hard_to_easy": 1 / 2, "flips_mean": 2 / 5}
     )
     assert scalars[2] == pytest.approx(
-        {"hard_score": 2.0, "churn@1": 0.5, "churn@2": 1.0, "easy_to_hard": 2 / 3, "hard_to_easy": 1 / 2, "flips_mean": 4 / 5}
-    )  # fmt: skip
+        {
+            "hard_score": 2.0,
+            "churn@1": 0.5,
+            "churn@2": 1.0,
+            "easy_to_hard": 2 / 3,
+            "hard_to_easy": 1 / 2,
+            "flips_mean": 4 / 5,
+        }
+    )
     assert tracker.flips.tolist() == [1, 1, 1, 1, 0]
     assert tracker.churns == [0.5, 0.5]
 
 
-def slow_history(epochs: list[list[int]], share: float, threshold: float, lags: tuple[int, ...]) -> list[dict[str, float]]:
+def slow_history(
+    epochs: list[list[int]], share: float, threshold: float, lags: tuple[int, ...]
+) -> list[dict[str, float]]:
     """The scalars from Python sets, from the definitions of the method."""
     hards: list[set[int]] = []
     above: list[set[int]] = []
@@ -122,9 +134,13 @@ def slow_history(epochs: list[list[int]], share: float, threshold: float, lags: 
 
 
 @given(
-    seed=st.integers(0, 10**6), size=st.integers(3, 15), epochs=st.integers(1, 9), share=st.sampled_from([0.1, 0.2, 0.5, 0.9]),
-    threshold=st.sampled_from([0.2, 0.5, 0.8]), lags=st.sampled_from([(1,), (1, 2, 5), (3, 1), (2,)]),
-)  # fmt: skip
+    seed=st.integers(0, 10**6),
+    size=st.integers(3, 15),
+    epochs=st.integers(1, 9),
+    share=st.sampled_from([0.1, 0.2, 0.5, 0.9]),
+    threshold=st.sampled_from([0.2, 0.5, 0.8]),
+    lags=st.sampled_from([(1,), (1, 2, 5), (3, 1), (2,)]),
+)
 def test_tracker_equals_a_slow_loop(
     seed: int, size: int, epochs: int, share: float, threshold: float, lags: tuple[int, ...]
 ) -> None:

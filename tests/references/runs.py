@@ -1,18 +1,22 @@
-"""Small runs for tests of the data module, systems and callbacks: a graph, its data module, systems, and a silent trainer."""
+"""Small runs for tests of data module, systems and callbacks: a graph, its data, systems, and a silent trainer."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from mebns_pl import cli
 from mebns_pl.callbacks import MigrationMonitor
 from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
 from mebns_pl.data.eval_negatives import RandomNegatives
@@ -44,7 +48,7 @@ def make_loaded(features: bool = True) -> LoadedGraph:
     edges = pairs[:, torch.rand(pairs.shape[1], generator=generator) < chance]
     community = torch.nn.functional.one_hot(torch.arange(NUM_NODES) // 10, 5).float()
     x = community + 0.3 * torch.randn(NUM_NODES, 5, generator=generator)
-    return LoadedGraph("four", edges, [f"node {i}" for i in range(NUM_NODES)], x if features else None)
+    return LoadedGraph("communities", edges, [f"node {i}" for i in range(NUM_NODES)], x if features else None)
 
 
 def near_structure() -> ProximityProposal:
@@ -143,7 +147,7 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-# --- everything that training can see or has made, by name ------------------------------------------------------------------
+# --- everything that training can see or has made, by name ----------------------------------------------------------
 
 
 def tensors_of(value: object, name: str) -> dict[str, Tensor]:
@@ -205,3 +209,15 @@ def differing(a: dict[str, Tensor], b: dict[str, Tensor]) -> set[str]:
 def probe_monitor(**options: Any) -> MigrationMonitor:
     """A migration monitor with a small probe."""
     return MigrationMonitor(**{"probe_size": 40, "lags": (1, 2), **options})
+
+
+@functools.cache
+def command_line_parser() -> ArgumentParser:
+    """The parser of the command line, to parse with only: nothing is instantiated and nothing runs."""
+    state = torch.get_rng_state()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli.MeBNSCLI, "instantiate_classes", lambda self: None)
+        patch.setattr(cli.MeBNSCLI, "_run_subcommand", lambda self, name: None)
+        parser = cli.main(["fit"]).parser
+    torch.set_rng_state(state)  # the command line seeds the global generator
+    return parser

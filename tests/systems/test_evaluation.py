@@ -40,7 +40,8 @@ def expected_metrics(system: AbstractLinkSystem, graph: Graph, batches: list[Eva
             negatives.append(logit(system, graph, *batch.random_negatives[:, place].tolist()))
     wins = [(p > n) + 0.5 * (p == n) for p in positives for n in negatives]
     precisions = [
-        sum(q >= p for q in positives) / (sum(q >= p for q in positives) + sum(n >= p for n in negatives)) for p in positives
+        sum(q >= p for q in positives) / (sum(q >= p for q in positives) + sum(n >= p for n in negatives))
+        for p in positives
     ]
     return {
         "mrr": sum(1 / rank for rank in ranks) / len(ranks),
@@ -112,7 +113,9 @@ def test_prediction_passes_messages_over_every_known_edge() -> None:
     blocks = trainer.predict(system, data)
     pairs, logits = torch.cat([pairs for pairs, _ in blocks], dim=1), torch.cat([logits for _, logits in blocks])
     assert pairs.shape[1] == len(logits) == 41 * 40 // 2 - data.loaded.num_edges
-    torch.testing.assert_close(logits[:20], torch.tensor([logit(system, data.full_graph, *p) for p in pairs[:, :20].t().tolist()]))
+    torch.testing.assert_close(
+        logits[:20], torch.tensor([logit(system, data.full_graph, *p) for p in pairs[:, :20].t().tolist()])
+    )
     on_train = torch.tensor([logit(system, data.train_graph, *p) for p in pairs[:, :20].t().tolist()])
     assert not torch.allclose(logits[:20], on_train, rtol=1e-3)
     # Afterwards message passing is the training graph's again: a test after a prediction must not see the answers
@@ -131,7 +134,7 @@ def test_a_system_that_moves_on_takes_the_graph_of_its_new_data() -> None:
     assert leaked != pytest.approx(expected, abs=1e-3)
 
 
-# --- refusals -----------------------------------------------------------------------------------------------------------------
+# --- refusals -------------------------------------------------------------------------------------------------------
 
 
 class WithBatchNorm(EncoderDecoder):
@@ -171,7 +174,7 @@ def test_a_model_built_for_another_graph_is_refused() -> None:
         make_trainer().validate(make_plain(GraphSpec(41)), data, verbose=False)
 
 
-# --- applying gradients -------------------------------------------------------------------------------------------------------
+# --- applying gradients ---------------------------------------------------------------------------------------------
 
 
 def test_applied_gradients_are_the_given_ones_and_none_stays() -> None:

@@ -58,9 +58,20 @@ def test_held_out_edges_have_no_influence(kind: str) -> None:
 def test_the_fingerprint_has_every_part() -> None:
     found = run("MeBNS", no_leak, replaced=False)
     for name, least in {
-        "graph": 2, "known": 1, "legal": 1, "proposal": 3, "std": 3, "batches": 5 * 9, "probe": 1, "meta": 4,
-        "weights.student": 4, "weights.teacher": 4, "weights.weight_net": 4, "optimizers.0": 3, "optimizers.2": 3,
-    }.items():  # fmt: skip
+        "graph": 2,
+        "known": 1,
+        "legal": 1,
+        "proposal": 3,
+        "std": 3,
+        "batches": 5 * 9,
+        "probe": 1,
+        "meta": 4,
+        "weights.student": 4,
+        "weights.teacher": 4,
+        "weights.weight_net": 4,
+        "optimizers.0": 3,
+        "optimizers.2": 3,
+    }.items():
         assert sum(part == name or part.startswith(name + ".") for part in found) >= least, name
     assert found["probe"].shape == (2, 60)
     for table in ("proposal.proposals.1._nodes", "std.structure._nodes"):
@@ -70,12 +81,13 @@ def test_the_fingerprint_has_every_part() -> None:
 def test_the_replaced_pairs_are_others() -> None:
     data = make_data()
     one, other = data.split, other_pairs(data)
-    assert one.val.shape == other.val.shape and one.test.shape == other.test.shape
+    assert one.val.shape == other.val.shape
+    assert one.test.shape == other.test.shape
     keys = [set(map(tuple, torch.cat([split.val, split.test], dim=1).t().tolist())) for split in (one, other)]
     assert not keys[0] & keys[1]
 
 
-# --- the check fails where a held-out edge gets in ----------------------------------------------------------------------------
+# --- the check fails where a held-out edge gets in ------------------------------------------------------------------
 
 
 def into_the_negative_mask(data: LinkDataModule) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.optim import SGD, Adagrad, Adam
 
 from mebns_pl.mebns.group import SingleProcess
 from mebns_pl.mebns.step import Learner, mebns_step
+from mebns_pl.metrics.functional import auc
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.types import GraphSpec, TrainBatch
@@ -46,9 +48,14 @@ def test_training_is_the_step_repeated() -> None:
     for epoch in range(2):
         for step in range(len(steps)):
             result = mebns_step(
-                Learner(twin, optimizer), system.selector, steps[epoch, step], data.train_graph,
-                data.key.child("step").at(epoch, step), SingleProcess(), gradient_clip_norm=0.5,
-            )  # fmt: skip
+                Learner(twin, optimizer),
+                system.selector,
+                steps[epoch, step],
+                data.train_graph,
+                data.key.child("step").at(epoch, step),
+                SingleProcess(),
+                gradient_clip_norm=0.5,
+            )
             for param, grad in zip(twin.parameters(), result.student_grads, strict=True):
                 param.grad = grad
             optimizer.step()
@@ -61,12 +68,12 @@ def test_it_learns(kind: str) -> None:
     data = make_data(proposal=UniformProposal())
     system = MAKE[kind](data.spec, selector=FirstSelector(3))
     trainer = fit(system, data, epochs=15)
-    assert trainer.callback_metrics["train/student_loss"] < (0.6 if kind == "Plain" else 0.67)  # it faces harder ones
+    assert trainer.callback_metrics["train/student_loss"] < math.log(2)  # what a constant has
     nodes = torch.arange(40)
     pairs = torch.combinations(nodes).t()
     within = pairs[0] // 10 == pairs[1] // 10
     scores = system.score(pairs)
-    assert scores[within].mean() > scores[~within].mean() + 1
+    assert auc(scores[within], scores[~within]) > 0.9
 
 
 @pytest.mark.parametrize("kind", ["Plain", "MeBNS"])

@@ -1,0 +1,36 @@
+"""A heuristic with the evaluation of every other system, and nothing to train."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from mebns_pl.graph.proximity import AbstractPairMeasure
+from mebns_pl.models.proximity import ProximityPredictor
+from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.types import GraphSpec
+
+
+class Heuristic(AbstractLinkSystem):
+    """Validates, tests and predicts by a measure of proximity, without training and without a checkpoint.
+
+    Args:
+        spec: the graph's size, given by the data module.
+        measure: the heuristic; common neighbours by default.
+
+    Example:
+        >>> from mebns_pl.graph.proximity import AdamicAdar
+        >>> sum(parameter.numel() for parameter in Heuristic(GraphSpec(num_nodes=3), AdamicAdar()).parameters())
+        0
+
+    """
+
+    def __init__(self, spec: GraphSpec, measure: AbstractPairMeasure | None = None) -> None:
+        super().__init__(ProximityPredictor(spec, measure))
+
+    def configure_optimizers(self) -> NoReturn:
+        """Refuses ``fit``.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("model: a Heuristic learns nothing and cannot fit; allowed are validate, test and predict")

@@ -1,0 +1,138 @@
+"""Every configuration parses, alone and stacked, and what a stack should change it changes."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from jsonargparse import Namespace
+
+from mebns_pl.data.catalog import NAMES
+from mebns_pl.systems import MeBNS, Plain
+from references.runs import command_line_parser
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
+DATA, MODELS, SAMPLERS = (
+    sorted(path.stem for path in (CONFIGS / part).glob("*.yaml")) for part in ("data", "model", "sampler")
+)
+
+
+@cache
+def parse(*args: str) -> Namespace:
+    return command_line_parser().parse_args(["fit", *args]).fit
+
+
+def stack(*names: str) -> list[str]:
+    return [part for name in names for part in ("-c", str(CONFIGS / f"{name}.yaml"))]
+
+
+def short(class_path: str) -> str:
+    return class_path.rsplit(".", 1)[-1]
+
+
+def test_there_are_configs() -> None:
+    assert len(EXPERIMENTS) >= 18
+    assert {"air_routes", "cora", "own_graph"} <= set(DATA)
+    assert {"gcn_dot", "gat_mlp"} <= set(MODELS)
+    assert {"uniform", "dns"} <= set(SAMPLERS)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiments_say_what_their_names_say(name: str) -> None:
+    config = parse(*stack(f"experiment/{name}"))
+    graph, encoder, method = name.rsplit("_", 2)
+    model = config.model.init_args
+    assert config.data.graph == graph
+    assert graph in NAMES
+    assert short(model.predictor.init_args.encoder.class_path).lower() == encoder
+    assert short(config.model.class_path) == ("MeBNS" if method == "mebns" else "Plain")
+    assert short(model.selector.class_path) == ("HardestSelector" if method == "dns" else "FirstSelector")
+    assert config.trainer.logger.init_args.name == name
+
+
+@pytest.mark.parametrize("pair", sorted({name.rsplit("_", 1)[0] for name in EXPERIMENTS}))
+def test_methods_are_compared_at_equal_everything_else(pair: str) -> None:
+    """Data, predictor, optimizer, seed and number of epochs of the methods of one graph and encoder are the same."""
+
+    def compared(name: str) -> list[Any]:
+        config = parse(*stack(f"experiment/{name}"))
+        model = config.model.init_args
+        return [config.data, model.predictor, model.optimizer, config.seed_everything, config.trainer.max_epochs]
+
+    first, *others = (compared(name) for name in EXPERIMENTS if name.rsplit("_", 1)[0] == pair)
+    assert others
+    for other in others:
+        assert other == first
+
+
+# Files of one kind say the same keys, so each need not meet all others
+LONGEST = max(len(DATA), len(MODELS), len(SAMPLERS))
+STACKS = list(islice(zip(cycle(DATA), cycle(MODELS), cycle(SAMPLERS), strict=False), LONGEST))
+
+
+@pytest.mark.parametrize(("data", "model", "sampler"), STACKS)
+def test_stacks(data: str, model: str, sampler: str) -> None:
+    names = ("base", f"data/{data}", f"model/{model}", f"sampler/{sampler}")
+    args = stack(*names)
+    config = parse(*args)
+    encoder, decoder = model.split("_")
+    predictor = config.model.init_args.predictor.init_args
+    assert short(config.model.class_path) == "MeBNS"
+    assert short(predictor.encoder.class_path).lower() == encoder
+    assert short(predictor.decoder.class_path).lower() == f"{decoder}decoder"
+    assert config.data.graph == {"own_graph": "edges.csv"}.get(data, data)
+    # What only base says is still there
+    assert config.model.init_args.teacher_filter.init_args.drop_easy == 0.5
+    assert config.model.init_args.weight_net_optimizer.init_args.lr == 0.001
+
+
+def test_every_file_takes_its_turn() -> None:
+    assert [set(names) for names in zip(*STACKS, strict=True)] == [set(DATA), set(MODELS), set(SAMPLERS)]
+
+
+def test_every_graph_of_the_catalogue_has_a_configuration() -> None:
+    assert set(DATA) == {*NAMES, "own_graph"}
+
+
+@pytest.mark.parametrize("sampler", ["dns", "half_ppr"])
+def test_the_control_is_one_option_away(sampler: str) -> None:
+    args = stack("base", "data/cora", "model/gcn_dot", f"sampler/{sampler}")
+    mebns, plain = parse(*args), parse(*args, "--model=Plain")
+    assert short(plain.model.class_path) == "Plain"
+    assert plain.data == mebns.data
+    for name in ("predictor", "selector", "optimizer"):
+        assert plain.model.init_args[name] == mebns.model.init_args[name]
+    assert "teacher_filter" not in plain.model.init_args
+
+
+def test_base_alone_and_with_plain() -> None:
+    assert short(parse(*stack("base")).model.class_path) == "MeBNS"
+    plain = parse(*stack("base"), "--model=Plain").model
+    assert short(plain.class_path) == "Plain"
+    assert plain.init_args.optimizer.init_args.lr == 0.01
+
+
+def test_the_command_lines_last_word_counts() -> None:
+    args = stack("experiment/cora_gcn_mebns")
+    config = parse(*args, "--data.batch_size=7", "--model.schedule.warmup=2", "--seed_everything=5")
+    assert (config.data.batch_size, config.model.init_args.schedule.warmup, config.data.seed) == (7, 2, 5)
+
+
+@pytest.mark.parametrize(("model", "system"), list(zip(MODELS, cycle(["MeBNS", "Plain"]), strict=False)))
+def test_models_can_be_made(tmp_path: Path, model: str, system: str) -> None:
+    edges = tmp_path / "edges.csv"
+    edges.write_text("source,target\n" + "".join(f"{i},{i + 1}\n" for i in range(40)))
+    args = [*stack("base", "data/own_graph", f"model/{model}"), f"--data.graph={edges}", f"--model={system}"]
+    args += ["--trainer.logger=false", "--trainer.accelerator=cpu"]
+    state = torch.get_rng_state()
+    parser = command_line_parser()
+    made = parser.instantiate_classes(parser.parse_args(["fit", *args])).fit
+    torch.set_rng_state(state)
+    assert type(made.model) is {"MeBNS": MeBNS, "Plain": Plain}[system]
+    # The spec came from the data: without features each of the 41 nodes has an embedding
+    assert any(param.shape[0] == 41 for param in made.model.student.parameters() if param.dim())
