@@ -1,9 +1,10 @@
-"""What the bilevel step costs: a MeBNS epoch over a plain epoch on Cora, and a plain step with sparse over dense features.
+"""What the bilevel step costs: a MeBNS epoch over a plain one on Cora, and a plain step with sparse over dense features.
 
     python benchmarks/bilevel.py --root ../shared/data
 
-Epochs are timed with everything in them (drawing candidates, refreshing the meta set, all three updates) but evaluation; the best of
-several blocks of epochs is taken, plain and MeBNS in turn. Prints a table and, as the last line, one JSON object.
+Epochs are timed with everything in them (drawing candidates, refreshing the meta set, all three updates) but evaluation;
+the best of several blocks of epochs is taken, plain and MeBNS in turn. Prints a table and, as the last line, one JSON
+object.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def main() -> None:
     """Runs and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default=None, help="folder with planetoid/Cora/raw")
-    parser.add_argument("--epochs", type=int, default=10, help="epochs of a block; a multiple of the meta refresh interval")
+    parser.add_argument("--epochs", type=int, default=10, help="of a block; a multiple of the meta refresh")
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     warnings.filterwarnings("ignore")

@@ -33,7 +33,8 @@ def run() -> None:
         cli.trainer.callbacks = [
             c for c in cli.trainer.callbacks if not isinstance(c, ResultTable)
         ]  # one table for all
-        metrics = cli.trainer.test(cli.model, cli.datamodule, ckpt_path="best", verbose=False)[0]
+        best = cli.trainer.checkpoint_callback.best_model_path
+        metrics = cli.trainer.test(cli.model, cli.datamodule, ckpt_path=best, verbose=False)[0]
         rows[name] = {metric.removeprefix("test/"): value for metric, value in metrics.items()}
 
     console.rule("[bold]Test: 301 held-out routes", align="left")
@@ -44,7 +45,7 @@ def run() -> None:
     )
 
     # The last of the runs, MeBNS, goes on to say what is missing
-    cli.trainer.predict(cli.model, cli.datamodule, ckpt_path="best", return_predictions=False)
+    cli.trainer.predict(cli.model, cli.datamodule, ckpt_path=best, return_predictions=False)
     writer = next(c for c in cli.trainer.callbacks if isinstance(c, PredictionWriter))
     assert writer.table is not None
     console.rule("[bold]New routes, as MeBNS predicts them", align="left")

@@ -1,0 +1,27 @@
+"""Every experiment trains and is tested from its checkpoint by the command line, on the real graphs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mebns_pl.cli import main
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs" / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_fit_then_test(config: Path, data_root: Path, tmp_path: Path) -> None:
+    common = ["-c", str(config), "--data.root", str(data_root), f"--trainer.logger.init_args.save_dir={tmp_path}"]
+    warm = ["--model.init_args.schedule.warmup=1"] if "mebns" in config.stem else []
+    quiet = ["--trainer.enable_progress_bar=false"]
+    limits = ["--trainer.max_epochs=3", "--trainer.check_val_every_n_epoch=3"]
+    main(["fit", *common, *quiet, *limits, *warm])
+    (checkpoint,) = tmp_path.glob("*/version_0/checkpoints/best.ckpt")
+    assert torch.load(checkpoint, weights_only=True)["epoch"] == 2
+    cli = main(["test", *common, *quiet, "--ckpt_path", str(checkpoint)])
+    metrics = cli.trainer.callback_metrics
+    untrained = 2 / (cli.datamodule.test_dataloader().dataset.whole.negatives.shape[2] + 2)
+    assert metrics["test/mrr"] > untrained
+    assert metrics["test/auc"] > 0.6
