@@ -16,9 +16,11 @@ from importlib.metadata import version
 from mebns_pl.callbacks import MigrationMonitor, PredictionWriter, ResultTable
 from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
 from mebns_pl.data.eval_negatives import HeartNegatives, RandomNegatives
+from mebns_pl.data.protocols import Protocol
 from mebns_pl.data.umd_collector import UMDCollector
 from mebns_pl.graph.csr import Features, Graph
 from mebns_pl.graph.known_edges import KnownEdges
+from mebns_pl.graph.pair_measures import Jaccard, Katz, PreferentialAttachment, ShortestPath
 from mebns_pl.graph.proximity import (
     AdamicAdar,
     CommonNeighbors,
@@ -31,14 +33,16 @@ from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models import GAT, GCN, SAGE, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
+from mebns_pl.models.proximity import ProximityPredictor
 from mebns_pl.negatives.proposals.degree import DegreeProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
+from mebns_pl.negatives.proposals.pairs import UniformPairProposal
 from mebns_pl.negatives.proposals.proximity import ProximityProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
 from mebns_pl.negatives.std_generator import StdGenerator
-from mebns_pl.systems import MeBNS, Plain, Schedule
+from mebns_pl.systems import Heuristic, MeBNS, Plain, Schedule
 from mebns_pl.types import EdgeSplit, GraphSpec
 
 __version__ = version("mebns_pl")
@@ -61,7 +65,10 @@ __all__ = [
     "GraphSpec",
     "HardestSelector",
     "HeartNegatives",
+    "Heuristic",
     "HigherEngine",
+    "Jaccard",
+    "Katz",
     "Key",
     "KnownEdges",
     "LinkDataModule",
@@ -74,15 +81,20 @@ __all__ = [
     "PersonalizedPageRank",
     "Plain",
     "PredictionWriter",
+    "PreferentialAttachment",
+    "Protocol",
+    "ProximityPredictor",
     "ProximityProposal",
     "RandomNegatives",
     "ResourceAllocation",
     "ResultTable",
     "Schedule",
+    "ShortestPath",
     "SplitFractions",
     "StdGenerator",
     "TeacherFilter",
     "UMDCollector",
+    "UniformPairProposal",
     "UniformProposal",
     "WeightNet",
 ]  # fmt: skip

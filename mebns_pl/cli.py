@@ -1,23 +1,29 @@
-"""The command line: ``mebns fit | validate | test | predict``. Wiring only."""
+"""The command line: ``mebns fit | validate | test | predict | datasets``. Wiring only."""
 
 from __future__ import annotations
 
+import argparse
 import logging
+import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from rich.console import Console
 
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.predictions import PredictionWriter
 from mebns_pl.callbacks.results import ResultTable, link_table
 from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.data.listing import dataset_table
 from mebns_pl.systems.mebns import MeBNS
 
 log = logging.getLogger(__name__)
+
+DESCRIPTION = "Link prediction with meta-bootstrapped negative sampling. `mebns datasets` lists the graphs there are."
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": 100,
@@ -35,13 +41,25 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,
 }
 
+# Two writers: `save_last` of one that watches a metric writes only when the metric has improved
 CHECKPOINT_DEFAULTS: dict[str, Any] = {
     "checkpoint.monitor": "val/mrr",
     "checkpoint.mode": "max",
     "checkpoint.filename": "best",
-    "checkpoint.save_last": True,
     "checkpoint.enable_version_counter": False,
+    "last_checkpoint.filename": "last",
+    "last_checkpoint.save_on_train_epoch_end": True,
+    "last_checkpoint.enable_version_counter": False,
 }
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the run's configuration beside its logs; a run without logs leaves nothing in the working directory."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Writes ``config.yaml``."""
+        if trainer.logger is not None:
+            super().setup(trainer, pl_module, stage)
 
 
 class MeBNSCLI(LightningCLI):
@@ -50,11 +68,13 @@ class MeBNSCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the callbacks that every run has, and hands the data module's seed and graph size on."""
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(MigrationMonitor, "migration")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.set_defaults(CHECKPOINT_DEFAULTS)
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
         parser.set_defaults({"model": {"class_path": f"{MeBNS.__module__}.{MeBNS.__name__}"}})
+        parser.link_arguments("checkpoint.dirpath", "last_checkpoint.dirpath")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
 
@@ -69,7 +89,8 @@ class MeBNSCLI(LightningCLI):
         self.trainer.predict(**{**kwargs, "return_predictions": False})
 
     def _warn_untrained(self, kwargs: dict[str, Any]) -> None:
-        if kwargs.get("ckpt_path") is None:
+        learns = any(True for _ in self.model.parameters())  # a heuristic has nothing to load
+        if learns and kwargs.get("ckpt_path") is None:
             log.warning("no --ckpt_path was given: the model's weights are untrained")
 
     def after_predict(self) -> None:
@@ -95,12 +116,26 @@ def _no_tips(record: logging.LogRecord) -> bool:
     return "Tip:" not in record.getMessage() and "TPU available" not in record.getMessage()
 
 
+def list_datasets(arguments: Sequence[str]) -> None:
+    """``mebns datasets``: shows the catalogue."""
+    parser = argparse.ArgumentParser(prog="mebns datasets", description="The graphs that --data.graph knows by name.")
+    parser.add_argument("--root", help="folder with data files (default: the environment variable MEBNS_DATA)")
+    Console().print(dataset_table(parser.parse_args(arguments).root))
+
+
 def main(args: ArgsType = None) -> MeBNSCLI:
     """Runs the command line.
 
     Args:
         args: command line as a list of strings, or None for ``sys.argv``.
+
+    Raises:
+        SystemExit: after ``datasets``, as after ``--help``: nothing is run.
     """
+    given = sys.argv[1:] if args is None else args
+    if isinstance(given, list) and given[:1] == ["datasets"]:
+        list_datasets(given[1:])
+        sys.exit(0)
     quieten()
     return MeBNSCLI(
         model_class=LightningModule,
@@ -109,7 +144,8 @@ def main(args: ArgsType = None) -> MeBNSCLI:
         seed_everything_default=0,
         auto_configure_optimizers=False,
         trainer_defaults={"callbacks": [ResultTable()]},
+        save_config_callback=SaveConfig,
         save_config_kwargs={"overwrite": True},
-        parser_kwargs={"prog": "mebns", "description": "Link prediction with meta-bootstrapped negative sampling."},
+        parser_kwargs={"prog": "mebns", "description": DESCRIPTION},
         args=args,
     )

@@ -105,6 +105,8 @@ class TrainBatch:
         first_row: the place of this slice in the union batch.
         epoch: 0-based epoch the batch was drawn for.
         step: 0-based step within the epoch.
+        free_anchors: ``(b,)`` int64, nodes that the candidates stand opposite to in place of the positives' own
+            anchors, where the proposal draws whole pairs; None keeps the positives' anchors.
     """
 
     positives: Tensor
@@ -116,6 +118,12 @@ class TrainBatch:
     first_row: int
     epoch: int
     step: int
+    free_anchors: Tensor | None = None
+
+    @property
+    def candidate_anchors(self) -> Tensor:
+        """``(b,)`` int64, the node that each row of candidates stands opposite to."""
+        return self.positives[0] if self.free_anchors is None else self.free_anchors
 
 
 @dataclass(frozen=True)
@@ -155,10 +163,12 @@ class EvalBatch:
 
     Args:
         positives: ``(2, p)`` int64.
-        negatives: ``(2, p, n)`` int64, the pairs each positive is ranked against (MRR, Hits).
-        random_negatives: ``(2, p)`` int64, one uniform non-edge a positive (AUC, AP).
+        negatives: ``(2, p, n)`` int64, the pairs each positive is ranked against (MRR, Hits); None where all positives
+            of the stage are ranked against the same pairs, ``random_negatives`` of all batches.
+        random_negatives: ``(2, q)`` int64, non-edges that all positives are compared with (AUC, AP); one uniform
+            non-edge a positive unless a protocol says otherwise.
     """
 
     positives: Tensor
-    negatives: Tensor
+    negatives: Tensor | None
     random_negatives: Tensor

@@ -27,13 +27,15 @@ class ResultTable(Callback):
         if not trainer.is_global_zero:
             return
         logged = {name.removeprefix("test/"): float(value) for name, value in trainer.callback_metrics.items()}
-        name, graph = type(pl_module).__name__, data_of(trainer).loaded.name
+        data = data_of(trainer)
+        name, graph, shared = type(pl_module).__name__, data.loaded.name, data.shares_negatives("test")
         console = Console()
         console.print(f"\nTest of {name} on {graph}, in %")
         table = Table("metric", "against")
         table.add_column("value", justify="right")
         for metric in HEADLINE:
-            against = "random non-edges, 1:1" if metric in ("auc", "ap") else "each edge's own negatives"
+            own = "random non-edges, 1:1" if metric in ("auc", "ap") else "each edge's own negatives"
+            against = "shared negatives" if shared else own
             table.add_row(_heading(metric), against, f"{100 * logged[metric]:.2f}")
         console.print(table)
         if trainer.logger is not None:

@@ -85,7 +85,8 @@ class TrainSteps(Dataset[TrainBatch]):
         union = torch.where(turned, union.flip(0), union)
         part = self.share.of(union.shape[1])
         anchors = union[0]
-        candidates = self.proposal.propose(anchors, self.num_candidates, key.child("candidates"))[part]
+        opposite = self.proposal.anchors(anchors, key.child("anchors"))
+        candidates = self.proposal.propose(opposite, self.num_candidates, key.child("candidates"))[part]
         if self.std_generator is None:
             teacher_negatives = candidates[:, :0]
         else:
@@ -94,13 +95,14 @@ class TrainSteps(Dataset[TrainBatch]):
         return TrainBatch(
             positives=union[:, part],
             candidates=candidates,
-            candidate_mask=~self.known.mask(own, candidates),
+            candidate_mask=~self.known.mask(opposite[part, None], candidates),
             teacher_negatives=teacher_negatives,
             teacher_mask=~self.known.mask(own, teacher_negatives),
             union_positives=union,
             first_row=part.start,
             epoch=epoch,
             step=step,
+            free_anchors=None if opposite is anchors else opposite[part],
         )
 
 
@@ -123,7 +125,8 @@ class EvalChunks(Dataset[EvalBatch]):
 
     @property
     def _size(self) -> int:
-        return max(1, EVAL_PAIRS // (self.whole.negatives.shape[2] + 2))
+        others = 0 if self.whole.negatives is None else self.whole.negatives.shape[2]
+        return max(1, EVAL_PAIRS // (others + 2))
 
     def __len__(self) -> int:
         return -(-len(self._rows) // self._size)
@@ -132,7 +135,11 @@ class EvalChunks(Dataset[EvalBatch]):
         rows = self._rows[index * self._size : (index + 1) * self._size]
         part = slice(rows.start, rows.stop)
         whole = self.whole
-        return EvalBatch(whole.positives[:, part], whole.negatives[:, part], whole.random_negatives[:, part])
+        negatives = None if whole.negatives is None else whole.negatives[:, part]
+        # Shared non-edges need not be as many as positives: each chunk takes its proportion of them
+        num, shared = whole.positives.shape[1], whole.random_negatives.shape[1]
+        own = slice(shared * part.start // num, shared * part.stop // num)
+        return EvalBatch(whole.positives[:, part], negatives, whole.random_negatives[:, own])
 
 
 class MissingPairs(Dataset[Tensor]):

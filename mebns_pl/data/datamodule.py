@@ -16,7 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 from mebns_pl.data.batches import EvalChunks, MissingPairs, StepSampler, TrainSteps
 from mebns_pl.data.catalog import load_graph
 from mebns_pl.data.eval_negatives import AbstractEvalNegatives, HeartNegatives, uniform_non_edges
-from mebns_pl.data.files import LoadedGraph, read_edge_list
+from mebns_pl.data.files import LoadedGraph, read_graph
+from mebns_pl.data.official_splits import OfficialSplit
+from mebns_pl.data.protocols import Protocol, edge_split
 from mebns_pl.data.split import split_edges
 from mebns_pl.data.tables import DataError
 from mebns_pl.data.umd_collector import Score, UMDCollector
@@ -57,7 +59,8 @@ class LinkDataModule(LightningDataModule):
     the number of ranks; samplers see training edges only.
 
     Args:
-        graph: a name of the catalogue, or the path of an edge list (CSV, TSV).
+        graph: a name of the catalogue, or the path of a file: an edge list (CSV, TSV, Parquet), GraphML, ``.npz`` or saved
+            PyG ``Data``.
         root: folder with the catalogue's raw files, for names that are not embedded.
         nodes: path of a node table with features, beside an edge list of one's own.
         split: shares of the parts.
@@ -66,6 +69,7 @@ class LinkDataModule(LightningDataModule):
         std_generator: draws the teacher's negatives; half uniform, half from the top 50 by PageRank by default.
         collector: makes the meta set.
         eval_negatives: the negatives that held-out edges are ranked against; HeaRT's by default.
+        protocol: a protocol of the field in place of ``split.val``, ``split.test`` and ``eval_negatives``, or None.
         batch_size: positives of a step over all ranks, 1 or more.
         num_workers: loader workers; 0 prepares batches in the main process.
         seed: seed of every draw.
@@ -87,6 +91,7 @@ class LinkDataModule(LightningDataModule):
         std_generator: StdGenerator | None = None,
         collector: UMDCollector | None = None,
         eval_negatives: AbstractEvalNegatives | None = None,
+        protocol: Protocol | None = None,
         batch_size: int = 1024,
         num_workers: int = 0,
         seed: int = 0,
@@ -104,6 +109,7 @@ class LinkDataModule(LightningDataModule):
         self.std_generator = std_generator or StdGenerator(ProximityProposal(PersonalizedPageRank(), top=50))
         self.collector = collector or UMDCollector()
         self.eval_negatives = eval_negatives or HeartNegatives()
+        self.protocol = protocol
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.key = Key(seed, "data")
@@ -116,7 +122,7 @@ class LinkDataModule(LightningDataModule):
     def loaded(self) -> LoadedGraph:
         """The whole graph as it was read."""
         if Path(self.graph_name).suffix:
-            loaded = read_edge_list(self.graph_name, self.nodes)
+            loaded = read_graph(self.graph_name, self.nodes)
         elif self.nodes is not None:
             raise DataError(f"nodes: a node table goes with an edge list of one's own, got graph={self.graph_name!r}")
         else:
@@ -133,13 +139,32 @@ class LinkDataModule(LightningDataModule):
     @cached_property
     def split(self) -> EdgeSplit:
         """The frozen split; may be assigned before first use."""
-        parts = self.fractions
-        return split_edges(self.loaded.edges, parts.val, parts.test, parts.meta, key=self.key.child("split"))
+        parts, key = self.fractions, self.key.child("split")
+        if self.protocol is not None:
+            return edge_split(self.protocol_parts, parts.meta, key.child("meta"))
+        return split_edges(self.loaded.edges, parts.val, parts.test, parts.meta, key=key)
+
+    @cached_property
+    def protocol_parts(self) -> OfficialSplit:
+        """The protocol's parts, in the order and direction that their negatives belong to."""
+        assert self.protocol is not None
+        parts = self.protocol.parting.part(self.loaded, self.root, self.key.child("split"))
+        for note in parts.notes:
+            log.info("%s: %s", parts.name, note)
+        return parts
 
     @cached_property
     def train_graph(self) -> Graph:
         """Message passing in training and evaluation: training and meta edges."""
         return Graph.from_edges(self.split.observed, self.loaded.num_nodes, self.loaded.x)
+
+    @cached_property
+    def test_graph(self) -> Graph:
+        """Message passing in test: the training graph, unless a protocol adds the validation edges."""
+        if self.protocol is None or not self.protocol.val_in_test:
+            return self.train_graph
+        edges = torch.cat([self.split.observed, self.split.val], dim=1)
+        return Graph.from_edges(edges, self.loaded.num_nodes, self.loaded.x)
 
     @cached_property
     def full_graph(self) -> Graph:
@@ -178,7 +203,14 @@ class LinkDataModule(LightningDataModule):
 
         Meta edges are set apart for systems that learn from a meta set (``learns_meta``, which they set); others
         train on them too.
+
+        Raises:
+            DataError: the system learns from a meta set, and no meta edges were set apart.
         """
+        if self.learns_meta and not self.split.meta.shape[1]:
+            raise DataError(
+                "split.meta: MeBNS needs meta edges, got a fraction that sets none apart; choose one above 0"
+            )
         steps = TrainSteps(
             positives=self.split.train if self.learns_meta else self.split.observed,
             known=self.known,
@@ -202,13 +234,9 @@ class LinkDataModule(LightningDataModule):
             epoch: names the draws.
 
         Raises:
-            DataError: no meta edges were set apart.
+            DataError: no meta edge has an end with a legal negative.
         """
         edges = self.split.meta
-        if not edges.shape[1]:
-            raise DataError(
-                "split.meta: MeBNS needs meta edges, got a fraction that sets none apart; choose one above 0"
-            )
         key = self.key.child("meta").at(epoch)
         turned = torch.rand(edges.shape[1], generator=key.child("turn").generator()) < 0.5
         anchors = torch.where(turned, edges[1], edges[0]).repeat_interleave(self.collector.negatives_per_positive)
@@ -241,7 +269,7 @@ class LinkDataModule(LightningDataModule):
             ("uniform", uniform, size - size // 2),
             ("structure", self.std_generator.structure, size // 2),
         ):
-            # Twice as many draws as needed: those that repeat or are not legal are left out
+            # Twice as many draws as needed, since those that are not legal are left out; a pair can come twice
             generator = key.child(name).generator()
             anchors = ends[torch.randint(len(ends), (2 * count,), generator=generator)]
             nodes = proposal.propose(anchors, 1, key.child(name + "/nodes"))[:, 0]
@@ -253,12 +281,11 @@ class LinkDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[EvalBatch]:
         """Validation edges with their negatives, none of which is a training or validation edge."""
-        known = torch.cat([self.split.observed, self.split.val], dim=1)
-        return self._loader(EvalChunks(self._eval_set("val", self.split.val, known), self._share()))
+        return self._loader(EvalChunks(self._eval_set("val"), self._share()))
 
     def test_dataloader(self) -> DataLoader[EvalBatch]:
         """Test edges with their negatives, none of which is an edge."""
-        return self._loader(EvalChunks(self._eval_set("test", self.split.test, self.split.all), self._share()))
+        return self._loader(EvalChunks(self._eval_set("test"), self._share()))
 
     def predict_dataloader(self) -> DataLoader[Tensor]:
         """Blocks of pairs ``(2, m)`` that are no known edges."""
@@ -266,10 +293,25 @@ class LinkDataModule(LightningDataModule):
         log.info("prediction scores %s", pairs.pool)
         return self._loader(pairs)
 
-    def _eval_set(self, stage: str, positives: Tensor, known: Tensor) -> EvalBatch:
+    def shares_negatives(self, stage: str) -> bool:
+        """Whether the held-out edges of ``stage`` ("val" or "test") are all ranked against the same pairs."""
+        return self._eval_set(stage).negatives is None
+
+    def _eval_set(self, stage: str) -> EvalBatch:
+        split = self.split
+        positives = split.val if stage == "val" else split.test
         cache: dict[str, EvalBatch] = self.__dict__.setdefault("_eval_sets", {})
         if stage not in cache:
+            if positives.shape[1] < self._share().size:  # Lightning skips a rank without batches; the others would wait
+                raise DataError(
+                    f"split.{stage}: {positives.shape[1]} edges cannot be parted among {self._share().size} ranks"
+                )
             key = self.key.child(stage)
+            if self.protocol is not None:
+                comparison = self.protocol.comparison
+                cache[stage] = comparison.compare(stage, self.protocol_parts, self.train_graph, key)
+                return cache[stage]
+            known = torch.cat([split.observed, split.val], dim=1) if stage == "val" else split.all
             negatives = self.eval_negatives.generate(positives, self.train_graph, known, key.child("negatives"))
             random = uniform_non_edges(positives.shape[1], self.loaded.num_nodes, known, key.child("random"))
             cache[stage] = EvalBatch(positives, negatives, random)

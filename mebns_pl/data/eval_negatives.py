@@ -11,12 +11,15 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from mebns_pl.data.files import DataError
+from mebns_pl.data.progress import with_progress
+from mebns_pl.data.tables import DataError
 from mebns_pl.graph import kernels
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.proximity import AbstractMeasure, FeatureCosine, MinRank, PersonalizedPageRank, ResourceAllocation
 from mebns_pl.keys import Key
+
+_ENDS = 1024  # nodes between two steps of the progress bar; how they are cut shows in no result
 
 
 class AbstractEvalNegatives(ABC):
@@ -110,8 +113,9 @@ class HeartNegatives(AbstractEvalNegatives):
         measures: list[AbstractMeasure] = [ResourceAllocation(), self._page_rank]
         measures += [] if graph.x is None else [FeatureCosine()]
         ends, place = torch.unique(positives, return_inverse=True)
-        nearest, _ = MinRank(measures).top(graph, ends, self.num_per_end, exclude=known)
-        lists = _filled(ends, ends, nearest, known, key)
+        blocks = with_progress(ends.split(_ENDS), -(-len(ends) // _ENDS), "HeaRT negatives")
+        nearest = [MinRank(measures).top(graph, block, self.num_per_end, exclude=known)[0] for block in blocks]
+        lists = _filled(ends, ends, torch.cat(nearest), known, key)
         return _pairs(positives, lists[place[0]], lists[place[1]])
 
 

@@ -1,69 +1,102 @@
-"""A user's own graph from text files: an edge list and, where there is one, a node table."""
+"""A user's own graph: an edge list with or without a node table, or a file that holds a whole graph."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from mebns_pl.data.loaded import LoadedGraph, first_times, name_order, unique_edges
+from mebns_pl.data.readers import parquet
+from mebns_pl.data.readers.graphml import read_graphml
+from mebns_pl.data.readers.matrices import read_mat
+from mebns_pl.data.readers.whole import read_archive, read_saved
 from mebns_pl.data.tables import (
+    DELIMITERS,
     DataError,
     Table,
+    column_numbers,
     column_place,
     name_at,
     read_table,
+    standard_suffix,
     standardize_columns,
     table_features,
 )
-from mebns_pl.graph.csr import Features, Graph
-from mebns_pl.types import GraphSpec
 
-__all__ = ["DataError", "LoadedGraph", "name_order", "read_edge_list", "standardize_columns", "unique_edges"]
+__all__ = [
+    "DataError",
+    "LoadedGraph",
+    "name_order",
+    "read_edge_list",
+    "read_graph",
+    "standardize_columns",
+    "unique_edges",
+]
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+SUFFIXES = (*DELIMITERS, *parquet.SUFFIXES, ".graphml", ".npz", ".pt", ".mat")
 
 
-@dataclass(frozen=True)
-class LoadedGraph:
-    """A whole graph as it was read, before it is split.
+def read_graph(
+    path: str | Path,
+    nodes_path: str | Path | None = None,
+    *,
+    feature_columns: Sequence[str] | None = None,
+    time_column: str | None = None,
+    undirected: bool = True,
+) -> LoadedGraph:
+    r"""Reads a user's own graph; the file's suffix says how.
+
+    - ``.csv``, ``.tsv``, ``.tab``, ``.txt`` (also with ``.gz``), ``.parquet``, ``.pq``: an edge list with the columns
+      ``source`` and ``target``, and an optional node table with the column ``node`` (:func:`read_edge_list`);
+    - ``.graphml`` (also with ``.gz``): nodes with attributes, and edges
+      (:func:`~mebns_pl.data.readers.graphml.read_graphml`);
+    - ``.npz``: arrays (:func:`~mebns_pl.data.readers.whole.read_archive`);
+    - ``.pt``: a saved PyG ``Data`` (:func:`~mebns_pl.data.readers.whole.read_saved`);
+    - ``.mat``: an adjacency matrix ``net`` (:func:`~mebns_pl.data.readers.matrices.read_mat`).
+
+    No code that a file might hold is run: pickled objects are refused.
 
     Args:
-        name: name of the graph.
-        edges: ``(2, n)`` int64, undirected, each once with ``source < target``, sorted.
-        node_names: N names, ``node_names[i]`` is that of node ``i``.
-        x: node features: dense ``(N, F)`` float32, sparse :class:`~mebns_pl.graph.csr.Features`, or None.
-        notes: what was done on the way (repeated edges dropped, columns encoded), for people to read.
+        path: the graph, or its edge list.
+        nodes_path: the node table beside an edge list, or None.
+        feature_columns: columns or attributes of nodes to use as features; None takes all. For tables and GraphML.
+        time_column: column, attribute or key with the times of edges, or None.
+        undirected: links are predicted in undirected graphs, so files with directed edges are made undirected, which
+            ``notes`` tell; False refuses such files. The lines of an edge list have no direction.
+
+    Raises:
+        DataError: an unknown suffix; a file that is missing or broken; an argument that does not go with the format.
 
     Example:
-        >>> graph = LoadedGraph("path", torch.tensor([[0, 1], [1, 2]]), ["a", "b", "c"])
-        >>> graph.num_nodes, graph.num_edges, graph.spec.num_features
-        (3, 2, 0)
+        >>> import tempfile
+        >>> import numpy as np
+        >>> path = Path(tempfile.mkdtemp(), "triangle.npz")
+        >>> np.savez(path, edge_index=np.array([[0, 1, 2], [1, 2, 0]]))
+        >>> graph = read_graph(path)
+        >>> graph.edges.tolist(), graph.notes
+        ([[0, 0, 1], [1, 2, 2]], ['directed: made undirected, 3 of 3 edges came in one direction only'])
     """
-
-    name: str
-    edges: Tensor
-    node_names: list[str]
-    x: Tensor | Features | None = None
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def num_nodes(self) -> int:
-        """N, isolated nodes included."""
-        return len(self.node_names)
-
-    @property
-    def num_edges(self) -> int:
-        """Number of undirected edges."""
-        return self.edges.shape[1]
-
-    @property
-    def spec(self) -> GraphSpec:
-        """What models need to know."""
-        return Graph.from_edges(self.edges[:, :0], self.num_nodes, self.x).spec
+    path = Path(path)
+    suffix = standard_suffix(path)
+    if suffix in (*DELIMITERS, *parquet.SUFFIXES):
+        return read_edge_list(path, nodes_path, feature_columns=feature_columns, time_column=time_column)
+    if nodes_path is not None:
+        raise DataError(f"nodes: got {str(nodes_path)!r}; a node table goes with an edge list, not with {path}")
+    if suffix == ".graphml":
+        return read_graphml(path, feature_columns, time_column, undirected)
+    if suffix not in SUFFIXES or path.suffix == ".gz":
+        raise DataError(f"{path}: suffix {''.join(path.suffixes[-2:])!r}; allowed are {', '.join(SUFFIXES)}")
+    if feature_columns is not None:
+        raise DataError(f"feature_columns: got {list(feature_columns)}; {suffix} files have no columns to choose from")
+    if suffix == ".npz":
+        return read_archive(path, time_column, undirected)
+    if suffix == ".pt":
+        return read_saved(path, time_column, undirected)
+    if time_column is not None:
+        raise DataError(f"time_column: got {time_column!r}; {suffix} files have no times")
+    return read_mat(path.name.split(".")[0], path, undirected=undirected)
 
 
 def read_edge_list(
@@ -74,17 +107,19 @@ def read_edge_list(
     target_column: str | int = "target",
     node_column: str = "node",
     feature_columns: Sequence[str] | None = None,
+    time_column: str | int | None = None,
     standardize: bool = True,
     delimiter: str | None = None,
     comment: str | None = None,
 ) -> LoadedGraph:
     r"""Reads an undirected graph from an edge list and an optional node table.
 
-    Both files are UTF-8 text (a byte order mark, quotes and any line end are accepted), ``.csv`` (comma) or ``.tsv``,
-    ``.tab``, ``.txt`` (tab), also gzipped (``.gz``). White space around a field is dropped; otherwise names keep their
-    spelling, so "007" and "7" are two nodes. Nodes stand in the order of the node table; without one they are sorted,
-    names that look like integers first and by value, then the others by code point. Self-loops and repeated
-    edges (the two directions of an edge count as one) are dropped, counted and told in ``notes``.
+    Each file is either Parquet (``.parquet``, ``.pq``) or UTF-8 text (a byte order mark, quotes and any line end are
+    accepted): ``.csv`` (comma) or ``.tsv``, ``.tab``, ``.txt`` (tab), also gzipped (``.gz``). White space around a
+    field is dropped; otherwise names keep their spelling, so "007" and "7" are two nodes. Nodes stand in the order of
+    the node table; without one they are sorted, names that look like integers first and by value, then the others by
+    code point. Self-loops and repeated edges (the two directions of an edge count as one) are dropped, counted and
+    told in ``notes``.
 
     A feature column is numeric when all its values are numbers, and is brought to zero mean and unit variance;
     it is categorical when none is, and becomes one 0/1 column for each of its values, in sorted order.
@@ -96,6 +131,7 @@ def read_edge_list(
         target_column: the same for the second; both are names or both are numbers.
         node_column: column of the node table with the names.
         feature_columns: columns of the node table to use as features; None takes all but ``node_column``.
+        time_column: column of the edge list with times, numbers or ISO 8601 dates, or None; as ``source_column``.
         standardize: whether numeric features are standardised (see :func:`standardize_columns`).
         delimiter: the one character between fields; None chooses by the file's suffix.
         comment: lines that start with this text are passed over; None reads every line.
@@ -121,14 +157,17 @@ def read_edge_list(
             f"source_column, target_column: got {source_column!r} and {target_column!r}; "
             "allowed are two names (the file has a header) or two numbers (it has none)"
         )
-    table = read_table(path, delimiter, comment, has_header=isinstance(source_column, str))
-    columns = [column_place(table, column) for column in (source_column, target_column)]
-    pairs = [[name_at(table, row, place) for place in columns] for row in range(len(table.rows))]
+    if time_column is not None and isinstance(time_column, str) != isinstance(source_column, str):
+        raise DataError(f"time_column: got {time_column!r}; allowed is a name where source_column is one, or a number")
+    columns = [source_column, target_column, *([] if time_column is None else [time_column])]
+    table = _edge_table(path, columns, delimiter, comment)
+    ends_at = [column_place(table, column) for column in columns[:2]]
+    pairs = [[name_at(table, row, place) for place in ends_at] for row in range(len(table.rows))]
     x, notes = None, list[str]()
     if nodes_path is None:
         names = sorted({name for pair in pairs for name in pair}, key=name_order)
     else:
-        nodes = read_table(Path(nodes_path), delimiter, comment, has_header=True)
+        nodes = _node_table(Path(nodes_path), node_column, feature_columns, delimiter, comment)
         names = _node_names(nodes, node_column)
         others = [name for name in nodes.header or [] if name != node_column]
         x, notes = table_features(nodes, others if feature_columns is None else feature_columns, standardize)
@@ -144,26 +183,28 @@ def read_edge_list(
     edges, dropped = unique_edges(ends, len(names))
     if not edges.shape[1]:
         raise DataError(f"{path}: no edge between two different nodes in {len(pairs):,} lines; at least 1 is needed")
-    return LoadedGraph(path.name.split(".")[0], edges, names, x, dropped + notes)
+    times = None
+    if time_column is not None:
+        times = first_times(edges, ends, column_numbers(table, time_column), len(names))
+    return LoadedGraph(path.name.split(".")[0], edges, names, x, dropped + notes, times)
 
 
-def unique_edges(pairs: Tensor, num_nodes: int) -> tuple[Tensor, list[str]]:
-    """Undirected edges, each once with ``source < target`` and sorted, and notes on what was dropped.
-
-    Args:
-        pairs: ``(2, m)`` int64, in any direction and number.
-        num_nodes: N.
-    """
-    kept = pairs[:, pairs[0] != pairs[1]]
-    keys = torch.unique(kept.min(dim=0).values * num_nodes + kept.max(dim=0).values)
-    counts = {"self-loop": pairs.shape[1] - kept.shape[1], "repeated edge": kept.shape[1] - len(keys)}
-    notes = [f"{count:,} {what}{'s' * (count > 1)} dropped" for what, count in counts.items() if count]
-    return torch.stack([keys // num_nodes, keys % num_nodes]), notes
+def _edge_table(path: Path, columns: Sequence[str | int], delimiter: str | None, comment: str | None) -> Table:
+    """``columns`` are the two of names and, where there is one, that of times."""
+    names = [column for column in columns if isinstance(column, str)]
+    if standard_suffix(path) not in parquet.SUFFIXES:
+        return read_table(path, delimiter, comment, has_header=bool(names))
+    if len(names) < len(columns):
+        raise DataError(f"{path}: source_column, target_column: got numbers; allowed are names, as Parquet has them")
+    return parquet.read_parquet_table(path, names[:2], names[2:])
 
 
-def name_order(name: str) -> tuple[int, int, str]:
-    """The sorting key of node names: integers by value and before all others."""
-    return (0, int(name), name) if _INTEGER.fullmatch(name) else (1, 0, name)
+def _node_table(
+    path: Path, node_column: str, feature_columns: Sequence[str] | None, delimiter: str | None, comment: str | None
+) -> Table:
+    if standard_suffix(path) not in parquet.SUFFIXES:
+        return read_table(path, delimiter, comment, has_header=True)
+    return parquet.read_parquet_table(path, [node_column], feature_columns)
 
 
 def _node_names(table: Table, node_column: str) -> list[str]:
@@ -172,6 +213,8 @@ def _node_names(table: Table, node_column: str) -> list[str]:
     for row, line in enumerate(table.lines):
         name = name_at(table, row, place)
         if name in first:
-            raise DataError(f"{table.at(row)}: node {name!r} is also on line {first[name]}; each node must stand once")
+            raise DataError(
+                f"{table.at(row)}: node {name!r} is also on {table.unit} {first[name]}; each node must stand once"
+            )
         first[name] = line
     return list(first)

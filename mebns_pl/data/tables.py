@@ -1,13 +1,15 @@
-"""Text tables (CSV, TSV) read strictly, and their columns as node features."""
+"""Text tables (CSV, TSV) read strictly, and the columns of tables as node features and times."""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import io
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -23,23 +25,25 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a text table, all of one width.
+    """The rows of a table, all of one width.
 
     Args:
         path: the file.
         header: names of the columns, or None where the file has none.
         rows: the fields of each line, without white space around them.
-        lines: number (from 1) of each row's line in the file.
+        lines: where each row stands in the file: the number of its line, from 1, for text.
+        unit: what ``lines`` counts.
     """
 
     path: Path
     header: list[str] | None
     rows: list[list[str]]
     lines: list[int]
+    unit: str = "line"
 
     def at(self, row: int) -> str:
         """Where a row stands, for messages."""
-        return f"{self.path}, line {self.lines[row]}"
+        return f"{self.path}, {self.unit} {self.lines[row]}"
 
 
 def read_table(path: Path, delimiter: str | None, comment: str | None, has_header: bool) -> Table:
@@ -57,7 +61,7 @@ def read_table(path: Path, delimiter: str | None, comment: str | None, has_heade
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     separator = _delimiter(path, delimiter)
-    reader = csv.reader(_text_lines(path, comment), delimiter=separator, strict=True, skipinitialspace=True)
+    reader = csv.reader(text_lines(path, comment), delimiter=separator, strict=True, skipinitialspace=True)
     header: list[str] | None = None
     rows: list[list[str]] = []
     lines = []
@@ -161,19 +165,63 @@ def standardize_columns(x: Tensor) -> Tensor:
     return (x / x.square().mean(dim=0).sqrt().masked_fill(constant, 1.0)).float()
 
 
-def _text_lines(path: Path, comment: str | None) -> Iterator[str]:
-    """The file's lines; comment lines come back empty, so that line numbers stay those of the file."""
+def column_numbers(table: Table, name: str | int) -> Tensor:
+    """A column of finite numbers, or of ISO 8601 dates, which become seconds since 1970 (UTC where no zone is given).
+
+    Returns:
+        ``(n,)`` float64.
+
+    Raises:
+        DataError: no such column; a value that is missing, or neither a finite number nor a date, or both occur.
+    """
+    place = column_place(table, name)
+    values = [row[place] for row in table.rows]
+    read = _number if all(_number(value) is not None for value in values[:1]) else _seconds
+    numbers = []
+    for row, value in enumerate(values):
+        number = read(value)
+        if number is None or not math.isfinite(number):
+            raise DataError(
+                f"{table.at(row)}: column {name!r} has {value!r}; "
+                "allowed are finite numbers only, or ISO 8601 dates only"
+            )
+        numbers.append(number)
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def read_bytes(path: Path) -> bytes:
+    """What is in a file, unpacked where its name ends with ``.gz``.
+
+    Raises:
+        DataError: it is missing, or cannot be read or unpacked.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not text (byte {error.start}: {error.reason}); allowed is UTF-8 text") from error
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
+
+
+def text_lines(path: Path, comment: str | None) -> Iterator[str]:
+    """The file's lines; comment lines come back empty, so that line numbers stay those of the file.
+
+    Raises:
+        DataError: the file is missing, cannot be read, or is no UTF-8 text.
+    """
+    try:
+        text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not text (byte {error.start}: {error.reason}); allowed is UTF-8 text") from error
     if "\0" in text:
         raise DataError(f"{path}: not text (a NUL character at place {text.index(chr(0))}); allowed is UTF-8 text")
     for line in io.StringIO(text, newline=""):
         yield "\n" if comment and line.startswith(comment) else line
+
+
+def standard_suffix(path: Path) -> str:
+    """The suffix in lower case; of ``edges.csv.gz`` it is ``.csv``."""
+    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
 
 
 def _delimiter(path: Path, delimiter: str | None) -> str:
@@ -181,7 +229,7 @@ def _delimiter(path: Path, delimiter: str | None) -> str:
         if len(delimiter) != 1 or delimiter in '\r\n"':
             raise DataError(f"delimiter: got {delimiter!r}; allowed is one character, no quote and no line end")
         return delimiter
-    suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
+    suffix = standard_suffix(path)
     if suffix not in DELIMITERS:
         allowed = ", ".join(DELIMITERS)
         raise DataError(f"{path}: suffix {suffix!r}; allowed are {allowed} (also with .gz), or give `delimiter`")
@@ -196,12 +244,21 @@ def _number(value: str) -> float | None:
         return None
 
 
+def _seconds(value: str) -> float | None:
+    """Seconds since 1970 of an ISO 8601 date, or None."""
+    try:
+        date = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+
+
 def _numeric(table: Table, name: str, values: list[str], numbers: list[float | None], standardize: bool) -> Tensor:
     if None in numbers:
         row, like = numbers.index(None), next(i for i, number in enumerate(numbers) if number is not None)
         raise DataError(
-            f"{table.at(row)}: column {name!r} has {values[row]!r}, but {values[like]!r} on line {table.lines[like]}; "
-            "allowed are columns of numbers only or of texts only"
+            f"{table.at(row)}: column {name!r} has {values[row]!r}, but {values[like]!r} on {table.unit} "
+            f"{table.lines[like]}; allowed are columns of numbers only or of texts only"
         )
     column = torch.tensor(numbers, dtype=torch.float64)[:, None]
     finite = column.isfinite() & column.float().isfinite()

@@ -148,49 +148,61 @@ def dense_top(nodes, rows, least, skip_indptr, skip_indices, out_index, out_scor
 
 
 @numba.njit(nogil=True, cache=True)
-def push_top(  # pragma: no cover (compiled)
-    nodes, indptr, indices, alpha, eps, skip_indptr, skip_indices, out_index, out_score
-):
-    """Scores are personalised PageRank by forward push.
+def _push(node, indptr, indices, alpha, eps, rank, residual, touched, seen, scratch):  # pragma: no cover (compiled)
+    """Personalised PageRank of ``node`` by forward push, into ``rank``; returns how many nodes are in ``touched``.
 
     Nodes are pushed in rounds, all those at once whose residual is too large when the round begins: pushed one after
     the other, nodes in the same position would get scores that differ by their order in the queue.
     """
+    front, coming, mass, queued = scratch
+    residual[node] = 1.0
+    touched[0], seen[node], count = node, True, 1
+    front[0], waiting = node, min(1, indptr[node + 1] - indptr[node])
+    while waiting > 0:
+        for place in range(waiting):
+            current = front[place]
+            mass[place] = residual[current]
+            rank[current] += alpha * residual[current]
+            residual[current] = 0.0
+            queued[current] = False
+        arrived = 0
+        for place in range(waiting):
+            current = front[place]
+            share = (1.0 - alpha) * mass[place] / (indptr[current + 1] - indptr[current])
+            for i in range(indptr[current], indptr[current + 1]):
+                other = indices[i]
+                residual[other] += share
+                if not seen[other]:
+                    seen[other] = True
+                    touched[count] = other
+                    count += 1
+                if not queued[other] and residual[other] > eps * (indptr[other + 1] - indptr[other]):
+                    queued[other] = True
+                    coming[arrived] = other
+                    arrived += 1
+        front, coming, waiting = coming, front, arrived
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def _push_scratch(num_nodes):  # pragma: no cover (compiled)
+    integers, floats = (np.empty(num_nodes, np.int64), np.empty(num_nodes, np.int64)), np.empty(num_nodes)
+    return integers[0], integers[1], floats, np.zeros(num_nodes, np.bool_)
+
+
+@numba.njit(nogil=True, cache=True)
+def push_top(  # pragma: no cover (compiled)
+    nodes, indptr, indices, alpha, eps, skip_indptr, skip_indices, out_index, out_score
+):
+    """Scores are personalised PageRank by forward push."""
     num_nodes, k = indptr.shape[0] - 1, out_index.shape[1]
-    rank, residual = np.zeros(num_nodes), np.zeros(num_nodes)
-    front, coming, mass = np.empty(num_nodes, np.int64), np.empty(num_nodes, np.int64), np.empty(num_nodes)
-    queued = np.zeros(num_nodes, np.bool_)
+    rank, residual, scratch = np.zeros(num_nodes), np.zeros(num_nodes), _push_scratch(num_nodes)
     touched, seen = np.empty(num_nodes, np.int64), np.zeros(num_nodes, np.bool_)
     stamp = np.full(num_nodes, -1, np.int64)
     scores, hashes, heap = np.empty(k, np.float32), np.empty(k, np.uint64), np.empty(k, np.int64)
     for row in range(nodes.shape[0]):
         node = nodes[row]
-        residual[node] = 1.0
-        touched[0], seen[node], count = node, True, 1
-        front[0], waiting = node, min(1, indptr[node + 1] - indptr[node])
-        while waiting > 0:
-            for place in range(waiting):
-                current = front[place]
-                mass[place] = residual[current]
-                rank[current] += alpha * residual[current]
-                residual[current] = 0.0
-                queued[current] = False
-            arrived = 0
-            for place in range(waiting):
-                current = front[place]
-                share = (1.0 - alpha) * mass[place] / (indptr[current + 1] - indptr[current])
-                for i in range(indptr[current], indptr[current + 1]):
-                    other = indices[i]
-                    residual[other] += share
-                    if not seen[other]:
-                        seen[other] = True
-                        touched[count] = other
-                        count += 1
-                    if not queued[other] and residual[other] > eps * (indptr[other + 1] - indptr[other]):
-                        queued[other] = True
-                        coming[arrived] = other
-                        arrived += 1
-            front, coming, waiting = coming, front, arrived
+        count = _push(node, indptr, indices, alpha, eps, rank, residual, touched, seen, scratch)
         _mark_skipped(stamp, row, node, skip_indptr, skip_indices)
         size = 0
         for i in range(count):
@@ -200,6 +212,20 @@ def push_top(  # pragma: no cover (compiled)
                 size = _offer(scores, hashes, heap, size, score, other, node)
             rank[other], residual[other], seen[other] = 0.0, 0.0, False
         _drain(scores, hashes, heap, size, out_index[row], out_score[row])
+
+
+@numba.njit(nogil=True, cache=True)
+def push_pairs(nodes, starts, targets, indptr, indices, alpha, eps, out):  # pragma: no cover (compiled)
+    """``out[j]``: personalised PageRank of ``targets[j]`` for ``nodes[i]``, ``starts[i] <= j < starts[i + 1]``."""
+    num_nodes = indptr.shape[0] - 1
+    rank, residual, scratch = np.zeros(num_nodes), np.zeros(num_nodes), _push_scratch(num_nodes)
+    touched, seen = np.empty(num_nodes, np.int64), np.zeros(num_nodes, np.bool_)
+    for row in range(nodes.shape[0]):
+        count = _push(nodes[row], indptr, indices, alpha, eps, rank, residual, touched, seen, scratch)
+        for place in range(starts[row], starts[row + 1]):
+            out[place] = rank[targets[place]]
+        for i in range(count):
+            rank[touched[i]], residual[touched[i]], seen[touched[i]] = 0.0, 0.0, False
 
 
 @numba.njit(nogil=True, cache=True)

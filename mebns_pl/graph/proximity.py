@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mebns_pl.graph import kernels
+from mebns_pl.graph import kernels, pair_kernels
 from mebns_pl.graph.csr import Features, Graph
 
 Csr = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -42,7 +42,24 @@ class AbstractMeasure(ABC):
         """
 
 
-class AbstractNeighborMeasure(AbstractMeasure):
+class AbstractPairMeasure(ABC):
+    """A proximity of given node pairs: symmetric, the higher the nearer; only its order matters."""
+
+    @abstractmethod
+    def pairs(self, graph: Graph, source: Tensor, target: Tensor) -> Tensor:
+        """The scores of given pairs, each independent of the others.
+
+        Args:
+            graph: the graph on the CPU; edges left out of its message passing do not count.
+            source: ``(m,)`` int64.
+            target: ``(m,)`` int64.
+
+        Returns:
+            ``(m,)`` float32 or float64, never NaN.
+        """
+
+
+class AbstractNeighborMeasure(AbstractMeasure, AbstractPairMeasure):
     """A sum over common neighbours z of a weight that depends on the degree of z."""
 
     @abstractmethod
@@ -50,27 +67,18 @@ class AbstractNeighborMeasure(AbstractMeasure):
         """Weight of a common neighbour, ``(N,)`` int64 -> ``(N,)`` float64; only degrees of 2 or more matter."""
 
     def top(self, graph: Graph, nodes: Tensor, k: int, exclude: Graph | None = None) -> tuple[Tensor, Tensor]:
-        indptr, indices = _structure(graph)
+        indptr, indices = structure(graph)
         weights = self.weights(np.diff(indptr))
         left, right = (indptr, indices, weights[indices]), (indptr, indices, np.ones(len(indices)))
         return _product_top(left, right, 0.0, graph, nodes, k, exclude)
 
     def pairs(self, graph: Graph, source: Tensor, target: Tensor) -> Tensor:
-        """The scores of given pairs.
-
-        Args:
-            graph: the graph on the CPU.
-            source: ``(m,)`` int64.
-            target: ``(m,)`` int64.
-
-        Returns:
-            ``(m,)`` float32. Cost: the sum of the two degrees for each pair.
-        """
-        indptr, indices = _structure(graph)
+        """The scores ``(m,)`` float32 of given pairs. Cost: the sum of the two degrees for each."""
+        indptr, indices = structure(graph)
         weights = self.weights(np.diff(indptr))
         out = np.empty(len(source), dtype=np.float32)
         ends = source.contiguous().numpy(), target.contiguous().numpy()
-        _in_threads(lambda s: kernels.common_sum(ends[0][s], ends[1][s], indptr, indices, weights, out[s]), len(out))
+        in_threads(lambda s: kernels.common_sum(ends[0][s], ends[1][s], indptr, indices, weights, out[s]), len(out))
         return torch.from_numpy(out)
 
 
@@ -115,12 +123,13 @@ class ResourceAllocation(AbstractNeighborMeasure):
         return weights
 
 
-class PersonalizedPageRank(AbstractMeasure):
+class PersonalizedPageRank(AbstractMeasure, AbstractPairMeasure):
     """Where a random walk that restarts at the node is found, by forward push (Andersen, Chung and Lang, FOCS 2006).
 
     The walk restarts with probability ``alpha`` and else goes to a uniform neighbour. The score of v for u is below
-    the exact one by at most ``eps`` times v's degree. Cost: after the first push at most ``1 / (alpha eps)`` edge steps
-    for each node.
+    the exact one by at most ``eps`` times v's degree. A pair's score is the sum of the two directions. Cost: after the
+    first push at most ``1 / (alpha eps)`` edge steps for each node; scores of pairs take one push for each of their
+    different nodes.
 
     Args:
         alpha: restart probability, in (0, 1).
@@ -144,7 +153,7 @@ class PersonalizedPageRank(AbstractMeasure):
         self.eps = eps
 
     def top(self, graph: Graph, nodes: Tensor, k: int, exclude: Graph | None = None) -> tuple[Tensor, Tensor]:
-        indptr, indices = _structure(graph)
+        indptr, indices = structure(graph)
         alpha, eps = float(self.alpha), float(self.eps)
 
         def rows(block: np.ndarray, skip: Skip, index: np.ndarray, score: np.ndarray) -> None:
@@ -152,11 +161,21 @@ class PersonalizedPageRank(AbstractMeasure):
 
         return _top(rows, graph, nodes, k, exclude)
 
+    def pairs(self, graph: Graph, source: Tensor, target: Tensor) -> Tensor:
+        indptr, indices = structure(graph)
+        alpha, eps = float(self.alpha), float(self.eps)
 
-class FeatureCosine(AbstractMeasure):
+        def score(nodes: np.ndarray, starts: np.ndarray, targets: np.ndarray, out: np.ndarray) -> None:
+            kernels.push_pairs(nodes, starts, targets, indptr, indices, alpha, eps, out)
+
+        # Symmetric to the last bit: a sum of two numbers has no order
+        return (pairs_by_source(score, source, target) + pairs_by_source(score, target, source)).float()
+
+
+class FeatureCosine(AbstractMeasure, AbstractPairMeasure):
     """The cosine of the angle between two nodes' features, dense or sparse; nodes without features have 0 with all.
 
-    Raises (in ``top``):
+    Raises (in ``top`` and ``pairs``):
         ValueError: the graph has no features.
 
     Example:
@@ -167,18 +186,44 @@ class FeatureCosine(AbstractMeasure):
     """
 
     def top(self, graph: Graph, nodes: Tensor, k: int, exclude: Graph | None = None) -> tuple[Tensor, Tensor]:
-        if graph.x is None:
-            raise ValueError("graph: it has no node features (x is None); FeatureCosine needs them")
-        if isinstance(graph.x, Features):
-            rows, columns = _sparse(graph.x.matrix), _sparse(graph.x.transposed)
+        x = _features(graph)
+        if isinstance(x, Features):
+            rows, columns = _sparse(x.matrix), _sparse(x.transposed)
             row_of_value = np.repeat(np.arange(graph.num_nodes), np.diff(rows[0]))
-            norm = np.sqrt(np.bincount(row_of_value, weights=rows[2] ** 2, minlength=graph.num_nodes))
-            scale = np.divide(1.0, norm, out=np.zeros_like(norm), where=norm > 0)
+            scale = _inverse_norm(rows, row_of_value, graph.num_nodes)
             left = (rows[0], rows[1], rows[2] * scale[row_of_value])
             right = (columns[0], columns[1], columns[2] * scale[columns[1]])
             return _product_top(left, right, _ROUND_OFF, graph, nodes, k, exclude)
-        x = torch.nn.functional.normalize(graph.x.double(), dim=1, eps=1e-300)
+        x = torch.nn.functional.normalize(x.double(), dim=1, eps=1e-300)
         return self._dense_top(x.numpy(), graph, nodes, k, exclude)
+
+    def pairs(self, graph: Graph, source: Tensor, target: Tensor) -> Tensor:
+        """The cosines ``(m,)`` float32 of given pairs. Cost: the non-zero features of both for each."""
+        x = _features(graph)
+        out = np.empty(len(source))
+        ends = source.contiguous().numpy(), target.contiguous().numpy()
+        if isinstance(x, Features):
+            indptr, indices, values = _sparse(x.matrix)
+            row_of_value = np.repeat(np.arange(graph.num_nodes), np.diff(indptr))
+            scale = _inverse_norm((indptr, indices, values), row_of_value, graph.num_nodes)
+
+            def sparse(s: slice) -> None:
+                pair_kernels.sparse_dot_pairs(ends[0][s], ends[1][s], indptr, indices, values, out[s])
+                out[s] *= scale[ends[0][s]] * scale[ends[1][s]]
+
+            in_threads(sparse, len(out))
+        else:
+            unit = torch.nn.functional.normalize(x.double(), dim=1, eps=1e-300).numpy()
+
+            def dense(s: slice) -> None:
+                size = max(1, _BLOCK // max(1, unit.shape[1]))
+                for start in range(s.start, min(s.stop, len(out)), size):
+                    part = slice(start, min(start + size, s.stop))
+                    out[part] = (unit[ends[0][part]] * unit[ends[1][part]]).sum(axis=1)
+
+            in_threads(dense, len(out))
+        out[np.abs(out) <= _ROUND_OFF] = 0.0
+        return torch.from_numpy(out.astype(np.float32))
 
     @staticmethod
     def _dense_top(x: np.ndarray, graph: Graph, nodes: Tensor, k: int, exclude: Graph | None) -> tuple[Tensor, Tensor]:
@@ -223,8 +268,31 @@ class MinRank(AbstractMeasure):
         lists = np.stack([measure.top(graph, nodes, k, exclude)[0].numpy() for measure in self.measures], axis=1)
         index, score = np.empty((len(nodes), k), np.int64), np.empty((len(nodes), k), np.float32)
         names, n = nodes.contiguous().numpy(), graph.num_nodes
-        _in_threads(lambda s: kernels.min_rank_top(names[s], lists[s], n, index[s], score[s]), len(names))
+        in_threads(lambda s: kernels.min_rank_top(names[s], lists[s], n, index[s], score[s]), len(names))
         return torch.from_numpy(index), torch.from_numpy(score)
+
+
+def pairs_by_source(
+    score: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], None], source: Tensor, target: Tensor
+) -> Tensor:
+    """Scores pairs, those of one source together, in threads.
+
+    Args:
+        score: a kernel ``(nodes, starts, targets, out)``, as those of :mod:`mebns_pl.graph.pair_kernels`.
+        source: ``(m,)`` int64.
+        target: ``(m,)`` int64.
+
+    Returns:
+        ``(m,)`` float64.
+    """
+    order = source.argsort(stable=True)
+    nodes, counts = torch.unique_consecutive(source[order], return_counts=True)
+    starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).numpy()
+    names, targets, out = nodes.numpy(), target[order].numpy(), np.zeros(len(source))
+    in_threads(lambda s: score(names[s], starts[s.start : s.stop + 1], targets, out), len(names))
+    scores = torch.empty(len(source), dtype=torch.float64)
+    scores[order] = torch.from_numpy(out)
+    return scores
 
 
 Skip = tuple[np.ndarray, np.ndarray]
@@ -241,10 +309,10 @@ def _top(rows: Rows, graph: Graph, nodes: Tensor, k: int, exclude: Graph | None)
     if exclude is not None and exclude.num_nodes != graph.num_nodes:
         raise ValueError(f"exclude: got {exclude.num_nodes} nodes; allowed is a graph of the same {graph.num_nodes}")
     nothing = np.zeros(graph.num_nodes + 1, np.int64), np.zeros(0, np.int64)
-    skip = nothing if exclude is None else _structure(exclude)
+    skip = nothing if exclude is None else structure(exclude)
     names = nodes.contiguous().numpy()
     index, score = np.empty((len(names), k), np.int64), np.empty((len(names), k), np.float32)
-    _in_threads(lambda s: rows(names[s], skip, index[s], score[s]), len(names))
+    in_threads(lambda s: rows(names[s], skip, index[s], score[s]), len(names))
     return torch.from_numpy(index), torch.from_numpy(score)
 
 
@@ -257,7 +325,7 @@ def _product_top(
     return _top(rows, graph, nodes, k, exclude)
 
 
-def _structure(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
+def structure(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
     """The CSR arrays of the edges that take part in message passing."""
     if graph.keep is None:
         return graph.indptr.numpy(), graph.indices.numpy()
@@ -265,21 +333,34 @@ def _structure(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
     return indptr.numpy(), graph.indices[graph.keep].numpy()
 
 
+def _features(graph: Graph) -> Tensor | Features:
+    if graph.x is None:
+        raise ValueError("graph: it has no node features (x is None); FeatureCosine needs them")
+    return graph.x
+
+
+def _inverse_norm(rows: Csr, row_of_value: np.ndarray, num_nodes: int) -> np.ndarray:
+    """``(N,)``: one over the 2-norm of each row, 0 for a row of zeros."""
+    norm = np.sqrt(np.bincount(row_of_value, weights=rows[2] ** 2, minlength=num_nodes))
+    return np.divide(1.0, norm, out=np.zeros_like(norm), where=norm > 0)
+
+
 def _sparse(matrix: Tensor) -> Csr:
     indptr, indices, values = matrix.crow_indices(), matrix.col_indices(), matrix.values()
     return indptr.long().numpy(), indices.long().numpy(), values.double().numpy()
 
 
-def _num_threads() -> int:
+def num_threads() -> int:
+    """How many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on this system
         return os.cpu_count() or 1
 
 
-def _in_threads(work: Callable[[slice], None], size: int) -> None:
+def in_threads(work: Callable[[slice], None], size: int) -> None:
     """Calls ``work`` on slices that make up ``range(size)``, in as many threads as there are cores for this process."""
-    threads = _num_threads()
+    threads = num_threads()
     step = max(1, -(-size // (4 * threads)))
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, [slice(start, start + step) for start in range(0, size, step)]))

@@ -25,7 +25,8 @@ class StepPairs:
         self.rows = batch.first_row + torch.arange(size, device=device)
         names = self.rows[:, None] * nodes.shape[1] + torch.arange(nodes.shape[1], device=device)
         blocks = [slice(0, 1), slice(1, 1 + self.num_candidates), slice(1 + self.num_candidates, nodes.shape[1])]
-        anchors = batch.positives[0][:, None].expand_as(nodes)
+        anchors = batch.positives[0][:, None].repeat(1, nodes.shape[1])
+        anchors[:, blocks[1]] = batch.candidate_anchors[:, None]
         self.pairs = torch.stack([torch.cat([t[:, block].flatten() for block in blocks]) for t in (anchors, nodes)])
         self.names = torch.cat([names[:, block].flatten() for block in blocks])
         self.positives = slice(0, size)

@@ -121,6 +121,31 @@ def hits_at(ranks: Tensor, k: int) -> Tensor:
     return (_not_empty(ranks) <= k).double().mean()
 
 
+def hits_above(positive: Tensor, negative: Tensor, k: int) -> Tensor:
+    """Share of positives that score above the k-th highest of the negatives that all share: OGB's Hits@k.
+
+    Unlike :func:`hits_at`, a positive that ties with the k-th negative is no hit (Hu et al., "Open Graph Benchmark",
+    NeurIPS 2020). With fewer than k negatives every positive is one.
+
+    Args:
+        positive: ``(p,)`` scores.
+        negative: ``(n,)`` scores.
+        k: at least 1.
+
+    Returns:
+        A float64 scalar in [0, 1].
+
+    Raises:
+        ValueError: shapes do not fit, a score is NaN, one of the classes is empty, or ``k`` is below 1.
+    """
+    if k < 1:
+        raise ValueError(f"k: must be at least 1, got {k}")
+    _both_classes(positive, negative)
+    positive, negative = _checked(positive, negative)
+    not_below = len(negative) - torch.searchsorted(negative.sort().values, positive)
+    return (not_below < k).double().mean()
+
+
 def auc(positive: Tensor, negative: Tensor) -> Tensor:
     """Area under the ROC curve: the probability that a positive outscores a negative, ties counted half.
 

@@ -171,6 +171,49 @@ class AveragePrecision(AbstractClassMetric):
         return functional.average_precision(self._kept("positive"), self._kept("negative"))
 
 
+class SharedMRR(AbstractClassMetric):
+    """Mean reciprocal rank of positives among negatives that all share; ties have the mean rank.
+
+    Example:
+        >>> metric = SharedMRR()
+        >>> metric.update(torch.tensor([2.0, 0.5]), torch.tensor([1.0, 0.0]))
+        >>> metric.compute().item()
+        0.75
+    """
+
+    def compute(self) -> Tensor:
+        """Raises ``ValueError`` where a class is empty or a score is NaN."""
+        ranks = functional.ranks_shared(self._kept("positive"), self._kept("negative"))
+        return functional.mean_reciprocal_rank(ranks)
+
+
+class SharedHitsAt(AbstractClassMetric):
+    """Share of positives above the k-th highest of the negatives that all share; a tie with it is no hit (OGB).
+
+    Args:
+        k: at least 1.
+
+    Raises:
+        ValueError: ``k`` is below 1.
+
+    Example:
+        >>> metric = SharedHitsAt(1)
+        >>> metric.update(torch.tensor([2.0, 1.0]), torch.tensor([1.0, 0.0]))
+        >>> metric.compute().item()
+        0.5
+    """
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        if k < 1:
+            raise ValueError(f"k: must be at least 1, got {k}")
+        self.k = k
+
+    def compute(self) -> Tensor:
+        """Raises ``ValueError`` where a class is empty or a score is NaN."""
+        return functional.hits_above(self._kept("positive"), self._kept("negative"), self.k)
+
+
 def link_metrics(hits: Sequence[int] = (1, 3, 10, 20, 50, 100)) -> MetricCollection:
     """Ranking metrics ``mrr`` and ``hits@k``, fed by ``update(positive (p,), negative (p, n))``.
 
@@ -191,6 +234,29 @@ def link_metrics(hits: Sequence[int] = (1, 3, 10, 20, 50, 100)) -> MetricCollect
     if len(set(hits)) != len(hits):
         raise ValueError(f"hits: each k must be given once, got {list(hits)}")
     return _sharing({"mrr": MRR()} | {f"hits@{k}": HitsAt(k) for k in hits})
+
+
+def shared_link_metrics(hits: Sequence[int] = (1, 3, 10, 20, 50, 100)) -> MetricCollection:
+    """``mrr``, ``hits@k``, ``auc`` and ``ap`` against negatives that all positives share.
+
+    Fed by ``update(positive (p,), negative (n,))``; scores are kept once for all of them.
+
+    Args:
+        hits: the k of ``hits@k``, each at least 1 and none twice.
+
+    Raises:
+        ValueError: a ``k`` is below 1 or given twice.
+
+    Example:
+        >>> metrics = shared_link_metrics(hits=[1])
+        >>> metrics.update(torch.tensor([2.0, 1.0]), torch.tensor([1.0, 0.0]))
+        >>> {name: value.item() for name, value in sorted(metrics.compute().items())}
+        {'ap': 0.8333333333333333, 'auc': 0.875, 'hits@1': 0.5, 'mrr': 0.8333333333333333}
+    """
+    if len(set(hits)) != len(hits):
+        raise ValueError(f"hits: each k must be given once, got {list(hits)}")
+    metrics: dict[str, Metric] = {"mrr": SharedMRR(), "auc": AUC(), "ap": AveragePrecision()}
+    return _sharing(metrics | {f"hits@{k}": SharedHitsAt(k) for k in hits})
 
 
 def classification_metrics() -> MetricCollection:

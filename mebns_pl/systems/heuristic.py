@@ -7,7 +7,9 @@ from typing import NoReturn
 from mebns_pl.graph.proximity import AbstractPairMeasure
 from mebns_pl.models.proximity import ProximityPredictor
 from mebns_pl.systems.evaluation import AbstractLinkSystem
-from mebns_pl.types import GraphSpec
+from mebns_pl.types import GraphSpec, TrainBatch
+
+_NOT_TRAINED = "model: a Heuristic learns nothing and cannot fit; allowed are validate, test and predict"
 
 
 class Heuristic(AbstractLinkSystem):
@@ -21,7 +23,6 @@ class Heuristic(AbstractLinkSystem):
         >>> from mebns_pl.graph.proximity import AdamicAdar
         >>> sum(parameter.numel() for parameter in Heuristic(GraphSpec(num_nodes=3), AdamicAdar()).parameters())
         0
-
     """
 
     def __init__(self, spec: GraphSpec, measure: AbstractPairMeasure | None = None) -> None:
@@ -33,4 +34,12 @@ class Heuristic(AbstractLinkSystem):
         Raises:
             TypeError: always.
         """
-        raise TypeError("model: a Heuristic learns nothing and cannot fit; allowed are validate, test and predict")
+        raise TypeError(_NOT_TRAINED)
+
+    def training_step(self, batch: TrainBatch, batch_idx: int) -> NoReturn:
+        """Is not reached.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(_NOT_TRAINED)

@@ -34,7 +34,7 @@ def step_output(batch: TrainBatch, result: StepResult) -> StepOutput:
         1, negatives.columns, negatives.mask.view(negatives.columns.shape)
     )
     passed_over = batch.candidate_mask & ~picked_cells
-    anchors = batch.positives[0][:, None].expand_as(batch.candidates)
+    anchors = batch.candidate_anchors[:, None].expand_as(batch.candidates)
     return StepOutput(
         picked=negatives.pairs[:, negatives.mask],
         unpicked=torch.stack([anchors[passed_over], batch.candidates[passed_over]]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,8 +19,10 @@ from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
 from mebns_pl.negatives.proposals.degree import DegreeProposal
+from mebns_pl.negatives.proposals.pairs import UniformPairProposal
 from mebns_pl.negatives.std_generator import StdGenerator
 from mebns_pl.types import EvalBatch, Share, TrainBatch
+from references.runs import make_data
 
 KEY = Key(3, "tests/batches")
 NUM_NODES = 20
@@ -126,6 +129,30 @@ def test_masks_equal_brute_force() -> None:
     assert masked > 100
 
 
+def test_uniform_pairs_have_anchors_of_their_own() -> None:
+    """Whatever the positives' ends: every node is an anchor about equally often, and masks are for these anchors."""
+    data = make_data(proposal=UniformPairProposal(), batch_size=10)
+    data.setup("fit")
+    steps, anchors = data.train_dataloader().dataset, []
+    for epoch in range(40):
+        for step in range(len(steps)):
+            batch = steps[epoch, step]
+            assert batch.candidate_anchors is batch.free_anchors
+            legal = ~data.known.mask(batch.candidate_anchors[:, None], batch.candidates)
+            assert torch.equal(batch.candidate_mask, legal)
+            anchors.append(batch.candidate_anchors)
+    counts = torch.bincount(torch.cat(anchors), minlength=data.loaded.num_nodes)
+    assert scipy.stats.chisquare(counts.numpy()).pvalue > 1e-4
+    assert 40 in torch.cat(anchors)  # a node without an edge
+    again = data.train_dataloader().dataset[3, 1]
+    assert torch.equal(again.candidate_anchors, steps[3, 1].candidate_anchors)
+    default = make_data()
+    default.setup("fit")
+    batch = default.train_dataloader().dataset[0, 0]
+    assert batch.free_anchors is None
+    assert torch.equal(batch.candidate_anchors, batch.positives[0])
+
+
 def test_no_teacher_no_negatives_for_it() -> None:
     with_teacher, without = make_steps()[0, 1], make_steps(teacher=False)[0, 1]
     assert without.teacher_negatives.shape == without.teacher_mask.shape == (12, 0)
@@ -196,6 +223,26 @@ def test_eval_chunks_cover_every_positive_once(monkeypatch: pytest.MonkeyPatch, 
     assert all(0 < chunk.positives.shape[1] <= 4 for chunk in chunks)
     for name in ("positives", "negatives", "random_negatives"):
         assert torch.equal(torch.cat([getattr(chunk, name) for chunk in chunks], dim=1), getattr(whole, name)), name
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("shared", [1, 4, 50])
+def test_shared_negatives_come_once_over_chunks_and_ranks(
+    monkeypatch: pytest.MonkeyPatch, size: int, shared: int
+) -> None:
+    monkeypatch.setattr("mebns_pl.data.batches.EVAL_PAIRS", 8)
+    pairs = torch.arange(2 * shared).view(2, shared)
+    whole = EvalBatch(torch.arange(20).view(2, 10), None, pairs)
+    batches = [
+        chunks[index]
+        for rank in range(size)
+        for chunks in [EvalChunks(whole, Share(rank, size))]
+        for index in range(len(chunks))
+    ]
+    assert len(batches) > 2
+    assert all(batch.negatives is None for batch in batches)
+    assert torch.equal(torch.cat([batch.positives for batch in batches], dim=1), whole.positives)
+    assert torch.equal(torch.cat([batch.random_negatives for batch in batches], dim=1), pairs)
 
 
 def test_eval_chunks_hold_one_positive_at_least(monkeypatch: pytest.MonkeyPatch) -> None:

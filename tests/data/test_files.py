@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mebns_pl.data.files import DataError, name_order, read_edge_list, standardize_columns, unique_edges
+from mebns_pl.data.loaded import first_times, undirected_edges
 
 
 @pytest.fixture
@@ -214,3 +215,53 @@ def test_any_quoted_names_come_back(tmp_path_factory, pairs):
     graph = read_edge_list(path)
     found = {frozenset((graph.node_names[a], graph.node_names[b])) for a, b in graph.edges.t().tolist()}
     assert found == {frozenset(name.strip() for name in pair) for pair in pairs}
+
+
+def test_times_of_edges(write):
+    lines = ["source,target,when,day", "a,b,3,2020-01-02", "b,a,1,2020-01-01T12:00:00+12:00", "b,c,2,1970-01-01"]
+    path = write("net.csv", "\n".join(lines))
+    assert read_edge_list(path).times is None
+    graph = read_edge_list(path, time_column="when")
+    assert graph.times.tolist() == [1.0, 2.0]  # of the repeated edge, the first
+    assert graph.times.dtype == torch.float64
+    assert read_edge_list(path, time_column="day").times.tolist() == [1577836800.0, 0.0]
+    assert "no column 'then'" in edges_error(path, time_column="then")
+    path = write("net.txt", "1\t2\t5\n2\t3\t6\n")
+    assert read_edge_list(path, source_column=0, target_column=1, time_column=2).times.tolist() == [5.0, 6.0]
+
+
+@pytest.mark.parametrize("value", ["", "nan", "inf", "soon", "2020-13-01", "2020-01-01"])
+def test_bad_times_are_refused_by_line(write, value):
+    path = write("net.csv", f"source,target,when\na,b,1\nb,c,{value}\n")
+    message = edges_error(path, time_column="when")
+    for part in ("net.csv, line 3", f"'when' has {value!r}", "numbers only, or ISO 8601 dates only"):
+        assert part in message
+
+
+def pairs_and_times():
+    return st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(-9, 9)), min_size=1, max_size=20)
+
+
+@given(pairs_and_times())
+def test_first_times_equal_a_dictionary(rows):
+    pairs = torch.tensor([row[:2] for row in rows]).t()
+    edges, _ = unique_edges(pairs, 6)
+    first: dict[tuple[int, int], int] = {}
+    for source, target, time in rows:
+        edge = (min(source, target), max(source, target))
+        first[edge] = min(time, first.get(edge, time))
+    times = first_times(edges, pairs, torch.tensor([row[2] for row in rows]), 6)
+    assert times.tolist() == [first[tuple(edge)] for edge in edges.t().tolist()]
+
+
+@given(pairs_and_times())
+def test_undirected_edges_equal_sets(rows):
+    pairs = torch.tensor([row[:2] for row in rows]).t()
+    edges, notes = undirected_edges(pairs, 6)
+    directed = {row[:2] for row in rows if row[0] != row[1]}
+    assert [tuple(edge) for edge in edges.t().tolist()] == sorted({(min(pair), max(pair)) for pair in directed})
+    one_way = sum(pair[::-1] not in directed for pair in directed)
+    assert any(f"undirected, {one_way:,} of" in note for note in notes) == bool(one_way)
+    if one_way:
+        with pytest.raises(DataError, match=f"net.npz: directed, {one_way} of"):
+            undirected_edges(pairs, 6, "net.npz")

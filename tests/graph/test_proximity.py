@@ -181,7 +181,7 @@ class TestContract:
     def test_number_of_threads_changes_nothing(self, measure, tiny_graph, monkeypatch):
         results = []
         for threads in (1, 2, 7):
-            monkeypatch.setattr(proximity, "_num_threads", lambda threads=threads: threads)
+            monkeypatch.setattr(proximity, "num_threads", lambda threads=threads: threads)
             results.append(measure.top(tiny_graph, torch.arange(30), 5, tiny_graph))
         for index, score in results[1:]:
             assert torch.equal(index, results[0][0])

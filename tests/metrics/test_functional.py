@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mebns_pl.metrics import functional
-from mebns_pl.metrics.functional import auc, average_precision, hits_at, mean_reciprocal_rank, ranks, ranks_shared
+from mebns_pl.metrics.functional import (
+    auc,
+    average_precision,
+    hits_above,
+    hits_at,
+    mean_reciprocal_rank,
+    ranks,
+    ranks_shared,
+)
 from references import metrics as reference
 
 few_values = st.sampled_from([-math.inf, -2.0, -1.0, -0.0, 0.0, 0.5, 3.0, math.inf])
@@ -130,7 +138,25 @@ def test_no_positive_has_no_rank():
     assert ranks(torch.empty(0), torch.empty(0, 3)).shape == (0,)
 
 
-@pytest.mark.parametrize("function", [auc, average_precision])
+@given(st.lists(few_values, min_size=1, max_size=8), st.lists(few_values, min_size=1, max_size=8), st.integers(1, 10))
+def test_hits_above_is_ogbs_rule(positive, negative, k):
+    expected = reference.hits_above(positive, negative, k)
+    found = hits_above(torch.tensor(positive), torch.tensor(negative), k)
+    assert found.dtype == torch.float64
+    assert found.item() == pytest.approx(expected)
+
+
+def test_a_tie_with_the_kth_is_no_hit_above():
+    positive, negative = torch.tensor([2.0, 1.0]), torch.tensor([3.0, 2.0, 1.0])
+    assert hits_above(positive, negative, 2).item() == 0
+    assert hits_above(positive, negative, 3).item() == 0.5
+    assert hits_above(positive, negative, 4).item() == 1
+    assert hits_at(ranks_shared(positive, negative), 3).item() == 0.5
+    with pytest.raises(ValueError, match="k: must be at least 1, got 0"):
+        hits_above(positive, negative, 0)
+
+
+@pytest.mark.parametrize("function", [auc, average_precision, lambda p, n: hits_above(p, n, 1)])
 def test_one_class_is_refused_by_name(function):
     with pytest.raises(ValueError, match="^positive: no scores"):
         function(torch.empty(0), torch.ones(2))

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from mebns_pl.metrics import AUC, MRR, AveragePrecision, HitsAt, classification_metrics, functional, link_metrics
+from mebns_pl.metrics.ranking import SharedHitsAt, SharedMRR, shared_link_metrics
 
 
 def scores(p: int = 24, n: int = 15) -> tuple[Tensor, Tensor]:
@@ -34,6 +35,12 @@ METRICS = [
     pytest.param(lambda: HitsAt(3), lambda p, n: functional.hits_at(functional.ranks(p, n), 3), id="hits"),
     pytest.param(AUC, lambda p, n: functional.auc(p, n.flatten()), id="auc"),
     pytest.param(AveragePrecision, lambda p, n: functional.average_precision(p, n.flatten()), id="ap"),
+    pytest.param(
+        SharedMRR,
+        lambda p, n: functional.mean_reciprocal_rank(functional.ranks_shared(p, n.flatten())),
+        id="shared mrr",
+    ),
+    pytest.param(lambda: SharedHitsAt(20), lambda p, n: functional.hits_above(p, n.flatten(), 20), id="shared hits"),
 ]
 
 
@@ -73,7 +80,7 @@ def test_a_pickled_metric_goes_on(make, expected):
 @pytest.mark.parametrize(("make", "expected"), METRICS)
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_nothing_seen_is_refused(make, expected):
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="at least one|no negative to rank"):
         make().compute()
 
 
@@ -136,6 +143,29 @@ def test_classification_metrics_share_their_scores(monkeypatch):
     assert values["auc"].item() == pytest.approx(functional.auc(positive, negative[:, 0]).item(), rel=1e-14)
     expected = functional.average_precision(positive, negative[:, 0])
     assert values["ap"].item() == pytest.approx(expected.item(), rel=1e-14)
+
+
+def test_shared_metrics_keep_their_scores_once_and_see_all_of_them():
+    positive, negative = scores()
+    metrics = shared_link_metrics(hits=[2, 50])
+    for part in (slice(0, 10), slice(10, 24)):
+        metrics.update(positive[part], negative[part].flatten())
+    found = {name: value.item() for name, value in metrics.compute().items()}
+    places = functional.ranks_shared(positive, negative.flatten())
+    assert found == pytest.approx(
+        {
+            "mrr": functional.mean_reciprocal_rank(places).item(),
+            "hits@2": functional.hits_above(positive, negative.flatten(), 2).item(),
+            "hits@50": functional.hits_above(positive, negative.flatten(), 50).item(),
+            "auc": functional.auc(positive, negative.flatten()).item(),
+            "ap": functional.average_precision(positive, negative.flatten()).item(),
+        }
+    )
+    assert len(metrics.compute_groups) == 1
+    with pytest.raises(ValueError, match="hits: each k must be given once"):
+        shared_link_metrics([1, 1])
+    with pytest.raises(ValueError, match="k: must be at least 1, got 0"):
+        SharedHitsAt(0)
 
 
 def test_the_default_names():

@@ -25,6 +25,7 @@ from mebns_pl.negatives.proposals import (
     DegreeProposal,
     MixtureProposal,
     ProximityProposal,
+    UniformPairProposal,
     UniformProposal,
 )
 from references import negatives as reference
@@ -42,6 +43,7 @@ def concrete(base: type) -> list[type]:
 
 BUILDERS: dict[type, list[Callable[[], AbstractProposal]]] = {
     UniformProposal: [UniformProposal],
+    UniformPairProposal: [UniformPairProposal],
     DegreeProposal: [DegreeProposal, lambda: DegreeProposal(power=0.0), lambda: DegreeProposal(power=3.0)],
     ProximityProposal: [
         lambda: ProximityProposal(CommonNeighbors()),

@@ -51,3 +51,11 @@ def average_precision(positive: Sequence[float], negative: Sequence[float]) -> f
         total += (true / len(positive) - recall) * true / (true + false)
         recall = true / len(positive)
     return total
+
+
+def hits_above(positive: Sequence[float], negative: Sequence[float], k: int) -> float:
+    """OGB's Hits@k: the share of positives strictly above the k-th highest negative; 1 with fewer negatives."""
+    if len(negative) < k:
+        return 1.0
+    kth = sorted(negative, reverse=True)[k - 1]
+    return sum(1 for score in positive if score > kth) / len(positive)

@@ -3,7 +3,15 @@
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
 from mebns_pl.negatives.proposals.degree import DegreeProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
+from mebns_pl.negatives.proposals.pairs import UniformPairProposal
 from mebns_pl.negatives.proposals.proximity import ProximityProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 
-__all__ = ["AbstractProposal", "DegreeProposal", "MixtureProposal", "ProximityProposal", "UniformProposal"]
+__all__ = [
+    "AbstractProposal",
+    "DegreeProposal",
+    "MixtureProposal",
+    "ProximityProposal",
+    "UniformPairProposal",
+    "UniformProposal",
+]

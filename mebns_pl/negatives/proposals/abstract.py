@@ -27,6 +27,18 @@ class AbstractProposal(ABC):
             known: its edges, which no draw should return where that can be helped.
         """
 
+    def anchors(self, anchors: Tensor, key: Key) -> Tensor:
+        """The nodes that the student's candidates stand opposite to: by default the positives' own anchors.
+
+        Args:
+            anchors: ``(B,)`` int64 on the CPU, one end of each positive.
+            key: the draw's key, for proposals that draw whole pairs.
+
+        Returns:
+            ``(B,)`` int64; ``anchors`` itself where they are kept.
+        """
+        return anchors
+
     @abstractmethod
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
         """Draws candidates.

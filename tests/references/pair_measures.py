@@ -1,0 +1,38 @@
+"""Pair heuristics the slow obvious way: sets, dense inverses, a search one step at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def jaccard(a: np.ndarray, u: int, v: int) -> float:
+    """Common neighbours over all neighbours of both."""
+    first, second = set(a[u].nonzero()[0]), set(a[v].nonzero()[0])
+    return len(first & second) / len(first | second) if first | second else 0.0
+
+
+def preferential_attachment(a: np.ndarray, u: int, v: int) -> float:
+    """Product of degrees."""
+    return float(a[u].sum() * a[v].sum())
+
+
+def katz(a: np.ndarray, beta: float) -> np.ndarray:
+    """All pairs at once, by the inverse."""
+    return np.linalg.inv(np.eye(len(a)) - beta * a) - np.eye(len(a))
+
+
+def inverse_distance(a: np.ndarray, u: int, v: int) -> float:
+    """1 / distance: 0 where there is no path, infinite for a node with itself."""
+    reached, steps = {u}, 0
+    while v not in reached:
+        wider = reached | {int(w) for node in reached for w in a[node].nonzero()[0]}
+        if wider == reached:
+            return 0.0
+        reached, steps = wider, steps + 1
+    return 1 / steps if steps else float("inf")
+
+
+def cosine(x: np.ndarray, u: int, v: int) -> float:
+    """Cosine of two rows, 0 where one is all zeros."""
+    norm = np.linalg.norm(x[u]) * np.linalg.norm(x[v])
+    return float(x[u] @ x[v] / norm) if norm else 0.0
