@@ -1,10 +1,9 @@
-"""What the bilevel step costs: a MeBNS epoch over a plain one on Cora, and a plain step with sparse over dense features.
+"""What the bilevel step costs on Cora: a MeBNS epoch over a plain one, a plain step with sparse features over dense ones.
 
     python benchmarks/bilevel.py --root ../shared/data
 
 Epochs are timed with everything in them (drawing candidates, refreshing the meta set, all three updates) but evaluation;
-the best of several blocks of epochs is taken, plain and MeBNS in turn. Prints a table and, as the last line, one JSON
-object.
+the best of several blocks is taken, plain and MeBNS in turn. Prints a table and, as the last line, one JSON object.
 """
 
 from __future__ import annotations

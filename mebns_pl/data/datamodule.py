@@ -59,8 +59,8 @@ class LinkDataModule(LightningDataModule):
     the number of ranks; samplers see training edges only.
 
     Args:
-        graph: a name of the catalogue, or the path of a file: an edge list (CSV, TSV, Parquet), GraphML, ``.npz`` or saved
-            PyG ``Data``.
+        graph: a name of the catalogue, or the path of a file: an edge list (CSV, TSV, Parquet), GraphML, ``.npz`` or
+            saved PyG ``Data``.
         root: folder with the catalogue's raw files, for names that are not embedded.
         nodes: path of a node table with features, beside an edge list of one's own.
         split: shares of the parts.
