@@ -1,8 +1,9 @@
-"""What the bilevel step costs on Cora: a MeBNS epoch over a plain one, a plain step with sparse features over dense ones.
+"""What the bilevel step costs on Cora: MeBNS epochs over plain ones; plain steps with sparse and with dense features.
 
     python benchmarks/bilevel.py --root ../shared/data
 
-Epochs are timed with everything in them (drawing candidates, refreshing the meta set, all three updates) but evaluation;
+Epochs are timed with everything in them (drawing candidates, refreshing the meta set, all three updates) but
+evaluation;
 the best of several blocks is taken, plain and MeBNS in turn. Prints a table and, as the last line, one JSON object.
 """
 
