@@ -17,6 +17,7 @@ from mebns_pl.data.protocols import (
     OfficialParting,
     RandomParting,
     ReleasedComparison,
+    TimeParting,
     UniformComparison,
 )
 from mebns_pl.systems import Heuristic, Plain
@@ -29,6 +30,7 @@ EXPECTED = {
     "ogb": (OfficialParting, OfficialComparison, False),
     "heart": (OfficialParting, GeneratedComparison, False),
     "heart_released": (OfficialParting, ReleasedComparison, False),
+    "by_time": (TimeParting, GeneratedComparison, False),
     "heart_as_released": (OfficialParting, AsReleasedComparison, False),
 }
 

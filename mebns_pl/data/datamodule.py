@@ -63,6 +63,7 @@ class LinkDataModule(LightningDataModule):
             saved PyG ``Data``.
         root: folder with the catalogue's raw files, for names that are not embedded.
         nodes: path of a node table with features, beside an edge list of one's own.
+        time_column: the edge list's column with the time of each edge, for a protocol that parts by time; or None.
         split: shares of the parts.
         proposal: draws candidates for the student; uniform by default.
         num_candidates: K, candidates an anchor, 1 or more.
@@ -85,6 +86,7 @@ class LinkDataModule(LightningDataModule):
         graph: str = "air_routes",
         root: str | Path | None = None,
         nodes: str | Path | None = None,
+        time_column: str | None = None,
         split: SplitFractions = SplitFractions(),
         proposal: AbstractProposal | None = None,
         num_candidates: int = 8,
@@ -103,6 +105,7 @@ class LinkDataModule(LightningDataModule):
         self.graph_name = graph
         self.root = root
         self.nodes = nodes
+        self.time_column = time_column
         self.fractions = split
         self.proposal = proposal or UniformProposal()
         self.num_candidates = num_candidates
@@ -122,7 +125,7 @@ class LinkDataModule(LightningDataModule):
     def loaded(self) -> LoadedGraph:
         """The whole graph as it was read."""
         if Path(self.graph_name).suffix:
-            loaded = read_graph(self.graph_name, self.nodes)
+            loaded = read_graph(self.graph_name, self.nodes, time_column=self.time_column)
         elif self.nodes is not None:
             raise DataError(f"nodes: a node table goes with an edge list of one's own, got graph={self.graph_name!r}")
         else:

@@ -14,6 +14,7 @@ from torch import Tensor
 from mebns_pl.data.datamodule import LinkDataModule, SplitFractions, data_of
 from mebns_pl.data.eval_negatives import HeartNegatives, RandomNegatives
 from mebns_pl.data.files import DataError, LoadedGraph
+from mebns_pl.data.protocols import GeneratedComparison, Protocol, TimeParting
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.proximity import CommonNeighbors
 from mebns_pl.keys import Key
@@ -338,3 +339,25 @@ def test_training_draws_change_with_the_seed_at_an_equal_split() -> None:
     one, other = make_data(), make_data(seed=1)
     other.split = one.split
     assert differing(everything(one), everything(other)) == {"batches", "probe", "meta", "val", "test"}
+
+
+def test_a_split_by_time(tmp_path: Path) -> None:
+    """Test edges are the latest, validation edges those before them; the column is named on the data module."""
+    rows = [f"a{i},b{(7 * i) % 30},{1900 + i}" for i in range(60)]
+    path = tmp_path / "edges.csv"
+    path.write_text("\n".join(["source,target,year", *rows]))
+    protocol = Protocol(TimeParting(val=0.1, test=0.2), GeneratedComparison(RandomNegatives(4)))
+    data = LinkDataModule(graph=str(path), time_column="year", protocol=protocol)
+    years = {frozenset(row.split(",")[:2]): int(row.split(",")[2]) for row in rows}
+    names = data.loaded.node_names
+
+    def span(edges: torch.Tensor) -> tuple[int, int]:
+        found = [years[frozenset((names[u], names[v]))] for u, v in edges.t().tolist()]
+        return min(found), max(found)
+
+    assert (span(data.split.observed), span(data.split.val), span(data.split.test)) == (
+        (1900, 1941),
+        (1942, 1947),
+        (1948, 1959),
+    )
+    assert data.test_dataloader().dataset.whole.negatives.shape == (2, 12, 4)
