@@ -120,7 +120,10 @@ def list_datasets(arguments: Sequence[str]) -> None:
     """``mebns datasets``: shows the catalogue."""
     parser = argparse.ArgumentParser(prog="mebns datasets", description="The graphs that --data.graph knows by name.")
     parser.add_argument("--root", help="folder with data files (default: the environment variable MEBNS_DATA)")
-    Console().print(dataset_table(parser.parse_args(arguments).root))
+    # In a narrow terminal wrapped lines are better than columns that are cut
+    console = Console()
+    console.width = max(console.width, 120)
+    console.print(dataset_table(parser.parse_args(arguments).root))
 
 
 def main(args: ArgsType = None) -> MeBNSCLI:
@@ -149,3 +152,8 @@ def main(args: ArgsType = None) -> MeBNSCLI:
         parser_kwargs={"prog": "mebns", "description": DESCRIPTION},
         args=args,
     )
+
+
+def run() -> None:
+    """The console script: a command's exit status is 0 unless it raised."""
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pandas as pd
@@ -206,3 +207,12 @@ def test_the_same_texts_spelt_right_are_taken() -> None:
     ):
         Path("right.yaml").write_text(text)
         command_line_parser().parse_args(["fit", "-c", "right.yaml"])
+
+
+def test_the_console_script_says_nothing_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A script hands what its function returns to ``sys.exit``: anything but None would be an error status."""
+    (script,) = (entry for entry in entry_points(group="console_scripts") if entry.name == "mebns")
+    monkeypatch.chdir(tmp_path)
+    quiet = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
+    monkeypatch.setattr("sys.argv", ["mebns", "validate", "--model=Plain", *quiet])
+    assert script.load()() is None

@@ -24,7 +24,7 @@ def dataset_table(root: str | Path | None = None) -> Table:
     for column in ("name", "nodes", "edges", "features"):
         table.add_column(column, justify="left" if column == "name" else "right", no_wrap=True)
     table.add_column("from", overflow="fold")
-    table.add_column("on disk", no_wrap=True)
+    table.add_column("on disk", overflow="fold")
     for source in CATALOG.values():
         sizes = [f"{number:,}" for number in (source.num_nodes, source.num_edges, source.num_features)]
         on_disk = escape("no: " + source.how_to_get()) if source.find(root) is None else "yes"
