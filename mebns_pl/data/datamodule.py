@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from mebns_pl.data.batches import EvalChunks, MissingPairs, StepSampler, TrainSteps
 from mebns_pl.data.catalog import load_graph
-from mebns_pl.data.eval_negatives import AbstractEvalNegatives, HeartNegatives, uniform_non_edges
+from mebns_pl.data.eval_negatives import AbstractEvalNegatives, HeartNegatives
 from mebns_pl.data.files import LoadedGraph, read_graph
 from mebns_pl.data.official_splits import OfficialSplit
-from mebns_pl.data.protocols import Protocol, edge_split
+from mebns_pl.data.protocols import GeneratedComparison, Protocol, edge_split
 from mebns_pl.data.split import split_edges
 from mebns_pl.data.tables import DataError
 from mebns_pl.data.umd_collector import Score, UMDCollector
@@ -245,14 +245,13 @@ class LinkDataModule(LightningDataModule):
         anchors = torch.where(turned, edges[1], edges[0]).repeat_interleave(self.collector.negatives_per_positive)
         ratio = self.collector.structure_ratio
         pool = MixtureProposal([self._std_ready.structure, self.proposal], [ratio, 1 - ratio])
-        nodes = pool.propose(anchors, 1, key.child("negatives"))[:, 0]
-        legal = ~self.known.mask(anchors, nodes)
-        if not bool(legal.any()):
+        negatives = self._legal_pairs(pool, anchors, key.child("negatives"))
+        if not negatives.shape[1]:
             raise DataError(
                 "split.meta: no meta edge has an end with a legal negative; choose another seed or fraction"
             )
-        pairs = torch.cat([edges, torch.stack([anchors, nodes])[:, legal]], dim=1)
-        labels = torch.cat([torch.ones(edges.shape[1]), torch.zeros(int(legal.sum()))])
+        pairs = torch.cat([edges, negatives], dim=1)
+        labels = torch.cat([torch.ones(edges.shape[1]), torch.zeros(negatives.shape[1])])
         graph = self.train_graph.without(edges).to(device)
         self.meta_set = self.collector.collect(score, graph, pairs.to(device), labels.to(device), key.child("passes"))
         return self.meta_set
@@ -275,10 +274,13 @@ class LinkDataModule(LightningDataModule):
             # Twice as many draws as needed, since those that are not legal are left out; a pair can come twice
             generator = key.child(name).generator()
             anchors = ends[torch.randint(len(ends), (2 * count,), generator=generator)]
-            nodes = proposal.propose(anchors, 1, key.child(name + "/nodes"))[:, 0]
-            legal = ~self.known.mask(anchors, nodes)
-            parts.append(torch.stack([anchors, nodes])[:, legal][:, :count])
+            parts.append(self._legal_pairs(proposal, anchors, key.child(name + "/nodes"))[:, :count])
         return torch.cat(parts, dim=1)
+
+    def _legal_pairs(self, proposal: AbstractProposal, anchors: Tensor, key: Key) -> Tensor:
+        """``(2, m)``: one draw for each anchor, without those that are known edges."""
+        nodes = proposal.propose(anchors, 1, key)[:, 0]
+        return torch.stack([anchors, nodes])[:, ~self.known.mask(anchors, nodes)]
 
     # Evaluation and prediction
 
@@ -309,15 +311,12 @@ class LinkDataModule(LightningDataModule):
                 raise DataError(
                     f"split.{stage}: {positives.shape[1]} edges cannot be parted among {self._share().size} ranks"
                 )
-            key = self.key.child(stage)
             if self.protocol is not None:
-                comparison = self.protocol.comparison
-                cache[stage] = comparison.compare(stage, self.protocol_parts, self.train_graph, key)
-                return cache[stage]
-            known = torch.cat([split.observed, split.val], dim=1) if stage == "val" else split.all
-            negatives = self.eval_negatives.generate(positives, self.train_graph, known, key.child("negatives"))
-            random = uniform_non_edges(positives.shape[1], self.loaded.num_nodes, known, key.child("random"))
-            cache[stage] = EvalBatch(positives, negatives, random)
+                comparison, parts = self.protocol.comparison, self.protocol_parts
+            else:
+                comparison = GeneratedComparison(self.eval_negatives)
+                parts = OfficialSplit(self.loaded.name, self.loaded.num_nodes, split.observed, split.val, split.test)
+            cache[stage] = comparison.compare(stage, parts, self.train_graph, self.key.child(stage))
         return cache[stage]
 
     def _loader(self, dataset: Dataset[Any], sampler: StepSampler | None = None) -> DataLoader[Any]:

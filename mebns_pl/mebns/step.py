@@ -181,11 +181,11 @@ def mebns_step(
     def inner_loss(weights: Tensor) -> Tensor:
         return balanced_loss(positive, negative, weights, num_positives, num_negatives)
 
-    equal = mask.to(negative.dtype)
-    weights, hypergradient = equal, None
+    picked_hardness = None if hardness is None else hardness.gather(1, columns).flatten()
+    weights, hypergradient = mask.to(negative.dtype), None
     if meta is not None:
-        assert hardness is not None
-        features = torch.stack([negative.detach(), hardness.gather(1, columns).flatten()], dim=1)
+        assert picked_hardness is not None
+        features = torch.stack([negative.detach(), picked_hardness], dim=1)
         problem = BilevelProblem(
             student=student.module,
             optimizer=student.optimizer,
@@ -217,7 +217,7 @@ def mebns_step(
             mask=mask,
             logits=logits[pairs.size :].detach(),
             weights=weights.detach(),
-            hardness=None if hardness is None else hardness.gather(1, columns).flatten(),
+            hardness=picked_hardness,
             kept=kept,
             columns=columns,
         ),

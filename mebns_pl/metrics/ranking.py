@@ -132,9 +132,7 @@ class HitsAt(AbstractRankMetric):
 
     def __init__(self, k: int) -> None:
         super().__init__()
-        if k < 1:
-            raise ValueError(f"k: must be at least 1, got {k}")
-        self.k = k
+        self.k = _at_least_one(k)
 
     def compute(self) -> Tensor:
         """Raises ``ValueError`` where there was no positive."""
@@ -205,9 +203,7 @@ class SharedHitsAt(AbstractClassMetric):
 
     def __init__(self, k: int) -> None:
         super().__init__()
-        if k < 1:
-            raise ValueError(f"k: must be at least 1, got {k}")
-        self.k = k
+        self.k = _at_least_one(k)
 
     def compute(self) -> Tensor:
         """Raises ``ValueError`` where a class is empty or a score is NaN."""
@@ -231,9 +227,7 @@ def link_metrics(hits: Sequence[int] = (1, 3, 10, 20, 50, 100)) -> MetricCollect
         >>> {name: value.item() for name, value in sorted(metrics.compute().items())}
         {'val/hits@1': 0.0, 'val/hits@3': 1.0, 'val/mrr': 0.5}
     """
-    if len(set(hits)) != len(hits):
-        raise ValueError(f"hits: each k must be given once, got {list(hits)}")
-    return _sharing({"mrr": MRR()} | {f"hits@{k}": HitsAt(k) for k in hits})
+    return _sharing({"mrr": MRR()} | {f"hits@{k}": HitsAt(k) for k in _distinct(hits)})
 
 
 def shared_link_metrics(hits: Sequence[int] = (1, 3, 10, 20, 50, 100)) -> MetricCollection:
@@ -253,10 +247,8 @@ def shared_link_metrics(hits: Sequence[int] = (1, 3, 10, 20, 50, 100)) -> Metric
         >>> {name: value.item() for name, value in sorted(metrics.compute().items())}
         {'ap': 0.8333333333333333, 'auc': 0.875, 'hits@1': 0.5, 'mrr': 0.8333333333333333}
     """
-    if len(set(hits)) != len(hits):
-        raise ValueError(f"hits: each k must be given once, got {list(hits)}")
     metrics: dict[str, Metric] = {"mrr": SharedMRR(), "auc": AUC(), "ap": AveragePrecision()}
-    return _sharing(metrics | {f"hits@{k}": SharedHitsAt(k) for k in hits})
+    return _sharing(metrics | {f"hits@{k}": SharedHitsAt(k) for k in _distinct(hits)})
 
 
 def classification_metrics() -> MetricCollection:
@@ -269,6 +261,18 @@ def classification_metrics() -> MetricCollection:
         {'ap': 0.75, 'auc': 0.625}
     """
     return _sharing({"auc": AUC(), "ap": AveragePrecision()})
+
+
+def _at_least_one(k: int) -> int:
+    if k < 1:
+        raise ValueError(f"k: must be at least 1, got {k}")
+    return k
+
+
+def _distinct(hits: Sequence[int]) -> Sequence[int]:
+    if len(set(hits)) != len(hits):
+        raise ValueError(f"hits: each k must be given once, got {list(hits)}")
+    return hits
 
 
 def _sharing(metrics: dict[str, Metric]) -> MetricCollection:
