@@ -110,6 +110,7 @@ class MeBNS(AbstractLinkSystem):
 
     def setup(self, stage: str) -> None:
         """Tells the data module to set meta edges apart and to draw structure-enhanced negatives for the teacher."""
+        super().setup(stage)
         self.data.learns_meta = True
 
     def teardown(self, stage: str) -> None:
@@ -132,6 +133,11 @@ class MeBNS(AbstractLinkSystem):
         inputs = self.teacher.prepare(graph, pairs, key=key)
         with torch.no_grad():
             return self.teacher.scorer(graph, key)(inputs)
+
+    @property
+    def gate(self) -> tuple[LinkPredictor, TeacherFilter]:
+        """The teacher and its filter."""
+        return self.teacher, self.teacher_filter
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Filter, pick, weight, learn."""
