@@ -22,6 +22,7 @@ from mebns_pl.callbacks.results import ResultTable, link_table, pool_table
 from mebns_pl.callbacks.table_files import check_table_path, write_table
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.listing import dataset_table
+from mebns_pl.data.tables import DataError
 from mebns_pl.systems.evaluation import AbstractLinkSystem
 from mebns_pl.systems.mebns import MeBNS
 from mebns_pl.systems.scoring import AbstractScoring
@@ -100,7 +101,7 @@ class LinkTrainer(Trainer):
         """
         file = check_table_path(path)
         if edges is not None and nodes is None:
-            raise ValueError(f"edges: got {edges!r} without nodes; new edges go with a table of new nodes")
+            raise DataError(f"edges: got {edges!r} without nodes; new edges go with a table of new nodes")
         new = None if nodes is None else NewNodes(nodes, edges)
         table = score_links(model, datamodule, pairs, new=new, scoring=scoring, trainer=self, ckpt_path=ckpt_path)
         write_table(table, file)
@@ -185,15 +186,24 @@ def list_datasets(arguments: Sequence[str]) -> None:
     console.print(dataset_table(parser.parse_args(arguments).root))
 
 
-def with_run_config(args: list[str]) -> list[str]:
-    """``predict`` and ``score`` with a checkpoint and without ``-c``: the ``config.yaml`` of the checkpoint's run."""
-    options = [argument.partition("=")[0] for argument in args]
-    if args[:1] not in (["predict"], ["score"]) or {"-c", "--config"} & set(options) or "--ckpt_path" not in options:
+def completed(args: list[str]) -> list[str]:
+    """What ``predict`` and ``score`` let one leave out.
+
+    ``score PAIRS`` stands for ``score --pairs PAIRS``, and a checkpoint without ``-c`` brings the ``config.yaml`` of
+    its run along.
+    """
+    if args[:1] not in (["predict"], ["score"]):
         return args
-    place = options.index("--ckpt_path")
-    checkpoint = Path(args[place].partition("=")[2] or (args[place + 1] if place + 1 < len(args) else ""))
-    config = checkpoint.parent.parent / "config.yaml"
-    return [args[0], "-c", str(config), *args[1:]] if config.is_file() else args
+    command, rest = args[0], args[1:]
+    if command == "score" and rest and not rest[0].startswith("-"):
+        rest = ["--pairs", *rest]
+    options = [argument.partition("=")[0] for argument in rest]
+    if "--ckpt_path" in options and not {"-c", "--config"} & set(options):
+        place = options.index("--ckpt_path")
+        checkpoint = Path((rest[place].partition("=")[2] or [*rest, ""][place + 1]) or ".")
+        config = checkpoint.parent.parent / "config.yaml"
+        rest = ["-c", str(config), *rest] if config.is_file() else rest
+    return [command, *rest]
 
 
 def main(args: ArgsType = None) -> MeBNSCLI:
@@ -210,7 +220,7 @@ def main(args: ArgsType = None) -> MeBNSCLI:
         list_datasets(given[1:])
         sys.exit(0)
     if isinstance(given, list):
-        given = with_run_config(given)
+        given = completed(given)
     quieten()
     return MeBNSCLI(
         trainer_class=LinkTrainer,

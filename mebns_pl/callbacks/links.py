@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,7 +132,12 @@ def score_links(
     table = ScoreTable(scoring)
     data.given = GivenPairs(_numbered(pairs, names), graph, names, data.loaded.num_nodes)
     try:
-        _with_callback(trainer, table).predict(system, datamodule=data, return_predictions=False, ckpt_path=ckpt_path)
+        with warnings.catch_warnings():
+            # What training's callbacks have in the checkpoint is not needed here
+            warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
+            _with_callback(trainer, table).predict(
+                system, datamodule=data, return_predictions=False, ckpt_path=ckpt_path
+            )
     finally:
         data.given = None
     assert table.table is not None

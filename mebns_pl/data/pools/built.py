@@ -32,7 +32,7 @@ class PoolReport:
     Example:
         >>> report = PoolReport(["two-hop"], [30], [3], 30, 3, 12, [])
         >>> report.coverage, report.table["coverage"].tolist()
-        (0.25, [0.25, 0.25])
+        (0.25, [0.25])
     """
 
     names: list[str]
@@ -50,14 +50,10 @@ class PoolReport:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a part, and one for all: ``pool``, ``pairs``, ``coverage``."""
-        return pd.DataFrame(
-            {
-                "pool": [*self.names, "together"],
-                "pairs": [*self.sizes, self.total_size],
-                "coverage": [self._share(found) for found in [*self.found, self.total_found]],
-            }
-        )
+        """One row a part, and where there are several one for all: ``pool``, ``pairs``, ``coverage``."""
+        names, sizes, found = [*self.names, "together"], [*self.sizes, self.total_size], [*self.found, self.total_found]
+        table = pd.DataFrame({"pool": names, "pairs": sizes, "coverage": [self._share(number) for number in found]})
+        return table.head(1) if len(self.names) == 1 else table
 
     def _share(self, found: int) -> float:
         return found / self.held_out if self.held_out else float("nan")
