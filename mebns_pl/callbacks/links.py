@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,7 @@ def predict_links(
     before = data.pairs
     try:
         data.pairs = before if pairs is None else pairs
-        _with_callback(trainer, writer).predict(system, datamodule=data, return_predictions=False)
+        _predict(system, data, writer, trainer)
     finally:
         data.pairs = before
     assert writer.table is not None
@@ -132,12 +133,7 @@ def score_links(
     table = ScoreTable(scoring)
     data.given = GivenPairs(_numbered(pairs, names), graph, names, data.loaded.num_nodes)
     try:
-        with warnings.catch_warnings():
-            # What training's callbacks have in the checkpoint is not needed here
-            warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
-            _with_callback(trainer, table).predict(
-                system, datamodule=data, return_predictions=False, ckpt_path=ckpt_path
-            )
+        _predict(system, data, table, trainer, ckpt_path)
     finally:
         data.given = None
     assert table.table is not None
@@ -155,17 +151,31 @@ def _numbered(pairs: pd.DataFrame | str | Path, names: list[str]) -> Tensor:
     return named_pairs(Table(Path("pairs"), columns, rows, list(range(len(rows))), unit="row"), names, UNSEEN)
 
 
-def _with_callback(trainer: Trainer | None, callback: PredictionWriter | ScoreTable) -> Trainer:
-    """A silent trainer with one callback, on one device of the kind that ``trainer`` has, with its precision."""
-    kind = "auto" if trainer is None else trainer.strategy.root_device.type
-    return Trainer(
-        accelerator=kind,
-        devices=1,
-        precision=None if trainer is None else trainer.precision,
-        logger=False,
-        callbacks=[callback],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+def _predict(
+    system: AbstractLinkSystem,
+    data: LinkDataModule,
+    callback: PredictionWriter | ScoreTable,
+    like: Trainer | None,
+    ckpt_path: str | Path | None = None,
+) -> None:
+    """Predicts silently, with one callback, on one device of the kind that ``like`` has, with its precision."""
+    lightning = logging.getLogger("lightning.pytorch")
+    level = lightning.level
+    with warnings.catch_warnings():
+        # What training's callbacks have in the checkpoint is not needed here
+        warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
+        lightning.setLevel(logging.WARNING)
+        try:
+            Trainer(
+                accelerator="auto" if like is None else like.strategy.root_device.type,
+                devices=1,
+                precision=None if like is None else like.precision,
+                logger=False,
+                callbacks=[callback],
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+            ).predict(system, datamodule=data, return_predictions=False, ckpt_path=ckpt_path)
+        finally:
+            lightning.setLevel(level)
