@@ -21,9 +21,9 @@ from mebns_pl.keys import Key
 from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
-from mebns_pl.models.predictor import Inputs, LinkPredictor
+from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.systems.scoring import AbstractScoring, StudentScoring
-from mebns_pl.types import EvalBatch
+from mebns_pl.types import EvalBatch, Inputs
 
 SCORE_BLOCK = 2**16
 """Pairs decoded in one go: bounds the memory of evaluation."""
@@ -56,8 +56,9 @@ class AbstractLinkSystem(LightningModule, ABC):
     # Before anything: the graph, the ranks, the seed
 
     def setup(self, stage: str) -> None:
-        """Lets the data module ask for embeddings, of which a pool of pairs to predict can be made."""
+        """Tells the data module how to embed nodes (for a pool of pairs to predict), and what to prepare ahead."""
         self.data.embed = self.embed
+        self.data.prepare = self.student.prepare if self.student.prepares_ahead else None
 
     def on_fit_start(self) -> None:
         """Takes the graph to the device, and the seed and ranks from the run."""
@@ -81,7 +82,7 @@ class AbstractLinkSystem(LightningModule, ABC):
     def teardown(self, stage: str) -> None:
         """Lets the graph go: the next stage may bring other data, or another device."""
         self._score = self._graph = self._predict = None
-        self.data.embed = None
+        self.data.embed = self.data.prepare = None
 
     @property
     def data(self) -> LinkDataModule:
@@ -238,6 +239,8 @@ class AbstractLinkSystem(LightningModule, ABC):
 
 def score_pairs(predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor) -> Tensor:
     """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks."""
+    if not pairs.shape[1]:
+        return torch.empty(0, device=pairs.device)
     blocks = pairs.split(SCORE_BLOCK, dim=1)
     return torch.cat([score(predictor.prepare(graph, block)) for block in blocks])
 
