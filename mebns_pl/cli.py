@@ -129,6 +129,12 @@ class MeBNSCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
 
+    def after_fit(self) -> None:
+        """Says where the run is."""
+        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        if self.trainer.is_global_zero and best:
+            Console().print(f"\nBest checkpoint: {_short(best)}", soft_wrap=True)
+
     def test(self, **kwargs: Any) -> None:
         """Tests, with our table in place of Lightning's."""
         self._warn_untrained(kwargs)
@@ -161,6 +167,12 @@ class MeBNSCLI(LightningCLI):
             console.print("\nTop predicted links")
             console.print(link_table(writer.table.head(10)))
             console.print(f"{len(writer.table):,} links: {writer.path}", soft_wrap=True)
+
+
+def _short(path: str) -> str:
+    """The path from the working directory, where it lies below it."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def quieten() -> None:
