@@ -14,6 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from mebns_pl.data.tables import DataError
 from mebns_pl.graph.csr import Graph, pair_keys
 
 Embed = Callable[[Graph], Tensor | None]
@@ -102,8 +103,18 @@ class PoolRequest:
         return self.embed(self.graph)
 
     def bounded(self, top: int, name: str) -> tuple[int, list[str]]:
-        """How many pairs of each source node fit into ``max_pairs``, at most ``top``; and a note where that is less."""
-        room = max(1, self.max_pairs // max(1, len(self.allowed.rows)))
+        """How many pairs of each source node fit into ``max_pairs``, at most ``top``; and a note where that is less.
+
+        Raises:
+            DataError: not even one fits.
+        """
+        num_sources = len(self.allowed.rows)
+        room = self.max_pairs // max(1, num_sources)
+        if room < 1:
+            raise DataError(
+                f"pairs.max_pairs: {name} may hold {self.max_pairs:,} pairs, fewer than one for each of {num_sources:,} "
+                "source nodes; raise it, or choose nodes (pairs.nodes)"
+            )
         if room >= top:
             return top, []
         note = f"{name}: {room:,} of each node, not {top:,}, so that there are at most {self.max_pairs:,} pairs"

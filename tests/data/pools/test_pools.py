@@ -218,6 +218,8 @@ def test_a_bound_is_kept_and_told() -> None:
         "PageRank: 1 of each node",
         "nearest: 1 of each node,",
     ]
+    with pytest.raises(DataError, match=r"max_pairs: nearest may hold 39 pairs, fewer than one for each of 40"):
+        NearestPool().parts(request(max_pairs=N - 1))
     # Of three chosen nodes more fit
     assert PageRankPool(top=25).parts(request("chosen", max_pairs=75))[0].notes == []
 
