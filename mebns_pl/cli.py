@@ -17,6 +17,7 @@ from rich.console import Console
 
 from mebns_pl.callbacks.links import NewNodes, score_links
 from mebns_pl.callbacks.migration import MigrationMonitor
+from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.predictions import PredictionWriter
 from mebns_pl.callbacks.results import ResultTable, link_table, pool_table
 from mebns_pl.callbacks.table_files import check_table_path, write_table
@@ -121,6 +122,7 @@ class MeBNSCLI(LightningCLI):
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(MigrationMonitor, "migration")
+        parser.add_lightning_class_args(MigrationFigures, "figures")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.set_defaults(CHECKPOINT_DEFAULTS)
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
