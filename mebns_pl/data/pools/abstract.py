@@ -112,8 +112,8 @@ class PoolRequest:
         room = self.max_pairs // max(1, num_sources)
         if room < 1:
             raise DataError(
-                f"pairs.max_pairs: {name} may hold {self.max_pairs:,} pairs, fewer than one for each of {num_sources:,} "
-                "source nodes; raise it, or choose nodes (pairs.nodes)"
+                f"pairs.max_pairs: {name} may hold {self.max_pairs:,} pairs, fewer than one for each of "
+                f"{num_sources:,} source nodes; raise it, or choose nodes (pairs.nodes)"
             )
         if room >= top:
             return top, []
