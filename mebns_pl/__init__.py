@@ -13,7 +13,7 @@ weighs the picks. Every stage is a class of its own, named in YAML by ``class_pa
 
 from importlib.metadata import version
 
-from mebns_pl.callbacks import MigrationMonitor, PredictionWriter, ResultTable
+from mebns_pl.callbacks import LastCheckpoint, MigrationMonitor, PredictionWriter, ResultTable
 from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
 from mebns_pl.data.eval_negatives import HeartNegatives, RandomNegatives
 from mebns_pl.data.protocols import Protocol
@@ -43,6 +43,7 @@ from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
 from mebns_pl.negatives.std_generator import StdGenerator
 from mebns_pl.systems import Heuristic, MeBNS, Plain, Schedule
+from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointError
 from mebns_pl.types import EdgeSplit, GraphSpec
 
 __version__ = version("mebns_pl")
@@ -52,6 +53,8 @@ __all__ = [
     "GCN",
     "SAGE",
     "AdamicAdar",
+    "AtomicCheckpointIO",
+    "CheckpointError",
     "CommonNeighbors",
     "DegreeProposal",
     "DirectionalEngine",
@@ -71,6 +74,7 @@ __all__ = [
     "Katz",
     "Key",
     "KnownEdges",
+    "LastCheckpoint",
     "LinkDataModule",
     "LinkPredictor",
     "MLPDecoder",

@@ -21,6 +21,10 @@ from mebns_pl.keys import Key
 from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
 from mebns_pl.models.predictor import LinkPredictor
+from mebns_pl.systems.checkpoint_io import use_atomic_files
+from mebns_pl.systems.epoch_means import EpochMeans
+from mebns_pl.systems.identity import KEY
+from mebns_pl.systems.run_state import begin_epoch_anew, between_epochs, check_checkpoint, describe_run
 from mebns_pl.types import EvalBatch, Inputs
 
 SCORE_BLOCK = 2**16
@@ -48,11 +52,18 @@ class AbstractLinkSystem(LightningModule, ABC):
         self.val_shared, self.test_shared = shared_link_metrics(), shared_link_metrics()
         self._graph: Graph | None = None
         self._score: Callable[[Inputs], Tensor] | None = None
+        self._means = EpochMeans()
+        self._at_epoch_start = False  # a checkpoint from there was loaded
+        self.run_config: dict[str, Any] | None = None  # the command line's options, in plain values
 
     # Before anything: the graph, the ranks, the seed
 
     def setup(self, stage: str) -> None:
-        """Asks the data module to have inputs prepared by its loader's workers, where that is work."""
+        """Asks the data module to have inputs prepared by its loader's workers, where that is work.
+
+        Checkpoint files are written atomically from here on.
+        """
+        use_atomic_files(self.trainer)
         self.data.prepare = self.student.prepare if self.student.prepares_ahead else None
 
     def on_fit_start(self) -> None:
@@ -73,6 +84,9 @@ class AbstractLinkSystem(LightningModule, ABC):
             raise ValueError(
                 "trainer.use_distributed_sampler: expected False, got True; the data module parts the data"
             )
+        if self._at_epoch_start:
+            begin_epoch_anew(self.trainer)
+            self._at_epoch_start = False
 
     def teardown(self, stage: str) -> None:
         """Lets the graph go: the next stage may bring other data, or another device."""
@@ -190,9 +204,32 @@ class AbstractLinkSystem(LightningModule, ABC):
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    def log_mean(self, name: str, value: Tensor | float, **kwargs: Any) -> None:
+    def log_mean(self, name: str, value: Tensor | float) -> None:
         """Logs the mean over the epoch; where ranks differ (statistics of their own picks) rank 0's is shown."""
-        self.log(name, value, on_step=False, on_epoch=True, batch_size=1, **kwargs)
+        self._means.add(name, value)
+
+    def on_train_epoch_end(self) -> None:
+        """Logs the epoch's means."""
+        for name, mean in self._means.take().items():
+            self.log(name, mean, prog_bar=name == "train/student_loss", batch_size=1)
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Says which run this is, and holds the epoch's means so far."""
+        at_start = between_epochs(self.trainer, checkpoint)
+        means = self._means.state_dict()
+        checkpoint[KEY] = {**describe_run(self), "epoch_means": means, "at_epoch_start": at_start}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses a checkpoint of another version, model, graph or split, and goes on with the epoch's means.
+
+        Raises:
+            CheckpointError: it does not belong to this system and its data; the message tells what differs.
+        """
+        check_checkpoint(self, checkpoint)
+        self._means.load_state_dict(checkpoint[KEY]["epoch_means"])
+        self._at_epoch_start = checkpoint[KEY]["at_epoch_start"]
 
 
 def score_pairs(predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor) -> Tensor:

@@ -125,8 +125,8 @@ class MeBNS(AbstractLinkSystem):
         if due:
             meta_set = data.refresh_meta_set(self.teacher_score, self.device, self.current_epoch)
             for name, count in meta_set.counts.items():
-                self.log(f"meta/{name}", float(count), on_step=False, on_epoch=True, batch_size=1)
-            self.log("meta/uncertainty", meta_set.std.mean(), on_step=False, on_epoch=True, batch_size=1)
+                self.log_mean(f"meta/{name}", float(count))
+            self.log_mean("meta/uncertainty", meta_set.std.mean())
 
     def teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
@@ -172,7 +172,7 @@ class MeBNS(AbstractLinkSystem):
     def log_step(self, batch: TrainBatch, result: StepResult) -> None:
         """Losses, and how the filter and the weights behave."""
         for name, loss in result.losses.items():
-            self.log_mean(f"train/{name}_loss", loss, prog_bar=name == "student")
+            self.log_mean(f"train/{name}_loss", loss)
         negatives = result.negatives
         assert negatives.hardness is not None
         self.log_mean("filter/kept_share", negatives.kept.sum() / batch.candidate_mask.sum().clamp(min=1))

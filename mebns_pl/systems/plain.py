@@ -59,5 +59,5 @@ class Plain(AbstractLinkSystem):
             student, self.selector, batch, self.graph, key, self.group, gradient_clip_norm=self.gradient_clip_norm
         )
         self.apply_gradients(optimizer, student.params(), result.student_grads)
-        self.log_mean("train/student_loss", result.losses["student"], prog_bar=True)
+        self.log_mean("train/student_loss", result.losses["student"])
         return step_output(batch, result)
