@@ -9,16 +9,19 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from rich.console import Console
 
+from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.predictions import PredictionWriter
 from mebns_pl.callbacks.results import ResultTable, link_table
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.listing import dataset_table
+from mebns_pl.resume import FoundCheckpoint, Resume, take_resume, without_resume
 from mebns_pl.systems.mebns import MeBNS
 
 log = logging.getLogger(__name__)
@@ -41,15 +44,11 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,
 }
 
-# Two writers: `save_last` of one that watches a metric writes only when the metric has improved
 CHECKPOINT_DEFAULTS: dict[str, Any] = {
     "checkpoint.monitor": "val/mrr",
     "checkpoint.mode": "max",
     "checkpoint.filename": "best",
     "checkpoint.enable_version_counter": False,
-    "last_checkpoint.filename": "last",
-    "last_checkpoint.save_on_train_epoch_end": True,
-    "last_checkpoint.enable_version_counter": False,
 }
 
 
@@ -57,18 +56,30 @@ class SaveConfig(SaveConfigCallback):
     """Saves the run's configuration beside its logs; a run without logs leaves nothing in the working directory."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Writes ``config.yaml``."""
+        """Writes ``config.yaml``; not which checkpoint the run goes on from, so that it can begin anew."""
         if trainer.logger is not None:
+            if stage == "fit":
+                self.config = without_resume(self.config)
             super().setup(trainer, pl_module, stage)
 
 
 class MeBNSCLI(LightningCLI):
-    """LightningCLI with the links between data and model."""
+    """LightningCLI with the links between data and model, and with ``fit --resume``.
+
+    Args:
+        resume: how ``fit`` goes on with a run that was stopped, or None to begin anew.
+        options: those of LightningCLI.
+    """
+
+    def __init__(self, resume: Resume | None = None, **options: Any) -> None:
+        self.resume = resume
+        self.checkpoint: FoundCheckpoint | None = None
+        super().__init__(**options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the callbacks that every run has, and hands the data module's seed and graph size on."""
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
+        parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(MigrationMonitor, "migration")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.set_defaults(CHECKPOINT_DEFAULTS)
@@ -77,6 +88,21 @@ class MeBNSCLI(LightningCLI):
         parser.link_arguments("checkpoint.dirpath", "last_checkpoint.dirpath")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        """Finds the checkpoint that ``--resume`` goes on from."""
+        if self.resume is not None:
+            self.checkpoint = self.resume.find(self.config.fit)
+
+    def after_instantiate_classes(self) -> None:
+        """Hands the model the options that it was made from, for checkpoints to hold."""
+        options = yaml.safe_load(self._parser(self.subcommand).dump(self.config[self.subcommand], skip_check=True))
+        self.model.run_config = {part: options.get(part) for part in ("model", "data", "trainer")}
+
+    def fit(self, **kwargs: Any) -> None:
+        """Trains, unless the run that ``--resume`` has found is finished."""
+        if self.checkpoint is None or not self.checkpoint.is_finished(self.trainer):
+            self.trainer.fit(**kwargs)
 
     def test(self, **kwargs: Any) -> None:
         """Tests, with our table in place of Lightning's."""
@@ -140,7 +166,9 @@ def main(args: ArgsType = None) -> MeBNSCLI:
         list_datasets(given[1:])
         sys.exit(0)
     quieten()
+    resume, args = take_resume(given, args)
     return MeBNSCLI(
+        resume=resume,
         model_class=LightningModule,
         datamodule_class=LinkDataModule,
         subclass_mode_model=True,

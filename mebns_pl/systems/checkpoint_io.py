@@ -75,7 +75,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise CheckpointError(f"checkpoint {path}: no such file") from error
         except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
             reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(f"checkpoint {path}: not a whole checkpoint of tensors and plain values ({reason})") from error
+            raise CheckpointError(
+                f"checkpoint {path}: not a whole checkpoint of tensors and plain values ({reason})"
+            ) from error
 
     def _remove_leftovers(self, folder: Path) -> None:
         if folder not in self._clean:

@@ -88,7 +88,9 @@ def _compared(name: str, found: Mapping[str, Any], present: Mapping[str, Any]) -
         return []
     there, here = found.get(name), present[name]
     if isinstance(there, Mapping) and isinstance(here, Mapping):
-        return [f"{name}.{key}: {there.get(key)} there, {here[key]} here" for key in here if there.get(key) != here[key]]
+        return [
+            f"{name}.{key}: {there.get(key)} there, {here[key]} here" for key in here if there.get(key) != here[key]
+        ]
     return [f"{name}: {there} there, {here} here"]
 
 

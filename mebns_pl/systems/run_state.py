@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
-
 from torch.optim import Optimizer
 
 from mebns_pl.data.datamodule import data_of
@@ -53,7 +52,8 @@ def check_checkpoint(system: AbstractLinkSystem, checkpoint: dict[str, Any]) -> 
         changed = changed_options(found["config"], _options(system))
         if changed:
             rank_zero_warn(
-                "the run goes on with other options, so it is not the run that it would have been: " + "; ".join(changed)
+                "the run goes on with other options, so it is not the run that it would have been: "
+                + "; ".join(changed)
             )
         _follow_a_moved_folder(trainer, checkpoint)
 
