@@ -96,7 +96,8 @@ class MeBNSCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Hands the model the options that it was made from, for checkpoints to hold."""
-        options = yaml.safe_load(self._parser(self.subcommand).dump(self.config[self.subcommand], skip_check=True))
+        config = without_resume(self.config[self.subcommand])
+        options = yaml.safe_load(self._parser(self.subcommand).dump(config, skip_check=True))
         self.model.run_config = {part: options.get(part) for part in ("model", "data", "trainer")}
 
     def fit(self, **kwargs: Any) -> None:

@@ -1,9 +1,10 @@
 """Kills training runs at random moments, resumes them, and compares them with a run that nobody has killed.
 
 Every run is a process that trains MeBNS on the embedded air-routes graph from the command line (``mebns fit``), dies by
-SIGKILL, and goes on by ``mebns fit --resume``. Its last checkpoint (weights, optimizers, schedulers, meta set, migration,
-best score) and every value in its TensorBoard files must be those of the uninterrupted run, to the last bit, and no
-temporary file may be left. Checkpoints are written every few milliseconds, so that many kills fall into a write.
+SIGKILL, and goes on by ``mebns fit --resume``. Its last checkpoint (weights, optimizers, schedulers, meta set,
+migration, early stopping, best score) and every value in its TensorBoard files must be those of the uninterrupted run,
+to the last bit, and no temporary file may be left. Checkpoints are written after every step, so that many kills fall
+into a write.
 
     python scripts/kill_campaign.py                    # 50 kills; started again, it goes on where it was stopped
     python scripts/kill_campaign.py --kills 3 --folder /tmp/kills --epochs 4
@@ -43,6 +44,17 @@ OPTIONS = {
     "model.predictor.encoder": "mebns_pl.models.GCN",
     "model.predictor.encoder.hidden_channels": "16",
     "model.schedule.warmup": "1",
+    "model.schedule.lr_scheduler": "StepLR",
+    "model.schedule.lr_scheduler.step_size": "2",
+    "model.schedule.teacher_lr_scheduler": "lightning.pytorch.cli.ReduceLROnPlateau",
+    "model.schedule.teacher_lr_scheduler.monitor": "val/mrr",
+    "model.schedule.teacher_lr_scheduler.patience": "0",
+    "model.schedule.weight_net_lr_scheduler": "CosineAnnealingLR",
+    "model.schedule.weight_net_lr_scheduler.T_max": "7",
+    "trainer.callbacks+": "EarlyStopping",
+    "trainer.callbacks.monitor": "val/mrr",
+    "trainer.callbacks.mode": "max",
+    "trainer.callbacks.patience": "20",
     "migration.probe_size": "100",
     "last_checkpoint.minutes": "0.0005",
 }
@@ -99,12 +111,18 @@ class Runs:
                 return None
             time.sleep(0.002)
 
-    def finish(self, folder: Path, *more: str) -> float:
-        """Runs ``mebns fit`` to its end; returns how many seconds that took."""
-        began = time.monotonic()
-        if self.wait(self.start(folder, *more)) != 0:
+    def wait_for(self, child: int, path: Path) -> float:
+        """Waits until a process has made a file; returns when that was."""
+        while not path.exists():
+            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None and not path.exists():
+                raise RuntimeError(f"a run ended before it had written {path}")
+            time.sleep(0.002)
+        return time.monotonic()
+
+    def succeed(self, child: int, folder: Path) -> None:
+        """Waits for a process's end."""
+        if self.wait(child) != 0:
             raise RuntimeError(f"a run in {folder} failed:\n{(folder / 'output.txt').read_text()[-2000:]}")
-        return time.monotonic() - began
 
 
 def state(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -160,7 +178,8 @@ def trial(number: int, runs: Runs, folder: Path, seconds: float, seed: int) -> d
         number: of the trial, it names the moment.
         runs: starts processes.
         folder: where the campaign is.
-        seconds: how long a run trains: it is killed at a moment between 0 and this, from when its folder is there.
+        seconds: how long a run trains: it is killed at a moment between 0 and this, from
+            its first checkpoint on.
         seed: names the campaign.
     """
     place, attempt = folder / f"{number:03d}", 0
@@ -169,24 +188,18 @@ def trial(number: int, runs: Runs, folder: Path, seconds: float, seed: int) -> d
         moment = seconds * float(torch.rand((), generator=generator))
         subprocess.run(["rm", "-rf", str(place)], check=True)
         child = runs.start(place)
-        while not (place / RUN / "config.yaml").exists():
-            time.sleep(0.002)
+        runs.wait_for(child, place / LAST)
         if runs.wait(child, moment) is None:
             break
         attempt += 1  # it was done before the moment came
     os.kill(child, signal.SIGKILL)
     runs.wait(child)
     writing = bool(list(place.rglob("*.partial")))
-    done = (0, 0)
-    if (place / LAST).is_file():
-        checkpoint = torch.load(place / LAST, weights_only=True, map_location="cpu")
-        done = checkpoint["epoch"], checkpoint["global_step"]
-        runs.finish(place, "--resume")
-    else:
-        subprocess.run(["rm", "-rf", str(place)], check=True)
-        runs.finish(place)
+    checkpoint = torch.load(place / LAST, weights_only=True, map_location="cpu")
+    runs.succeed(runs.start(place, "--resume"), place)
     told = faults(folder / "whole", place)
-    return {"trial": number, "moment": moment, "epoch": done[0], "step": done[1], "writing": writing, "faults": told}
+    done = {"epochs": checkpoint["epoch"], "steps": checkpoint["global_step"]}
+    return {"trial": number, "moment": moment, **done, "writing": writing, "faults": told}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -201,10 +214,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder, runs = given.folder.resolve(), Runs(given.fresh, given.epochs)
     ledger = folder / "trials.jsonl"
     if not ledger.is_file():
-        subprocess.run(["rm", "-rf", str(folder / "whole")], check=True)
-        print(f"uninterrupted run: {runs.finish(folder / 'whole'):.1f} s", flush=True)
-        began, ended = ((folder / "whole" / path).stat().st_mtime for path in (RUN / "config.yaml", LAST))
-        ledger.write_text(json.dumps({"seconds": ended - began}) + "\n")
+        subprocess.run(["rm", "-rf", str(folder)], check=True)
+        began = time.monotonic()
+        child = runs.start(folder / "whole")
+        setup = runs.wait_for(child, folder / "whole" / LAST) - began
+        runs.succeed(child, folder / "whole")
+        seconds = time.monotonic() - began - setup
+        print(f"uninterrupted run: {setup:.1f} s to its first checkpoint, {seconds:.1f} s from there on", flush=True)
+        ledger.write_text(json.dumps({"seconds": seconds}) + "\n")
     lines = [json.loads(line) for line in ledger.read_text().splitlines()]
     seconds, results = lines[0]["seconds"], lines[1:]
     for number in range(len(results), given.kills):
@@ -212,14 +229,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with open(ledger, "a") as file:
             file.write(json.dumps(result) + "\n")
         results.append(result)
-        where = f"after {result['epoch']} epochs, {result['step']} steps" + (", while writing" * result["writing"])
+        where = f"after {result['epochs']} epochs, {result['steps']} steps" + (", while writing" * result["writing"])
         verdict = "bit-identical" if not result["faults"] else f"DIFFERS: {', '.join(result['faults'][:5])}"
         print(f"kill {number + 1:3d} at {result['moment']:.2f} s, {where}: {verdict}", flush=True)
         if not result["faults"]:
             subprocess.run(["rm", "-rf", str(folder / f"{number:03d}")], check=True)
     good = sum(not result["faults"] for result in results)
     within = sum(result["writing"] for result in results)
-    print(f"{good} of {len(results)} resumed runs are bit-identical to the uninterrupted one; {within} kills hit a write")
+    print(
+        f"{good} of {len(results)} resumed runs are bit-identical to the uninterrupted one; {within} kills hit a write"
+    )
     return 0 if good == len(results) else 1
 
 

@@ -25,6 +25,7 @@ from mebns_pl.systems.checkpoint_io import use_atomic_files
 from mebns_pl.systems.epoch_means import EpochMeans
 from mebns_pl.systems.identity import KEY
 from mebns_pl.systems.run_state import begin_epoch_anew, between_epochs, check_checkpoint, describe_run
+from mebns_pl.systems.schedulers import step_after_epoch, step_after_validation
 from mebns_pl.types import EvalBatch, Inputs
 
 SCORE_BLOCK = 2**16
@@ -136,7 +137,7 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def _report(
         self, stage: str, ranking: MetricCollection, classes: MetricCollection, shared: MetricCollection
-    ) -> None:
+    ) -> dict[str, Tensor]:
         self._score = None
         if self.data.shares_negatives(stage):
             values = shared.compute()
@@ -146,6 +147,7 @@ class AbstractLinkSystem(LightningModule, ABC):
             self.log(f"{stage}/{name}", value.float(), prog_bar=stage == "val" and name == "mrr")
         for metrics in (ranking, classes, shared):
             metrics.reset()
+        return {f"{stage}/{name}": value for name, value in values.items()}
 
     def on_validation_epoch_start(self) -> None:
         """Encodes."""
@@ -157,7 +159,9 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def on_validation_epoch_end(self) -> None:
         """Logs ``val/mrr``, ``val/hits@k``, ``val/auc``, ``val/ap``."""
-        self._report("val", self.val_ranking, self.val_classes, self.val_shared)
+        values = self._report("val", self.val_ranking, self.val_classes, self.val_shared)
+        if self.trainer.training and not self.trainer.sanity_checking:
+            step_after_validation(self.all_schedulers(), values)
 
     def on_test_epoch_start(self) -> None:
         """Encodes; where a protocol says so, message passing uses validation edges too."""
@@ -195,6 +199,15 @@ class AbstractLinkSystem(LightningModule, ABC):
         optimizers = self.optimizers()
         return optimizers if isinstance(optimizers, list) else [optimizers]
 
+    def all_schedulers(self) -> list[Any]:
+        """The learning-rate schedulers, always as a list."""
+        schedulers = self.lr_schedulers()
+        return schedulers if isinstance(schedulers, list) else [] if schedulers is None else [schedulers]
+
+    def learned(self) -> list[Optimizer]:
+        """The optimizers that make steps in this epoch."""
+        return [optimizer.optimizer for optimizer in self.all_optimizers()]
+
     def apply_gradients(
         self, optimizer: Optimizer | LightningOptimizer, params: Sequence[nn.Parameter], grads: Sequence[Tensor]
     ) -> None:
@@ -209,9 +222,10 @@ class AbstractLinkSystem(LightningModule, ABC):
         self._means.add(name, value)
 
     def on_train_epoch_end(self) -> None:
-        """Logs the epoch's means."""
+        """Logs the epoch's means, and steps the schedulers."""
         for name, mean in self._means.take().items():
             self.log(name, mean, prog_bar=name == "train/student_loss", batch_size=1)
+        step_after_epoch(self.all_schedulers(), self.learned())
 
     # Checkpoints
 
