@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -22,6 +21,7 @@ from mebns_pl.callbacks.results import ResultTable, link_table
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.listing import dataset_table
 from mebns_pl.resume import FoundCheckpoint, Resume, take_resume, without_resume
+from mebns_pl.systems.identity import plain
 from mebns_pl.systems.mebns import MeBNS
 
 log = logging.getLogger(__name__)
@@ -96,9 +96,8 @@ class MeBNSCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Hands the model the options that it was made from, for checkpoints to hold."""
-        config = without_resume(self.config[self.subcommand])
-        options = yaml.safe_load(self._parser(self.subcommand).dump(config, skip_check=True))
-        self.model.run_config = {part: options.get(part) for part in ("model", "data", "trainer")}
+        options = without_resume(self.config[self.subcommand]).as_dict()
+        self.model.run_config = {part: plain(options.get(part)) for part in ("model", "data", "trainer")}
 
     def fit(self, **kwargs: Any) -> None:
         """Trains, unless the run that ``--resume`` has found is finished."""

@@ -32,32 +32,36 @@ from torch import Tensor
 from mebns_pl import cli
 from mebns_pl.keys import Key
 
-OPTIONS = {
-    "trainer.accelerator": "cpu",
-    "trainer.check_val_every_n_epoch": "2",
-    "trainer.enable_progress_bar": "false",
-    "data.batch_size": "400",
-    "data.num_candidates": "4",
-    "data.collector.num_passes": "2",
-    "data.eval_negatives": "RandomNegatives",
-    "data.eval_negatives.num_negatives": "10",
-    "model.predictor.encoder": "mebns_pl.models.GCN",
-    "model.predictor.encoder.hidden_channels": "16",
-    "model.schedule.warmup": "1",
-    "model.schedule.lr_scheduler": "StepLR",
-    "model.schedule.lr_scheduler.step_size": "2",
-    "model.schedule.teacher_lr_scheduler": "lightning.pytorch.cli.ReduceLROnPlateau",
-    "model.schedule.teacher_lr_scheduler.monitor": "val/mrr",
-    "model.schedule.teacher_lr_scheduler.patience": "0",
-    "model.schedule.weight_net_lr_scheduler": "CosineAnnealingLR",
-    "model.schedule.weight_net_lr_scheduler.T_max": "7",
-    "trainer.callbacks+": "EarlyStopping",
-    "trainer.callbacks.monitor": "val/mrr",
-    "trainer.callbacks.mode": "max",
-    "trainer.callbacks.patience": "20",
-    "migration.probe_size": "100",
-    "last_checkpoint.minutes": "0.0005",
-}
+OPTIONS = """
+trainer:
+  accelerator: cpu
+  check_val_every_n_epoch: 2
+  enable_progress_bar: false
+  callbacks:
+    - class_path: EarlyStopping
+      init_args: {monitor: val/mrr, mode: max, patience: 20}
+model:
+  class_path: mebns_pl.systems.MeBNS
+  init_args:
+    predictor:
+      class_path: mebns_pl.models.EncoderDecoder
+      init_args:
+        encoder: {class_path: mebns_pl.models.GCN, init_args: {hidden_channels: 16}}
+    schedule:
+      warmup: 1
+      lr_scheduler: {class_path: torch.optim.lr_scheduler.StepLR, init_args: {step_size: 2}}
+      teacher_lr_scheduler:
+        class_path: lightning.pytorch.cli.ReduceLROnPlateau
+        init_args: {monitor: val/mrr, patience: 0}
+      weight_net_lr_scheduler: {class_path: torch.optim.lr_scheduler.CosineAnnealingLR, init_args: {T_max: 7}}
+data:
+  batch_size: 400
+  num_candidates: 4
+  collector: {class_path: mebns_pl.UMDCollector, init_args: {num_passes: 2}}
+  eval_negatives: {class_path: mebns_pl.RandomNegatives, init_args: {num_negatives: 10}}
+migration: {probe_size: 100}
+last_checkpoint: {minutes: 0.0005}
+"""
 RUN = Path("logs/mebns/version_0")
 LAST = RUN / "checkpoints" / "last.ckpt"
 # Lightning does not bring it back; nothing reads it before it is set anew
@@ -74,11 +78,12 @@ class Runs:
 
     def __init__(self, fresh: bool, epochs: int) -> None:
         self.fresh = fresh
-        self.options = [f"--{name}={value}" for name, value in {**OPTIONS, "trainer.max_epochs": str(epochs)}.items()]
+        self.options = ["--config=options.yaml", f"--trainer.max_epochs={epochs}"]
 
     def start(self, folder: Path, *more: str) -> int:
         """Starts ``mebns fit`` in ``folder``; returns the process's number."""
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "options.yaml").write_text(OPTIONS)
         arguments = ["fit", *more, *self.options]
         with open(folder / "output.txt", "ab") as output:
             if self.fresh:
@@ -214,6 +219,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder, runs = given.folder.resolve(), Runs(given.fresh, given.epochs)
     ledger = folder / "trials.jsonl"
     if not ledger.is_file():
+        if folder.exists() and not (folder / "whole").is_dir():
+            parser.error(f"--folder: {folder} is there and holds no campaign")
         subprocess.run(["rm", "-rf", str(folder)], check=True)
         began = time.monotonic()
         child = runs.start(folder / "whole")
