@@ -15,6 +15,8 @@ Processes are forked from one that has imported everything, which saves seconds 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import signal
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.utils.tensorboard  # noqa: F401 (what runs would import one by one)
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from torch import Tensor
 
@@ -79,6 +82,14 @@ class Runs:
     def __init__(self, fresh: bool, epochs: int) -> None:
         self.fresh = fresh
         self.options = ["--config=options.yaml", f"--trainer.max_epochs={epochs}"]
+
+    def warm_up(self, folder: Path) -> None:
+        """Parses the options once, so that forks find the parsers' caches filled. Nothing is trained here."""
+        if not self.fresh:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "options.yaml").write_text(OPTIONS)
+            with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+                cli.main(["fit", *self.options, "--print_config"])
 
     def start(self, folder: Path, *more: str) -> int:
         """Starts ``mebns fit`` in ``folder``; returns the process's number."""
@@ -222,6 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if folder.exists() and not (folder / "whole").is_dir():
             parser.error(f"--folder: {folder} is there and holds no campaign")
         subprocess.run(["rm", "-rf", str(folder)], check=True)
+        runs.warm_up(folder / "whole")
         began = time.monotonic()
         child = runs.start(folder / "whole")
         setup = runs.wait_for(child, folder / "whole" / LAST) - began
@@ -229,6 +241,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seconds = time.monotonic() - began - setup
         print(f"uninterrupted run: {setup:.1f} s to its first checkpoint, {seconds:.1f} s from there on", flush=True)
         ledger.write_text(json.dumps({"seconds": seconds}) + "\n")
+    else:
+        runs.warm_up(folder / "whole")
     lines = [json.loads(line) for line in ledger.read_text().splitlines()]
     seconds, results = lines[0]["seconds"], lines[1:]
     for number in range(len(results), given.kills):

@@ -15,8 +15,8 @@ class EpochMeans:
         >>> means = EpochMeans()
         >>> means.add("loss", 1.0)
         >>> means.add("loss", torch.tensor(2.0))
-        >>> means.take(), means.take()
-        ({'loss': tensor(1.5000)}, {})
+        >>> means.compute()
+        {'loss': tensor(1.5000)}
     """
 
     def __init__(self) -> None:
@@ -30,11 +30,9 @@ class EpochMeans:
         self._sums[name] = self._sums[name].to(value.device) + value if name in self._sums else value
         self._counts[name] = self._counts.get(name, 0) + 1
 
-    def take(self) -> dict[str, Tensor]:
-        """The means ``()`` by name, in the order they came up; begins anew."""
-        means = {name: total / self._counts[name] for name, total in self._sums.items()}
-        self._sums, self._counts = {}, {}
-        return means
+    def compute(self) -> dict[str, Tensor]:
+        """The means so far, ``()`` by name, in the order they came up."""
+        return {name: total / self._counts[name] for name, total in self._sums.items()}
 
     def state_dict(self) -> dict[str, dict[str, Tensor] | dict[str, int]]:
         """Sums and counts so far."""

@@ -53,7 +53,7 @@ class AbstractLinkSystem(LightningModule, ABC):
         self.val_shared, self.test_shared = shared_link_metrics(), shared_link_metrics()
         self._graph: Graph | None = None
         self._score: Callable[[Inputs], Tensor] | None = None
-        self._means = EpochMeans()
+        self._means, self._means_logged = EpochMeans(), False
         self._at_epoch_start = False  # a checkpoint from there was loaded
         self.run_config: dict[str, Any] | None = None  # the command line's options, in plain values
 
@@ -221,11 +221,22 @@ class AbstractLinkSystem(LightningModule, ABC):
         """Logs the mean over the epoch; where ranks differ (statistics of their own picks) rank 0's is shown."""
         self._means.add(name, value)
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """After the last step logs the epoch's means, for callbacks to see at the epoch's end."""
+        if self.trainer.is_last_batch:
+            self._log_means()
+
     def on_train_epoch_end(self) -> None:
-        """Logs the epoch's means, and steps the schedulers."""
-        for name, mean in self._means.take().items():
-            self.log(name, mean, prog_bar=name == "train/student_loss", batch_size=1)
+        """Forgets the epoch's means, and steps the schedulers."""
+        if not self._means_logged:  # the epoch was cut short, or taken up behind its last step
+            self._log_means()
+        self._means, self._means_logged = EpochMeans(), False
         step_after_epoch(self.all_schedulers(), self.learned())
+
+    def _log_means(self) -> None:
+        for name, mean in self._means.compute().items():
+            self.log(name, mean, on_step=False, on_epoch=True, prog_bar=name == "train/student_loss", batch_size=1)
+        self._means_logged = True
 
     # Checkpoints
 
