@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.utils.tensorboard  # noqa: F401 (what runs would import one by one)
+import torch.utils.tensorboard  # every run would import it again
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from torch import Tensor
 

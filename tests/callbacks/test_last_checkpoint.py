@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ SCHEDULE = Schedule(
     teacher_lr_scheduler=partial(ReduceLROnPlateau, monitor="val/mrr", patience=0),
     weight_net_lr_scheduler=partial(StepLR, step_size=1, gamma=0.5),
 )
+# Names of folders, and what Lightning does not bring back
+SKIPPED = re.compile("best_k_models|current_score")
 Rows = dict[tuple[str, int], str]
 
 
@@ -51,7 +54,7 @@ class Memory(Logger):
             assert self.rows.setdefault((name, step), repr(value)) == repr(value), (name, step)
 
 
-class Stopped(Exception):
+class KillError(Exception):
     """Stands for a kill: nothing of the process is used after it."""
 
 
@@ -64,7 +67,7 @@ class StopAt(Callback):
         def visit(*_: Any, **__: Any) -> None:
             self.left -= 1
             if not self.left:
-                raise Stopped
+                raise KillError
 
         setattr(self, hook, visit)
 
@@ -91,10 +94,10 @@ def run(folder: Path, log: Memory, extra: Callback | None = None, **changes: Any
 
 
 def states(folder: Path) -> dict[str, bytes]:
-    """The bits of all numbers of the last checkpoint, without Lightning's ``current_score``, which it does not bring back."""
+    """The bits of all numbers of the last checkpoint."""
     found = torch.load(folder / "last.ckpt", weights_only=True)
     numbers = tensors_of(found, "c")
-    return {name: value.numpy().tobytes() for name, value in numbers.items() if "current_score" not in name}
+    return {name: value.numpy().tobytes() for name, value in numbers.items() if not SKIPPED.search(name)}
 
 
 def agree(whole: tuple[MeBNS, Trainer], resumed: tuple[MeBNS, Trainer], folders: tuple[Path, Path]) -> None:
@@ -131,7 +134,7 @@ def test_a_run_stopped_anywhere_goes_on_exactly(
     tmp_path: Path, whole: tuple[Path, tuple[MeBNS, Trainer]], hook: str, count: int
 ) -> None:
     log = Memory(tmp_path)
-    with pytest.raises(Stopped):
+    with pytest.raises(KillError):
         run(tmp_path, log, StopAt(hook, count))
     agree(whole[1], run(tmp_path, log), (whole[0], tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
@@ -139,7 +142,7 @@ def test_a_run_stopped_anywhere_goes_on_exactly(
 
 def test_with_epoch_checkpoints_alone(tmp_path: Path, whole: tuple[Path, tuple[MeBNS, Trainer]]) -> None:
     log = Memory(tmp_path)
-    with pytest.raises(Stopped):
+    with pytest.raises(KillError):
         run(tmp_path, log, StopAt("on_train_batch_end", STEPS + 2), minutes=None)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == STEPS
     agree(whole[1], run(tmp_path, log, minutes=None), (whole[0], tmp_path))
@@ -171,7 +174,7 @@ def test_with_loader_workers_and_with_validation_within_epochs(
     folder, part = tmp_path / "whole", tmp_path / "part"
     one = run(folder, Memory(folder), **changes)
     log = Memory(part)
-    with pytest.raises(Stopped):
+    with pytest.raises(KillError):
         run(part, log, StopAt("on_train_batch_end", step), **changes)
     agree(one, run(part, log, **changes), (folder, part))
 
@@ -190,8 +193,8 @@ def test_logs_are_written_before_the_checkpoint(tmp_path: Path) -> None:
     trainer = make_trainer(1, [LastCheckpoint(tmp_path), Watch()], enable_checkpointing=True, logger=Log(tmp_path))
     data = make_data()
     trainer.fit(make_mebns(data.spec), data)
-    assert order[:2] == ["log", "checkpoint"]
-    assert order[-2:] == ["log", "checkpoint"]
+    assert order.count("checkpoint") == 2
+    assert all(order[place - 1] == "log" for place, what in enumerate(order) if what == "checkpoint")
 
 
 def test_minutes_are_checked() -> None:
