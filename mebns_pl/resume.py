@@ -10,7 +10,7 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info
 
 from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointError
 from mebns_pl.systems.identity import KEY

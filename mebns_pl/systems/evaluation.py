@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
@@ -160,7 +161,7 @@ class AbstractLinkSystem(LightningModule, ABC):
     def on_validation_epoch_end(self) -> None:
         """Logs ``val/mrr``, ``val/hits@k``, ``val/auc``, ``val/ap``."""
         values = self._report("val", self.val_ranking, self.val_classes, self.val_shared)
-        if self.trainer.training and not self.trainer.sanity_checking:
+        if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
             step_after_validation(self.all_schedulers(), values)
 
     def on_test_epoch_start(self) -> None:

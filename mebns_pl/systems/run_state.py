@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
 from mebns_pl.data.datamodule import data_of
@@ -63,7 +63,7 @@ def between_epochs(trainer: Trainer, checkpoint: dict[str, Any]) -> bool:
 
     There the count of epochs that are ready is set back in ``checkpoint``, for the next is made ready again.
     """
-    progress = trainer.fit_loop.epoch_progress.current
+    progress: Any = trainer.fit_loop.epoch_progress.current
     if not progress.started == progress.processed == progress.completed:
         return False
     for count in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():

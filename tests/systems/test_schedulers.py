@@ -48,7 +48,9 @@ def test_plain_has_one_and_it_matters() -> None:
 
 def test_a_plateau_is_looked_for_after_validations_alone() -> None:
     data, rates = make_data(), Rates()
-    plateau = partial(MonitoredPlateau, monitor="val/mrr", mode="min", patience=0, threshold=10.0, factor=0.5)
+    plateau = partial(
+        MonitoredPlateau, monitor="val/mrr", mode="min", patience=0, threshold=10.0, threshold_mode="abs", factor=0.5
+    )
     # No value is ever lower by so much, so each validation but the first halves the rate
     make_trainer(6, [rates], check_val_every_n_epoch=2, num_sanity_val_steps=1).fit(
         make_plain(data.spec, lr_scheduler=plateau), data
