@@ -135,6 +135,7 @@ def quieten() -> None:
     """Silences what Lightning says at every run and nobody can act on."""
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")  # a run goes on
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers which may be a bottleneck.*")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
