@@ -120,13 +120,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[MeBNS, 
 @pytest.mark.parametrize(
     ("hook", "count"),
     [
-        ("on_train_batch_start", 2),
         ("on_train_batch_end", STEPS),
         ("on_train_epoch_start", 2),
         ("on_train_batch_end", STEPS + 2),
         ("on_validation_end", 1),
         ("on_train_epoch_end", 2),
-        ("on_train_batch_start", 2 * STEPS + 3),
         ("on_train_end", 1),
     ],
 )
