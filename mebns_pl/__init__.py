@@ -13,7 +13,7 @@ weighs the picks. Every stage is a class of its own, named in YAML by ``class_pa
 
 from importlib.metadata import version
 
-from mebns_pl.callbacks import MigrationFigures, MigrationMonitor, PredictionWriter, ResultTable
+from mebns_pl.callbacks import LastCheckpoint, MigrationFigures, MigrationMonitor, PredictionWriter, ResultTable
 from mebns_pl.callbacks.links import NewNodes, predict_links, score_links
 from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
 from mebns_pl.data.eval_negatives import HeartNegatives, RandomNegatives
@@ -47,6 +47,7 @@ from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
 from mebns_pl.negatives.std_generator import StdGenerator
 from mebns_pl.systems import Heuristic, MeBNS, Plain, Schedule
+from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointError
 from mebns_pl.systems.scoring import CascadeScoring, StudentScoring
 from mebns_pl.types import EdgeSplit, GraphSpec
 
@@ -58,7 +59,9 @@ __all__ = [
     "SAGE",
     "AdamicAdar",
     "AllPairsPool",
+    "AtomicCheckpointIO",
     "CascadeScoring",
+    "CheckpointError",
     "CommonNeighbors",
     "DegreeProposal",
     "DirectionalEngine",
@@ -80,6 +83,7 @@ __all__ = [
     "Key",
     "KnownEdges",
     "LastBlock",
+    "LastCheckpoint",
     "LinkDataModule",
     "LinkPredictor",
     "MLPDecoder",

@@ -13,10 +13,11 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mebns_pl.data.batches import EvalChunks, PairBlocks, Prepare, StepSampler, TrainSteps
+from mebns_pl.data.batches import EvalChunks, PairBlocks, Prepare, StepLoader, StepSampler, TrainSteps
 from mebns_pl.data.catalog import load_graph
 from mebns_pl.data.eval_negatives import AbstractEvalNegatives, HeartNegatives
 from mebns_pl.data.files import LoadedGraph, read_graph
+from mebns_pl.data.negative_cache import digest, graph_parts
 from mebns_pl.data.new_nodes import GivenPairs
 from mebns_pl.data.official_splits import OfficialSplit
 from mebns_pl.data.pools.abstract import Embed
@@ -196,6 +197,16 @@ class LinkDataModule(LightningDataModule):
         """What no negative may be: training and meta edges, and self-pairs. Held-out edges are unknown to samplers."""
         return KnownEdges(self.train_graph)
 
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """What names the whole graph and its split in checkpoints: digests of edges and features, and of the parts."""
+        split, loaded = self.split, self.loaded
+        nodes_alone = Graph.from_edges(loaded.edges[:, :0], loaded.num_nodes, loaded.x)
+        return {
+            "graph": digest([*graph_parts(nodes_alone), loaded.edges]),
+            "split": digest([split.train, split.meta, split.val, split.test]),
+        }
+
     def setup(self, stage: str | None = None) -> None:
         """Loads, splits and checks; sets the proposal up.
 
@@ -243,7 +254,7 @@ class LinkDataModule(LightningDataModule):
             graph=self.train_graph,
             prepare=self.prepare,
         )
-        return self._loader(steps, StepSampler(len(steps)))
+        return StepLoader(steps, StepSampler(len(steps)), **self._loader_options())
 
     def refresh_meta_set(self, score: Score, device: torch.device | str, epoch: int) -> MetaSet:
         """Collects the meta set anew with the present teacher; the same on all ranks.
@@ -373,16 +384,13 @@ class LinkDataModule(LightningDataModule):
             cache[stage] = comparison.compare(stage, parts, self.train_graph, self.key.child(stage))
         return cache[stage]
 
-    def _loader(self, dataset: Dataset[Any], sampler: StepSampler | None = None) -> DataLoader[Any]:
+    def _loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
+        return DataLoader(dataset, shuffle=False, **self._loader_options())
+
+    def _loader_options(self) -> dict[str, Any]:
         # A loader draws a seed for its workers, which use none: from a generator of its own, not from the global one
-        return DataLoader(
-            dataset,
-            batch_size=None,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            shuffle=False,
-            generator=self.key.child("loader").generator(),
-        )
+        generator = self.key.child("loader").generator()
+        return {"batch_size": None, "num_workers": self.num_workers, "generator": generator}
 
     def _share(self) -> Share:
         return Share() if self.trainer is None else Share(self.trainer.global_rank, self.trainer.world_size)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
@@ -22,6 +23,11 @@ from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
 from mebns_pl.models.predictor import LinkPredictor
+from mebns_pl.systems.checkpoint_io import use_atomic_files
+from mebns_pl.systems.epoch_means import EpochMeans
+from mebns_pl.systems.identity import KEY
+from mebns_pl.systems.run_state import begin_epoch_anew, between_epochs, check_checkpoint, describe_run
+from mebns_pl.systems.schedulers import step_after_epoch, step_after_validation
 from mebns_pl.systems.scoring import AbstractScoring, StudentScoring
 from mebns_pl.types import EvalBatch, Inputs
 
@@ -52,12 +58,19 @@ class AbstractLinkSystem(LightningModule, ABC):
         self._score: Callable[[Inputs], Tensor] | None = None
         self._scoring: AbstractScoring = StudentScoring()
         self._predict: Callable[[Tensor], Tensor] | None = None
+        self._means, self._means_logged = EpochMeans(), False
+        self._at_epoch_start = False  # a checkpoint from there was loaded
+        self.run_config: dict[str, Any] | None = None  # the command line's options, in plain values
 
     # Before anything: the graph, the ranks, the seed
 
     def setup(self, stage: str) -> None:
-        """Tells the data module how to embed nodes (for a pool of pairs to predict), and what to prepare ahead."""
+        """Tells the data module how to embed nodes (for a pool of pairs to predict), and what to prepare ahead.
+
+        Checkpoint files are written atomically from here on.
+        """
         self.data.embed = self.embed
+        use_atomic_files(self.trainer)
         self.data.prepare = self.student.prepare if self.student.prepares_ahead else None
 
     def on_fit_start(self) -> None:
@@ -78,6 +91,9 @@ class AbstractLinkSystem(LightningModule, ABC):
             raise ValueError(
                 "trainer.use_distributed_sampler: expected False, got True; the data module parts the data"
             )
+        if self._at_epoch_start:
+            begin_epoch_anew(self.trainer)
+            self._at_epoch_start = False
 
     def teardown(self, stage: str) -> None:
         """Lets the graph go: the next stage may bring other data, or another device."""
@@ -137,7 +153,7 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def _report(
         self, stage: str, ranking: MetricCollection, classes: MetricCollection, shared: MetricCollection
-    ) -> None:
+    ) -> dict[str, Tensor]:
         self._score = None
         if self.data.shares_negatives(stage):
             values = shared.compute()
@@ -147,6 +163,7 @@ class AbstractLinkSystem(LightningModule, ABC):
             self.log(f"{stage}/{name}", value.float(), prog_bar=stage == "val" and name == "mrr")
         for metrics in (ranking, classes, shared):
             metrics.reset()
+        return {f"{stage}/{name}": value for name, value in values.items()}
 
     def on_validation_epoch_start(self) -> None:
         """Encodes."""
@@ -158,7 +175,9 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def on_validation_epoch_end(self) -> None:
         """Logs ``val/mrr``, ``val/hits@k``, ``val/auc``, ``val/ap``."""
-        self._report("val", self.val_ranking, self.val_classes, self.val_shared)
+        values = self._report("val", self.val_ranking, self.val_classes, self.val_shared)
+        if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
+            step_after_validation(self.all_schedulers(), values)
 
     def on_test_epoch_start(self) -> None:
         """Encodes; where a protocol says so, message passing uses validation edges too."""
@@ -223,6 +242,15 @@ class AbstractLinkSystem(LightningModule, ABC):
         optimizers = self.optimizers()
         return optimizers if isinstance(optimizers, list) else [optimizers]
 
+    def all_schedulers(self) -> list[Any]:
+        """The learning-rate schedulers, always as a list."""
+        schedulers = self.lr_schedulers()
+        return schedulers if isinstance(schedulers, list) else [] if schedulers is None else [schedulers]
+
+    def learned(self) -> list[Optimizer]:
+        """The optimizers that make steps in this epoch."""
+        return [optimizer.optimizer for optimizer in self.all_optimizers()]
+
     def apply_gradients(
         self, optimizer: Optimizer | LightningOptimizer, params: Sequence[nn.Parameter], grads: Sequence[Tensor]
     ) -> None:
@@ -232,9 +260,44 @@ class AbstractLinkSystem(LightningModule, ABC):
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    def log_mean(self, name: str, value: Tensor | float, **kwargs: Any) -> None:
+    def log_mean(self, name: str, value: Tensor | float) -> None:
         """Logs the mean over the epoch; where ranks differ (statistics of their own picks) rank 0's is shown."""
-        self.log(name, value, on_step=False, on_epoch=True, batch_size=1, **kwargs)
+        self._means.add(name, value)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """After the last step logs the epoch's means, for callbacks to see at the epoch's end."""
+        if self.trainer.is_last_batch:
+            self._log_means()
+
+    def on_train_epoch_end(self) -> None:
+        """Forgets the epoch's means, and steps the schedulers."""
+        if not self._means_logged:  # the epoch was cut short, or taken up behind its last step
+            self._log_means()
+        self._means, self._means_logged = EpochMeans(), False
+        step_after_epoch(self.all_schedulers(), self.learned())
+
+    def _log_means(self) -> None:
+        for name, mean in self._means.compute().items():
+            self.log(name, mean, on_step=False, on_epoch=True, prog_bar=name == "train/student_loss", batch_size=1)
+        self._means_logged = True
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Says which run this is, and holds the epoch's means so far."""
+        at_start = between_epochs(self.trainer, checkpoint)
+        means = self._means.state_dict()
+        checkpoint[KEY] = {**describe_run(self), "epoch_means": means, "at_epoch_start": at_start}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses a checkpoint of another version, model, graph or split, and goes on with the epoch's means.
+
+        Raises:
+            CheckpointError: it does not belong to this system and its data; the message tells what differs.
+        """
+        check_checkpoint(self, checkpoint)
+        self._means.load_state_dict(checkpoint[KEY]["epoch_means"])
+        self._at_epoch_start = checkpoint[KEY]["at_epoch_start"]
 
 
 def score_pairs(predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor) -> Tensor:

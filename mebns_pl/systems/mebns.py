@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -21,7 +21,9 @@ from mebns_pl.models.weight_net import WeightNet
 from mebns_pl.negatives.selectors.abstract import AbstractSelector
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.systems.evaluation import AbstractLinkSystem, refuse_batch_norm
+from mebns_pl.systems.finite import refuse_non_finite
 from mebns_pl.systems.outputs import StepOutput, step_output
+from mebns_pl.systems.schedulers import Configured, configured
 from mebns_pl.types import GraphSpec, MetaSet, TrainBatch, to_device
 
 
@@ -33,10 +35,17 @@ class Schedule:
         warmup: for so many epochs the student takes the sampler's negatives unfiltered and unweighted, while the
             teacher learns; 0 or more.
         teacher: for so many epochs the teacher learns, then it is frozen (cheaper); None never freezes it.
+        lr_scheduler: makes a scheduler of the student's learning rate, stepped after each epoch (one that watches a
+            metric: after each validation), or None.
+        teacher_lr_scheduler: makes the teacher's; it stands still while the teacher is frozen.
+        weight_net_lr_scheduler: makes the weight net's; it stands still during warm-up.
     """
 
     warmup: int = 5
     teacher: int | None = None
+    lr_scheduler: LRSchedulerCallable | None = None
+    teacher_lr_scheduler: LRSchedulerCallable | None = None
+    weight_net_lr_scheduler: LRSchedulerCallable | None = None
 
     def __post_init__(self) -> None:
         if self.warmup < 0:
@@ -100,14 +109,21 @@ class MeBNS(AbstractLinkSystem):
         self.schedule = schedule
         self.gradient_clip_norm = gradient_clip_norm
 
-    def configure_optimizers(self) -> list[Optimizer]:
+    def configure_optimizers(self) -> Configured:
         """Student's, teacher's, weight net's."""
         modules = (self.student, self.teacher, self.weight_net)
         optimizers = [make(module.parameters()) for make, module in zip(self.optimizer_factories, modules, strict=True)]
         check_optimizer(optimizers[0], "optimizer")
         check_optimizer(optimizers[2], "weight_net_optimizer")
         self.engine.check(self.student)
-        return optimizers
+        names = ("lr_scheduler", "teacher_lr_scheduler", "weight_net_lr_scheduler")
+        return configured(optimizers, {f"schedule.{name}": getattr(self.schedule, name) for name in names})
+
+    def learned(self) -> list[Optimizer]:
+        """The student's optimizer; the teacher's unless it is frozen; the weight net's after warm-up."""
+        epoch, (student, teacher, weight_net) = self.current_epoch, super().learned()
+        teaches = self.schedule.teacher is None or epoch < self.schedule.teacher
+        return [student, *([teacher] * teaches), *([weight_net] * (epoch >= self.schedule.warmup))]
 
     def setup(self, stage: str) -> None:
         """Tells the data module to set meta edges apart and to draw structure-enhanced negatives for the teacher."""
@@ -126,8 +142,8 @@ class MeBNS(AbstractLinkSystem):
         if due:
             meta_set = data.refresh_meta_set(self.teacher_score, self.device, self.current_epoch)
             for name, count in meta_set.counts.items():
-                self.log(f"meta/{name}", float(count), on_step=False, on_epoch=True, batch_size=1)
-            self.log("meta/uncertainty", meta_set.std.mean(), on_step=False, on_epoch=True, batch_size=1)
+                self.log_mean(f"meta/{name}", float(count))
+            self.log_mean("meta/uncertainty", meta_set.std.mean())
 
     def teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
@@ -159,6 +175,7 @@ class MeBNS(AbstractLinkSystem):
             meta=None if warm else Meta(weight_net, self.engine, self.meta_batch(key)),
             gradient_clip_norm=self.gradient_clip_norm,
         )
+        refuse_non_finite(self, batch, result)
         # The student's step alone goes through Lightning, which counts global steps by it
         self.apply_gradients(optimizers[0], student.params(), result.student_grads)
         if result.teacher_grads is not None:
@@ -178,7 +195,7 @@ class MeBNS(AbstractLinkSystem):
     def log_step(self, batch: TrainBatch, result: StepResult) -> None:
         """Losses, and how the filter and the weights behave."""
         for name, loss in result.losses.items():
-            self.log_mean(f"train/{name}_loss", loss, prog_bar=name == "student")
+            self.log_mean(f"train/{name}_loss", loss)
         negatives = result.negatives
         assert negatives.hardness is not None
         self.log_mean("filter/kept_share", negatives.kept.sum() / batch.candidate_mask.sum().clamp(min=1))

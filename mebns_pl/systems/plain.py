@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lightning.pytorch.cli import OptimizerCallable
-from torch.optim import Adam, Optimizer
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch.optim import Adam
 
 from mebns_pl.mebns.step import Learner, mebns_step
 from mebns_pl.models.encoder_decoder import EncoderDecoder
@@ -13,7 +13,9 @@ from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.negatives.selectors.abstract import AbstractSelector
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.systems.finite import refuse_non_finite
 from mebns_pl.systems.outputs import StepOutput, step_output
+from mebns_pl.systems.schedulers import Configured, configured
 from mebns_pl.types import GraphSpec, TrainBatch
 
 
@@ -26,6 +28,8 @@ class Plain(AbstractLinkSystem):
         selector: picks negatives among the candidates; the first (that is, the proposal's own draw) by default.
         optimizer: makes the optimizer.
         gradient_clip_norm: joint 2-norm to clip gradients to, or None.
+        lr_scheduler: makes a scheduler of the learning rate, stepped after each epoch (one that watches a metric:
+            after each validation), or None.
 
     Example:
         >>> system = Plain(GraphSpec(num_nodes=3))
@@ -40,15 +44,17 @@ class Plain(AbstractLinkSystem):
         selector: AbstractSelector | None = None,
         optimizer: OptimizerCallable = Adam,
         gradient_clip_norm: float | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(predictor(spec))
         self.selector = selector or FirstSelector()
         self.optimizer = optimizer
         self.gradient_clip_norm = gradient_clip_norm
+        self.lr_scheduler = lr_scheduler
 
-    def configure_optimizers(self) -> Optimizer:
+    def configure_optimizers(self) -> Configured:
         """The student's optimizer."""
-        return self.optimizer(self.student.parameters())
+        return configured([self.optimizer(self.student.parameters())], {"lr_scheduler": self.lr_scheduler})
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Candidates, picks, loss, update."""
@@ -58,6 +64,7 @@ class Plain(AbstractLinkSystem):
         result = mebns_step(
             student, self.selector, batch, self.graph, key, self.group, gradient_clip_norm=self.gradient_clip_norm
         )
+        refuse_non_finite(self, batch, result)
         self.apply_gradients(optimizer, student.params(), result.student_grads)
-        self.log_mean("train/student_loss", result.losses["student"], prog_bar=True)
+        self.log_mean("train/student_loss", result.losses["student"])
         return step_output(batch, result)
