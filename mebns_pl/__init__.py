@@ -42,7 +42,7 @@ from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
 from mebns_pl.negatives.std_generator import StdGenerator
-from mebns_pl.systems import Heuristic, MeBNS, Plain, Schedule
+from mebns_pl.systems import Heuristic, MeBNS, Plain, Schedule, Updates
 from mebns_pl.types import EdgeSplit, GraphSpec
 
 __version__ = version("mebns_pl")
@@ -96,5 +96,6 @@ __all__ = [
     "UMDCollector",
     "UniformPairProposal",
     "UniformProposal",
+    "Updates",
     "WeightNet",
 ]  # fmt: skip

@@ -107,6 +107,7 @@ class StepResult:
 
     Args:
         student_grads: one tensor a parameter, clipped.
+        unclipped_student_grads: the same before clipping: what steps that are accumulated add up.
         teacher_grads: one tensor a parameter, or None where the teacher did not learn.
         weight_net_grads: one tensor a parameter, or None without meta step.
         losses: ``student``, ``teacher``, ``meta``: ``()`` tensors over the union batch.
@@ -114,6 +115,7 @@ class StepResult:
     """
 
     student_grads: list[Tensor]
+    unclipped_student_grads: list[Tensor]
     teacher_grads: list[Tensor] | None
     weight_net_grads: list[Tensor] | None
     losses: dict[str, Tensor]
@@ -204,11 +206,12 @@ def mebns_step(
         weights = _weights_after(meta.weight_net, hypergradient, problem)
 
     loss = inner_loss(weights)
-    grads = torch.autograd.grad(loss, student.params(), materialize_grads=True)
+    grads = group.sum_all(torch.autograd.grad(loss, student.params(), materialize_grads=True))
     meta_loss = None if hypergradient is None else hypergradient.outer_loss
     losses = {"student": loss, "teacher": teacher_loss, "meta": meta_loss}
     return StepResult(
-        student_grads=clipped(group.sum_all(grads), gradient_clip_norm),
+        student_grads=clipped(grads, gradient_clip_norm),
+        unclipped_student_grads=grads,
         teacher_grads=teacher_grads,
         weight_net_grads=None if hypergradient is None else list(hypergradient),
         losses={name: group.sum(value.detach()) for name, value in losses.items() if value is not None},

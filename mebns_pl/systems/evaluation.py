@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -19,8 +20,12 @@ from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
+from mebns_pl.mebns.replicas import check_replicas
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
 from mebns_pl.models.predictor import Inputs, LinkPredictor
+from mebns_pl.systems.rank_watch import RankWatch
+from mebns_pl.systems.trainer_options import check_trainer
+from mebns_pl.systems.updates import GradientAccumulator, Updates
 from mebns_pl.types import EvalBatch
 
 SCORE_BLOCK = 2**16
@@ -34,13 +39,16 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     Args:
         student: the predictor that is evaluated and used for prediction.
+        updates: accumulation and clipping of the gradients.
     """
 
-    def __init__(self, student: LinkPredictor) -> None:
+    def __init__(self, student: LinkPredictor, updates: Updates = Updates()) -> None:
         super().__init__()
         self.automatic_optimization = False
         refuse_batch_norm(student)
         self.student = student
+        self.updates = updates
+        self.accumulator = GradientAccumulator(updates)
         self.group: AbstractGroup = SingleProcess()
         self.key = Key(0, "step")
         self.val_ranking, self.val_classes = link_metrics(), classification_metrics()
@@ -49,14 +57,20 @@ class AbstractLinkSystem(LightningModule, ABC):
         self._graph: Graph | None = None
         self._score: Callable[[Inputs], Tensor] | None = None
 
-    # Before anything: the graph, the ranks, the seed
+    # Before anything: the trainer, the graph, the ranks, the seed
+
+    def configure_callbacks(self) -> Sequence[Callback] | Callback:
+        """The first that Lightning calls: refuses what these systems cannot do, and has the ranks watch each other."""
+        check_trainer(self.trainer)
+        watched = any(isinstance(callback, RankWatch) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [] if watched or self.trainer.world_size == 1 else [RankWatch()]
 
     def on_fit_start(self) -> None:
         """Takes the graph to the device, and the seed and ranks from the run."""
         data = self.data
         self.key = data.key.child("step")
         self.group = DistributedGroup() if self.trainer.world_size > 1 else SingleProcess()
-        self._graph = data.train_graph.to(self.device)
+        self._graph = self._placed(data.train_graph)
 
     def on_train_start(self) -> None:
         """Makes sure that ranks share the data as the data module parts it.
@@ -87,8 +101,15 @@ class AbstractLinkSystem(LightningModule, ABC):
     def graph(self) -> Graph:
         """The message-passing graph on this module's device."""
         if self._graph is None:
-            self._graph = self.data.train_graph.to(self.device)
+            self._graph = self._placed(self.data.train_graph)
         return self._graph
+
+    def _placed(self, graph: Graph) -> Graph:
+        """On this module's device; with ``64-true`` the features are float64, too."""
+        graph = graph.to(self.device)
+        if graph.x is None or self.trainer.precision != "64-true":
+            return graph
+        return replace(graph, x=graph.x.type(torch.float64))
 
     def score(self, pairs: Tensor) -> Tensor:
         """The student's logits ``(m,)`` of ``pairs`` ``(2, m)`` on the training graph, without dropout or gradient."""
@@ -142,7 +163,7 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def on_test_epoch_start(self) -> None:
         """Encodes; where a protocol says so, message passing uses validation edges too."""
-        self._graph = self.data.test_graph.to(self.device)
+        self._graph = self._placed(self.data.test_graph)
         self._begin()
 
     def test_step(self, batch: EvalBatch, batch_idx: int) -> None:
@@ -158,7 +179,7 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def on_predict_epoch_start(self) -> None:
         """Message passing uses every known edge from here on."""
-        self._graph = self.data.full_graph.to(self.device)
+        self._graph = self._placed(self.data.full_graph)
         self._begin()
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> tuple[Tensor, Tensor]:
@@ -185,8 +206,50 @@ class AbstractLinkSystem(LightningModule, ABC):
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
+    def learn(
+        self,
+        grads: Mapping[str, Sequence[Tensor] | None],
+        optimizers: Mapping[str, Optimizer | LightningOptimizer],
+    ) -> None:
+        """Takes a step's gradients, and moves the learners when their group of steps is full.
+
+        Args:
+            grads: by name of the learner, which is its attribute's; before clipping, None where it does not learn.
+            optimizers: by name. Lightning counts the steps of those that it has wrapped.
+        """
+        for name, means in self.accumulator.add(grads, self.trainer.is_last_batch).items():
+            self.apply_gradients(optimizers[name], list(getattr(self, name).parameters()), means)
+
+    def replicated(self) -> dict[str, Tensor]:
+        """Everything that must be the same on all ranks: parameters, optimizer states, gradients added up so far."""
+        found = dict(self.state_dict())
+        names: dict[Tensor, str] = {param: name for name, param in self.named_parameters()}
+        for optimizer in self.trainer.optimizers:
+            for param, state in optimizer.state.items():
+                values = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+                found |= {f"{names[param]}, {key} of its optimizer": value for key, value in values.items()}
+        for name, sums in self.accumulator.state_dict().get("sums", {}).items():
+            found |= {f"{name}, accumulated gradient {place}": value for place, value in enumerate(sums)}
+        return found
+
+    def on_train_epoch_end(self) -> None:
+        """Makes sure that the ranks have not drifted apart, before a checkpoint is written.
+
+        Raises:
+            ReplicaError: they have; the error names the tensors and ranks.
+        """
+        check_replicas(self.replicated(), self.group)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the gradients of a group that is not full."""
+        checkpoint["accumulated"] = self.accumulator.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes them back."""
+        self.accumulator.load_state_dict(checkpoint.get("accumulated", {}))
+
     def log_mean(self, name: str, value: Tensor | float, **kwargs: Any) -> None:
-        """Logs the mean over the epoch; where ranks differ (statistics of their own picks) rank 0's is shown."""
+        """Logs the mean over the epoch of a value that is the same on all ranks."""
         self.log(name, value, on_step=False, on_epoch=True, batch_size=1, **kwargs)
 
 

@@ -14,6 +14,7 @@ from mebns_pl.negatives.selectors.abstract import AbstractSelector
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.systems.evaluation import AbstractLinkSystem
 from mebns_pl.systems.outputs import StepOutput, step_output
+from mebns_pl.systems.updates import Updates
 from mebns_pl.types import GraphSpec, TrainBatch
 
 
@@ -25,7 +26,7 @@ class Plain(AbstractLinkSystem):
         predictor: makes the predictor.
         selector: picks negatives among the candidates; the first (that is, the proposal's own draw) by default.
         optimizer: makes the optimizer.
-        gradient_clip_norm: joint 2-norm to clip gradients to, or None.
+        updates: accumulation over batches, and clipping.
 
     Example:
         >>> system = Plain(GraphSpec(num_nodes=3))
@@ -39,12 +40,11 @@ class Plain(AbstractLinkSystem):
         predictor: Callable[[GraphSpec], LinkPredictor] = EncoderDecoder,
         selector: AbstractSelector | None = None,
         optimizer: OptimizerCallable = Adam,
-        gradient_clip_norm: float | None = None,
+        updates: Updates = Updates(),
     ) -> None:
-        super().__init__(predictor(spec))
+        super().__init__(predictor(spec), updates)
         self.selector = selector or FirstSelector()
         self.optimizer = optimizer
-        self.gradient_clip_norm = gradient_clip_norm
 
     def configure_optimizers(self) -> Optimizer:
         """The student's optimizer."""
@@ -55,9 +55,8 @@ class Plain(AbstractLinkSystem):
         (optimizer,) = self.all_optimizers()
         student = Learner(self.student, optimizer.optimizer)
         key = self.key.at(batch.epoch, batch.step)
-        result = mebns_step(
-            student, self.selector, batch, self.graph, key, self.group, gradient_clip_norm=self.gradient_clip_norm
-        )
-        self.apply_gradients(optimizer, student.params(), result.student_grads)
+        norm = self.updates.gradient_clip_norm
+        result = mebns_step(student, self.selector, batch, self.graph, key, self.group, gradient_clip_norm=norm)
+        self.learn({"student": result.unclipped_student_grads}, {"student": optimizer})
         self.log_mean("train/student_loss", result.losses["student"], prog_bar=True)
         return step_output(batch, result)
