@@ -13,7 +13,7 @@ weighs the picks. Every stage is a class of its own, named in YAML by ``class_pa
 
 from importlib.metadata import version
 
-from mebns_pl.callbacks import MigrationMonitor, PredictionWriter, ResultTable
+from mebns_pl.callbacks import MigrationMonitor, PredictionWriter, Preemption, ResultTable
 from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
 from mebns_pl.data.eval_negatives import HeartNegatives, RandomNegatives
 from mebns_pl.data.protocols import Protocol
@@ -42,7 +42,7 @@ from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
 from mebns_pl.negatives.std_generator import StdGenerator
-from mebns_pl.systems import Heuristic, MeBNS, Plain, Schedule, Updates
+from mebns_pl.systems import Heuristic, MeBNS, Plain, RankWatch, Schedule, Updates
 from mebns_pl.types import EdgeSplit, GraphSpec
 
 __version__ = version("mebns_pl")
@@ -81,11 +81,13 @@ __all__ = [
     "PersonalizedPageRank",
     "Plain",
     "PredictionWriter",
+    "Preemption",
     "PreferentialAttachment",
     "Protocol",
     "ProximityPredictor",
     "ProximityProposal",
     "RandomNegatives",
+    "RankWatch",
     "ResourceAllocation",
     "ResultTable",
     "Schedule",

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.predictions import PredictionWriter
+from mebns_pl.callbacks.preemption import EXIT_CODE, Preemption
 from mebns_pl.callbacks.results import ResultTable, link_table
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.listing import dataset_table
@@ -71,12 +72,18 @@ class MeBNSCLI(LightningCLI):
         parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(MigrationMonitor, "migration")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
+        parser.add_lightning_class_args(Preemption, "preemption")
         parser.set_defaults(CHECKPOINT_DEFAULTS)
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
         parser.set_defaults({"model": {"class_path": f"{MeBNS.__module__}.{MeBNS.__name__}"}})
         parser.link_arguments("checkpoint.dirpath", "last_checkpoint.dirpath")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
+
+    def after_fit(self) -> None:
+        """A run that was told to stop is not a success: whoever started it should start it again."""
+        if any(isinstance(c, Preemption) and c.preempted for c in self.trainer.callbacks):  # type: ignore[attr-defined]
+            sys.exit(EXIT_CODE)
 
     def test(self, **kwargs: Any) -> None:
         """Tests, with our table in place of Lightning's."""

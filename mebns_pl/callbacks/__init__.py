@@ -2,6 +2,7 @@
 
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.predictions import PredictionWriter
+from mebns_pl.callbacks.preemption import Preemption
 from mebns_pl.callbacks.results import ResultTable
 
-__all__ = ["MigrationMonitor", "PredictionWriter", "ResultTable"]
+__all__ = ["MigrationMonitor", "PredictionWriter", "Preemption", "ResultTable"]

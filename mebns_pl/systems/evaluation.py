@@ -22,11 +22,11 @@ from mebns_pl.keys import Key
 from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.mebns.replicas import check_replicas
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
-from mebns_pl.models.predictor import Inputs, LinkPredictor
+from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.systems.rank_watch import RankWatch
 from mebns_pl.systems.trainer_options import check_trainer
 from mebns_pl.systems.updates import GradientAccumulator, Updates
-from mebns_pl.types import EvalBatch
+from mebns_pl.types import EvalBatch, Inputs
 
 SCORE_BLOCK = 2**16
 """Pairs decoded in one go: bounds the memory of evaluation."""
@@ -65,6 +65,10 @@ class AbstractLinkSystem(LightningModule, ABC):
         watched = any(isinstance(callback, RankWatch) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
         return [] if watched or self.trainer.world_size == 1 else [RankWatch()]
 
+    def setup(self, stage: str) -> None:
+        """Asks the data module to have inputs prepared by its loader's workers, where that is work."""
+        self.data.prepare = self.student.prepare if self.student.prepares_ahead else None
+
     def on_fit_start(self) -> None:
         """Takes the graph to the device, and the seed and ranks from the run."""
         data = self.data
@@ -87,6 +91,7 @@ class AbstractLinkSystem(LightningModule, ABC):
     def teardown(self, stage: str) -> None:
         """Lets the graph go: the next stage may bring other data, or another device."""
         self._score = self._graph = None
+        self.data.prepare = None
 
     @property
     def data(self) -> LinkDataModule:
@@ -254,9 +259,13 @@ class AbstractLinkSystem(LightningModule, ABC):
 
 
 def score_pairs(predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor) -> Tensor:
-    """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks."""
+    """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks; never in half precision.
+
+    Scores of 8 bits would be tied in their hundreds, and ranks with them.
+    """
     blocks = pairs.split(SCORE_BLOCK, dim=1)
-    return torch.cat([score(predictor.prepare(graph, block)) for block in blocks])
+    with torch.autocast(pairs.device.type, enabled=False):
+        return torch.cat([score(predictor.prepare(graph, block)) for block in blocks])
 
 
 def refuse_batch_norm(module: nn.Module) -> None:

@@ -110,6 +110,7 @@ class MeBNS(AbstractLinkSystem):
 
     def setup(self, stage: str) -> None:
         """Tells the data module to set meta edges apart and to draw structure-enhanced negatives for the teacher."""
+        super().setup(stage)
         self.data.learns_meta = True
 
     def teardown(self, stage: str) -> None:
@@ -129,6 +130,7 @@ class MeBNS(AbstractLinkSystem):
 
     def teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
+        graph = self._placed(graph)
         inputs = self.teacher.prepare(graph, pairs, key=key)
         with torch.no_grad():
             return self.teacher.scorer(graph, key)(inputs)
