@@ -33,7 +33,7 @@ class Heartbeats:
         >>> from torch.distributed import HashStore
         >>> beats = Heartbeats(HashStore(), rank=0, size=1, interval=0.01, silence=1.0, on_failure=print)
         >>> beats.start()
-        >>> beats.leave()
+        >>> beats.leave(patience=1.0)
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Heartbeats:
         self._interval, self._silence = interval, silence
         self._on_failure = on_failure
         self._count = 0
+        self._reported = False
         self._heard: dict[int, tuple[str, float]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeats", daemon=True)
@@ -71,6 +72,7 @@ class Heartbeats:
 
     def report(self, problem: str) -> None:
         """Tells all ranks of a failure, unless one was reported before; waits a little until they have read it."""
+        self._reported = True
         self._store.compare_set("failure", "", problem)
         others = self._size - 1
         end = time.monotonic() + 4 * self._interval
@@ -82,13 +84,13 @@ class Heartbeats:
         now = time.monotonic()
         return [rank for rank, (beat, since) in self._heard.items() if beat != _DONE and now - since > seconds]
 
-    def leave(self) -> None:
-        """Ends without a failure; rank 0, which holds the store, waits until the others have left."""
+    def leave(self, patience: float) -> None:
+        """Ends; rank 0, which holds the store, waits so many seconds until the others have left."""
         self.stop()
         self._store.set(f"beat/{self._rank}", _DONE)
-        end = time.monotonic() + self._silence
+        end = time.monotonic() + patience
         others = [rank for rank in range(1, self._size)] if self._rank == 0 else []
-        while others and time.monotonic() < end and not self.failure():
+        while others and time.monotonic() < end:
             others = [rank for rank in others if self._store.get(f"beat/{rank}").decode() != _DONE]
             time.sleep(self._interval / 10 if others else 0)
 
@@ -126,7 +128,7 @@ class Heartbeats:
                 "failure", "", f"rank {names} has not been heard from for {self._silence:.0f} seconds"
             )
         problem = self.failure()
-        if problem:
+        if problem and not self._reported:
             self._store.add("seen", 1)
         return problem
 
@@ -136,10 +138,10 @@ def end_process(problem: str, ending: threading.Event, grace: float) -> None:
 
     Args:
         problem: what happened, for people to read.
-        ending: set where the main thread has noticed by itself and is about to end; it then has four times as long.
+        ending: set where the main thread has noticed by itself, and nothing is to be done.
         grace: seconds in which it may notice.
     """
-    log.error("%s; this process ends", problem)
-    if ending.wait(grace):
-        time.sleep(4 * grace)
-    os._exit(1)
+    if not ending.is_set():
+        log.error("%s; so this rank ends, too", problem)
+    if not ending.wait(grace):
+        os._exit(1)

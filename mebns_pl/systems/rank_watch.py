@@ -73,7 +73,7 @@ class RankWatch(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """All ranks leave."""
         if self._beats is not None:
-            self._beats.leave()
+            self._beats.leave(self.silence)
             self._beats = None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -82,17 +82,20 @@ class RankWatch(Callback):
             return
         self._ending.set()
         name = f"rank {trainer.global_rank} of {trainer.world_size} on {socket.gethostname()}"
-        own = f"{name} failed: {type(exception).__name__}: {exception}"
+        error = f"{type(exception).__name__}: {exception}"
         try:
             cause = self._cause() if _lost(exception) else self._beats.failure()
-            if cause:
+            if cause.endswith(error):
+                pass  # all ranks have found the same
+            elif cause:
                 exception.add_note(f"{name} ends since another has failed: {cause}")
                 log.error("%s ends since another has failed: %s", name, cause)
             else:
-                self._beats.report(own)
+                self._beats.report(f"{name} failed: {error}")
+            self._beats.leave(2 * self.interval)
         except RuntimeError:
             exception.add_note(f"{name} ends since rank 0 cannot be reached: its process or its host has gone")
-        self._beats.stop()
+            self._beats.stop()
         self._beats = None
 
     def _cause(self) -> str:
