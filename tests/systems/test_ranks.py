@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -10,7 +12,9 @@ import pytest
 import torch
 import torch.distributed
 
+from mebns_pl.data.files import DataError
 from references import ranks as reference
+from references.runs import make_data
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
@@ -65,3 +69,13 @@ def test_three_ranks_equal_one_process(tmp_path: Path) -> None:
     found = reference.on_ranks(tmp_path, [(3, "whole"), (3, "corrupted")])
     check_equal(tmp_path, run_alone(tmp_path), found[3, "whole"])
     assert all("(rank 2)" in theirs["error"] for theirs in found[3, "corrupted"])
+
+
+def test_more_ranks_than_held_out_edges_are_refused_on_every_rank() -> None:
+    """A rank without evaluation batches would leave the others waiting."""
+    for rank in range(3):
+        data = make_data()
+        data.split = replace(data.split, val=data.split.val[:, :2])
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=3)  # type: ignore[assignment]
+        with pytest.raises(DataError, match=r"split\.val: 2 edges cannot be parted among 3 ranks"):
+            data.val_dataloader()
