@@ -16,9 +16,9 @@ class Updates:
     """How gradients become updates.
 
     Args:
-        accumulate: n, loader batches of one update, 1 or more. The learners' gradients are the means over the n steps;
-            the last group of an epoch may be shorter and then has a mean of its own. Every step looks ahead for its
-            own batch, as if it were an update by itself.
+        accumulate: n, loader batches of one update, 1 or more. The learners' gradients are the means over the n steps
+            (over those in which they learned); the last group of an epoch may be shorter and then has a mean of its
+            own. Every step looks ahead for its own batch, as if it were an update by itself.
         gradient_clip_norm: joint 2-norm, above 0, to which the student's (mean) gradient is clipped, or None. In a
             lookahead the gradient of its batch is clipped likewise.
 
@@ -58,18 +58,20 @@ class GradientAccumulator:
 
     def __init__(self, updates: Updates) -> None:
         self.updates = updates
-        self._count = 0
+        self._steps = 0
+        self._counts: dict[str, int] = {}
         self._sums: dict[str, list[Tensor]] = {}
 
     def add(self, grads: Mapping[str, Sequence[Tensor] | None], last: bool) -> dict[str, list[Tensor]]:
         """Takes one step's gradients.
 
         Args:
-            grads: by learner, before clipping; None for one that does not learn in this epoch.
+            grads: by learner, before clipping; None for one that does not learn in this step.
             last: whether this is the last step of the epoch, which ends a group early.
 
         Returns:
-            The mean gradients where the group is full, the student's clipped; otherwise nothing.
+            Where the group is full, each learner's mean over the steps in which it learned, the student's clipped;
+            otherwise nothing.
         """
         for name, values in grads.items():
             if values is None:
@@ -81,22 +83,25 @@ class GradientAccumulator:
                 if before is None
                 else [total.to(value.device) + value for total, value in zip(before, values, strict=True)]
             )
-        self._count += 1
-        if self._count < self.updates.accumulate and not last:
+            self._counts[name] = self._counts.get(name, 0) + 1
+        self._steps += 1
+        if self._steps < self.updates.accumulate and not last:
             return {}
+        counts = self._counts
         means = {
-            name: [total / self._count for total in totals] if self._count > 1 else totals
+            name: [total / counts[name] for total in totals] if counts[name] > 1 else totals
             for name, totals in self._sums.items()
         }
-        self._count, self._sums = 0, {}
+        self._steps, self._counts, self._sums = 0, {}, {}
         if "student" in means:
             means["student"] = clipped(means["student"], self.updates.gradient_clip_norm)
         return means
 
     def state_dict(self) -> dict[str, Any]:
         """The group that is being added up; empty between groups."""
-        return {"count": self._count, "sums": dict(self._sums)} if self._count else {}
+        return {"steps": self._steps, "counts": dict(self._counts), "sums": dict(self._sums)} if self._steps else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes it back."""
-        self._count, self._sums = state.get("count", 0), dict(state.get("sums", {}))
+        self._steps = state.get("steps", 0)
+        self._counts, self._sums = dict(state.get("counts", {})), dict(state.get("sums", {}))

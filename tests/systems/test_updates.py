@@ -44,6 +44,9 @@ def test_groups_of_steps() -> None:
     short = accumulator.add({"student": ones(7.0), "teacher": ones(2.0)}, last=True)
     assert short["student"][0].tolist() == [6.0] * 2
     assert short["teacher"][0].tolist() == [1.5] * 2
+    # A learner that sits a step out has the mean of the others
+    accumulator.add({"student": ones(1.0), "teacher": None}, last=False)
+    assert accumulator.add({"student": ones(2.0), "teacher": ones(4.0)}, last=True)["teacher"][0].tolist() == [4.0] * 2
     assert accumulator.state_dict() == {}
 
 
