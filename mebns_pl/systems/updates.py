@@ -49,6 +49,7 @@ class GradientAccumulator:
         updates: how many steps make a group, and how the student's mean is clipped.
 
     Example:
+        >>> import torch
         >>> accumulator = GradientAccumulator(Updates(accumulate=2))
         >>> accumulator.add({"student": [torch.tensor([1.0])]}, last=False)
         {}
