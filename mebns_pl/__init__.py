@@ -14,9 +14,12 @@ weighs the picks. Every stage is a class of its own, named in YAML by ``class_pa
 from importlib.metadata import version
 
 from mebns_pl.callbacks import MigrationFigures, MigrationMonitor, PredictionWriter, Preemption, ResultTable
+from mebns_pl.callbacks.links import NewNodes, predict_links, score_links
 from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
 from mebns_pl.data.eval_negatives import HeartNegatives, RandomNegatives
+from mebns_pl.data.pools import AllPairsPool, NearestPool, PageRankPool, TwoHopPool, UnionPool
 from mebns_pl.data.protocols import Protocol
+from mebns_pl.data.restriction import PredictionPairs
 from mebns_pl.data.umd_collector import UMDCollector
 from mebns_pl.graph.csr import Features, Graph
 from mebns_pl.graph.known_edges import KnownEdges
@@ -44,6 +47,7 @@ from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
 from mebns_pl.negatives.std_generator import StdGenerator
 from mebns_pl.systems import Heuristic, MeBNS, Plain, RankWatch, Schedule, Updates
+from mebns_pl.systems.scoring import CascadeScoring, StudentScoring
 from mebns_pl.types import EdgeSplit, GraphSpec
 
 __version__ = version("mebns_pl")
@@ -53,6 +57,8 @@ __all__ = [
     "GCN",
     "SAGE",
     "AdamicAdar",
+    "AllPairsPool",
+    "CascadeScoring",
     "CommonNeighbors",
     "DegreeProposal",
     "DirectionalEngine",
@@ -82,8 +88,12 @@ __all__ = [
     "MigrationMonitor",
     "MinRank",
     "MixtureProposal",
+    "NearestPool",
+    "NewNodes",
+    "PageRankPool",
     "PersonalizedPageRank",
     "Plain",
+    "PredictionPairs",
     "PredictionWriter",
     "Preemption",
     "PreferentialAttachment",
@@ -98,10 +108,15 @@ __all__ = [
     "ShortestPath",
     "SplitFractions",
     "StdGenerator",
+    "StudentScoring",
     "TeacherFilter",
+    "TwoHopPool",
     "UMDCollector",
     "UniformPairProposal",
     "UniformProposal",
+    "UnionPool",
     "Updates",
     "WeightNet",
+    "predict_links",
+    "score_links",
 ]  # fmt: skip
