@@ -20,6 +20,7 @@ from mebns_pl.callbacks.links import NewNodes, score_links
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.predictions import PredictionWriter
+from mebns_pl.callbacks.preemption import EXIT_CODE, Preemption
 from mebns_pl.callbacks.results import ResultTable, link_table, pool_table
 from mebns_pl.callbacks.table_files import check_table_path, write_table
 from mebns_pl.data.datamodule import LinkDataModule
@@ -135,6 +136,7 @@ class MeBNSCLI(LightningCLI):
         parser.add_lightning_class_args(MigrationMonitor, "migration")
         parser.add_lightning_class_args(MigrationFigures, "figures")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
+        parser.add_lightning_class_args(Preemption, "preemption")
         parser.set_defaults(CHECKPOINT_DEFAULTS)
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
         parser.set_defaults({"model": {"class_path": f"{MeBNS.__module__}.{MeBNS.__name__}"}})
@@ -143,10 +145,12 @@ class MeBNSCLI(LightningCLI):
         parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
 
     def after_fit(self) -> None:
-        """Says where the run is."""
+        """Says where the run is. One that was told to stop is no success: who started it should start it again."""
         best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
         if self.trainer.is_global_zero and best:
             Console().print(f"\nBest checkpoint: {_short(best)}", soft_wrap=True)
+        if any(isinstance(c, Preemption) and c.preempted for c in self.trainer.callbacks):  # type: ignore[attr-defined]
+            sys.exit(EXIT_CODE)
 
     def before_instantiate_classes(self) -> None:
         """Finds the checkpoint that ``--resume`` goes on from."""
@@ -210,6 +214,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")  # a run goes on
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers which may be a bottleneck.*")
+    # What is logged is the same on all ranks
+    warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist=True.*")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
 
 

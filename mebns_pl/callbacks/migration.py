@@ -20,7 +20,7 @@ class MigrationMonitor(Callback):
     Logged under ``migration/``: ``churn@1``, ``churn@5``, ``churn@10`` (share of the hard set that was not in it so
     many epochs ago), ``easy_to_hard`` and ``hard_to_easy`` (shares that crossed the probability threshold),
     ``flips_mean`` (how often a pair has entered or left the hard set so far, mean over the probe), ``hard_score`` (the
-    lowest logit in the hard set). Of the *sampled* negatives of each epoch's first step (this rank's) also
+    lowest logit in the hard set). Of the *sampled* negatives of each epoch's first step (of all ranks) also
     ``picked_turned_easy`` beside ``unpicked_turned_easy``: of those that were hard when picked the share that is easy
     one epoch later, against candidates of equal score that were passed over (regression to the mean moves both).
 
@@ -76,7 +76,9 @@ class MigrationMonitor(Callback):
     ) -> None:
         """Remembers what the epoch's first step picked and what it passed over."""
         if batch_idx == 0:
-            self._now = {name: outputs[name][:, : self.probe_size] for name in ("picked", "unpicked")}
+            assert isinstance(pl_module, AbstractLinkSystem)
+            whole = {name: pl_module.group.columns_of_all(outputs[name]) for name in ("picked", "unpicked")}
+            self._now = {name: pairs[:, : self.probe_size] for name, pairs in whole.items()}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Scores the probe and the remembered pairs, and logs."""

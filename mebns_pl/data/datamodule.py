@@ -26,7 +26,7 @@ from mebns_pl.data.protocols import GeneratedComparison, Protocol, edge_split
 from mebns_pl.data.restriction import DEFAULT_PAIRS, PredictionPairs
 from mebns_pl.data.split import split_edges
 from mebns_pl.data.tables import DataError
-from mebns_pl.data.umd_collector import Score, UMDCollector
+from mebns_pl.data.umd_collector import Score, Spread, UMDCollector, one_by_one
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.proximity import PersonalizedPageRank
@@ -256,7 +256,9 @@ class LinkDataModule(LightningDataModule):
         )
         return StepLoader(steps, StepSampler(len(steps)), **self._loader_options())
 
-    def refresh_meta_set(self, score: Score, device: torch.device | str, epoch: int) -> MetaSet:
+    def refresh_meta_set(
+        self, score: Score, device: torch.device | str, epoch: int, spread: Spread = one_by_one
+    ) -> MetaSet:
         """Collects the meta set anew with the present teacher; the same on all ranks.
 
         The pool is every meta edge, and ``negatives_per_positive`` base and structural non-edges for each.
@@ -265,6 +267,7 @@ class LinkDataModule(LightningDataModule):
             score: (graph, pairs, key) -> logits, one stochastic pass of the teacher.
             device: where the teacher lives.
             epoch: names the draws.
+            spread: shares the teacher's passes among ranks.
 
         Raises:
             DataError: no meta edge has an end with a legal negative.
@@ -283,7 +286,9 @@ class LinkDataModule(LightningDataModule):
         pairs = torch.cat([edges, negatives], dim=1)
         labels = torch.cat([torch.ones(edges.shape[1]), torch.zeros(negatives.shape[1])])
         graph = self.train_graph.without(edges).to(device)
-        self.meta_set = self.collector.collect(score, graph, pairs.to(device), labels.to(device), key.child("passes"))
+        self.meta_set = self.collector.collect(
+            score, graph, pairs.to(device), labels.to(device), key.child("passes"), spread
+        )
         return self.meta_set
 
     def probe(self, size: int) -> Tensor:

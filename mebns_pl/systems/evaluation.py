@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
@@ -20,15 +21,19 @@ from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
+from mebns_pl.mebns.replicas import check_replicas
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.systems.checkpoint_io import use_atomic_files
 from mebns_pl.systems.epoch_means import EpochMeans
 from mebns_pl.systems.identity import KEY
+from mebns_pl.systems.rank_watch import RankWatch
 from mebns_pl.systems.run_state import begin_epoch_anew, between_epochs, check_checkpoint, describe_run
 from mebns_pl.systems.schedulers import step_after_epoch, step_after_validation
 from mebns_pl.systems.scoring import AbstractScoring, StudentScoring
+from mebns_pl.systems.trainer_options import check_trainer
+from mebns_pl.systems.updates import GradientAccumulator, Updates
 from mebns_pl.types import EvalBatch, Inputs
 
 SCORE_BLOCK = 2**16
@@ -42,13 +47,16 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     Args:
         student: the predictor that is evaluated and used for prediction.
+        updates: accumulation and clipping of the gradients.
     """
 
-    def __init__(self, student: LinkPredictor) -> None:
+    def __init__(self, student: LinkPredictor, updates: Updates = Updates()) -> None:
         super().__init__()
         self.automatic_optimization = False
         refuse_batch_norm(student)
         self.student = student
+        self.updates = updates
+        self.accumulator = GradientAccumulator(updates)
         self.group: AbstractGroup = SingleProcess()
         self.key = Key(0, "step")
         self.val_ranking, self.val_classes = link_metrics(), classification_metrics()
@@ -62,7 +70,13 @@ class AbstractLinkSystem(LightningModule, ABC):
         self._at_epoch_start = False  # a checkpoint from there was loaded
         self.run_config: dict[str, Any] | None = None  # the command line's options, in plain values
 
-    # Before anything: the graph, the ranks, the seed
+    # Before anything: the trainer, the graph, the ranks, the seed
+
+    def configure_callbacks(self) -> Sequence[Callback] | Callback:
+        """The first that Lightning calls: refuses what these systems cannot do, and has the ranks watch each other."""
+        check_trainer(self.trainer)
+        watched = any(isinstance(callback, RankWatch) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [] if watched or self.trainer.world_size == 1 else [RankWatch()]
 
     def setup(self, stage: str) -> None:
         """Tells the data module how to embed nodes (for a pool of pairs to predict), and what to prepare ahead.
@@ -78,7 +92,7 @@ class AbstractLinkSystem(LightningModule, ABC):
         data = self.data
         self.key = data.key.child("step")
         self.group = DistributedGroup() if self.trainer.world_size > 1 else SingleProcess()
-        self._graph = data.train_graph.to(self.device)
+        self._graph = self._placed(data.train_graph)
 
     def on_train_start(self) -> None:
         """Makes sure that ranks share the data as the data module parts it.
@@ -113,8 +127,15 @@ class AbstractLinkSystem(LightningModule, ABC):
     def graph(self) -> Graph:
         """The message-passing graph on this module's device."""
         if self._graph is None:
-            self._graph = self.data.train_graph.to(self.device)
+            self._graph = self._placed(self.data.train_graph)
         return self._graph
+
+    def _placed(self, graph: Graph) -> Graph:
+        """On this module's device; with ``64-true`` the features are float64, too."""
+        graph = graph.to(self.device)
+        if graph.x is None or self.trainer.precision != "64-true":
+            return graph
+        return replace(graph, x=graph.x.type(torch.float64))
 
     def score(self, pairs: Tensor) -> Tensor:
         """The student's logits ``(m,)`` of ``pairs`` ``(2, m)`` on the training graph, without dropout or gradient."""
@@ -181,7 +202,7 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def on_test_epoch_start(self) -> None:
         """Encodes; where a protocol says so, message passing uses validation edges too."""
-        self._graph = self.data.test_graph.to(self.device)
+        self._graph = self._placed(self.data.test_graph)
         self._begin()
 
     def test_step(self, batch: EvalBatch, batch_idx: int) -> None:
@@ -222,7 +243,7 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def on_predict_epoch_start(self) -> None:
         """Message passing uses every known edge from here on."""
-        self._graph = self.data.predict_graph.to(self.device)
+        self._graph = self._placed(self.data.predict_graph)
         self._begin()
         self._predict = self._scoring.scorer(self)
 
@@ -260,8 +281,34 @@ class AbstractLinkSystem(LightningModule, ABC):
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
+    def learn(
+        self,
+        grads: Mapping[str, Sequence[Tensor] | None],
+        optimizers: Mapping[str, Optimizer | LightningOptimizer],
+    ) -> None:
+        """Takes a step's gradients, and moves the learners when their group of steps is full.
+
+        Args:
+            grads: by name of the learner, which is its attribute's; before clipping, None where it does not learn.
+            optimizers: by name. Lightning counts the steps of those that it has wrapped.
+        """
+        for name, means in self.accumulator.add(grads, self.trainer.is_last_batch).items():
+            self.apply_gradients(optimizers[name], list(getattr(self, name).parameters()), means)
+
+    def replicated(self) -> dict[str, Tensor]:
+        """Everything that must be the same on all ranks: parameters, optimizer states, gradients added up so far."""
+        found = dict(self.state_dict())
+        names: dict[Tensor, str] = {param: name for name, param in self.named_parameters()}
+        for optimizer in self.trainer.optimizers:
+            for param, state in optimizer.state.items():
+                values = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+                found |= {f"{names[param]}, {key} of its optimizer": value for key, value in values.items()}
+        for name, sums in self.accumulator.state_dict().get("sums", {}).items():
+            found |= {f"{name}, accumulated gradient {place}": value for place, value in enumerate(sums)}
+        return found
+
     def log_mean(self, name: str, value: Tensor | float) -> None:
-        """Logs the mean over the epoch; where ranks differ (statistics of their own picks) rank 0's is shown."""
+        """Logs the mean over the epoch of a value that is the same on all ranks."""
         self._means.add(name, value)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -270,7 +317,12 @@ class AbstractLinkSystem(LightningModule, ABC):
             self._log_means()
 
     def on_train_epoch_end(self) -> None:
-        """Forgets the epoch's means, and steps the schedulers."""
+        """Makes sure that the ranks have not drifted apart, forgets the epoch's means, and steps the schedulers.
+
+        Raises:
+            ReplicaError: they have; the error names the tensors and ranks.
+        """
+        check_replicas(self.replicated(), self.group)
         if not self._means_logged:  # the epoch was cut short, or taken up behind its last step
             self._log_means()
         self._means, self._means_logged = EpochMeans(), False
@@ -284,13 +336,14 @@ class AbstractLinkSystem(LightningModule, ABC):
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Says which run this is, and holds the epoch's means so far."""
+        """Says which run this is, and holds the epoch's means and the gradients of a group that is not full."""
         at_start = between_epochs(self.trainer, checkpoint)
         means = self._means.state_dict()
         checkpoint[KEY] = {**describe_run(self), "epoch_means": means, "at_epoch_start": at_start}
+        checkpoint["accumulated"] = self.accumulator.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses a checkpoint of another version, model, graph or split, and goes on with the epoch's means.
+        """Refuses a checkpoint of another version, model, graph or split, and goes on with what it holds.
 
         Raises:
             CheckpointError: it does not belong to this system and its data; the message tells what differs.
@@ -298,14 +351,19 @@ class AbstractLinkSystem(LightningModule, ABC):
         check_checkpoint(self, checkpoint)
         self._means.load_state_dict(checkpoint[KEY]["epoch_means"])
         self._at_epoch_start = checkpoint[KEY]["at_epoch_start"]
+        self.accumulator.load_state_dict(checkpoint["accumulated"])
 
 
 def score_pairs(predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor) -> Tensor:
-    """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks."""
+    """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks; never in half precision.
+
+    Scores of 8 bits would be tied in their hundreds, and ranks with them.
+    """
     if not pairs.shape[1]:
         return torch.empty(0, device=pairs.device)
     blocks = pairs.split(SCORE_BLOCK, dim=1)
-    return torch.cat([score(predictor.prepare(graph, block)) for block in blocks])
+    with torch.autocast(pairs.device.type, enabled=False):
+        return torch.cat([score(predictor.prepare(graph, block)) for block in blocks])
 
 
 def refuse_batch_norm(module: nn.Module) -> None:

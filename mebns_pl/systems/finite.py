@@ -79,7 +79,7 @@ def refuse_non_finite(system: LightningModule, batch: TrainBatch, result: StepRe
         where = f"batch and weights could not be written to {path} ({error.strerror})"
     raise NonFiniteError(
         f"training stopped in epoch {batch.epoch}, step {batch.step}: {fault}; {where}. The last checkpoint is "
-        "from before it. Lower the learning rate, or set model.gradient_clip_norm"
+        "from before it. Lower the learning rate, or set model.updates.gradient_clip_norm"
     )
 
 

@@ -13,7 +13,8 @@ from torch.optim import Adam, Optimizer
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine, check_optimizer
-from mebns_pl.mebns.step import Learner, Meta, StepResult, Teacher, mebns_step
+from mebns_pl.mebns.group import AbstractGroup
+from mebns_pl.mebns.step import Learner, Meta, Negatives, StepResult, Teacher, mebns_step
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
@@ -24,6 +25,7 @@ from mebns_pl.systems.evaluation import AbstractLinkSystem, refuse_batch_norm
 from mebns_pl.systems.finite import refuse_non_finite
 from mebns_pl.systems.outputs import StepOutput, step_output
 from mebns_pl.systems.schedulers import Configured, configured
+from mebns_pl.systems.updates import Updates
 from mebns_pl.types import GraphSpec, MetaSet, TrainBatch, to_device
 
 
@@ -71,7 +73,7 @@ class MeBNS(AbstractLinkSystem):
         teacher_filter: which candidates stay.
         engine: how the hypergradient is computed.
         schedule: warm-up and freezing.
-        gradient_clip_norm: joint 2-norm to clip the student's gradient to (in the lookahead too), or None.
+        updates: accumulation over batches, and clipping of the student's gradient (in the lookahead, too).
 
     Raises:
         ValueError: an optimizer that the bilevel step cannot look through, or a BatchNorm layer.
@@ -94,11 +96,10 @@ class MeBNS(AbstractLinkSystem):
         teacher_filter: TeacherFilter | None = None,
         engine: AbstractEngine | None = None,
         schedule: Schedule = Schedule(),
-        gradient_clip_norm: float | None = None,
+        updates: Updates = Updates(),
     ) -> None:
-        super().__init__(
-            predictor(spec)
-        )  # the student first: its initial weights are those of Plain with the same seed
+        # The student first: its initial weights are those of Plain with the same seed
+        super().__init__(predictor(spec), updates)
         self.teacher = predictor(spec)
         refuse_batch_norm(self.teacher)
         self.weight_net: nn.Module = weight_net()
@@ -107,7 +108,6 @@ class MeBNS(AbstractLinkSystem):
         self.teacher_filter = teacher_filter or TeacherFilter()
         self.engine = engine or HigherEngine()
         self.schedule = schedule
-        self.gradient_clip_norm = gradient_clip_norm
 
     def configure_optimizers(self) -> Configured:
         """Student's, teacher's, weight net's."""
@@ -140,13 +140,14 @@ class MeBNS(AbstractLinkSystem):
         data, epochs_in = self.data, self.current_epoch - self.schedule.warmup
         due = epochs_in >= 0 and epochs_in % data.collector.refresh_epochs == 0
         if due:
-            meta_set = data.refresh_meta_set(self.teacher_score, self.device, self.current_epoch)
+            meta_set = data.refresh_meta_set(self.teacher_score, self.device, self.current_epoch, self.group.spread)
             for name, count in meta_set.counts.items():
                 self.log_mean(f"meta/{name}", float(count))
             self.log_mean("meta/uncertainty", meta_set.std.mean())
 
     def teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
+        graph = self._placed(graph)
         inputs = self.teacher.prepare(graph, pairs, key=key)
         with torch.no_grad():
             return self.teacher.scorer(graph, key)(inputs)
@@ -173,15 +174,18 @@ class MeBNS(AbstractLinkSystem):
             self.group,
             teacher=Teacher(teacher, None if warm else self.teacher_filter, learns),
             meta=None if warm else Meta(weight_net, self.engine, self.meta_batch(key)),
-            gradient_clip_norm=self.gradient_clip_norm,
+            gradient_clip_norm=self.updates.gradient_clip_norm,
         )
         refuse_non_finite(self, batch, result)
-        # The student's step alone goes through Lightning, which counts global steps by it
-        self.apply_gradients(optimizers[0], student.params(), result.student_grads)
-        if result.teacher_grads is not None:
-            self.apply_gradients(teacher.optimizer, teacher.params(), result.teacher_grads)
-        if result.weight_net_grads is not None:
-            self.apply_gradients(weight_net.optimizer, weight_net.params(), result.weight_net_grads)
+        self.learn(
+            {
+                "student": result.unclipped_student_grads,
+                "teacher": result.teacher_grads,
+                "weight_net": result.weight_net_grads,
+            },
+            # The student's step alone goes through Lightning, which counts global steps by it
+            {"student": optimizers[0], "teacher": teacher.optimizer, "weight_net": weight_net.optimizer},
+        )
         self.log_step(batch, result)
         return step_output(batch, result)
 
@@ -196,15 +200,51 @@ class MeBNS(AbstractLinkSystem):
         """Losses, and how the filter and the weights behave."""
         for name, loss in result.losses.items():
             self.log_mean(f"train/{name}_loss", loss)
-        negatives = result.negatives
-        assert negatives.hardness is not None
-        self.log_mean("filter/kept_share", negatives.kept.sum() / batch.candidate_mask.sum().clamp(min=1))
-        self.log_mean(
-            "filter/hardness", (negatives.hardness * negatives.mask).sum() / negatives.mask.sum().clamp(min=1)
-        )
+        filtered, weights = union_statistics(batch, result.negatives, self.group)
+        for name, value in filtered.items():
+            self.log_mean(f"filter/{name}", value)
         if batch.epoch >= self.schedule.warmup:
-            for name, value in weight_statistics(negatives.weights[negatives.mask]).items():
+            for name, value in weight_statistics(weights).items():
                 self.log_mean(f"weights/{name}", value)
+
+    def replicated(self) -> dict[str, Tensor]:
+        """The meta set, too."""
+        meta_set = self.data.meta_set
+        found = {} if meta_set is None else {f"meta set, {name}": getattr(meta_set, name) for name in _META_TENSORS}
+        return super().replicated() | found
+
+
+_META_TENSORS = ("pairs", "labels", "mean", "std")
+
+
+def union_statistics(batch: TrainBatch, negatives: Negatives, group: AbstractGroup) -> tuple[dict[str, Tensor], Tensor]:
+    """How the filter and the weights behave on the union batch, the same on all ranks; one message.
+
+    Args:
+        batch: this rank's slice.
+        negatives: its picks.
+        group: the ranks.
+
+    Returns:
+        ``kept_share``: kept over legal candidates, and ``hardness``: the teacher's mean logit of the picks; and the
+        weights of all picks ``(n,)``.
+    """
+    assert negatives.hardness is not None
+    rows, picks = negatives.columns.shape
+    weights = negatives.weights.masked_fill(~negatives.mask, -1.0).view(rows, picks)
+    mine = torch.stack(
+        [
+            negatives.kept.sum().to(weights.dtype),
+            batch.candidate_mask.sum().to(weights.dtype),
+            (negatives.hardness * negatives.mask).sum().to(weights.dtype),
+            negatives.mask.sum().to(weights.dtype),
+        ]
+    )
+    # Each rank adds its own rows to the others' zeros
+    whole = weights.new_zeros(batch.union_positives.shape[1], picks)
+    whole[batch.first_row : batch.first_row + rows] = weights
+    (kept, legal, hardness, picked), whole = group.sum_all([mine, whole])
+    return {"kept_share": kept / legal.clamp(min=1), "hardness": hardness / picked.clamp(min=1)}, whole[whole >= 0]
 
 
 def weight_statistics(weights: Tensor) -> dict[str, Tensor]:

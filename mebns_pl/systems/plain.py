@@ -16,6 +16,7 @@ from mebns_pl.systems.evaluation import AbstractLinkSystem
 from mebns_pl.systems.finite import refuse_non_finite
 from mebns_pl.systems.outputs import StepOutput, step_output
 from mebns_pl.systems.schedulers import Configured, configured
+from mebns_pl.systems.updates import Updates
 from mebns_pl.types import GraphSpec, TrainBatch
 
 
@@ -27,7 +28,7 @@ class Plain(AbstractLinkSystem):
         predictor: makes the predictor.
         selector: picks negatives among the candidates; the first (that is, the proposal's own draw) by default.
         optimizer: makes the optimizer.
-        gradient_clip_norm: joint 2-norm to clip gradients to, or None.
+        updates: accumulation over batches, and clipping.
         lr_scheduler: makes a scheduler of the learning rate, stepped after each epoch (one that watches a metric:
             after each validation), or None.
 
@@ -43,13 +44,12 @@ class Plain(AbstractLinkSystem):
         predictor: Callable[[GraphSpec], LinkPredictor] = EncoderDecoder,
         selector: AbstractSelector | None = None,
         optimizer: OptimizerCallable = Adam,
-        gradient_clip_norm: float | None = None,
+        updates: Updates = Updates(),
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(predictor(spec))
+        super().__init__(predictor(spec), updates)
         self.selector = selector or FirstSelector()
         self.optimizer = optimizer
-        self.gradient_clip_norm = gradient_clip_norm
         self.lr_scheduler = lr_scheduler
 
     def configure_optimizers(self) -> Configured:
@@ -61,10 +61,9 @@ class Plain(AbstractLinkSystem):
         (optimizer,) = self.all_optimizers()
         student = Learner(self.student, optimizer.optimizer)
         key = self.key.at(batch.epoch, batch.step)
-        result = mebns_step(
-            student, self.selector, batch, self.graph, key, self.group, gradient_clip_norm=self.gradient_clip_norm
-        )
+        norm = self.updates.gradient_clip_norm
+        result = mebns_step(student, self.selector, batch, self.graph, key, self.group, gradient_clip_norm=norm)
         refuse_non_finite(self, batch, result)
-        self.apply_gradients(optimizer, student.params(), result.student_grads)
+        self.learn({"student": result.unclipped_student_grads}, {"student": optimizer})
         self.log_mean("train/student_loss", result.losses["student"])
         return step_output(batch, result)
