@@ -25,16 +25,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Optimizer
 
+from mebns_pl.data.step_pairs import StepPairs
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, Hypergradient, clipped, updated
 from mebns_pl.mebns.group import AbstractGroup
 from mebns_pl.mebns.losses import balanced_loss, negative_losses, negative_weights, positive_losses
-from mebns_pl.mebns.step_pairs import StepPairs
 from mebns_pl.mebns.teacher_filter import TeacherFilter
-from mebns_pl.models.predictor import Inputs, LinkPredictor
+from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.negatives.selectors.abstract import AbstractSelector
-from mebns_pl.types import MetaSet, TrainBatch
+from mebns_pl.types import Inputs, MetaSet, TrainBatch
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class StepResult:
     Args:
         student_grads: one tensor a parameter, clipped.
         teacher_grads: one tensor a parameter, or None where the teacher did not learn.
-        weight_net_grads: one tensor a parameter, or None without meta step.
+        weight_net_grads: one tensor a parameter, or None where the weight net does not learn.
         losses: ``student``, ``teacher``, ``meta``: ``()`` tensors over the union batch.
         negatives: this rank's picks.
     """
@@ -156,19 +156,21 @@ def mebns_step(
     pairs = StepPairs(batch)
     ones = torch.ones(pairs.size, device=batch.positives.device)
     num_positives = group.sum(ones.sum())
+    predictor, student_key = _predictor(student), key.child("student")
+    prepared = batch.inputs
+    if prepared is None:
+        prepared = predictor.prepare(message_graph, pairs.pairs, pairs.names)
 
     hardness, teacher_loss, teacher_grads = None, None, None
     kept = batch.candidate_mask
     if teacher is not None:
         hardness, teacher_loss, teacher_grads = _teacher_pass(
-            teacher, batch, pairs, message_graph, key.child("teacher"), num_positives, group
+            teacher, batch, pairs, prepared, message_graph, key.child("teacher"), num_positives, group
         )
         if teacher.filter is not None:
             kept = teacher.filter.keep(hardness, kept)
 
-    predictor = _predictor(student)
-    student_key = key.child("student")
-    inputs = predictor.prepare(message_graph, pairs.pairs, pairs.names, student_key)
+    inputs = prepared.with_key(student_key)
     score = predictor.scorer(message_graph, student_key)
     columns, mask = selector.select(kept, _candidate_scores(score, inputs, pairs), pairs.rows, key.child("selector"))
     picked, mask = pairs.picked(columns), mask.flatten()
@@ -186,6 +188,11 @@ def mebns_step(
     if meta is not None:
         assert picked_hardness is not None
         features = torch.stack([negative.detach(), picked_hardness], dim=1)
+
+        def weights_at(params: dict[str, Tensor]) -> Tensor:
+            scores = functional_call(meta.weight_net.module, params, (features,))
+            return negative_weights(scores, mask, num_negatives, group)
+
         problem = BilevelProblem(
             student=student.module,
             optimizer=student.optimizer,
@@ -194,13 +201,12 @@ def mebns_step(
             negative_losses_at=lambda p: negative_losses(functional_call(student.module, p, (inputs.select(picked),))),
             num_negatives=num_negatives,
             outer_loss_at=_outer_loss(predictor, meta.batch, graph, group),
-            weights_at=lambda p: negative_weights(
-                functional_call(meta.weight_net.module, p, (features,)), mask, num_negatives, group
-            ),
+            weights_at=weights_at,
             weight_params=dict(meta.weight_net.module.named_parameters()),
             group=group,
         )
-        hypergradient = _union(meta.engine.hypergradient(problem), group)
+        if meta.engine.due(batch.number):
+            hypergradient = _union(meta.engine.hypergradient(problem), group)
         weights = _weights_after(meta.weight_net, hypergradient, problem)
 
     loss = inner_loss(weights)
@@ -244,17 +250,17 @@ def _teacher_pass(
     teacher: Teacher,
     batch: TrainBatch,
     pairs: StepPairs,
+    prepared: Inputs,
     graph: Graph,
     key: Key,
     num_positives: Tensor,
     group: AbstractGroup,
 ) -> tuple[Tensor, Tensor | None, list[Tensor] | None]:
     """Hardness ``(b, K)`` of the candidates, and where the teacher learns its loss on STD data with the gradient."""
-    predictor = _predictor(teacher.predictor)
     pass_key = key if teacher.learns else None
+    inputs = prepared.with_key(pass_key)
     with torch.set_grad_enabled(teacher.learns):
-        inputs = predictor.prepare(graph, pairs.pairs, pairs.names, pass_key)
-        score = predictor.scorer(graph, pass_key)
+        score = _predictor(teacher.predictor).scorer(graph, pass_key)
     with torch.no_grad():
         hardness = score(inputs.select(pairs.candidates)).view(pairs.size, pairs.num_candidates)
     if not teacher.learns:
@@ -295,9 +301,9 @@ def _union(hypergradient: Hypergradient, group: AbstractGroup) -> Hypergradient:
     return Hypergradient(group.sum_all(hypergradient), hypergradient.outer_loss)
 
 
-def _weights_after(weight_net: Learner, grads: Sequence[Tensor], problem: BilevelProblem) -> Tensor:
-    """The weights that the weight net gives after its update."""
+def _weights_after(weight_net: Learner, grads: Sequence[Tensor] | None, problem: BilevelProblem) -> Tensor:
+    """The weights that the weight net gives after its update, or as it is where there is none."""
     with torch.no_grad():
         live = weight_net.params()
-        moved = updated(weight_net.optimizer, live, live, grads)
+        moved = live if grads is None else updated(weight_net.optimizer, live, live, grads)
         return problem.weights_at(dict(zip(problem.weight_params, moved, strict=True)))
