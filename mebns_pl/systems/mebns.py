@@ -33,6 +33,13 @@ class Schedule:
         warmup: for so many epochs the student takes the sampler's negatives unfiltered and unweighted, while the
             teacher learns; 0 or more.
         teacher: for so many epochs the teacher learns, then it is frozen (cheaper); None never freezes it.
+
+    Raises:
+        ValueError: an epoch out of its range.
+
+    Example:
+        >>> Schedule(warmup=10)
+        Schedule(warmup=10, teacher=None)
     """
 
     warmup: int = 5
