@@ -7,6 +7,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +169,23 @@ def test_the_quick_start_has_the_readmes_example() -> None:
     lines = {line.partition("  #")[0].strip() for line in quick.splitlines() if "import" not in line}
     (readme,) = re.findall(example, (ROOT / "README.md").read_text("utf-8"), flags=re.S)
     assert lines <= {line.partition("  #")[0].strip() for line in readme.splitlines()}
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("sphinx", reason="the extra `docs` is not installed")
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-b",
+        "html",
+        "-q",
+        "-W",
+        "--keep-going",
+        str(DOCS),
+        str(tmp_path / "site"),
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "site" / "api" / "data.html").exists()
