@@ -12,7 +12,7 @@ them by the *student*'s scores, the *weight net* weighs the picks. Every stage i
 
 from importlib.metadata import version
 
-from mebns_pl.callbacks import MigrationMonitor, PredictionWriter, ResultTable
+from mebns_pl.callbacks import MigrationFigures, MigrationMonitor, PredictionWriter, ResultTable
 from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
 from mebns_pl.data.eval_negatives import HeartNegatives, RandomNegatives
 from mebns_pl.data.protocols import Protocol
@@ -77,6 +77,7 @@ __all__ = [
     "LinkPredictor",
     "MLPDecoder",
     "MeBNS",
+    "MigrationFigures",
     "MigrationMonitor",
     "MinRank",
     "MixtureProposal",
