@@ -91,6 +91,12 @@ def drop_empty_patterns(app: Sphinx, docname: str, source: list[str]) -> None:
         )
 
 
+def whole_sentence(app: Sphinx, what: str, name: str, item: object, options: Any, lines: list[str]) -> None:
+    """Of a constant's "Pairs at once: bounds the memory" the words before the colon would be taken for its type."""
+    if what in ("data", "attribute") and lines:
+        lines[0] = lines[0].replace(": ", "; ", 1)
+
+
 def drop_object(app: Sphinx, name: str, item: object, options: Any, bases: list[type]) -> None:
     """`Bases: object` says nothing."""
     bases[:] = [base for base in bases if base is not object]
@@ -99,6 +105,7 @@ def drop_object(app: Sphinx, name: str, item: object, options: Any, bases: list[
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("builder-inited", write_api)
+    app.connect("autodoc-process-docstring", whole_sentence, priority=400)
     app.connect("autodoc-process-bases", drop_object)
     app.connect("source-read", drop_empty_patterns)
     app.add_html_math_renderer("mathml", (inline_formula, None), (display_formula, None))

@@ -144,7 +144,7 @@ def _folders(stage: str, trainer: Trainer) -> Iterator[tuple[str, Path]]:
                 yield "checkpoint.dirpath", Path(callback.dirpath)
     if stage == "predict":
         for writer in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(writer, PredictionWriter):
+            if isinstance(writer, PredictionWriter) and writer.path is not None:
                 yield "predictions.path", writer.path.parent
 
 

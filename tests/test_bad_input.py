@@ -317,7 +317,7 @@ def test_arguments(capsys: pytest.CaptureFixture[str], args: list[str], parts: l
 
 def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
     refused(capsys, ["fitt"], "invalid choice: 'fitt'", "'fit', 'validate', 'test', 'predict'", status=2)
-    refused(capsys, [], "{fit,validate,test,predict}", status=2)
+    refused(capsys, [], "{fit,validate,test,predict", status=2)
     refused(capsys, ["predict", "--predictions.path=links.txt", QUIET[0]], "path", ".csv", "'links.txt'")
     refused(capsys, ["predict", "--predictions.top_k=0", QUIET[0]], "top_k", "1 or more", "got 0")
 

@@ -142,6 +142,11 @@ class MeBNS(AbstractLinkSystem):
         with torch.no_grad():
             return self.teacher.scorer(graph, key)(inputs)
 
+    @property
+    def gate(self) -> tuple[LinkPredictor, TeacherFilter]:
+        """The teacher and its filter."""
+        return self.teacher, self.teacher_filter
+
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Filter, pick, weight, learn."""
         optimizers = self.all_optimizers()
