@@ -35,6 +35,7 @@ from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models import GAT, GCN, SAGE, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
 from mebns_pl.models.proximity import ProximityPredictor
 from mebns_pl.negatives.proposals.degree import DegreeProposal
+from mebns_pl.negatives.proposals.khop import KHopProposal, WalkProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
 from mebns_pl.negatives.proposals.pairs import UniformPairProposal
 from mebns_pl.negatives.proposals.proximity import ProximityProposal
@@ -68,6 +69,7 @@ __all__ = [
     "Heuristic",
     "HigherEngine",
     "Jaccard",
+    "KHopProposal",
     "Katz",
     "Key",
     "KnownEdges",
@@ -96,5 +98,6 @@ __all__ = [
     "UMDCollector",
     "UniformPairProposal",
     "UniformProposal",
+    "WalkProposal",
     "WeightNet",
 ]  # fmt: skip
