@@ -34,15 +34,28 @@ from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models import GAT, GCN, SAGE, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
 from mebns_pl.models.proximity import ProximityPredictor
+from mebns_pl.negatives.proposals.abstract import AbstractProposal
+from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
+from mebns_pl.negatives.proposals.cache import CacheProposal
+from mebns_pl.negatives.proposals.chain import ChainProposal
 from mebns_pl.negatives.proposals.degree import DegreeProposal
+from mebns_pl.negatives.proposals.generator import GeneratorProposal
 from mebns_pl.negatives.proposals.khop import KHopProposal, WalkProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
 from mebns_pl.negatives.proposals.pairs import UniformPairProposal
 from mebns_pl.negatives.proposals.proximity import ProximityProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
+from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
+from mebns_pl.negatives.selectors.adaptive_hardness import AdaptiveHardnessSelector
+from mebns_pl.negatives.selectors.bayesian import BayesianSelector
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
+from mebns_pl.negatives.selectors.softmax import SoftmaxSelector
+from mebns_pl.negatives.selectors.top import TopSelector
 from mebns_pl.negatives.std_generator import StdGenerator
+from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
+from mebns_pl.negatives.weightings.equal import EqualWeighting
+from mebns_pl.negatives.weightings.self_adversarial import SelfAdversarialWeighting
 from mebns_pl.systems import Heuristic, MeBNS, Plain, Schedule
 from mebns_pl.types import EdgeSplit, GraphSpec
 
@@ -52,16 +65,27 @@ __all__ = [
     "GAT",
     "GCN",
     "SAGE",
+    "AbstractAdaptiveProposal",
+    "AbstractNegativeWeighting",
+    "AbstractProposal",
+    "AbstractSelector",
     "AdamicAdar",
+    "AdaptiveHardnessSelector",
+    "BayesianSelector",
+    "CacheProposal",
+    "CandidateScores",
+    "ChainProposal",
     "CommonNeighbors",
     "DegreeProposal",
     "DirectionalEngine",
     "DotDecoder",
     "EdgeSplit",
     "EncoderDecoder",
+    "EqualWeighting",
     "FeatureCosine",
     "Features",
     "FirstSelector",
+    "GeneratorProposal",
     "Graph",
     "GraphSpec",
     "HardestSelector",
@@ -81,6 +105,7 @@ __all__ = [
     "MinRank",
     "MixtureProposal",
     "PersonalizedPageRank",
+    "Picks",
     "Plain",
     "PredictionWriter",
     "PreferentialAttachment",
@@ -91,10 +116,13 @@ __all__ = [
     "ResourceAllocation",
     "ResultTable",
     "Schedule",
+    "SelfAdversarialWeighting",
     "ShortestPath",
+    "SoftmaxSelector",
     "SplitFractions",
     "StdGenerator",
     "TeacherFilter",
+    "TopSelector",
     "UMDCollector",
     "UniformPairProposal",
     "UniformProposal",

@@ -17,10 +17,12 @@ from torchmetrics import MetricCollection
 from mebns_pl.data.batches import StepSampler
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
 from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
 from mebns_pl.models.predictor import Inputs, LinkPredictor
+from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
 from mebns_pl.types import EvalBatch
 
 SCORE_BLOCK = 2**16
@@ -41,11 +43,13 @@ class AbstractLinkSystem(LightningModule, ABC):
         self.automatic_optimization = False
         refuse_batch_norm(student)
         self.student = student
+        self.adaptive_proposal: AbstractAdaptiveProposal | None = None
         self.group: AbstractGroup = SingleProcess()
         self.key = Key(0, "step")
         self.val_ranking, self.val_classes = link_metrics(), classification_metrics()
         self.test_ranking, self.test_classes = link_metrics(), classification_metrics()
         self.val_shared, self.test_shared = shared_link_metrics(), shared_link_metrics()
+        self.known: KnownEdges | None = None  # on this device, for an adaptive proposal's candidates
         self._graph: Graph | None = None
         self._score: Callable[[Inputs], Tensor] | None = None
 
@@ -57,6 +61,9 @@ class AbstractLinkSystem(LightningModule, ABC):
         self.key = data.key.child("step")
         self.group = DistributedGroup() if self.trainer.world_size > 1 else SingleProcess()
         self._graph = data.train_graph.to(self.device)
+        if self.adaptive_proposal is not None:
+            self.known = data.known.to(self.device)
+            self.adaptive_proposal.start(self._graph, self.known, self.key.child("adaptive"))
 
     def on_train_start(self) -> None:
         """Makes sure that ranks share the data as the data module parts it.
@@ -72,7 +79,7 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def teardown(self, stage: str) -> None:
         """Lets the graph go: the next stage may bring other data, or another device."""
-        self._score = self._graph = None
+        self._score = self._graph = self.known = None
 
     @property
     def data(self) -> LinkDataModule:

@@ -18,8 +18,12 @@ from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.models.weight_net import WeightNet
+from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
 from mebns_pl.negatives.selectors.abstract import AbstractSelector
 from mebns_pl.negatives.selectors.first import FirstSelector
+from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
+from mebns_pl.negatives.weightings.equal import EqualWeighting
+from mebns_pl.systems.adaptive import adapted
 from mebns_pl.systems.evaluation import AbstractLinkSystem, refuse_batch_norm
 from mebns_pl.systems.outputs import StepOutput, step_output
 from mebns_pl.types import GraphSpec, MetaSet, TrainBatch, to_device
@@ -63,6 +67,9 @@ class MeBNS(AbstractLinkSystem):
         engine: how the hypergradient is computed.
         schedule: warm-up and freezing.
         gradient_clip_norm: joint 2-norm to clip the student's gradient to (in the lookahead too), or None.
+        adaptive_proposal: makes a proposal that learns with the student, whose candidates stand in place of the data
+            module's; or None.
+        weighting: weights of the negatives, which the weight net's multiply; equal by default.
 
     Raises:
         ValueError: an optimizer that the bilevel step cannot look through, or a BatchNorm layer.
@@ -86,6 +93,8 @@ class MeBNS(AbstractLinkSystem):
         engine: AbstractEngine | None = None,
         schedule: Schedule = Schedule(),
         gradient_clip_norm: float | None = None,
+        adaptive_proposal: Callable[[GraphSpec], AbstractAdaptiveProposal] | None = None,
+        weighting: AbstractNegativeWeighting | None = None,
     ) -> None:
         super().__init__(
             predictor(spec)
@@ -99,6 +108,9 @@ class MeBNS(AbstractLinkSystem):
         self.engine = engine or HigherEngine()
         self.schedule = schedule
         self.gradient_clip_norm = gradient_clip_norm
+        self.weighting = weighting or EqualWeighting()
+        # After the learners, whose initial weights so do not depend on it
+        self.adaptive_proposal = None if adaptive_proposal is None else adaptive_proposal(spec)
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Student's, teacher's, weight net's."""
@@ -139,6 +151,7 @@ class MeBNS(AbstractLinkSystem):
         modules = (self.student, self.teacher, self.weight_net)
         student, teacher, weight_net = (Learner(m, o.optimizer) for m, o in zip(modules, optimizers, strict=True))
         key = self.key.at(batch.epoch, batch.step)
+        batch, update_proposal = adapted(self, batch, key)
         warm = batch.epoch < self.schedule.warmup
         learns = self.schedule.teacher is None or batch.epoch < self.schedule.teacher
         result = mebns_step(
@@ -151,7 +164,9 @@ class MeBNS(AbstractLinkSystem):
             teacher=Teacher(teacher, None if warm else self.teacher_filter, learns),
             meta=None if warm else Meta(weight_net, self.engine, self.meta_batch(key)),
             gradient_clip_norm=self.gradient_clip_norm,
+            weighting=self.weighting,
         )
+        update_proposal()
         # The student's step alone goes through Lightning, which counts global steps by it
         self.apply_gradients(optimizers[0], student.params(), result.student_grads)
         if result.teacher_grads is not None:
