@@ -54,7 +54,7 @@ def adapted(system: AbstractLinkSystem, batch: TrainBatch, key: Key) -> tuple[Tr
         with torch.no_grad():
             proposal.update(anchors, rows, candidates, score, gather, key)
 
-    return replace(batch, candidates=candidates, candidate_mask=mask), update
+    return replace(batch, candidates=candidates, candidate_mask=mask, inputs=None), update
 
 
 def _do_nothing() -> None:

@@ -21,9 +21,9 @@ from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
 from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
-from mebns_pl.models.predictor import Inputs, LinkPredictor
+from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
-from mebns_pl.types import EvalBatch
+from mebns_pl.types import EvalBatch, Inputs
 
 SCORE_BLOCK = 2**16
 """Pairs decoded in one go: bounds the memory of evaluation."""
@@ -55,6 +55,14 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     # Before anything: the graph, the ranks, the seed
 
+    def setup(self, stage: str) -> None:
+        """Asks the data module to have inputs prepared by its loader's workers, where that is work.
+
+        An adaptive proposal's candidates are known in the step only, so then nothing can be prepared ahead.
+        """
+        ahead = self.student.prepares_ahead and self.adaptive_proposal is None
+        self.data.prepare = self.student.prepare if ahead else None
+
     def on_fit_start(self) -> None:
         """Takes the graph to the device, and the seed and ranks from the run."""
         data = self.data
@@ -80,6 +88,7 @@ class AbstractLinkSystem(LightningModule, ABC):
     def teardown(self, stage: str) -> None:
         """Lets the graph go: the next stage may bring other data, or another device."""
         self._score = self._graph = self.known = None
+        self.data.prepare = None
 
     @property
     def data(self) -> LinkDataModule:

@@ -181,6 +181,7 @@ def every_measure() -> list[AbstractMeasure]:
         ResourceAllocation(),
         PersonalizedPageRank(),
         FeatureCosine(),
+        Katz(0.02),
         MinRank([ResourceAllocation(), PersonalizedPageRank(), FeatureCosine()]),
     ]
 

@@ -23,9 +23,9 @@ class AbstractAdaptiveProposal(nn.Module, ABC):
     """A distribution over candidates that learns with the student; it lives in the system and in its checkpoints.
 
     A step calls ``propose`` for this rank's rows, computes the student's gradients, and calls ``update``, all with the
-    same student. ``propose`` changes nothing. ``update`` changes parameters and buffers by what ``gather`` gives only, so that all ranks hold the
-    same. Draws are by row name (:mod:`mebns_pl.negatives.row_draws`): r ranks draw what one process would. State is
-    kept for every node, so an adaptive proposal works with whole graphs only.
+    same student. ``propose`` changes nothing. ``update`` changes parameters and buffers by what ``gather`` gives only,
+    so that all ranks hold the same. Draws are by row name (:mod:`mebns_pl.negatives.row_draws`): r ranks draw what one
+    process would. State is kept for every node, so an adaptive proposal works with whole graphs only.
 
     The constructor takes the graph's size, and all state is made there, that a checkpoint can be loaded into it.
     """
