@@ -181,7 +181,7 @@ def every_measure() -> list[AbstractMeasure]:
         ResourceAllocation(),
         PersonalizedPageRank(),
         FeatureCosine(),
-        Katz(0.02),
+        Katz(),
         MinRank([ResourceAllocation(), PersonalizedPageRank(), FeatureCosine()]),
     ]
 
