@@ -123,6 +123,7 @@ class GeneratorProposal(AbstractAdaptiveProposal):
         self.steps += 1
         self.mean.lerp_(grad, 1 - _BETAS[0])
         self.square.lerp_(grad * grad, 1 - _BETAS[1])
-        mean = self.mean / (1 - _BETAS[0] ** self.steps)
-        square = self.square / (1 - _BETAS[1] ** self.steps)
+        times = self.steps.double()
+        mean = self.mean / (1 - _BETAS[0] ** times)
+        square = self.square / (1 - _BETAS[1] ** times)
         self.table.sub_(self.lr * mean / (square.sqrt() + _EPS))
