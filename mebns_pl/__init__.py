@@ -31,6 +31,7 @@ from mebns_pl.graph.proximity import (
 )
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
+from mebns_pl.mebns.cheap_engines import Every, LastBlock
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models import GAT, GCN, SAGE, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
 from mebns_pl.models.proximity import ProximityPredictor
@@ -82,6 +83,7 @@ __all__ = [
     "EdgeSplit",
     "EncoderDecoder",
     "EqualWeighting",
+    "Every",
     "FeatureCosine",
     "Features",
     "FirstSelector",
@@ -97,6 +99,7 @@ __all__ = [
     "Katz",
     "Key",
     "KnownEdges",
+    "LastBlock",
     "LinkDataModule",
     "LinkPredictor",
     "MLPDecoder",
