@@ -1,4 +1,4 @@
-"""The command line: ``mebns fit | validate | test | predict | datasets``. Wiring only."""
+"""The command line: ``mebns fit | validate | test | predict | datasets | samplers``. Wiring only."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -19,11 +20,15 @@ from mebns_pl.callbacks.predictions import PredictionWriter
 from mebns_pl.callbacks.results import ResultTable, link_table
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.listing import dataset_table
+from mebns_pl.negatives.listing import recipe_table, sampler_table
 from mebns_pl.systems.mebns import MeBNS
 
 log = logging.getLogger(__name__)
 
-DESCRIPTION = "Link prediction with meta-bootstrapped negative sampling. `mebns datasets` lists the graphs there are."
+DESCRIPTION = (
+    "Link prediction with meta-bootstrapped negative sampling. `mebns datasets` lists the graphs there are, "
+    "`mebns samplers` the samplers."
+)
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": 100,
@@ -126,6 +131,21 @@ def list_datasets(arguments: Sequence[str]) -> None:
     console.print(dataset_table(parser.parse_args(arguments).root))
 
 
+def list_samplers(arguments: Sequence[str]) -> None:
+    """``mebns samplers``: shows the recipes and what they are made of."""
+    parser = argparse.ArgumentParser(prog="mebns samplers", description="Recipes, and the classes they are made of.")
+    parser.add_argument("--recipes", type=Path, default=Path("configs/sampler"), help="folder of recipes")
+    recipes = recipe_table(parser.parse_args(arguments).recipes)
+    console = Console()
+    console.width = max(console.width, 120)
+    if recipes.row_count:
+        console.print(recipes, "")
+    console.print(sampler_table())
+
+
+LISTINGS = {"datasets": list_datasets, "samplers": list_samplers}
+
+
 def main(args: ArgsType = None) -> MeBNSCLI:
     """Runs the command line.
 
@@ -133,11 +153,11 @@ def main(args: ArgsType = None) -> MeBNSCLI:
         args: command line as a list of strings, or None for ``sys.argv``.
 
     Raises:
-        SystemExit: after ``datasets``, as after ``--help``: nothing is run.
+        SystemExit: after ``datasets`` and ``samplers``, as after ``--help``: nothing is run.
     """
     given = sys.argv[1:] if args is None else args
-    if isinstance(given, list) and given[:1] == ["datasets"]:
-        list_datasets(given[1:])
+    if isinstance(given, list) and given and given[0] in LISTINGS:
+        LISTINGS[given[0]](given[1:])
         sys.exit(0)
     quieten()
     return MeBNSCLI(
