@@ -66,7 +66,7 @@ def concrete_classes(base: type) -> list[type]:
     """The classes below ``base`` that can be built, at any depth, by name."""
     found, waiting = set(), [base]
     while waiting:
-        below = waiting.pop().__subclasses__()
+        below: list[type] = waiting.pop().__subclasses__()
         waiting += below
         found |= {cls for cls in below if not inspect.isabstract(cls)}
     return sorted(found, key=lambda cls: cls.__name__)
