@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 from functools import partial
@@ -16,6 +17,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from mebns_pl.data.split import replace_held_out
+from mebns_pl.graph.known_edges import KnownEdges
+from mebns_pl.mebns.group import SingleProcess, gather_rows
 from mebns_pl.negatives.proposals import AbstractAdaptiveProposal, CacheProposal, ChainProposal, GeneratorProposal
 from mebns_pl.negatives.selectors import FirstSelector, SoftmaxSelector
 from mebns_pl.negatives.weightings import SelfAdversarialWeighting
@@ -123,6 +127,44 @@ def test_initial_weights_do_not_depend_on_it() -> None:
             {name: value for name, value in system.items() if not name.startswith("adaptive_proposal.")},
             weights(MAKE[kind](spec)),
         )
+
+
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_held_out_edges_have_no_influence(name: str) -> None:
+    """With other held-out edges the state and the weights are the same to the last bit."""
+    held = []
+    for seed in (0, 1):
+        data = make_data()
+        split, num_val = data.split, data.split.val.shape[1]
+        if seed:
+            everything = torch.combinations(torch.arange(data.loaded.num_nodes)).t()
+            free = everything[:, ~KnownEdges(data.full_graph).mask(*everything)]
+            data = make_data()
+            data.split = replace_held_out(split, free[:, :num_val], free[:, num_val : num_val + split.test.shape[1]])
+        system = make("Plain", data.spec, name)
+        fit(system, data, 2)
+        held.append(weights(system))
+    assert equal(*held)
+
+
+@pytest.mark.parametrize("cuts", [(0, 3, 7), (0, 0, 7)])
+def test_gathered_rows_are_the_whole(cuts: tuple[int, ...]) -> None:
+    scores = torch.randn(7, generator=torch.Generator().manual_seed(0))
+
+    class Adding(SingleProcess):
+        """Adds what the other ranks would have sent."""
+
+        def __init__(self, others: Tensor) -> None:
+            self.others = others
+
+        def sum(self, value: Tensor) -> Tensor:
+            return value + self.others
+
+    for value in (torch.arange(14).view(7, 2), scores):
+        for start, stop in itertools.pairwise(cuts):
+            others = value.clone()
+            others[start:stop] = 0
+            assert torch.equal(gather_rows(value[start:stop], start, 7, Adding(others)), value)
 
 
 # --- resume ---------------------------------------------------------------------------------------------------------
