@@ -44,14 +44,28 @@ from mebns_pl.mebns.cheap_engines import Every, LastBlock
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models import GAT, GCN, SAGE, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
 from mebns_pl.models.proximity import ProximityPredictor
+from mebns_pl.negatives.proposals.abstract import AbstractProposal
+from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
+from mebns_pl.negatives.proposals.cache import CacheProposal
+from mebns_pl.negatives.proposals.chain import ChainProposal
 from mebns_pl.negatives.proposals.degree import DegreeProposal
+from mebns_pl.negatives.proposals.generator import GeneratorProposal
+from mebns_pl.negatives.proposals.khop import KHopProposal, WalkProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
 from mebns_pl.negatives.proposals.pairs import UniformPairProposal
 from mebns_pl.negatives.proposals.proximity import ProximityProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
+from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
+from mebns_pl.negatives.selectors.adaptive_hardness import AdaptiveHardnessSelector
+from mebns_pl.negatives.selectors.bayesian import BayesianSelector
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
+from mebns_pl.negatives.selectors.softmax import SoftmaxSelector
+from mebns_pl.negatives.selectors.top import TopSelector
 from mebns_pl.negatives.std_generator import StdGenerator
+from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
+from mebns_pl.negatives.weightings.equal import EqualWeighting
+from mebns_pl.negatives.weightings.self_adversarial import SelfAdversarialWeighting
 from mebns_pl.systems import Heuristic, MeBNS, Plain, RankWatch, Schedule, Updates
 from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointError
 from mebns_pl.systems.scoring import CascadeScoring, StudentScoring
@@ -63,10 +77,19 @@ __all__ = [
     "GAT",
     "GCN",
     "SAGE",
+    "AbstractAdaptiveProposal",
+    "AbstractNegativeWeighting",
+    "AbstractProposal",
+    "AbstractSelector",
     "AdamicAdar",
+    "AdaptiveHardnessSelector",
     "AllPairsPool",
     "AtomicCheckpointIO",
+    "BayesianSelector",
+    "CacheProposal",
+    "CandidateScores",
     "CascadeScoring",
+    "ChainProposal",
     "CheckpointError",
     "CommonNeighbors",
     "DegreeProposal",
@@ -74,10 +97,12 @@ __all__ = [
     "DotDecoder",
     "EdgeSplit",
     "EncoderDecoder",
+    "EqualWeighting",
     "Every",
     "FeatureCosine",
     "Features",
     "FirstSelector",
+    "GeneratorProposal",
     "Graph",
     "GraphSpec",
     "HardestSelector",
@@ -85,6 +110,7 @@ __all__ = [
     "Heuristic",
     "HigherEngine",
     "Jaccard",
+    "KHopProposal",
     "Katz",
     "Key",
     "KnownEdges",
@@ -102,6 +128,7 @@ __all__ = [
     "NewNodes",
     "PageRankPool",
     "PersonalizedPageRank",
+    "Picks",
     "Plain",
     "PredictionPairs",
     "PredictionWriter",
@@ -115,17 +142,21 @@ __all__ = [
     "ResourceAllocation",
     "ResultTable",
     "Schedule",
+    "SelfAdversarialWeighting",
     "ShortestPath",
+    "SoftmaxSelector",
     "SplitFractions",
     "StdGenerator",
     "StudentScoring",
     "TeacherFilter",
+    "TopSelector",
     "TwoHopPool",
     "UMDCollector",
     "UniformPairProposal",
     "UniformProposal",
     "UnionPool",
     "Updates",
+    "WalkProposal",
     "WeightNet",
     "predict_links",
     "score_links",

@@ -39,7 +39,7 @@ def test_there_are_configs() -> None:
     assert len(EXPERIMENTS) >= 18
     assert {"air_routes", "cora", "own_graph"} <= set(DATA)
     assert {"gcn_dot", "gat_mlp"} <= set(MODELS)
-    assert {"uniform", "dns"} <= set(SAMPLERS)
+    assert {"rns", "dns"} <= set(SAMPLERS)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

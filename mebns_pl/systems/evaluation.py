@@ -19,12 +19,14 @@ from torchmetrics import MetricCollection
 from mebns_pl.data.batches import StepSampler
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
 from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.mebns.replicas import check_replicas
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
 from mebns_pl.models.predictor import LinkPredictor
+from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
 from mebns_pl.systems.checkpoint_io import use_atomic_files
 from mebns_pl.systems.epoch_means import EpochMeans
 from mebns_pl.systems.identity import KEY
@@ -57,11 +59,13 @@ class AbstractLinkSystem(LightningModule, ABC):
         self.student = student
         self.updates = updates
         self.accumulator = GradientAccumulator(updates)
+        self.adaptive_proposal: AbstractAdaptiveProposal | None = None
         self.group: AbstractGroup = SingleProcess()
         self.key = Key(0, "step")
         self.val_ranking, self.val_classes = link_metrics(), classification_metrics()
         self.test_ranking, self.test_classes = link_metrics(), classification_metrics()
         self.val_shared, self.test_shared = shared_link_metrics(), shared_link_metrics()
+        self.known: KnownEdges | None = None  # on this device, for an adaptive proposal's candidates
         self._graph: Graph | None = None
         self._score: Callable[[Inputs], Tensor] | None = None
         self._scoring: AbstractScoring = StudentScoring()
@@ -81,11 +85,13 @@ class AbstractLinkSystem(LightningModule, ABC):
     def setup(self, stage: str) -> None:
         """Tells the data module how to embed nodes (for a pool of pairs to predict), and what to prepare ahead.
 
-        Checkpoint files are written atomically from here on.
+        An adaptive proposal's candidates are known in the step only, so then nothing can be prepared ahead. Checkpoint
+        files are written atomically from here on.
         """
         self.data.embed = self.embed
         use_atomic_files(self.trainer)
-        self.data.prepare = self.student.prepare if self.student.prepares_ahead else None
+        ahead = self.student.prepares_ahead and self.adaptive_proposal is None
+        self.data.prepare = self.student.prepare if ahead else None
 
     def on_fit_start(self) -> None:
         """Takes the graph to the device, and the seed and ranks from the run."""
@@ -93,6 +99,9 @@ class AbstractLinkSystem(LightningModule, ABC):
         self.key = data.key.child("step")
         self.group = DistributedGroup() if self.trainer.world_size > 1 else SingleProcess()
         self._graph = self._placed(data.train_graph)
+        if self.adaptive_proposal is not None:
+            self.known = data.known.to(self.device)
+            self.adaptive_proposal.start(self._graph, self.known, self.key.child("adaptive"))
 
     def on_train_start(self) -> None:
         """Makes sure that ranks share the data as the data module parts it.
@@ -111,7 +120,7 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def teardown(self, stage: str) -> None:
         """Lets the graph go: the next stage may bring other data, or another device."""
-        self._score = self._graph = self._predict = None
+        self._score = self._graph = self._predict = self.known = None
         self.data.embed = self.data.prepare = None
 
     @property
