@@ -32,7 +32,7 @@ from mebns_pl.graph.proximity import (
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
 from mebns_pl.mebns.teacher_filter import TeacherFilter
-from mebns_pl.models import GAT, GCN, SAGE, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
+from mebns_pl.models import GAT, GCN, NCN, SAGE, SEAL, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
 from mebns_pl.models.proximity import ProximityPredictor
 from mebns_pl.negatives.proposals.degree import DegreeProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
@@ -50,7 +50,9 @@ __version__ = version("mebns_pl")
 __all__ = [
     "GAT",
     "GCN",
+    "NCN",
     "SAGE",
+    "SEAL",
     "AdamicAdar",
     "CommonNeighbors",
     "DegreeProposal",

@@ -125,10 +125,12 @@ class EvalChunks(Dataset[EvalBatch]):
     Args:
         whole: all the edges of the stage with their negatives.
         share: which slice is this rank's.
+        most_pairs: most pairs of a chunk, where a predictor can bear fewer than ``EVAL_PAIRS``; or None.
     """
 
     whole: EvalBatch
     share: Share
+    most_pairs: int | None = None
 
     @property
     def _rows(self) -> range:
@@ -138,7 +140,7 @@ class EvalChunks(Dataset[EvalBatch]):
     @property
     def _size(self) -> int:
         others = 0 if self.whole.negatives is None else self.whole.negatives.shape[2]
-        return max(1, EVAL_PAIRS // (others + 2))
+        return max(1, _most(self.most_pairs) // (others + 2))
 
     def __len__(self) -> int:
         return -(-len(self._rows) // self._size)
@@ -164,6 +166,7 @@ class MissingPairs(Dataset[Tensor]):
         graph: the graph of all known edges.
         share: which blocks are this rank's.
         all_pairs_limit: largest number of nodes for which all pairs are scored.
+        most_pairs: most pairs of a block where all are scored, if fewer than ``EVAL_PAIRS``; or None.
 
     Example:
         >>> pairs = MissingPairs(Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=4), Share())
@@ -171,7 +174,7 @@ class MissingPairs(Dataset[Tensor]):
         ([[0, 0, 1, 2], [2, 3, 3, 3]], 'all pairs')
     """
 
-    def __init__(self, graph: Graph, share: Share, all_pairs_limit: int = 5000) -> None:
+    def __init__(self, graph: Graph, share: Share, all_pairs_limit: int = 5000, most_pairs: int | None = None) -> None:
         nodes, ones = graph.num_nodes, np.ones(graph.num_edges, dtype=np.int32)
         self.adjacency = scipy.sparse.csr_array(
             (ones, graph.indices.numpy(), graph.indptr.numpy()), shape=(nodes, nodes)
@@ -179,7 +182,7 @@ class MissingPairs(Dataset[Tensor]):
         self.known = KnownEdges(graph)
         self.all_pairs = nodes <= all_pairs_limit
         self.pool = "all pairs" if self.all_pairs else "pairs at distance two"
-        block = max(1, EVAL_PAIRS // nodes) if self.all_pairs else 1024
+        block = max(1, _most(most_pairs) // nodes) if self.all_pairs else 1024
         # One block a rank at least: Lightning skips a rank without any, for which the others would wait
         block = min(block, max(1, nodes // share.size))
         starts = list(range(0, nodes, block))[share.rank :: share.size]
@@ -203,3 +206,7 @@ class MissingPairs(Dataset[Tensor]):
         rows, columns = rows[above], columns[above]
         legal = ~self.known.mask(rows, columns)
         return torch.stack([rows[legal], columns[legal]])
+
+
+def _most(most_pairs: int | None) -> int:
+    return EVAL_PAIRS if most_pairs is None else min(EVAL_PAIRS, most_pairs)

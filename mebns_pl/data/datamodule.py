@@ -25,7 +25,7 @@ from mebns_pl.data.umd_collector import Score, UMDCollector
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.proximity import PersonalizedPageRank
-from mebns_pl.keys import Key
+from mebns_pl.keys import Key, permutation
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
 from mebns_pl.negatives.proposals.proximity import ProximityProposal
@@ -44,11 +44,18 @@ class SplitFractions:
         val: share of all edges held out for validation, in (0, 1).
         test: share of all edges held out for test, in (0, 1).
         meta: share of the remaining edges set apart for the meta set, in [0, 1).
+        supervision: share of the training edges that losses are computed on, in (0, 1], drawn once; all of them pass
+            messages. Predictors that are costly by the pair (SEAL) may not need them all.
     """
 
     val: float = 0.05
     test: float = 0.10
     meta: float = 0.05
+    supervision: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.supervision <= 1:
+            raise ValueError(f"split.supervision: expected a share in (0, 1], got {self.supervision}")
 
 
 class LinkDataModule(LightningDataModule):
@@ -120,6 +127,7 @@ class LinkDataModule(LightningDataModule):
         # What a system asks for when it is set up
         self.learns_meta = False
         self.prepare: Prepare | None = None
+        self.eval_pairs: int | None = None
 
     # What there is, computed when first asked for
 
@@ -217,7 +225,7 @@ class LinkDataModule(LightningDataModule):
                 "split.meta: MeBNS needs meta edges, got a fraction that sets none apart; choose one above 0"
             )
         steps = TrainSteps(
-            positives=self.split.train if self.learns_meta else self.split.observed,
+            positives=self._supervision(self.split.train if self.learns_meta else self.split.observed),
             known=self.known,
             proposal=self.proposal,
             num_candidates=self.num_candidates,
@@ -229,6 +237,13 @@ class LinkDataModule(LightningDataModule):
             prepare=self.prepare,
         )
         return self._loader(steps, StepSampler(len(steps)))
+
+    def _supervision(self, edges: Tensor) -> Tensor:
+        """The share of ``edges`` ``(2, n)`` that losses are computed on, one at least."""
+        if self.fractions.supervision == 1:
+            return edges
+        order = permutation(edges.shape[1], self.key.child("supervision"))
+        return edges[:, order[: max(1, int(edges.shape[1] * self.fractions.supervision))].sort().values]
 
     def refresh_meta_set(self, score: Score, device: torch.device | str, epoch: int) -> MetaSet:
         """Collects the meta set anew with the present teacher; the same on all ranks.
@@ -290,15 +305,15 @@ class LinkDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[EvalBatch]:
         """Validation edges with their negatives, none of which is a training or validation edge."""
-        return self._loader(EvalChunks(self._eval_set("val"), self._share()))
+        return self._loader(EvalChunks(self._eval_set("val"), self._share(), self.eval_pairs))
 
     def test_dataloader(self) -> DataLoader[EvalBatch]:
         """Test edges with their negatives, none of which is an edge."""
-        return self._loader(EvalChunks(self._eval_set("test"), self._share()))
+        return self._loader(EvalChunks(self._eval_set("test"), self._share(), self.eval_pairs))
 
     def predict_dataloader(self) -> DataLoader[Tensor]:
         """Blocks of pairs ``(2, m)`` that are no known edges."""
-        pairs = MissingPairs(self.full_graph, self._share())
+        pairs = MissingPairs(self.full_graph, self._share(), most_pairs=self.eval_pairs)
         log.info("prediction scores %s", pairs.pool)
         return self._loader(pairs)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 
 from mebns_pl.graph.csr import Graph
@@ -65,6 +64,7 @@ class NCN(LinkPredictor[NCNInputs]):
     neighbours, C additions for each of them, and 2 C H + 3 H^2 multiply-adds.
 
     Example:
+        >>> import torch
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=3)
         >>> predictor = NCN(graph.spec, hidden_channels=8)
         >>> predictor(predictor.prepare(graph, torch.tensor([[0], [2]]))).shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -72,9 +73,9 @@ class SEAL(LinkPredictor[SEALInputs]):
         max_nodes_per_hop: most nodes that a step may add to a subgraph, or None for all.
         use_features: whether node features are used where there are any.
 
-    Cost of M pairs, whose subgraphs have n nodes and e directed edges in all: extraction in O(n + e), then (n C^2 + e C)
-    multiply-adds a layer and about 128 * 32 * k / 2 for each pair. With features once a call N F C more (only the
-    non-zero ones where they are sparse).
+    Cost of M pairs, whose subgraphs have n nodes and e directed edges in all: extraction in O(n + e), then n C^2 + e C
+    multiply-adds a layer and about 2000 k for each pair. With features once a call N F C more (only the non-zero ones
+    where they are sparse).
 
     Example:
         >>> graph = Graph.from_edges(torch.tensor([[0, 1, 2], [1, 2, 3]]), num_nodes=4)
@@ -83,6 +84,7 @@ class SEAL(LinkPredictor[SEALInputs]):
         torch.Size([2])
     """
 
+    prepares_ahead = True
     score_block = 2**11
 
     def __init__(
@@ -110,7 +112,7 @@ class SEAL(LinkPredictor[SEALInputs]):
         self.labels = nn.Parameter(torch.randn(NUM_LABELS, hidden_channels))
         self.features = FeatureLinear(spec, hidden_channels) if use_features and spec.num_features else None
         widths = [hidden_channels] * (num_layers + 1) + [1]
-        self.linears = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in zip(widths, widths[1:], strict=False))
+        self.linears = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairwise(widths))
         for linear in self.linears:
             nn.init.xavier_uniform_(linear.weight)
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(width)) for width in widths[1:])

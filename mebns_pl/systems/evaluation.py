@@ -23,9 +23,6 @@ from mebns_pl.metrics.ranking import classification_metrics, link_metrics, share
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.types import EvalBatch, Inputs
 
-SCORE_BLOCK = 2**16
-"""Pairs decoded in one go: bounds the memory of evaluation."""
-
 
 class AbstractLinkSystem(LightningModule, ABC):
     """A student predictor with its evaluation; subclasses train it, by manual optimisation.
@@ -52,8 +49,9 @@ class AbstractLinkSystem(LightningModule, ABC):
     # Before anything: the graph, the ranks, the seed
 
     def setup(self, stage: str) -> None:
-        """Asks the data module to have inputs prepared by its loader's workers, where that is work."""
+        """Asks the data module to prepare inputs in its loader's workers, where that is work, and for small batches."""
         self.data.prepare = self.student.prepare if self.student.prepares_ahead else None
+        self.data.eval_pairs = 2 * self.student.score_block
 
     def on_fit_start(self) -> None:
         """Takes the graph to the device, and the seed and ranks from the run."""
@@ -77,7 +75,7 @@ class AbstractLinkSystem(LightningModule, ABC):
     def teardown(self, stage: str) -> None:
         """Lets the graph go: the next stage may bring other data, or another device."""
         self._score = self._graph = None
-        self.data.prepare = None
+        self.data.prepare = self.data.eval_pairs = None
 
     @property
     def data(self) -> LinkDataModule:
@@ -197,7 +195,7 @@ class AbstractLinkSystem(LightningModule, ABC):
 
 def score_pairs(predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor) -> Tensor:
     """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks."""
-    blocks = pairs.split(SCORE_BLOCK, dim=1)
+    blocks = pairs.split(predictor.score_block, dim=1)
     return torch.cat([score(predictor.prepare(graph, block)) for block in blocks])
 
 
