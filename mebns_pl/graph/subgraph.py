@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,8 +26,8 @@ class Subgraphs:
     """Enclosing subgraphs of M pairs as one block-diagonal graph, in the layout of PyG's ``Batch``.
 
     Args:
-        ptr: ``(M + 1,)`` int64; the nodes of pair i are ``ptr[i] ... ptr[i + 1] - 1``, the pair's own two first: source,
-            target, once only where they are the same.
+        ptr: ``(M + 1,)`` int64; the nodes of pair i are ``ptr[i] ... ptr[i + 1] - 1``, the pair's own two first:
+            source, target, or one where they are the same.
         nodes: ``(n,)`` int64, node numbers in the whole graph.
         labels: ``(n,)`` int64 double-radius labels: 1 for the two ends, 0 for nodes that do not reach both of them.
         indptr: ``(n + 1,)`` int64, CSR row starts of the symmetric adjacency.
@@ -60,6 +62,10 @@ class Subgraphs:
     @cached_property
     def edge_index(self) -> Tensor:
         """``(2, e)`` int64, the edges in PyG's layout: (source, target)."""
+        if self.ptr.device.type == "cpu":
+            edge_index = torch.empty(2, self.indices.numel(), dtype=torch.int64)
+            kernels.fill_edge_index(self.indptr.numpy(), self.indices.numpy(), edge_index.numpy())
+            return edge_index
         nodes = torch.arange(self.nodes.numel(), device=self.ptr.device)
         rows = torch.repeat_interleave(nodes, self.indptr.diff(), output_size=self.indices.numel())
         return torch.stack([self.indices, rows])
@@ -132,20 +138,27 @@ def enclosing_subgraphs(
     indptr, indices = graph.indptr.numpy(), graph.indices.numpy()
     keep = None if graph.keep is None else graph.keep.numpy()
     limit = _NO_LIMIT if max_nodes_per_hop is None else max_nodes_per_hop
-    slices = _slices(len(sources), threads or num_threads())
-    with ThreadPoolExecutor(threads or num_threads()) as pool:
-        run = map if len(slices) == 1 else pool.map
-        parts = list(
-            run(lambda s: kernels.enclose(sources[s], targets[s], indptr, indices, keep, num_hops, limit), slices)
-        )
-        ptr = _starts(np.concatenate([part[0] for part in parts]))
-        node, edge = _starts([len(part[2]) for part in parts]), _starts([len(part[5]) for part in parts])
-        out = _empty(node[-1], edge[-1])
-        places = range(len(parts))
-        list(run(lambda i: kernels.join(*parts[i][:2], parts[i][2:], node[i], edge[i], out), places))
+
+    def enclose(part: slice) -> tuple[np.ndarray, ...]:
+        ends = sources[part], targets[part]
+        return kernels.enclose(*ends, indptr, indices, keep, num_hops, limit)  # type: ignore[no-any-return]
+
+    threads = threads or num_threads()
+    parts = _in_threads(enclose, _slices(len(sources), threads), threads)
+    ptr = _starts(np.concatenate([part[0] for part in parts]))
+    node, edge = _starts([len(part[2]) for part in parts]), _starts([len(part[5]) for part in parts])
+    out = _empty(node[-1], edge[-1])
+
+    def join(place: int) -> None:
+        num_nodes, num_edges, *arrays = parts[place]
+        kernels.join(num_nodes, num_edges, tuple(arrays), node[place], edge[place], out)
+
+    _in_threads(join, range(len(parts)), threads)
     return _subgraphs(ptr, out)
 
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -172,6 +185,14 @@ def _slices(size: int, threads: int) -> list[slice]:
     """Parts of ``range(size)``: several for each thread, as pairs differ in cost; one where there is little to do."""
     step = max(_LEAST, -(-size // (4 * threads))) if threads > 1 else max(1, size)
     return [slice(start, start + step) for start in range(0, max(1, size), step)]
+
+
+def _in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
+    """The results in the order of ``items``; a single item needs no other thread."""
+    if len(items) == 1:
+        return [work(items[0])]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))
 
 
 def _positions(index: Tensor | slice, size: int) -> np.ndarray:

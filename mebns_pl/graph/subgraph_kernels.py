@@ -1,8 +1,9 @@
 """Compiled loops that cut the enclosing subgraphs of node pairs out of a CSR adjacency, label their nodes, join them.
 
-What a pair costs depends on the rows of its own nodes alone: nodes are numbered by a small hash table, cleared for each
-pair, instead of an array over the whole graph. A table has 2^k entries ``node << 32 | local number``, -1 where empty;
-``shift`` is 64 - k, which turns a hash into a slot. ``keep`` is a mask over ``indices``, or None.
+What a pair costs depends on the rows of its own nodes alone. In graphs of more than 65,536 nodes a hash table, made
+anew for each pair, says which number a node has in the subgraph: 2^k entries ``node << 32 | number``, -1 where empty;
+``shift`` is 64 - k, which turns a hash into a slot. In smaller graphs an array over all nodes does, ``numbers``, -1
+where a node has none, of which a pair clears what it has written. ``keep`` is a mask over ``indices``, or None.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from mebns_pl.graph.kernels import mix, pair_hash
 
 # mypy: disable-error-code="no-untyped-def"
 
-_DROPPED = 2**31 - 1  # the local number of nodes that a hop's limit has left out
+_DROPPED = 2**31 - 1  # the number of nodes that a hop's limit has left out
+_FAR = 2**30  # a distance that no path has
+_SMALL = 2**16  # nodes of a graph whose array of numbers stays in a core's cache
 
 
 @numba.njit(nogil=True, cache=True)
@@ -48,7 +51,7 @@ def _slot(table, shift, node):  # pragma: no cover (compiled)
 def _widened(store, table, size):  # pragma: no cover (compiled)
     """A table for ``size`` nodes with the entries of ``table``: ``(store, table, shift)``; it lies in the store."""
     bits = 3
-    while 1 << bits < 2 * size:
+    while 1 << bits < 8 * size:
         bits += 1
     shift = np.uint64(64 - bits)
     entries = table.copy()
@@ -62,7 +65,23 @@ def _widened(store, table, size):  # pragma: no cover (compiled)
 
 
 @numba.njit(nogil=True, cache=True)
-def _thin(members, first, last, limit, word, table, shift):  # pragma: no cover (compiled)
+def _touched(members, first, last, indptr, indices):  # pragma: no cover (compiled)
+    """Reads both ends of the members' rows: ``(sum of their lengths, some word)``.
+
+    The reads depend on nothing but the list of members, so that a processor waits for many of them at once; read one
+    after the other later, rows of a large graph would each cost a wait for main memory. The word must be used.
+    """
+    total, word = 0, 0
+    for i in range(first, last):
+        start, stop = indptr[members[i]], indptr[members[i] + 1]
+        total += stop - start
+        if start < stop:
+            word |= indices[start] | indices[stop - 1]
+    return total, word
+
+
+@numba.njit(nogil=True, cache=True)
+def _thin(members, first, last, limit, word, numbers, table, shift):  # pragma: no cover (compiled)
     """Keeps those ``limit`` of ``members[first:last]`` with the smallest hashes; returns the new end."""
     hashes = np.empty(last - first, np.uint64)
     for i in range(first, last):
@@ -70,88 +89,118 @@ def _thin(members, first, last, limit, word, table, shift):  # pragma: no cover 
     greatest = np.sort(hashes)[limit - 1]
     end = first
     for i in range(first, last):
-        node = members[i]
-        slot = _slot(table, shift, node)
+        node, number = members[i], _DROPPED
         if hashes[i - first] <= greatest:
             members[end] = node
-            table[slot] = node << 32 | end
+            number = end
             end += 1
+        if numbers.shape[0]:
+            numbers[node] = number
         else:
-            table[slot] = node << 32 | _DROPPED
+            table[_slot(table, shift, node)] = node << 32 | number
     return end
 
 
 @numba.njit(nogil=True, cache=True)
-def _gather(source, target, indptr, indices, keep, num_hops, limit, members, store):  # pragma: no cover (compiled)
-    """The nodes of a subgraph, hop by hop: ``(count, members, store, table, shift)``."""
-    num_nodes = indptr.shape[0] - 1
+def _gather(  # pragma: no cover (compiled)
+    source, target, indptr, indices, keep, num_hops, limit, members, seen, numbers, store
+):
+    """The nodes of a subgraph, hop by hop: ``(count, members, num_seen, seen, store, table, shift)``.
+
+    ``seen`` are the members and those that the limit has left out.
+    """
+    small, num_nodes = numbers.shape[0] > 0, indptr.shape[0] - 1
     word = pair_hash(min(source, target), max(source, target))
     members[0], members[1] = source, target
-    count = 1 if source == target else 2
-    store, table, shift = _widened(store, store[:0], count)
-    for i in range(count):
-        table[_slot(table, shift, members[i])] = members[i] << 32 | i
-    first, seen = 0, count
+    num_ends = 1 if source == target else 2
+    store, table, shift = _widened(store, store[:0], num_ends)
+    for i in range(num_ends):
+        seen[i] = members[i]
+        if small:
+            numbers[members[i]] = i
+        else:
+            table[_slot(table, shift, members[i])] = members[i] << 32 | i
+    first, count, num_seen = 0, num_ends, num_ends
     for _ in range(num_hops):
-        last, reach = count, 0
-        for i in range(first, last):
-            reach += indptr[members[i] + 1] - indptr[members[i]]
+        last = count
+        reach, word_read = _touched(members, first, last, indptr, indices)
         reach = min(reach, num_nodes)
-        members = _room(members, count + reach)
-        if 2 * (seen + reach) > table.shape[0]:
-            store, table, shift = _widened(store, table, seen + reach)
+        members, seen = _room(members, count + reach + 1), _room(seen, num_seen + reach)
+        members[count] = word_read
+        if not small and 8 * (num_seen + reach) > table.shape[0]:
+            store, table, shift = _widened(store, table, num_seen + reach)
         for i in range(first, last):
             for place in range(indptr[members[i]], indptr[members[i] + 1]):
-                if _kept(keep, place):
-                    other = indices[place]
-                    slot = _slot(table, shift, other)
-                    if table[slot] < 0:
-                        table[slot] = other << 32 | count
-                        members[count] = other
-                        count += 1
-        seen += count - last
+                node = indices[place]
+                if small:
+                    new = numbers[node] < 0 and _kept(keep, place)
+                    if new:
+                        numbers[node] = count
+                else:
+                    slot = _slot(table, shift, node)
+                    new = table[slot] < 0 and _kept(keep, place)
+                    if new:
+                        table[slot] = node << 32 | count
+                if new:
+                    members[count] = node
+                    seen[num_seen] = node
+                    count += 1
+                    num_seen += 1
         if count - last > limit:
-            count = _thin(members, last, count, limit, word, table, shift)
+            count = _thin(members, last, count, limit, word, numbers, table, shift)
         first = last
-    return count, members, store, table, shift
+    return count, members, num_seen, seen, store, table, shift
 
 
 @numba.njit(nogil=True, cache=True)
 def _connect(  # pragma: no cover (compiled)
-    members, count, num_ends, indptr, indices, keep, table, shift, ends, local, degrees
+    members, count, num_ends, indptr, indices, keep, numbers, table, shift, ends, local, degrees
 ):
     """The edges among members: row i of ``local``, which is unordered, ends at ``ends[i]``; returns ``local``.
 
-    ``degrees[j]`` counts the rows with j in them. The edge between the two ends of the pair is left out.
+    ``degrees[j]`` counts the rows with j in them. The edge between the two ends of the pair is left out. The inner loop
+    writes each neighbour and goes on by 1 only if it is a member: whether it is, a processor cannot foresee.
     """
-    size = 0
+    size, word_read = _touched(members, 0, count, indptr, indices)
+    local = _room(local, min(size, count * count) + 1)
+    local[0] = word_read
+    last_slot = table.shape[0] - 1
+    edge = 0
     for i in range(count):
-        size += min(indptr[members[i] + 1] - indptr[members[i]], count)
-    local = _room(local, size)
-    degrees[:count] = 0
-    edge, left_out = 0, 1 if num_ends == 2 else -1  # the sum of the ends' numbers, 0 and 1
-    for i in range(count):
-        first, last = indptr[members[i]], indptr[members[i] + 1]
+        first, last, before = indptr[members[i]], indptr[members[i] + 1], edge
         if last - first > 16 * count:
             # a row much longer than the subgraph: look the members up in it
             row = indices[first:last]
             for j in range(count):
                 place = np.searchsorted(row, members[j])
-                found = place < last - first and row[place] == members[j] and _kept(keep, first + place)
-                if found and i + j != left_out:
-                    local[edge] = j
-                    degrees[j] += 1
-                    edge += 1
+                local[edge] = j
+                edge += place < last - first and row[place] == members[j] and _kept(keep, first + place)
+        elif numbers.shape[0]:
+            for place in range(first, last):
+                j = np.uint32(numbers[indices[place]])  # -1 becomes a large number
+                local[edge] = j
+                edge += (j < count) & _kept(keep, place)
         else:
             for place in range(first, last):
-                other = indices[place]
-                entry = table[_slot(table, shift, other)]
+                node = indices[place]
+                slot = np.int64((np.uint64(node) * np.uint64(0x9E3779B97F4A7C15)) >> shift)
+                entry = table[slot]
+                while (entry >= 0) & (entry >> 32 != node):
+                    slot = (slot + 1) & last_slot
+                    entry = table[slot]
                 j = entry & 0xFFFFFFFF
-                if entry >= 0 and j != _DROPPED and _kept(keep, place) and i + j != left_out:
-                    local[edge] = j
-                    degrees[j] += 1
-                    edge += 1
+                local[edge] = j
+                edge += (j < count) & _kept(keep, place)
+        if i < 2 and num_ends == 2:
+            for place in range(before, edge):
+                if local[place] == 1 - i:
+                    edge -= 1
+                    local[place] = local[edge]
+                    break
         ends[i] = edge
+    degrees[:count] = 0
+    for place in range(edge):
+        degrees[local[place]] += 1
     return local
 
 
@@ -175,21 +224,44 @@ def _transpose(count, ends, local, degrees, starts, out):  # pragma: no cover (c
 
 @numba.njit(nogil=True, cache=True)
 def _distances(root, removed, count, starts, rows, distance, queue):  # pragma: no cover (compiled)
-    """``distance[i]`` from the root by paths without the node ``removed``, -1 where there is none."""
+    """``distance[i]`` from the root by paths without the node ``removed``, -1 where there is none.
+
+    A breadth-first search that goes over to the nodes not yet reached, each of which looks for one neighbour in the
+    last level, when they have fewer edges than that level (Beamer, Asanovic and Patterson, SC 2012).
+    """
     distance[:count] = -1
     distance[root] = 0
+    queue[0], head, tail, step = root, 0, 1, 0
+    level_edges = starts[root + 1] - starts[root]
+    edges_left = starts[count] - level_edges
     if removed >= 0:
-        distance[removed] = 0
-    queue[0], head, tail = root, 0, 1
-    while head < tail:
-        current = queue[head]
-        head += 1
-        for place in range(starts[current], starts[current + 1]):
-            other = rows[place]
-            if distance[other] < 0:
-                distance[other] = distance[current] + 1
-                queue[tail] = other
-                tail += 1
+        distance[removed] = _FAR
+        edges_left -= starts[removed + 1] - starts[removed]
+    while head < tail and edges_left > 0:
+        last = tail
+        if edges_left + count < level_edges:
+            for node in range(count):
+                if distance[node] < 0:
+                    for place in range(starts[node], starts[node + 1]):
+                        if distance[rows[place]] == step:
+                            distance[node] = step + 1
+                            queue[tail] = node
+                            tail += 1
+                            break
+        else:
+            for i in range(head, last):
+                for place in range(starts[queue[i]], starts[queue[i] + 1]):
+                    # written without a branch that no processor could foresee
+                    node = rows[place]
+                    known = distance[node]
+                    queue[tail] = node
+                    tail += known < 0
+                    distance[node] = step + 1 if known < 0 else known
+        step += 1
+        head, level_edges = last, 0
+        for i in range(head, tail):
+            level_edges += starts[queue[i] + 1] - starts[queue[i]]
+        edges_left -= level_edges
 
 
 @numba.njit(nogil=True, cache=True)
@@ -222,23 +294,30 @@ def enclose(sources, targets, indptr, indices, keep, num_hops, limit):  # pragma
     """
     m = sources.shape[0]
     num_nodes, num_edges = np.empty(m, np.int64), np.empty(m, np.int64)
-    nodes, labels, degrees = np.empty(1024, np.int64), np.empty(1024, np.int64), np.empty(1024, np.int32)
-    rows = np.empty(4096, np.int32)
-    members, store = np.empty(1024, np.int64), np.empty(2048, np.int64)
+    room = 256 * min(m, 256)  # memory that is not written costs nothing
+    nodes, labels, degrees = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int32)
+    rows = np.empty(32 * room, np.int32)
+    members, seen = np.empty(1024, np.int64), np.empty(1024, np.int64)
+    graph_size = indptr.shape[0] - 1
+    numbers = np.full(graph_size if graph_size <= _SMALL else 0, -1, np.int32)
+    store = np.empty(2048, np.int64)
     local, ends = np.empty(4096, np.int32), np.empty(1024, np.int64)
     starts, first = np.empty(1025, np.int64), np.empty(1024, np.int32)
     second, queue = np.empty(1024, np.int32), np.empty(1024, np.int32)
     node, edge = 0, 0
     for pair in range(m):
         num_ends = 1 if sources[pair] == targets[pair] else 2
-        count, members, store, table, shift = _gather(
-            sources[pair], targets[pair], indptr, indices, keep, num_hops, limit, members, store
+        count, members, num_seen, seen, store, table, shift = _gather(
+            sources[pair], targets[pair], indptr, indices, keep, num_hops, limit, members, seen, numbers, store
         )
         nodes, labels, degrees = _room(nodes, node + count), _room(labels, node + count), _room(degrees, node + count)
         ends, starts, first = _room(ends, count), _room(starts, count + 1), _room(first, count)
-        second, queue = _room(second, count), _room(queue, count)
+        second, queue = _room(second, count), _room(queue, count + 1)
         degree = degrees[node:]
-        local = _connect(members, count, num_ends, indptr, indices, keep, table, shift, ends, local, degree)
+        local = _connect(members, count, num_ends, indptr, indices, keep, numbers, table, shift, ends, local, degree)
+        if numbers.shape[0]:
+            for i in range(num_seen):
+                numbers[seen[i]] = -1
         rows = _room(rows, edge + ends[count - 1])
         _transpose(count, ends, local, degree, starts, rows[edge:])
         _label(num_ends, count, starts, rows[edge:], first, second, queue, labels[node:])
@@ -286,3 +365,12 @@ def select(index, ptr, nodes, labels, indptr, indices, new_ptr, new_edge, out): 
             out_indptr[node + j] = indptr[first + j + 1] - indptr[first] + edge
         for j in range(indptr[last] - indptr[first]):
             out_indices[edge + j] = indices[indptr[first] + j] - first + node
+
+
+@numba.njit(nogil=True, cache=True)
+def fill_edge_index(indptr, indices, out):  # pragma: no cover (compiled)
+    """``out`` ``(2, e)``: the neighbours, then the row of each of them."""
+    for row in range(indptr.shape[0] - 1):
+        for place in range(indptr[row], indptr[row + 1]):
+            out[0, place] = indices[place]
+            out[1, place] = row
