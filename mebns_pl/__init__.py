@@ -29,6 +29,7 @@ from mebns_pl.graph.proximity import (
     PersonalizedPageRank,
     ResourceAllocation,
 )
+from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
 from mebns_pl.mebns.teacher_filter import TeacherFilter
@@ -94,9 +95,11 @@ __all__ = [
     "ShortestPath",
     "SplitFractions",
     "StdGenerator",
+    "Subgraphs",
     "TeacherFilter",
     "UMDCollector",
     "UniformPairProposal",
     "UniformProposal",
     "WeightNet",
+    "enclosing_subgraphs",
 ]  # fmt: skip
