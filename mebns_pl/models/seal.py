@@ -156,8 +156,9 @@ class SEAL(LinkPredictor[SEALInputs]):
         for linear, bias in zip(self.linears, self.biases, strict=True):
             h = linear(layers[-1]) if layers else h
             layers.append((spread(h) + bias).tanh())
+        channels = torch.cat(layers, dim=1)
         places = sort_places(layers[-1].detach().squeeze(1), subgraphs.ptr, self.num_pooled)
-        return places.sums(torch.cat(layers, dim=1)).view(subgraphs.num_pairs, self.num_pooled, -1)
+        return places.sums(channels).view(subgraphs.num_pairs, self.num_pooled, channels.shape[1])
 
     def _classify(self, pooled: Tensor, inputs: SEALInputs) -> Tensor:
         h = self.node_channels(pooled).relu().transpose(1, 2)

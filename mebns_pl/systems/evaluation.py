@@ -193,10 +193,12 @@ class AbstractLinkSystem(LightningModule, ABC):
         self.log(name, value, on_step=False, on_epoch=True, batch_size=1, **kwargs)
 
 
-def score_pairs(predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor) -> Tensor:
-    """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks."""
-    blocks = pairs.split(predictor.score_block, dim=1)
-    return torch.cat([score(predictor.prepare(graph, block)) for block in blocks])
+def score_pairs(
+    predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor, key: Key | None = None
+) -> Tensor:
+    """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks; with a key, in one stochastic pass."""
+    rows = torch.arange(pairs.shape[1], device=pairs.device).split(predictor.score_block)
+    return torch.cat([score(predictor.prepare(graph, pairs[:, block], block, key)) for block in rows])
 
 
 def refuse_batch_norm(module: nn.Module) -> None:

@@ -20,7 +20,7 @@ from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.models.weight_net import WeightNet
 from mebns_pl.negatives.selectors.abstract import AbstractSelector
 from mebns_pl.negatives.selectors.first import FirstSelector
-from mebns_pl.systems.evaluation import AbstractLinkSystem, refuse_batch_norm
+from mebns_pl.systems.evaluation import AbstractLinkSystem, refuse_batch_norm, score_pairs
 from mebns_pl.systems.outputs import StepOutput, step_output
 from mebns_pl.types import GraphSpec, MetaSet, TrainBatch, to_device
 
@@ -130,9 +130,8 @@ class MeBNS(AbstractLinkSystem):
 
     def teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
-        inputs = self.teacher.prepare(graph, pairs, key=key)
         with torch.no_grad():
-            return self.teacher.scorer(graph, key)(inputs)
+            return score_pairs(self.teacher, self.teacher.scorer(graph, key), graph, pairs, key)
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Filter, pick, weight, learn."""
