@@ -2,8 +2,9 @@
 
 What a pair costs depends on the rows of its own nodes alone. In graphs of more than 65,536 nodes a hash table, made
 anew for each pair, says which number a node has in the subgraph: 2^k entries ``node << 32 | number``, -1 where empty;
-``shift`` is 64 - k, which turns a hash into a slot. In smaller graphs an array over all nodes does, ``numbers``, -1
-where a node has none, of which a pair clears what it has written. ``keep`` is a mask over ``indices``, or None.
+``shift`` is 64 - k, which turns a hash into a slot; ``marks`` tell by a node's last bits that it may be a member. In
+smaller graphs an array over all nodes does, ``numbers``, -1 where a node has none, of which a pair clears what it has
+written. ``keep`` is a mask over ``indices``, or None.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mebns_pl.graph.kernels import mix, pair_hash
 
 _DROPPED = 2**31 - 1  # the number of nodes that a hop's limit has left out
 _FAR = 2**30  # a distance that no path has
+_MARKS = 2**15  # bytes, as many as stay in a core's first cache
 _SMALL = 2**16  # nodes of a graph whose array of numbers stays in a core's cache
 
 
@@ -154,9 +156,9 @@ def _gather(  # pragma: no cover (compiled)
 
 @numba.njit(nogil=True, cache=True)
 def _connect(  # pragma: no cover (compiled)
-    members, count, num_ends, indptr, indices, keep, numbers, table, shift, ends, local, degrees
+    members, count, num_ends, indptr, indices, keep, numbers, marks, table, shift, ends, local, found, degrees
 ):
-    """The edges among members: row i of ``local``, which is unordered, ends at ``ends[i]``; returns ``local``.
+    """The edges among members: row i of ``local``, which is unordered, ends at ``ends[i]``; returns ``(local, found)``.
 
     ``degrees[j]`` counts the rows with j in them. The edge between the two ends of the pair is left out. The inner loop
     writes each neighbour and goes on by 1 only if it is a member: whether it is, a processor cannot foresee.
@@ -164,7 +166,10 @@ def _connect(  # pragma: no cover (compiled)
     size, word_read = _touched(members, 0, count, indptr, indices)
     local = _room(local, min(size, count * count) + 1)
     local[0] = word_read
-    last_slot = table.shape[0] - 1
+    small = numbers.shape[0] > 0
+    if not small:
+        for i in range(count):
+            marks[members[i] & (_MARKS - 1)] = 1
     edge = 0
     for i in range(count):
         first, last, before = indptr[members[i]], indptr[members[i] + 1], edge
@@ -175,22 +180,22 @@ def _connect(  # pragma: no cover (compiled)
                 place = np.searchsorted(row, members[j])
                 local[edge] = j
                 edge += place < last - first and row[place] == members[j] and _kept(keep, first + place)
-        elif numbers.shape[0]:
+        elif small:
             for place in range(first, last):
                 j = np.uint32(numbers[indices[place]])  # -1 becomes a large number
                 local[edge] = j
                 edge += (j < count) & _kept(keep, place)
         else:
+            # first those whose last bits are a member's, nearly all of them members, then which they are
+            found = _room(found, last - first + 1)
+            num_found = 0
             for place in range(first, last):
-                node = indices[place]
-                slot = np.int64((np.uint64(node) * np.uint64(0x9E3779B97F4A7C15)) >> shift)
-                entry = table[slot]
-                while (entry >= 0) & (entry >> 32 != node):
-                    slot = (slot + 1) & last_slot
-                    entry = table[slot]
-                j = entry & 0xFFFFFFFF
+                found[num_found] = indices[place]
+                num_found += (marks[indices[place] & (_MARKS - 1)] > 0) & _kept(keep, place)
+            for k in range(num_found):
+                j = table[_slot(table, shift, found[k])] & 0xFFFFFFFF
                 local[edge] = j
-                edge += (j < count) & _kept(keep, place)
+                edge += j < count
         if i < 2 and num_ends == 2:
             for place in range(before, edge):
                 if local[place] == 1 - i:
@@ -198,10 +203,13 @@ def _connect(  # pragma: no cover (compiled)
                     local[place] = local[edge]
                     break
         ends[i] = edge
+    if not small:
+        for i in range(count):
+            marks[members[i] & (_MARKS - 1)] = 0
     degrees[:count] = 0
     for place in range(edge):
         degrees[local[place]] += 1
-    return local
+    return local, found
 
 
 @numba.njit(nogil=True, cache=True)
@@ -300,7 +308,7 @@ def enclose(sources, targets, indptr, indices, keep, num_hops, limit):  # pragma
     members, seen = np.empty(1024, np.int64), np.empty(1024, np.int64)
     graph_size = indptr.shape[0] - 1
     numbers = np.full(graph_size if graph_size <= _SMALL else 0, -1, np.int32)
-    store = np.empty(2048, np.int64)
+    store, marks, found = np.empty(2048, np.int64), np.zeros(_MARKS, np.uint8), np.empty(1024, np.int64)
     local, ends = np.empty(4096, np.int32), np.empty(1024, np.int64)
     starts, first = np.empty(1025, np.int64), np.empty(1024, np.int32)
     second, queue = np.empty(1024, np.int32), np.empty(1024, np.int32)
@@ -314,7 +322,9 @@ def enclose(sources, targets, indptr, indices, keep, num_hops, limit):  # pragma
         ends, starts, first = _room(ends, count), _room(starts, count + 1), _room(first, count)
         second, queue = _room(second, count), _room(queue, count + 1)
         degree = degrees[node:]
-        local = _connect(members, count, num_ends, indptr, indices, keep, numbers, table, shift, ends, local, degree)
+        local, found = _connect(
+            members, count, num_ends, indptr, indices, keep, numbers, marks, table, shift, ends, local, found, degree
+        )
         if numbers.shape[0]:
             for i in range(num_seen):
                 numbers[seen[i]] = -1
