@@ -56,10 +56,10 @@ def test_small_blocks_score_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_data()
     system = make_plain(data.spec, predictor=BACKBONES["SEAL"])
     found, sizes = [], []
-    for block in (2**11, 16):
+    for block in (2**11, 8):
         monkeypatch.setattr(SEAL, "score_block", block)
         trainer = make_trainer()
         found.append(trainer.validate(system, data, verbose=False)[0])
         sizes.append(sum(trainer.num_val_batches))
     assert found[0] == pytest.approx(found[1], abs=1e-6)
-    assert sizes[1] > 3 * sizes[0]
+    assert sizes[1] > sizes[0] == 1
