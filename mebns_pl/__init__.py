@@ -13,10 +13,13 @@ weighs the picks. Every stage is a class of its own, named in YAML by ``class_pa
 
 from importlib.metadata import version
 
-from mebns_pl.callbacks import MigrationMonitor, PredictionWriter, ResultTable
+from mebns_pl.callbacks import MigrationFigures, MigrationMonitor, PredictionWriter, ResultTable
+from mebns_pl.callbacks.links import NewNodes, predict_links, score_links
 from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
 from mebns_pl.data.eval_negatives import HeartNegatives, RandomNegatives
+from mebns_pl.data.pools import AllPairsPool, NearestPool, PageRankPool, TwoHopPool, UnionPool
 from mebns_pl.data.protocols import Protocol
+from mebns_pl.data.restriction import PredictionPairs
 from mebns_pl.data.umd_collector import UMDCollector
 from mebns_pl.graph.csr import Features, Graph
 from mebns_pl.graph.known_edges import KnownEdges
@@ -32,6 +35,7 @@ from mebns_pl.graph.proximity import (
 from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
+from mebns_pl.mebns.cheap_engines import Every, LastBlock
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models import GAT, GCN, NCN, SAGE, SEAL, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
 from mebns_pl.models.proximity import ProximityPredictor
@@ -44,6 +48,7 @@ from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
 from mebns_pl.negatives.std_generator import StdGenerator
 from mebns_pl.systems import Heuristic, MeBNS, Plain, Schedule
+from mebns_pl.systems.scoring import CascadeScoring, StudentScoring
 from mebns_pl.types import EdgeSplit, GraphSpec
 
 __version__ = version("mebns_pl")
@@ -55,12 +60,15 @@ __all__ = [
     "SAGE",
     "SEAL",
     "AdamicAdar",
+    "AllPairsPool",
+    "CascadeScoring",
     "CommonNeighbors",
     "DegreeProposal",
     "DirectionalEngine",
     "DotDecoder",
     "EdgeSplit",
     "EncoderDecoder",
+    "Every",
     "FeatureCosine",
     "Features",
     "FirstSelector",
@@ -74,15 +82,21 @@ __all__ = [
     "Katz",
     "Key",
     "KnownEdges",
+    "LastBlock",
     "LinkDataModule",
     "LinkPredictor",
     "MLPDecoder",
     "MeBNS",
+    "MigrationFigures",
     "MigrationMonitor",
     "MinRank",
     "MixtureProposal",
+    "NearestPool",
+    "NewNodes",
+    "PageRankPool",
     "PersonalizedPageRank",
     "Plain",
+    "PredictionPairs",
     "PredictionWriter",
     "PreferentialAttachment",
     "Protocol",
@@ -95,11 +109,16 @@ __all__ = [
     "ShortestPath",
     "SplitFractions",
     "StdGenerator",
+    "StudentScoring",
     "Subgraphs",
     "TeacherFilter",
+    "TwoHopPool",
     "UMDCollector",
     "UniformPairProposal",
     "UniformProposal",
+    "UnionPool",
     "WeightNet",
     "enclosing_subgraphs",
+    "predict_links",
+    "score_links",
 ]  # fmt: skip

@@ -88,6 +88,7 @@ class Negatives(NamedTuple):
         logits: ``(b M,)`` the student's.
         weights: ``(b M,)`` mean 1 over the union batch.
         hardness: ``(b M,)`` the teacher's logits, or None without teacher.
+        candidate_hardness: ``(b, K)`` the teacher's logits of all candidates, or None without teacher.
         kept: ``(b, K)`` bool, candidates that were there to pick from.
         columns: ``(b, M)`` int64, which candidates were picked.
     """
@@ -97,6 +98,7 @@ class Negatives(NamedTuple):
     logits: Tensor
     weights: Tensor
     hardness: Tensor | None
+    candidate_hardness: Tensor | None
     kept: Tensor
     columns: Tensor
 
@@ -108,7 +110,7 @@ class StepResult:
     Args:
         student_grads: one tensor a parameter, clipped.
         teacher_grads: one tensor a parameter, or None where the teacher did not learn.
-        weight_net_grads: one tensor a parameter, or None without meta step.
+        weight_net_grads: one tensor a parameter, or None where the weight net does not learn.
         losses: ``student``, ``teacher``, ``meta``: ``()`` tensors over the union batch.
         negatives: this rank's picks.
     """
@@ -188,6 +190,11 @@ def mebns_step(
     if meta is not None:
         assert picked_hardness is not None
         features = torch.stack([negative.detach(), picked_hardness], dim=1)
+
+        def weights_at(params: dict[str, Tensor]) -> Tensor:
+            scores = functional_call(meta.weight_net.module, params, (features,))
+            return negative_weights(scores, mask, num_negatives, group)
+
         problem = BilevelProblem(
             student=student.module,
             optimizer=student.optimizer,
@@ -196,13 +203,12 @@ def mebns_step(
             negative_losses_at=lambda p: negative_losses(functional_call(student.module, p, (inputs.select(picked),))),
             num_negatives=num_negatives,
             outer_loss_at=_outer_loss(predictor, meta.batch, graph, group),
-            weights_at=lambda p: negative_weights(
-                functional_call(meta.weight_net.module, p, (features,)), mask, num_negatives, group
-            ),
+            weights_at=weights_at,
             weight_params=dict(meta.weight_net.module.named_parameters()),
             group=group,
         )
-        hypergradient = _union(meta.engine.hypergradient(problem), group)
+        if meta.engine.due(batch.number):
+            hypergradient = _union(meta.engine.hypergradient(problem), group)
         weights = _weights_after(meta.weight_net, hypergradient, problem)
 
     loss = inner_loss(weights)
@@ -220,6 +226,7 @@ def mebns_step(
             logits=logits[pairs.size :].detach(),
             weights=weights.detach(),
             hardness=picked_hardness,
+            candidate_hardness=hardness,
             kept=kept,
             columns=columns,
         ),
@@ -297,9 +304,9 @@ def _union(hypergradient: Hypergradient, group: AbstractGroup) -> Hypergradient:
     return Hypergradient(group.sum_all(hypergradient), hypergradient.outer_loss)
 
 
-def _weights_after(weight_net: Learner, grads: Sequence[Tensor], problem: BilevelProblem) -> Tensor:
-    """The weights that the weight net gives after its update."""
+def _weights_after(weight_net: Learner, grads: Sequence[Tensor] | None, problem: BilevelProblem) -> Tensor:
+    """The weights that the weight net gives after its update, or as it is where there is none."""
     with torch.no_grad():
         live = weight_net.params()
-        moved = updated(weight_net.optimizer, live, live, grads)
+        moved = live if grads is None else updated(weight_net.optimizer, live, live, grads)
         return problem.weights_at(dict(zip(problem.weight_params, moved, strict=True)))

@@ -106,6 +106,15 @@ class NCN(LinkPredictor[NCNInputs]):
 
         return score
 
+    def embeddings(self, graph: Graph) -> Tensor:
+        """The encoder's, ``(N, C)``."""
+        return self.encoder(graph)  # type: ignore[no-any-return]
+
+    @property
+    def inductive(self) -> bool:
+        """Whether the encoder is."""
+        return self.encoder.inductive
+
 
 class _Perceptron(nn.Module):
     """Linear, LayerNorm, ReLU, dropout by row, Linear."""

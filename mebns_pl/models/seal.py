@@ -137,6 +137,11 @@ class SEAL(LinkPredictor[SEALInputs]):
         """Maps the features once."""
         return self._scorer(graph)
 
+    @property
+    def inductive(self) -> bool:
+        """True: nothing is learned of single nodes."""
+        return True
+
     def _scorer(self, nodes: Graph | None) -> Callable[[SEALInputs], Tensor]:
         table = self.labels @ self.linears[0].weight.t()
         if self.features is not None:

@@ -19,8 +19,10 @@ from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
+from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
 from mebns_pl.models.predictor import LinkPredictor
+from mebns_pl.systems.scoring import AbstractScoring, StudentScoring
 from mebns_pl.types import EvalBatch, Inputs
 
 
@@ -45,11 +47,14 @@ class AbstractLinkSystem(LightningModule, ABC):
         self.val_shared, self.test_shared = shared_link_metrics(), shared_link_metrics()
         self._graph: Graph | None = None
         self._score: Callable[[Inputs], Tensor] | None = None
+        self._scoring: AbstractScoring = StudentScoring()
+        self._predict: Callable[[Tensor], Tensor] | None = None
 
     # Before anything: the graph, the ranks, the seed
 
     def setup(self, stage: str) -> None:
-        """Asks the data module to prepare inputs in its loader's workers, where that is work, and for small batches."""
+        """Tells the data module how to embed nodes, what to prepare ahead, and how many pairs can be scored at once."""
+        self.data.embed = self.embed
         self.data.prepare = self.student.prepare if self.student.prepares_ahead else None
         self.data.eval_pairs = 2 * self.student.score_block
 
@@ -74,8 +79,8 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def teardown(self, stage: str) -> None:
         """Lets the graph go: the next stage may bring other data, or another device."""
-        self._score = self._graph = None
-        self.data.prepare = self.data.eval_pairs = None
+        self._score = self._graph = self._predict = None
+        self.data.embed = self.data.prepare = self.data.eval_pairs = None
 
     @property
     def data(self) -> LinkDataModule:
@@ -97,6 +102,16 @@ class AbstractLinkSystem(LightningModule, ABC):
         """The student's logits ``(m,)`` of ``pairs`` ``(2, m)`` on the training graph, without dropout or gradient."""
         with torch.no_grad():
             return score_pairs(self.student, self.student.scorer(self.graph), self.graph, pairs)
+
+    def embed(self, graph: Graph) -> Tensor | None:
+        """The student's embeddings ``(N, C)`` of the nodes of ``graph``, on its device, or None where it has none."""
+        with torch.no_grad():
+            return self.student.embeddings(graph.to(self.device))
+
+    @property
+    def gate(self) -> tuple[LinkPredictor, TeacherFilter] | None:
+        """A teacher with its filter, where there is one."""
+        return None
 
     # Validation and test
 
@@ -159,18 +174,45 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     # Prediction
 
+    def student_logits(self, pairs: Tensor) -> Tensor:
+        """The student's logits ``(m,)`` of ``pairs`` ``(2, m)``, while a stage runs: its graph is encoded once."""
+        return self._logits(pairs)
+
+    def logits_of(self, predictor: LinkPredictor) -> Callable[[Tensor], Tensor]:
+        """A function to another predictor's logits on the present graph, encoded here, without gradient."""
+        graph = self.graph
+        with torch.no_grad():
+            score = predictor.scorer(graph)
+
+        def logits(pairs: Tensor) -> Tensor:
+            with torch.no_grad():
+                return score_pairs(predictor, score, graph, pairs)
+
+        return logits
+
+    def score_by(self, scoring: AbstractScoring) -> None:
+        """Sets what predictions are scored by; the student's logits by default.
+
+        Raises:
+            ValueError: this system cannot be scored so.
+        """
+        scoring.check(self)
+        self._scoring = scoring
+
     def on_predict_epoch_start(self) -> None:
         """Message passing uses every known edge from here on."""
-        self._graph = self.data.full_graph.to(self.device)
+        self._graph = self.data.predict_graph.to(self.device)
         self._begin()
+        self._predict = self._scoring.scorer(self)
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> tuple[Tensor, Tensor]:
-        """``(2, m)`` pairs -> the pairs with their logits ``(m,)``."""
-        return batch, self._logits(batch)
+        """``(2, m)`` pairs -> the pairs with their logits ``(m,)``, -inf where the scoring rejects a pair."""
+        assert self._predict is not None
+        return batch, self._predict(batch)
 
     def on_predict_epoch_end(self) -> None:
         """Gives the whole graph back."""
-        self._score = self._graph = None
+        self._score = self._graph = self._predict = None
 
     # Training
 
@@ -197,6 +239,8 @@ def score_pairs(
     predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor, key: Key | None = None
 ) -> Tensor:
     """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks; with a key, in one stochastic pass."""
+    if not pairs.shape[1]:
+        return torch.empty(0, device=pairs.device)
     rows = torch.arange(pairs.shape[1], device=pairs.device).split(predictor.score_block)
     return torch.cat([score(predictor.prepare(graph, pairs[:, block], block, key)) for block in rows])
 

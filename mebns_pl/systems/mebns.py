@@ -106,6 +106,7 @@ class MeBNS(AbstractLinkSystem):
         optimizers = [make(module.parameters()) for make, module in zip(self.optimizer_factories, modules, strict=True)]
         check_optimizer(optimizers[0], "optimizer")
         check_optimizer(optimizers[2], "weight_net_optimizer")
+        self.engine.check(self.student)
         return optimizers
 
     def setup(self, stage: str) -> None:
@@ -132,6 +133,11 @@ class MeBNS(AbstractLinkSystem):
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
         with torch.no_grad():
             return score_pairs(self.teacher, self.teacher.scorer(graph, key), graph, pairs, key)
+
+    @property
+    def gate(self) -> tuple[LinkPredictor, TeacherFilter]:
+        """The teacher and its filter."""
+        return self.teacher, self.teacher_filter
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Filter, pick, weight, learn."""
@@ -178,7 +184,7 @@ class MeBNS(AbstractLinkSystem):
         self.log_mean(
             "filter/hardness", (negatives.hardness * negatives.mask).sum() / negatives.mask.sum().clamp(min=1)
         )
-        if result.weight_net_grads is not None:
+        if batch.epoch >= self.schedule.warmup:
             for name, value in weight_statistics(negatives.weights[negatives.mask]).items():
                 self.log_mean(f"weights/{name}", value)
 
@@ -190,9 +196,8 @@ def weight_statistics(weights: Tensor) -> dict[str, Tensor]:
         weights: ``(n,)``, 0 or more, with a positive sum.
 
     Returns:
-        ``entropy``: of the normalised weights over log n, 1 when all are equal; ``top_tenth``: share of the total
-            that the
-        highest tenth holds, 0.1 when all are equal.
+        ``entropy``: of the normalised weights over log n, 1 when all are equal; ``top_tenth``: share of the total that
+        the highest tenth holds, 0.1 when all are equal.
     """
     share = weights / weights.sum()
     entropy = -torch.special.xlogy(share, share).sum() / torch.tensor(max(len(share), 2)).log()
