@@ -112,9 +112,10 @@ class SEAL(LinkPredictor[SEALInputs]):
         self.labels = nn.Parameter(torch.randn(NUM_LABELS, hidden_channels))
         self.features = FeatureLinear(spec, hidden_channels) if use_features and spec.num_features else None
         widths = [hidden_channels] * (num_layers + 1) + [1]
-        self.linears = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairwise(widths))
-        for linear in self.linears:
+        linears = [nn.Linear(a, b, bias=False) for a, b in pairwise(widths)]
+        for linear in linears:
             nn.init.xavier_uniform_(linear.weight)
+        self.linears = nn.ModuleList(linears)
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(width)) for width in widths[1:])
         self.node_channels = nn.Linear(sum(widths[1:]), 16)
         self.order_conv = nn.Conv1d(16, 32, 5)
@@ -143,7 +144,7 @@ class SEAL(LinkPredictor[SEALInputs]):
         return True
 
     def _scorer(self, nodes: Graph | None) -> Callable[[SEALInputs], Tensor]:
-        table = self.labels @ self.linears[0].weight.t()
+        table = self.linears[0](self.labels)
         if self.features is not None:
             assert nodes is not None
             table = torch.cat([table, self.features(nodes)])
