@@ -182,9 +182,9 @@ def _connect(  # pragma: no cover (compiled)
                 edge += place < last - first and row[place] == members[j] and _kept(keep, first + place)
         elif small:
             for place in range(first, last):
-                j = np.uint32(numbers[indices[place]])  # -1 becomes a large number
-                local[edge] = j
-                edge += (j < count) & _kept(keep, place)
+                number = np.uint32(numbers[indices[place]])  # -1 becomes a large one
+                local[edge] = number
+                edge += (number < count) & _kept(keep, place)
         else:
             # first those whose last bits are a member's, nearly all of them members, then which they are
             found = _room(found, last - first + 1)
