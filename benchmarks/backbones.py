@@ -202,9 +202,10 @@ def report(rows: list[dict[str, str]], cells: list[Cell]) -> None:
         reached = values.mean() >= mean - (1 if cell.metric == "mrr" else 2) * deviation
         seconds = np.mean([float(row["seconds_per_epoch"]) for row in own])
         peak = max(float(row["peak_gb"]) for row in own)
+        verdict = ("yes" if reached else "no") if len(own) >= cell.seeds else ""
         columns = [
             cell.model, cell.graph, cell.metric, f"{len(own)} of {cell.seeds}", f"{values.mean():.2f}{spread}",
-            f"{mean:.2f} ± {deviation:.2f}", ("no", "yes")[reached] if len(own) >= cell.seeds else "", f"{seconds:.1f}", f"{peak:.2f}",
+            f"{mean:.2f} ± {deviation:.2f}", verdict, f"{seconds:.1f}", f"{peak:.2f}",
         ]  # fmt: skip
         print(f"| {' | '.join(columns)} |")
         summary[cell.name] = round(float(values.mean()), 2)
