@@ -38,11 +38,12 @@ from mebns_pl.graph.proximity import (
     PersonalizedPageRank,
     ResourceAllocation,
 )
+from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
 from mebns_pl.mebns.cheap_engines import Every, LastBlock
 from mebns_pl.mebns.teacher_filter import TeacherFilter
-from mebns_pl.models import GAT, GCN, SAGE, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
+from mebns_pl.models import GAT, GCN, NCN, SAGE, SEAL, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
 from mebns_pl.models.proximity import ProximityPredictor
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
 from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
@@ -76,7 +77,9 @@ __version__ = version("mebns_pl")
 __all__ = [
     "GAT",
     "GCN",
+    "NCN",
     "SAGE",
+    "SEAL",
     "AbstractAdaptiveProposal",
     "AbstractNegativeWeighting",
     "AbstractProposal",
@@ -148,6 +151,7 @@ __all__ = [
     "SplitFractions",
     "StdGenerator",
     "StudentScoring",
+    "Subgraphs",
     "TeacherFilter",
     "TopSelector",
     "TwoHopPool",
@@ -158,6 +162,7 @@ __all__ = [
     "Updates",
     "WalkProposal",
     "WeightNet",
+    "enclosing_subgraphs",
     "predict_links",
     "score_links",
 ]  # fmt: skip

@@ -38,9 +38,6 @@ from mebns_pl.systems.trainer_options import check_trainer
 from mebns_pl.systems.updates import GradientAccumulator, Updates
 from mebns_pl.types import EvalBatch, Inputs
 
-SCORE_BLOCK = 2**16
-"""Pairs decoded in one go: bounds the memory of evaluation."""
-
 
 class AbstractLinkSystem(LightningModule, ABC):
     """A student predictor with its evaluation; subclasses train it, by manual optimisation.
@@ -83,15 +80,16 @@ class AbstractLinkSystem(LightningModule, ABC):
         return [] if watched or self.trainer.world_size == 1 else [RankWatch()]
 
     def setup(self, stage: str) -> None:
-        """Tells the data module how to embed nodes (for a pool of pairs to predict), and what to prepare ahead.
+        """Tells the data module how to embed nodes, what to prepare ahead, and how many pairs can be scored at once.
 
         An adaptive proposal's candidates are known in the step only, so then nothing can be prepared ahead. Checkpoint
         files are written atomically from here on.
         """
-        self.data.embed = self.embed
         use_atomic_files(self.trainer)
         ahead = self.student.prepares_ahead and self.adaptive_proposal is None
+        self.data.embed = self.embed
         self.data.prepare = self.student.prepare if ahead else None
+        self.data.eval_pairs = 2 * self.student.score_block
 
     def on_fit_start(self) -> None:
         """Takes the graph to the device, and the seed and ranks from the run."""
@@ -121,7 +119,7 @@ class AbstractLinkSystem(LightningModule, ABC):
     def teardown(self, stage: str) -> None:
         """Lets the graph go: the next stage may bring other data, or another device."""
         self._score = self._graph = self._predict = self.known = None
-        self.data.embed = self.data.prepare = None
+        self.data.embed = self.data.prepare = self.data.eval_pairs = None
 
     @property
     def data(self) -> LinkDataModule:
@@ -363,16 +361,18 @@ class AbstractLinkSystem(LightningModule, ABC):
         self.accumulator.load_state_dict(checkpoint["accumulated"])
 
 
-def score_pairs(predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor) -> Tensor:
-    """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks; never in half precision.
+def score_pairs(
+    predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor, key: Key | None = None
+) -> Tensor:
+    """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks; with a key, in one stochastic pass.
 
-    Scores of 8 bits would be tied in their hundreds, and ranks with them.
+    Never in half precision: scores of 8 bits would be tied in their hundreds, and ranks with them.
     """
     if not pairs.shape[1]:
         return torch.empty(0, device=pairs.device)
-    blocks = pairs.split(SCORE_BLOCK, dim=1)
+    rows = torch.arange(pairs.shape[1], device=pairs.device).split(predictor.score_block)
     with torch.autocast(pairs.device.type, enabled=False):
-        return torch.cat([score(predictor.prepare(graph, block)) for block in blocks])
+        return torch.cat([score(predictor.prepare(graph, pairs[:, block], block, key)) for block in rows])
 
 
 def refuse_batch_norm(module: nn.Module) -> None:

@@ -25,7 +25,7 @@ from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
 from mebns_pl.negatives.weightings.equal import EqualWeighting
 from mebns_pl.systems.adaptive import adapted
-from mebns_pl.systems.evaluation import AbstractLinkSystem, refuse_batch_norm
+from mebns_pl.systems.evaluation import AbstractLinkSystem, refuse_batch_norm, score_pairs
 from mebns_pl.systems.finite import refuse_non_finite
 from mebns_pl.systems.outputs import StepOutput, step_output
 from mebns_pl.systems.schedulers import Configured, configured
@@ -167,9 +167,8 @@ class MeBNS(AbstractLinkSystem):
     def teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
         graph = self._placed(graph)
-        inputs = self.teacher.prepare(graph, pairs, key=key)
         with torch.no_grad():
-            return self.teacher.scorer(graph, key)(inputs)
+            return score_pairs(self.teacher, self.teacher.scorer(graph, key), graph, pairs, key)
 
     @property
     def gate(self) -> tuple[LinkPredictor, TeacherFilter]:

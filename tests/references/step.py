@@ -26,7 +26,7 @@ from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine
 from mebns_pl.mebns.group import AbstractGroup, SingleProcess
 from mebns_pl.mebns.step import Learner, Meta, StepResult, Teacher, mebns_step
 from mebns_pl.mebns.teacher_filter import TeacherFilter
-from mebns_pl.models import GAT, GCN, SAGE, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
+from mebns_pl.models import GAT, GCN, NCN, SAGE, SEAL, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
 from mebns_pl.negatives.weightings import EqualWeighting, SelfAdversarialWeighting
@@ -48,6 +48,10 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "GAT": partial(GAT, hidden_channels=4, heads=2, dropout=0.3),
     "SAGE": partial(SAGE, hidden_channels=4, dropout=0.3),
 }
+PREDICTORS: dict[str, Callable[[GraphSpec], LinkPredictor]] = {
+    "NCN": partial(NCN, encoder=ENCODERS["GCN"], hidden_channels=6, dropout=0.3),
+    "SEAL": partial(SEAL, num_pooled=10, hidden_channels=4, num_layers=2, dropout=0.3),
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Setting:
     """Everything that a run of steps is made of.
 
     Args:
-        encoder: a name of ``ENCODERS``.
+        encoder: a name of ``ENCODERS``, or of ``PREDICTORS`` that are more than an encoder with a decoder.
         optimizer: a name of ``OPTIMIZERS``, for all three learners.
         features: ``dense``, ``sparse`` or ``none``.
         selector: ``hardest`` or ``first``.
@@ -170,7 +174,9 @@ class State:
 
 
 def make_predictor(encoder: str, spec: GraphSpec) -> LinkPredictor:
-    """An encoder with an MLP decoder, float64."""
+    """A whole predictor, or an encoder with an MLP decoder, float64."""
+    if encoder in PREDICTORS:
+        return PREDICTORS[encoder](spec).double()
     return EncoderDecoder(spec, ENCODERS[encoder], partial(MLPDecoder, hidden_channels=6, dropout=0.3)).double()
 
 
