@@ -37,6 +37,7 @@ from mebns_pl.systems.evaluation import AbstractLinkSystem
 from mebns_pl.systems.identity import plain
 from mebns_pl.systems.mebns import MeBNS
 from mebns_pl.systems.scoring import AbstractScoring
+from mebns_pl.systems.start_watch import StartWatch
 
 log = logging.getLogger(__name__)
 
@@ -366,25 +367,26 @@ def main(args: ArgsType = None) -> MeBNSCLI:
     if isinstance(given, list):
         given = completed(given)
     quieten()
-    resume, given = take_resume(given)
-    for path in _config_files(given) if isinstance(given, list) else ():
-        check_config_file(path)
-    return MeBNSCLI(
-        trainer_class=LinkTrainer,
-        resume=resume,
-        model_class=LightningModule,
-        datamodule_class=LinkDataModule,
-        subclass_mode_model=True,
-        seed_everything_default=0,
-        auto_configure_optimizers=False,
-        trainer_defaults={"callbacks": [ResultTable()]},
-        save_config_callback=SaveConfig,
-        save_config_kwargs={"overwrite": True},
-        # Without abbreviations: `--trainer.max_epoch` would be taken for another option that begins so
-        parser_kwargs={"prog": "mebns", "description": DESCRIPTION, "allow_abbrev": False},
-        parser_class=OneLineParser,
-        args=given,
-    )
+    with StartWatch() as start_watch:
+        resume, given = take_resume(given)
+        for path in _config_files(given) if isinstance(given, list) else ():
+            check_config_file(path)
+        return MeBNSCLI(
+            trainer_class=LinkTrainer,
+            resume=resume,
+            model_class=LightningModule,
+            datamodule_class=LinkDataModule,
+            subclass_mode_model=True,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            trainer_defaults={"callbacks": [ResultTable(), start_watch]},
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"overwrite": True},
+            # Without abbreviations: `--trainer.max_epoch` would be taken for another option that begins so
+            parser_kwargs={"prog": "mebns", "description": DESCRIPTION, "allow_abbrev": False},
+            parser_class=OneLineParser,
+            args=given,
+        )
 
 
 def run(args: ArgsType = None) -> None:

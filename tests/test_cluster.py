@@ -86,32 +86,35 @@ def slurm(folder: Path, small: Path, rank: int = 0, size: int = 1, port: int = 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "name"), [(1, "SIGUSR1"), (2, "SIGTERM")])
-def test_a_preempted_job_is_queued_again_and_goes_on(tmp_path: Path, size: int, name: str) -> None:
-    """One task is told; all stop after the same step. One step an epoch, so that the stop is between epochs."""
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_preempted_job_is_queued_again_and_goes_on(tmp_path: Path, size: int) -> None:
+    """One task is told, in mid-epoch and in an epoch's last step; all stop after the same step."""
     small = write_small(tmp_path)
-    small.write_text(small.read_text().replace("batch_size: 600", "batch_size: 100000"))
 
-    def job(folder: Path) -> tuple[list[int], list[str]]:
+    def job(folder: Path, order: str = "") -> tuple[list[int], list[str]]:
+        folder.mkdir(exist_ok=True)
+        if order:
+            (folder / "order").write_text(order)
         port = free_port()
         tasks = [slurm(folder, small, rank, size, port) for rank in range(size)]
         said = [task.communicate(timeout=600)[1] for task in tasks]
         return [task.returncode for task in tasks], said
 
     whole, part = tmp_path / "whole", tmp_path / "part"
-    whole.mkdir()
-    part.mkdir()
     assert job(whole)[0] == [0] * size
-    (part / "order").write_text(f"{size - 1} 1 0 {name}")
-    codes, said = job(part)
-    assert codes == [75] * size, said
-    assert f"{name}: training stops after step" in said[-1]
-    assert (part / "scontrol.log").read_text().splitlines() == ["requeue 77"]
-    stopped = torch.load(part / "runs/77/last.ckpt", weights_only=True)
-    assert 0 < stopped["global_step"] < 4
+    last = Path("runs/77/last.ckpt")
+    steps = torch.load(whole / last, weights_only=True)["global_step"] // 4  # of an epoch
+    assert steps > 2
+    for rank, epoch, step, name in ((size - 1, 1, 1, "SIGUSR1"), (0, 2, steps - 1, "SIGTERM")):
+        codes, said = job(part, f"{rank} {epoch} {step} {name}")
+        assert codes == [75] * size, said
+        assert f"{name}: training stops after step" in said[rank]
+        assert torch.load(part / last, weights_only=True)["global_step"] == epoch * steps + step + 1
+    assert (part / "scontrol.log").read_text().splitlines() == ["requeue 77"] * 2
     codes, said = job(part)
     assert codes == [0] * size, said
-    assert same(weights_of(part / "runs/77/last.ckpt"), weights_of(whole / "runs/77/last.ckpt"))
+    assert same(weights_of(part / last), weights_of(whole / last))
+    assert not list(part.rglob("*.partial"))
 
 
 # --- ranks by the command line --------------------------------------------------------------------------------------

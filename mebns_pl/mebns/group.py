@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.distributed
-import torch.distributed.nn.functional as distributed_functional
 from torch import Tensor
 
 from mebns_pl.types import Share
@@ -144,13 +144,32 @@ class DistributedGroup(AbstractGroup):
     def sum(self, value: Tensor) -> Tensor:
         """Differentiable all-reduce."""
         if value.requires_grad and torch.is_grad_enabled():
-            return distributed_functional.all_reduce(value)  # type: ignore[no-any-return]
-        value = value.clone()
-        torch.distributed.all_reduce(value)
-        return value
+            return _Sum.apply(value)  # type: ignore[no-any-return]
+        return _all_reduced(value)
 
     def max(self, value: Tensor) -> Tensor:
         """All-reduce by maximum."""
         value = value.detach().clone()
         torch.distributed.all_reduce(value, torch.distributed.ReduceOp.MAX)
         return value
+
+
+def _all_reduced(value: Tensor) -> Tensor:
+    value = value.clone(memory_format=torch.contiguous_format)
+    torch.distributed.all_reduce(value)
+    return value
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over ranks; so is its derivative, which can be differentiated again.
+
+    ``torch.distributed.nn.functional.all_reduce`` does the same, and is to be removed.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return _all_reduced(value)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _Sum.apply(grad)  # type: ignore[no-any-return]

@@ -53,13 +53,10 @@ class Heartbeats:
         self._heard: dict[int, tuple[str, float]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeats", daemon=True)
-        if rank == 0:
-            store.set("failure", "")
-            store.set("seen", "0")
         store.set(f"beat/{rank}", "0")
 
     def start(self) -> None:
-        """Begins; every rank must have been made by then."""
+        """Begins; a rank that has not begun yet is not missed."""
         self._thread.start()
 
     def failure(self) -> str:
@@ -68,7 +65,7 @@ class Heartbeats:
         Raises:
             RuntimeError: rank 0, which holds the store, cannot be reached.
         """
-        return self._store.get("failure").decode()
+        return self._store.get("failure").decode() if self._store.check(["failure"]) else ""
 
     def report(self, problem: str) -> None:
         """Tells all ranks of a failure, unless one was reported before; waits a little until they have read it."""
@@ -76,7 +73,7 @@ class Heartbeats:
         self._store.compare_set("failure", "", problem)
         others = self._size - 1
         end = time.monotonic() + 4 * self._interval
-        while time.monotonic() < end and int(self._store.get("seen")) < others:
+        while time.monotonic() < end and self._store.add("seen", 0) < others:
             time.sleep(self._interval / 10)
 
     def silent(self, seconds: float) -> list[int]:
@@ -91,7 +88,7 @@ class Heartbeats:
         end = time.monotonic() + patience
         others = [rank for rank in range(1, self._size)] if self._rank == 0 else []
         while others and time.monotonic() < end:
-            others = [rank for rank in others if self._store.get(f"beat/{rank}").decode() != _DONE]
+            others = [rank for rank in others if self._last_beat(rank) != _DONE]
             time.sleep(self._interval / 10 if others else 0)
 
     def stop(self) -> None:
@@ -112,14 +109,18 @@ class Heartbeats:
                 self._on_failure(problem)
                 return
 
+    def _last_beat(self, rank: int) -> str | None:
+        """None where the rank has not begun; to read a key that is not there would wait for it."""
+        return self._store.get(f"beat/{rank}").decode() if self._store.check([f"beat/{rank}"]) else None
+
     def _beat(self) -> str:
         """Beats once and listens once; gives back a failure."""
         self._count += 1
         self._store.set(f"beat/{self._rank}", str(self._count))
         now = time.monotonic()
         for rank in range(1, self._size) if self._rank == 0 else [0]:
-            beat = self._store.get(f"beat/{rank}").decode()
-            if rank not in self._heard or self._heard[rank][0] != beat:
+            beat = self._last_beat(rank)
+            if beat is not None and (rank not in self._heard or self._heard[rank][0] != beat):
                 self._heard[rank] = (beat, now)
         silent = self.silent(self._silence)
         if silent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,22 @@ from lightning.pytorch.cli import ReduceLROnPlateau
 from lightning.pytorch.loggers import Logger
 from torch.optim.lr_scheduler import StepLR
 
-from mebns_pl.callbacks import LastCheckpoint
-from mebns_pl.systems import MeBNS, Schedule
-from references.runs import equal, make_data, make_mebns, make_trainer, probe_monitor, tensors_of, weights
+from mebns_pl.callbacks import LastCheckpoint, MigrationFigures
+from mebns_pl.negatives.proposals.cache import CacheProposal
+from mebns_pl.negatives.proposals.generator import GeneratorProposal
+from mebns_pl.systems import Schedule, Updates
+from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.types import GraphSpec
+from references.runs import (
+    equal,
+    make_data,
+    make_mebns,
+    make_plain,
+    make_trainer,
+    probe_monitor,
+    tensors_of,
+    weights,
+)
 
 EPOCHS, STEPS = 3, 3
 SCHEDULE = Schedule(
@@ -29,6 +43,27 @@ SCHEDULE = Schedule(
 # Names of folders, and what Lightning does not bring back
 SKIPPED = re.compile("best_k_models|current_score")
 Rows = dict[tuple[str, int], str]
+Run = tuple[AbstractLinkSystem, Trainer]
+
+
+def scheduled(spec: GraphSpec, seed: int) -> AbstractLinkSystem:
+    """MeBNS with three schedulers."""
+    return make_mebns(spec, seed, schedule=SCHEDULE)
+
+
+def plain_in_groups(spec: GraphSpec, seed: int) -> AbstractLinkSystem:
+    """Two of an epoch's three steps make an update; candidates come from a generator that learns."""
+    proposal = partial(GeneratorProposal, pool=4, channels=3)
+    return make_plain(spec, seed, updates=Updates(accumulate=2), adaptive_proposal=proposal)
+
+
+def mebns_in_groups(spec: GraphSpec, seed: int) -> AbstractLinkSystem:
+    """The same of MeBNS, with caches of negatives."""
+    proposal = partial(CacheProposal, size=3, num_new=3)
+    return make_mebns(spec, seed, schedule=SCHEDULE, updates=Updates(accumulate=2), adaptive_proposal=proposal)
+
+
+IN_GROUPS = {"Plain": plain_in_groups, "MeBNS": mebns_in_groups}
 
 
 class Memory(Logger):
@@ -72,6 +107,23 @@ class StopAt(Callback):
         setattr(self, hook, visit)
 
 
+class Visits(Callback):
+    """Counts the visits of every hook that a run passes."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        for hook in HOOKS:
+            setattr(self, hook, partial(self.visit, hook))
+
+    def visit(self, hook: str, *_: Any, **__: Any) -> None:
+        self.counts[hook] = self.counts.get(hook, 0) + 1
+
+
+HOOKS = sorted(
+    name for name in vars(Callback) if name.startswith("on_") and name not in ("on_exception", "on_load_checkpoint")
+)
+
+
 class TellToStop(Callback):
     """What a limit on time does: it lets Lightning end the run within an epoch."""
 
@@ -79,15 +131,21 @@ class TellToStop(Callback):
         trainer.should_stop = trainer.should_stop or (trainer.current_epoch, args[-1]) == (1, 0)
 
 
-def run(folder: Path, log: Memory, extra: Callback | None = None, **changes: Any) -> tuple[MeBNS, Trainer]:
+def run(
+    folder: Path,
+    log: Memory,
+    extra: Callback | None = None,
+    make: Callable[[GraphSpec, int], AbstractLinkSystem] = scheduled,
+    **changes: Any,
+) -> Run:
     """Trains, from ``last.ckpt`` where there is one."""
     options = {"check_val_every_n_epoch": 2, "num_workers": 0, "minutes": 1e-9} | changes
     data, path = make_data(num_workers=options.pop("num_workers")), folder / "last.ckpt"
     # A resumed run starts from other weights: all of them must come from the checkpoint
-    system = make_mebns(data.spec, seed=7 if path.exists() else 0, schedule=SCHEDULE)
+    system = make(data.spec, 7 if path.exists() else 0)
     best = ModelCheckpoint(folder, filename="best", monitor="val/mrr", mode="max", enable_version_counter=False)
     last = LastCheckpoint(folder, minutes=options.pop("minutes"))
-    callbacks = [best, last, probe_monitor(), *([extra] if extra else [])]
+    callbacks = [best, last, probe_monitor(), MigrationFigures(), *([extra] if extra else [])]
     trainer = make_trainer(EPOCHS, callbacks, enable_checkpointing=True, logger=log, log_every_n_steps=1, **options)
     trainer.fit(system, data, ckpt_path=str(path) if path.exists() else None)
     return system, trainer
@@ -100,7 +158,7 @@ def states(folder: Path) -> dict[str, bytes]:
     return {name: value.numpy().tobytes() for name, value in numbers.items() if not SKIPPED.search(name)}
 
 
-def agree(whole: tuple[MeBNS, Trainer], resumed: tuple[MeBNS, Trainer], folders: tuple[Path, Path]) -> None:
+def agree(whole: Run, resumed: Run, folders: tuple[Path, Path]) -> None:
     (one, one_trainer), (two, two_trainer) = whole, resumed
     assert equal(weights(one), weights(two))
     assert (one_trainer.global_step, one_trainer.current_epoch) == (two_trainer.global_step, two_trainer.current_epoch)
@@ -112,7 +170,7 @@ def agree(whole: tuple[MeBNS, Trainer], resumed: tuple[MeBNS, Trainer], folders:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[MeBNS, Trainer]]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     folder = tmp_path_factory.mktemp("whole")
     return folder, run(folder, Memory(folder))
 
@@ -129,7 +187,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[MeBNS, 
     ],
 )
 def test_a_run_stopped_anywhere_goes_on_exactly(
-    tmp_path: Path, whole: tuple[Path, tuple[MeBNS, Trainer]], hook: str, count: int
+    tmp_path: Path, whole: tuple[Path, Run], hook: str, count: int
 ) -> None:
     log = Memory(tmp_path)
     with pytest.raises(KillError):
@@ -138,7 +196,34 @@ def test_a_run_stopped_anywhere_goes_on_exactly(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
-def test_with_epoch_checkpoints_alone(tmp_path: Path, whole: tuple[Path, tuple[MeBNS, Trainer]]) -> None:
+@pytest.mark.parametrize("kind", IN_GROUPS)
+def test_a_run_stopped_within_a_group_of_steps_goes_on_exactly(tmp_path: Path, kind: str) -> None:
+    """The gradients added up so far, the adaptive proposal's state and the figures' come back."""
+    folder, part, make = tmp_path / "whole", tmp_path / "part", IN_GROUPS[kind]
+    one, log = run(folder, Memory(folder), make=make), Memory(part)
+    with pytest.raises(KillError):
+        run(part, log, StopAt("on_train_batch_end", STEPS + 2), make=make)
+    assert torch.load(part / "last.ckpt", weights_only=True)["accumulated"]["steps"] == 1
+    agree(one, run(part, log, make=make), (folder, part))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", IN_GROUPS)
+def test_a_run_stopped_at_every_visit_of_every_hook_goes_on_exactly(tmp_path: Path, kind: str) -> None:
+    folder, make, visits = tmp_path / "whole", IN_GROUPS[kind], Visits()
+    one = run(folder, Memory(folder), visits, make=make)
+    assert visits.counts["on_train_batch_end"] == EPOCHS * STEPS
+    assert {"on_validation_end", "on_train_end", "on_save_checkpoint", "on_before_optimizer_step"} <= visits.counts.keys()
+    for hook, count in visits.counts.items():
+        for visit in range(1, count + 1):
+            part = tmp_path / f"{hook}-{visit}"
+            log = Memory(part)
+            with pytest.raises(KillError):
+                run(part, log, StopAt(hook, visit), make=make)
+            agree(one, run(part, log, make=make), (folder, part))
+
+
+def test_with_epoch_checkpoints_alone(tmp_path: Path, whole: tuple[Path, Run]) -> None:
     log = Memory(tmp_path)
     with pytest.raises(KillError):
         run(tmp_path, log, StopAt("on_train_batch_end", STEPS + 2), minutes=None)
