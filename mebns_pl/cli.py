@@ -46,6 +46,11 @@ DESCRIPTION = (
     "`mebns samplers` the samplers."
 )
 
+FIT_DESCRIPTION = (
+    "Trains. --resume goes on with the newest run in the logger's folder, --resume=RUN with that run (its folder or a "
+    "checkpoint) and its own options; others may follow."
+)
+
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": 100,
     "accelerator": "auto",
@@ -177,6 +182,9 @@ class MeBNSCLI(LightningCLI):
         parser.link_arguments("checkpoint.dirpath", "last_checkpoint.dirpath")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=checked_seed)
         parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: checkpoints hold no hyperparameters, and the strategy says clearly what is wrong with a file."""
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Makes the trainer; a refusal names the options that choose the device.
@@ -383,7 +391,12 @@ def main(args: ArgsType = None) -> MeBNSCLI:
             save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},
             # Without abbreviations: `--trainer.max_epoch` would be taken for another option that begins so
-            parser_kwargs={"prog": "mebns", "description": DESCRIPTION, "allow_abbrev": False},
+            parser_kwargs={
+                "prog": "mebns",
+                "description": DESCRIPTION,
+                "allow_abbrev": False,
+                "fit": {"description": FIT_DESCRIPTION},
+            },
             parser_class=OneLineParser,
             args=given,
         )

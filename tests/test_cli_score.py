@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from mebns_pl import cli
 from mebns_pl.data.tables import DataError
+from mebns_pl.systems.checkpoint_io import CheckpointError
 from references.runs import make_loaded
 
 
@@ -75,6 +77,31 @@ def test_given_pairs_are_scored(
     with pytest.raises(DataError, match=r"pairs\.csv: 1 name .*'nobody' \(line 2\)"):
         cli.main(["score", "pairs.csv", *checkpoint, *quiet])
     assert not Path("scores.csv").exists()
+
+
+def test_new_nodes_are_scored_from_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are no part of the graph that the checkpoint was trained on, which it must agree with all the same."""
+    monkeypatch.chdir(tmp_path)
+    loaded = make_loaded()
+    assert isinstance(loaded.x, torch.Tensor)
+    edges = [[loaded.node_names[end] for end in edge] for edge in loaded.edges.t().tolist()]
+    pd.DataFrame(edges, columns=["source", "target"]).to_csv("edges.csv", index=False)
+    table = pd.DataFrame(loaded.x.numpy(), columns=[f"x{i}" for i in range(5)])
+    table.insert(0, "node", loaded.node_names)
+    table.to_csv("nodes.csv", index=False)
+    table[:1].assign(node="newcomer").to_csv("new.csv", index=False)
+    Path("links.csv").write_text("source,target\nnewcomer,node 3\n")
+    Path("pairs.csv").write_text("source,target\nnewcomer,node 1\nnode 0,node 39\n")
+    quiet = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
+    random, logs = "--data.eval_negatives=RandomNegatives", "--trainer.logger.save_dir=logs"
+    data = ["--data.graph=edges.csv", "--data.nodes=nodes.csv", random]
+    cli.main(["fit", *data, logs, "--trainer.max_epochs=1", *quiet])
+    checkpoint = ["--ckpt_path=logs/mebns/version_0/checkpoints/last.ckpt"]
+    cli.main(["score", "pairs.csv", *checkpoint, "--nodes=new.csv", "--edges=links.csv", *quiet])
+    assert pd.read_csv("scores.csv")["new_node"].tolist() == [True, False]
+    Path("nodes.csv").write_text(Path("nodes.csv").read_text().replace("node 7,", "node 7,1"))
+    with pytest.raises(CheckpointError, match="has other edges or features now"):
+        cli.main(["score", "pairs.csv", *checkpoint, "--nodes=new.csv", *quiet])
 
 
 def test_edges_go_with_nodes() -> None:

@@ -15,6 +15,7 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from mebns_pl.systems.identity import plain
 from references.command_line import REPOSITORY, environment, weights_of, write_small
 from references.ranks import free_port
 from references.runs import command_line_parser
@@ -50,6 +51,7 @@ def test_cluster_configurations_stack(name: str) -> None:
     assert config.trainer.strategy.init_args.timeout.total_seconds() == 600
     assert config.trainer.use_distributed_sampler is False
     assert config.data.graph == "cora"
+    assert "0:10:00" in str(plain(config.trainer.as_dict()))  # as checkpoints hold it
 
 
 @pytest.mark.parametrize("name", ["slurm.sbatch", "torchrun.sh"])

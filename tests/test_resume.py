@@ -134,6 +134,33 @@ def test_no_checkpoint_is_one_clear_error() -> None:
     assert not Path("logs").exists()
 
 
+def test_help_and_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    options()
+    with pytest.raises(SystemExit) as ended:
+        cli.run(["fit", "--help"])
+    assert ended.value.code == 0
+    assert "--resume=RUN" in capsys.readouterr().out
+    Path("cut.ckpt").write_bytes(b"PK\x03\x04")
+    Path("other.ckpt").touch()
+    torch.save({"state_dict": {}}, "other.ckpt")
+    for args, told in (
+        (["--resume=elsewhere"], "--resume: no checkpoint in elsewhere; looked for "),
+        (["--resume=cut.ckpt"], "cut.ckpt"),
+        (["-c", "small.yaml", "--ckpt_path=cut.ckpt"], "cut.ckpt"),
+        (["-c", "small.yaml", "--ckpt_path=other.ckpt"], "checkpoint other.ckpt: it cannot be used here. it does not "),
+        (
+            ["-c", "small.yaml", "--model.optimizer=SGD", "--model.optimizer.lr=1e38", "--trainer.logger=false"],
+            "training stopped in epoch 0, step 1: student: ",
+        ),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            cli.run(["fit", *args])
+        assert ended.value.code == 1
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mebns: ")]
+        assert line.startswith("mebns: error: ")
+        assert told in line
+
+
 def test_newest(tmp_path: Path) -> None:
     paths = [tmp_path / f"version_{number}" / "checkpoints" / "last.ckpt" for number in (2, 10, 9)]
     for age, path in enumerate(paths):

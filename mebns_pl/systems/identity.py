@@ -171,6 +171,8 @@ def plain(value: Any) -> Any:
         return _path(value)
     if is_dataclass(value):
         arguments = {item.name: getattr(value, item.name) for item in fields(value)}
+    elif getattr(value, "__dict__", None) is None:
+        return str(value)  # a timedelta, a torch.dtype, ...
     else:
         kept = {_KEPT_AS.get(name, name): name for name in inspect.signature(type(value).__init__).parameters}
         arguments = {kept[name]: item for name, item in vars(value).items() if name in kept}

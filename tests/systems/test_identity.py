@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,4 @@ def test_changed_options() -> None:
     assert changed_options(before, now) == ["model.lr: 0.1 before, 0.2 now"]
     assert changed_options(before, {**now, "from": "python"}) == []
     assert plain((1, Path("a"), {"b": torch.zeros(2)})) == [1, "a", {"b": "tensor of shape (2,)"}]
+    assert plain([timedelta(minutes=10), torch.float64]) == ["0:10:00", "torch.float64"]
