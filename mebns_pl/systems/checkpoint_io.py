@@ -68,7 +68,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             CheckpointError: there is no such file, or it is not a whole checkpoint.
         """
         try:
-            return super().load_checkpoint(path, map_location, weights_only is not False)
+            found: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only is not False)
         except FileNotFoundError as error:
             raise CheckpointError(f"checkpoint {path}: no such file") from error
         except Exception as error:  # a damaged file can raise anything
@@ -76,6 +76,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise CheckpointError(
                 f"checkpoint {path}: not a whole checkpoint of tensors and plain values ({reason})"
             ) from error
+        if not isinstance(found, dict) or "pytorch-lightning_version" not in found:
+            raise CheckpointError(f"checkpoint {path}: not written by a trainer, so there is no run to go on with")
+        return found
 
     def _remove_leftovers(self, folder: Path) -> None:
         if folder not in self._clean:

@@ -67,6 +67,12 @@ def test_a_rank_that_falls_silent_is_named(
         assert wait_for(told) == "rank 1 has not been heard from for 0 seconds"
 
 
+def fail_after_meeting(watch: StartWatch) -> None:
+    """RankWatch sees to it then."""
+    watch.setup(None, None, "fit")  # type: ignore[arg-type]
+    raise ValueError("later")
+
+
 def test_ranks_that_meet_or_end_well_are_not_missed(
     agent: tuple[torch.distributed.TCPStore, dict[str, str]], told: list[str]
 ) -> None:
@@ -77,9 +83,9 @@ def test_ranks_that_meet_or_end_well_are_not_missed(
         first.setup(None, None, "fit")  # type: ignore[arg-type]
         assert not first.beating
     assert told == []
-    with pytest.raises(ValueError, match="later"), watch(agent, 0) as met:  # RankWatch sees to it then
-        met.setup(None, None, "fit")  # type: ignore[arg-type]
-        raise ValueError("later")
+    met = watch(agent, 0)
+    with pytest.raises(ValueError, match="later"), met:
+        fail_after_meeting(met)
     with watch(agent, 1):
         time.sleep(0.3)
     assert told == []
