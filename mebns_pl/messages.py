@@ -44,6 +44,7 @@ def user_message(error: BaseException) -> str | None:
     its own.
 
     Example:
+        >>> from mebns_pl.data.tables import DataError
         >>> user_message(DataError("edges.csv: no such file"))
         'edges.csv: no such file'
         >>> user_message(ValueError("not raised by anybody")) is None

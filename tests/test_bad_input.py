@@ -300,7 +300,7 @@ ARGUMENTS: list[tuple[list[str], list[str], int]] = [
     (["--trainer.check_val_every_n_epoch=0"], ["trainer.check_val_every_n_epoch: got 0", "1 or more"], 1),
     (["--trainer.accelerator=warp"], ["trainer.accelerator, trainer.devices: got 'warp'", "cpu"], 1),
     (["--trainer.devices=0"], ["trainer.accelerator, trainer.devices: got 'cpu' and '0'", "not a valid input"], 1),
-    (["--trainer.gradient_clip_val=1"], ["Automatic gradient clipping is not supported", "gradient_clip_val=1"], 1),
+    (["--trainer.gradient_clip_val=1"], ["gradient_clip_val: expected null", "model.updates.gradient_clip_norm"], 1),
     (["--seed_everything=-1"], ["seed_everything: got -1", "0 ... 4,294,967,295"], 2),
     (["--data.seed=3"], ['Linked "data.seed" must be given via "seed_everything"'], 2),
     (["--last_checkpoint.dirpath=x"], ["last_checkpoint.dirpath", "follows checkpoint.dirpath"], 2),

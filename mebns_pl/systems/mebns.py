@@ -50,8 +50,8 @@ class Schedule:
         ValueError: an epoch out of its range.
 
     Example:
-        >>> Schedule(warmup=10)
-        Schedule(warmup=10, teacher=None)
+        >>> Schedule(warmup=10).teacher is None
+        True
     """
 
     warmup: int = 5
