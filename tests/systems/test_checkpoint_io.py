@@ -14,7 +14,9 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointError
 from references.runs import make_data, make_plain, make_trainer
 
-OLD, NEW = {"state_dict": {"a": torch.zeros(3)}}, {"state_dict": {"a": torch.ones(3)}}
+OLD, NEW = (
+    {"pytorch-lightning_version": "2.5.0", "state_dict": {"a": value}} for value in (torch.zeros(3), torch.ones(3))
+)
 
 
 def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
@@ -69,6 +71,9 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
             AtomicCheckpointIO().load_checkpoint(path)
     torch.save({"object": Path("x")}, path)
     with pytest.raises(CheckpointError, match="plain values"):
+        AtomicCheckpointIO().load_checkpoint(path)
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(CheckpointError, match="not written by a trainer"):
         AtomicCheckpointIO().load_checkpoint(path)
 
 
