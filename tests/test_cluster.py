@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -208,29 +209,47 @@ def hosts(request: pytest.FixtureRequest) -> Iterator[list[Host]]:
             ip("netns", "del", name, check=False)
 
 
+def on_hosts(hosts: list[Host], folder: Path, args: list[list[str]]) -> tuple[list[int], list[str], list[float]]:
+    """Runs ``scripts/cluster/torchrun.sh`` on every host, with its own arguments.
+
+    Returns:
+        Exit codes, what was said, and when each host's part ended.
+    """
+    port, parts = free_port(), []
+    folder.mkdir(exist_ok=True)
+    for number, (prefix, variables) in enumerate(hosts):
+        own = {"NODES": str(len(hosts)), "NODE": str(number), "PORT": str(port), "RUN": str(folder)}
+        command = [*prefix, str(SCRIPTS / "torchrun.sh"), "--trainer.accelerator=cpu", *args[number]]
+        with (folder / f"{number}.err").open("w") as out:
+            env = environment(**variables, **own)
+            parts.append(subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=out, stderr=out))
+    ended: dict[int, float] = {}
+    while len(ended) < len(parts):
+        ended |= {n: time.time() for n, part in enumerate(parts) if n not in ended and part.poll() is not None}
+        time.sleep(0.1)
+    said = [(folder / f"{number}.err").read_text() for number in range(len(parts))]
+    return [part.returncode for part in parts], said, [ended[number] for number in range(len(parts))]
+
+
+@pytest.mark.slow
+def test_a_host_without_the_data_ends_the_other(tmp_path: Path) -> None:
+    """Before the ranks have met: no heartbeats of theirs, no process group."""
+    small = ["-c", str(write_small(tmp_path))]
+    bad = [*small, "--data.graph=nowhere.csv"]
+    hosts: list[Host] = [([], {"MASTER": "127.0.0.1"})] * 2
+    codes, said, ended = on_hosts(hosts, tmp_path / "run", [small, bad])
+    assert all(codes)
+    assert abs(ended[0] - ended[1]) < 60
+    assert re.search(r"rank 1 of 2 on .* failed before the ranks had met: DataError: .*nowhere\.csv", said[0]), said[0]
+
+
 @pytest.mark.slow
 def test_a_killed_host_ends_the_other_and_the_job_goes_on(tmp_path: Path, hosts: list[Host]) -> None:
     small = write_small(tmp_path)
 
     def job(folder: Path) -> tuple[list[int], list[str], list[float]]:
-        """Exit codes, what was said, and when each host's part ended."""
-        port, parts = free_port(), []
-        for number, (prefix, variables) in enumerate(hosts):
-            own = {"NODES": "2", "NODE": str(number), "PORT": str(port), "RUN": str(folder)}
-            watch = [
-                "--trainer.callbacks+=references.command_line.Signals",
-                f"--trainer.callbacks.order={folder}/order",
-            ]
-            command = [*prefix, str(SCRIPTS / "torchrun.sh"), "-c", str(small), "--trainer.accelerator=cpu", *watch]
-            with (tmp_path / f"{number}.err").open("w") as out:
-                env = environment(**variables, **own)
-                parts.append(subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=out, stderr=out))
-        ended: dict[int, float] = {}
-        while len(ended) < 2:
-            ended |= {n: time.time() for n, part in enumerate(parts) if n not in ended and part.poll() is not None}
-            time.sleep(0.1)
-        said = [(tmp_path / f"{number}.err").read_text() for number in range(2)]
-        return [part.returncode for part in parts], said, [ended[number] for number in range(2)]
+        watch = ["--trainer.callbacks+=references.command_line.Signals", f"--trainer.callbacks.order={folder}/order"]
+        return on_hosts(hosts, folder, [["-c", str(small), *watch]] * 2)
 
     codes, said, _ = job(tmp_path / "whole")
     assert codes == [0, 0], said[0][-3000:]
