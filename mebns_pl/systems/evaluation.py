@@ -86,6 +86,8 @@ class AbstractLinkSystem(LightningModule, ABC):
         files are written atomically from here on.
         """
         use_atomic_files(self.trainer)
+        if self.trainer.precision == "64-true":
+            self.double()  # Lightning would do so after it has loaded a checkpoint, and round what it has loaded
         ahead = self.student.prepares_ahead and self.adaptive_proposal is None
         self.data.embed = self.embed
         self.data.prepare = self.student.prepare if ahead else None

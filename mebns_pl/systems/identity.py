@@ -20,7 +20,8 @@ KEY = "mebns_pl"
 """Where in a checkpoint the description stands."""
 _HARMLESS = ("data.root", "data.num_workers", "data.nodes", "data.graph")
 _KEPT_AS = {"graph": "graph_name", "split": "fractions"}
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+# Printed with a layer, and no part of what it is: its address, and its parameters' type and device
+_PASSING = re.compile(r" at 0x[0-9a-f]+|torch\.\w+ (?=of size )| \(\w+:\d+\)(?=\])")
 
 
 def describe_system(system: nn.Module) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def describe_system(system: nn.Module) -> dict[str, Any]:
     return {
         "version": version("mebns_pl"),
         "system": _path(type(system)),
-        "model": {name: _ADDRESS.sub("", str(part)) for name, part in parts.items()},
+        "model": {name: _PASSING.sub("", str(part)) for name, part in parts.items()},
         "shapes": {name: list(value.shape) for name, value in system.state_dict().items()},
     }
 

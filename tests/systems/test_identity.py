@@ -17,7 +17,7 @@ from mebns_pl.models import GCN, SAGE, EncoderDecoder, MLPDecoder
 from mebns_pl.systems import Plain
 from mebns_pl.systems.checkpoint_io import CheckpointError
 from mebns_pl.systems.evaluation import AbstractLinkSystem
-from mebns_pl.systems.identity import KEY, changed_options, plain
+from mebns_pl.systems.identity import _PASSING, KEY, changed_options, describe_system, plain
 from mebns_pl.types import GraphSpec
 from references.runs import equal, fit, make_data, make_loaded, make_mebns, make_plain, make_trainer, weights
 
@@ -175,3 +175,24 @@ def test_changed_options() -> None:
     assert changed_options(before, {**now, "from": "python"}) == []
     assert plain((1, Path("a"), {"b": torch.zeros(2)})) == [1, "a", {"b": "tensor of shape (2,)"}]
     assert plain([timedelta(minutes=10), torch.float64]) == ["0:10:00", "torch.float64"]
+
+
+def test_layers_are_told_without_type_and_device() -> None:
+    """Loading is checked before the trainer has put the weights where and as it wants them."""
+    data = make_data()
+    described = [describe_system(system) for system in (make_plain(data.spec), make_plain(data.spec).double())]
+    assert described[0] == described[1]
+    described[1] = describe_system(make_plain(data.spec).to("meta"))
+    assert described[0] == described[1]
+    on_device = "(0): Parameter containing: [torch.float32 of size 16 (cuda:0)]"
+    assert _PASSING.sub("", on_device) == "(0): Parameter containing: [of size 16]"
+
+
+def test_a_run_in_double_precision_goes_on(tmp_path: Path) -> None:
+    data, path = make_data(), tmp_path / "double.ckpt"
+    fit(make_plain(data.spec), data, 1, precision="64-true").save_checkpoint(path)
+    system = make_plain(data.spec)
+    fit(system, data, 2, ckpt_path=str(path), precision="64-true")
+    whole = make_plain(data.spec)
+    fit(whole, data, 2, precision="64-true")
+    assert equal(weights(system), weights(whole))
