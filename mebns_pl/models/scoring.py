@@ -1,0 +1,21 @@
+"""Scoring many pairs with bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mebns_pl.graph.csr import Graph
+from mebns_pl.models.predictor import LinkPredictor
+from mebns_pl.types import Inputs
+
+SCORE_BLOCK = 2**16
+"""Pairs decoded in one go: bounds the memory of evaluation."""
+
+
+def score_pairs(predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor) -> Tensor:
+    """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks."""
+    blocks = pairs.split(SCORE_BLOCK, dim=1)
+    return torch.cat([score(predictor.prepare(graph, block)) for block in blocks])
