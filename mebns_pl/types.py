@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
+
+from mebns_pl.keys import Key
 
 T = TypeVar("T")
 
@@ -55,6 +57,8 @@ def to_device(value: T, device: torch.device | str) -> T:
     def move(item: Any) -> Any:
         if isinstance(item, Tensor):
             return item.to(device, non_blocking=True)
+        if isinstance(item, dict):
+            return {name: move(part) for name, part in item.items()}
         return to_device(item, device) if is_dataclass(item) and not isinstance(item, type) else item
 
     return replace(value, **{f.name: move(getattr(value, f.name)) for f in fields(value) if f.init})  # type: ignore[arg-type,type-var]
@@ -88,6 +92,20 @@ class EdgeSplit:
         return torch.cat([self.train, self.meta, self.val, self.test], dim=1)
 
 
+class Inputs(Protocol):
+    """What a predictor's ``forward`` takes: M prepared pairs, without parameters: a frozen dataclass of tensors."""
+
+    @property
+    def key(self) -> Key | None:
+        """The key of this stochastic pass (dropout), or None for a deterministic one."""
+
+    def select(self, index: Tensor | slice) -> Self:
+        """The pairs at ``index`` (int64 positions, bool mask, or slice), in that order."""
+
+    def with_key(self, key: Key | None) -> Self:
+        """The same pairs in another pass; nothing is prepared anew."""
+
+
 @dataclass(frozen=True)
 class TrainBatch:
     """The positives of one step with everything that static samplers drew for them.
@@ -107,6 +125,8 @@ class TrainBatch:
         step: 0-based step within the epoch.
         free_anchors: ``(b,)`` int64, nodes that the candidates stand opposite to in place of the positives' own
             anchors, where the proposal draws whole pairs; None keeps the positives' anchors.
+        inputs: the predictors' inputs of all these pairs, in the order of
+            :class:`~mebns_pl.data.step_pairs.StepPairs`, where loader workers have made them; or None.
     """
 
     positives: Tensor
@@ -119,6 +139,7 @@ class TrainBatch:
     epoch: int
     step: int
     free_anchors: Tensor | None = None
+    inputs: Inputs | None = None
 
     @property
     def candidate_anchors(self) -> Tensor:

@@ -5,8 +5,8 @@ Every item is a function of its index and a key; nothing depends on the order in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse
@@ -14,12 +14,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from mebns_pl.data.step_pairs import StepPairs
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key, permutation
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
 from mebns_pl.negatives.std_generator import StdGenerator
-from mebns_pl.types import EvalBatch, Share, TrainBatch
+from mebns_pl.types import EvalBatch, Inputs, Share, TrainBatch
+
+Prepare = Callable[[Graph, Tensor, Tensor], Inputs]
+"""(message-passing graph, pairs, row names) -> a predictor's inputs."""
 
 EVAL_PAIRS = 2**17
 """Pairs scored in one go in evaluation and prediction: bounds their memory."""
@@ -62,6 +66,8 @@ class TrainSteps(Dataset[TrainBatch]):
         batch_size: B, positives of a union batch; the last of an epoch may be smaller.
         share: which slice is this rank's.
         key: names all draws.
+        graph: the training graph, for ``prepare``.
+        prepare: makes the predictors' inputs here rather than in the step, or None.
     """
 
     positives: Tensor
@@ -72,6 +78,8 @@ class TrainSteps(Dataset[TrainBatch]):
     batch_size: int
     share: Share
     key: Key
+    graph: Graph
+    prepare: Prepare | None = None
 
     def __len__(self) -> int:
         return -(-self.positives.shape[1] // self.batch_size)
@@ -92,7 +100,7 @@ class TrainSteps(Dataset[TrainBatch]):
         else:
             teacher_negatives = self.std_generator.generate(anchors, key.child("teacher"))[part]
         own = anchors[part, None]
-        return TrainBatch(
+        batch = TrainBatch(
             positives=union[:, part],
             candidates=candidates,
             candidate_mask=~self.known.mask(opposite[part, None], candidates),
@@ -104,6 +112,10 @@ class TrainSteps(Dataset[TrainBatch]):
             step=step,
             free_anchors=None if opposite is anchors else opposite[part],
         )
+        if self.prepare is None:
+            return batch
+        pairs = StepPairs(batch)
+        return replace(batch, inputs=self.prepare(self.graph.without(union), pairs.pairs, pairs.names))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mebns_pl.data.batches import EvalChunks, MissingPairs, StepSampler, TrainSteps
+from mebns_pl.data.batches import EvalChunks, MissingPairs, Prepare, StepSampler, TrainSteps
 from mebns_pl.data.catalog import load_graph
 from mebns_pl.data.eval_negatives import AbstractEvalNegatives, HeartNegatives
 from mebns_pl.data.files import LoadedGraph, read_graph
@@ -117,7 +117,9 @@ class LinkDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.key = Key(seed, "data")
         self.meta_set: MetaSet | None = None
+        # What a system asks for when it is set up
         self.learns_meta = False
+        self.prepare: Prepare | None = None
 
     # What there is, computed when first asked for
 
@@ -223,6 +225,8 @@ class LinkDataModule(LightningDataModule):
             batch_size=self.batch_size,
             share=self._share(),
             key=self.key.child("train"),
+            graph=self.train_graph,
+            prepare=self.prepare,
         )
         return self._loader(steps, StepSampler(len(steps)))
 

@@ -209,7 +209,7 @@ class Graph:
 
     def to(self, device: torch.device | str) -> Graph:
         """The same graph on ``device``."""
-        return replace(to_device(self, device), _shared={})
+        return to_device(self, device)
 
     def _masked(self, place: Tensor) -> Graph:
         keep = torch.ones_like(self.indices, dtype=torch.bool) if self.keep is None else self.keep.clone()

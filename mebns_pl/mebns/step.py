@@ -25,16 +25,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Optimizer
 
+from mebns_pl.data.step_pairs import StepPairs
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, Hypergradient, clipped, updated
 from mebns_pl.mebns.group import AbstractGroup
 from mebns_pl.mebns.losses import balanced_loss, negative_losses, negative_weights, positive_losses
-from mebns_pl.mebns.step_pairs import StepPairs
 from mebns_pl.mebns.teacher_filter import TeacherFilter
-from mebns_pl.models.predictor import Inputs, LinkPredictor
+from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.negatives.selectors.abstract import AbstractSelector
-from mebns_pl.types import MetaSet, TrainBatch
+from mebns_pl.types import Inputs, MetaSet, TrainBatch
 
 
 @dataclass(frozen=True)
@@ -156,19 +156,21 @@ def mebns_step(
     pairs = StepPairs(batch)
     ones = torch.ones(pairs.size, device=batch.positives.device)
     num_positives = group.sum(ones.sum())
+    predictor, student_key = _predictor(student), key.child("student")
+    prepared = batch.inputs
+    if prepared is None:
+        prepared = predictor.prepare(message_graph, pairs.pairs, pairs.names)
 
     hardness, teacher_loss, teacher_grads = None, None, None
     kept = batch.candidate_mask
     if teacher is not None:
         hardness, teacher_loss, teacher_grads = _teacher_pass(
-            teacher, batch, pairs, message_graph, key.child("teacher"), num_positives, group
+            teacher, batch, pairs, prepared, message_graph, key.child("teacher"), num_positives, group
         )
         if teacher.filter is not None:
             kept = teacher.filter.keep(hardness, kept)
 
-    predictor = _predictor(student)
-    student_key = key.child("student")
-    inputs = predictor.prepare(message_graph, pairs.pairs, pairs.names, student_key)
+    inputs = prepared.with_key(student_key)
     score = predictor.scorer(message_graph, student_key)
     columns, mask = selector.select(kept, _candidate_scores(score, inputs, pairs), pairs.rows, key.child("selector"))
     picked, mask = pairs.picked(columns), mask.flatten()
@@ -244,17 +246,17 @@ def _teacher_pass(
     teacher: Teacher,
     batch: TrainBatch,
     pairs: StepPairs,
+    prepared: Inputs,
     graph: Graph,
     key: Key,
     num_positives: Tensor,
     group: AbstractGroup,
 ) -> tuple[Tensor, Tensor | None, list[Tensor] | None]:
     """Hardness ``(b, K)`` of the candidates, and where the teacher learns its loss on STD data with the gradient."""
-    predictor = _predictor(teacher.predictor)
     pass_key = key if teacher.learns else None
+    inputs = prepared.with_key(pass_key)
     with torch.set_grad_enabled(teacher.learns):
-        inputs = predictor.prepare(graph, pairs.pairs, pairs.names, pass_key)
-        score = predictor.scorer(graph, pass_key)
+        score = _predictor(teacher.predictor).scorer(graph, pass_key)
     with torch.no_grad():
         hardness = score(inputs.select(pairs.candidates)).view(pairs.size, pairs.num_candidates)
     if not teacher.learns:

@@ -5,24 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, Self, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
-
-
-class Inputs(Protocol):
-    """What a predictor's ``forward`` takes: M prepared pairs, without parameters, movable between devices."""
-
-    @property
-    def key(self) -> Key | None:
-        """The key of this stochastic pass (dropout), or None for a deterministic one."""
-
-    def select(self, index: Tensor | slice) -> Self:
-        """The pairs at ``index`` (int64 positions, bool mask, or slice), in that order."""
+from mebns_pl.types import Inputs
 
 
 @dataclass(frozen=True)
@@ -45,6 +35,10 @@ class PairInputs:
         """The pairs at ``index``."""
         return replace(self, pairs=self.pairs[:, index], rows=self.rows[index])
 
+    def with_key(self, key: Key | None) -> PairInputs:
+        """The same pairs in another pass."""
+        return replace(self, key=key)
+
 
 InputsT = TypeVar("InputsT", bound=Inputs)
 
@@ -61,7 +55,16 @@ class LinkPredictor(nn.Module, ABC, Generic[InputsT]):
     Whether a pass is stochastic is said by ``inputs.key``, not by ``module.training``: with a key, dropout draws the
     mask which that key names, without one there is no dropout. The same key gives the same mask, row by row, on any
     device and any number of ranks. Layers that update buffers in ``forward`` (BatchNorm) are refused by the systems.
+
+    What is prepared belongs to the pairs and to the predictor's constructor arguments, so that a step prepares once for
+    teacher and student.
+
+    Attributes:
+        prepares_ahead: whether preparing is work worth doing in loader workers, where a batch's inputs are then made
+            (enclosing subgraphs); false where the inputs are little more than the pairs.
     """
+
+    prepares_ahead: ClassVar[bool] = False
 
     @abstractmethod
     def prepare(self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None) -> InputsT:

@@ -20,8 +20,8 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
-from mebns_pl.models.predictor import Inputs, LinkPredictor
-from mebns_pl.types import EvalBatch
+from mebns_pl.models.predictor import LinkPredictor
+from mebns_pl.types import EvalBatch, Inputs
 
 SCORE_BLOCK = 2**16
 """Pairs decoded in one go: bounds the memory of evaluation."""
@@ -51,6 +51,10 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     # Before anything: the graph, the ranks, the seed
 
+    def setup(self, stage: str) -> None:
+        """Asks the data module to have inputs prepared by its loader's workers, where that is work."""
+        self.data.prepare = self.student.prepare if self.student.prepares_ahead else None
+
     def on_fit_start(self) -> None:
         """Takes the graph to the device, and the seed and ranks from the run."""
         data = self.data
@@ -73,6 +77,7 @@ class AbstractLinkSystem(LightningModule, ABC):
     def teardown(self, stage: str) -> None:
         """Lets the graph go: the next stage may bring other data, or another device."""
         self._score = self._graph = None
+        self.data.prepare = None
 
     @property
     def data(self) -> LinkDataModule:

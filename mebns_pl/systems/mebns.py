@@ -110,6 +110,7 @@ class MeBNS(AbstractLinkSystem):
 
     def setup(self, stage: str) -> None:
         """Tells the data module to set meta edges apart and to draw structure-enhanced negatives for the teacher."""
+        super().setup(stage)
         self.data.learns_meta = True
 
     def teardown(self, stage: str) -> None:

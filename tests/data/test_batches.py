@@ -57,7 +57,7 @@ def make_steps(
     known, proposal, generator = KnownEdges(graph), AnyNode(), StdGenerator(DegreeProposal(), num_negatives=2)
     proposal.setup(graph, known)
     generator.setup(graph, known, proposal)
-    return TrainSteps(edges[:, :num], known, proposal, 6, generator if teacher else None, batch_size, share, key)
+    return TrainSteps(edges[:, :num], known, proposal, 6, generator if teacher else None, batch_size, share, key, graph)
 
 
 def epoch_of(steps: TrainSteps, epoch: int) -> list[TrainBatch]:

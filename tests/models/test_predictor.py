@@ -220,3 +220,5 @@ def test_pair_inputs_keep_names_with_pairs() -> None:
     assert inputs.rows.tolist() == [8, 0]
     assert inputs.key == KEY
     assert inputs.graph is graph
+    assert inputs.with_key(None).key is None
+    assert inputs.with_key(None).rows is inputs.rows

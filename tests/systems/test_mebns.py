@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import socket
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
@@ -21,15 +22,20 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from mebns_pl.callbacks import PredictionWriter
 from mebns_pl.data.datamodule import SplitFractions
 from mebns_pl.data.files import DataError
+from mebns_pl.data.step_pairs import StepPairs
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine
 from mebns_pl.mebns.teacher_filter import TeacherFilter
+from mebns_pl.models import GCN, EncoderDecoder, MLPDecoder, PairInputs
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
 from mebns_pl.systems import MeBNS, Schedule
+from mebns_pl.systems.evaluation import AbstractLinkSystem
 from mebns_pl.systems.mebns import weight_statistics
+from mebns_pl.types import TrainBatch
 from references.runs import (
+    MAKE,
     equal,
     fit,
     make_data,
@@ -60,6 +66,59 @@ class Weights(Callback):
 
     def of(self, learner: str) -> list[dict[str, Tensor]]:
         return [epoch[learner] for epoch in self.epochs]
+
+
+class AheadPredictor(EncoderDecoder):
+    """One whose inputs loader workers make."""
+
+    prepares_ahead = True
+    where: ClassVar[list[bool]] = []
+
+    def prepare(self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None) -> PairInputs:
+        self.where.append(torch.utils.data.get_worker_info() is not None)
+        return super().prepare(graph, pairs, rows, key)
+
+
+@pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
+def test_inputs_that_the_loader_prepares_train_the_same(make: Callable[..., AbstractLinkSystem]) -> None:
+    """In workers and in the main process; what the step itself prepares is then the meta batch and evaluation."""
+    parts = {
+        "encoder": partial(GCN, hidden_channels=16, dropout=0.1),
+        "decoder": partial(MLPDecoder, hidden_channels=16, dropout=0.1),
+    }
+    trained = []
+    for kind, workers in ((EncoderDecoder, 0), (AheadPredictor, 0), (AheadPredictor, 1)):
+        data = make_data(num_workers=workers)
+        system = make(data.spec, predictor=partial(kind, **parts))
+        fit(system, data, 2, limit_val_batches=0)
+        trained.append(weights(system.student))
+    assert equal(trained[0], trained[1])
+    assert equal(trained[0], trained[2])
+
+
+def test_inputs_prepared_ahead_are_those_the_step_uses() -> None:
+    data = make_data()
+    system = make_plain(data.spec, predictor=AheadPredictor)
+    batches = []
+    AheadPredictor.where.clear()
+    trainer = fit(system, data, 1, [Collect(batches)], limit_val_batches=0)
+    assert len(AheadPredictor.where) == trainer.num_training_batches == len(batches)
+    for batch in batches:
+        pairs = StepPairs(batch)
+        assert torch.equal(batch.inputs.pairs, pairs.pairs)
+        assert torch.equal(batch.inputs.rows, pairs.names)
+        assert int((~batch.inputs.graph.keep).sum()) == 2 * batch.union_positives.shape[1]
+    assert data.prepare is None
+
+
+class Collect(Callback):
+    """Keeps the batches."""
+
+    def __init__(self, batches: list[TrainBatch]) -> None:
+        self.batches = batches
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: TrainBatch, index: int) -> None:
+        self.batches.append(batch)
 
 
 # --- beside the control ---------------------------------------------------------------------------------------------
