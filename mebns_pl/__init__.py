@@ -14,6 +14,7 @@ weighs the picks. Every stage is a class of its own, named in YAML by ``class_pa
 from importlib.metadata import version
 
 from mebns_pl.callbacks import MigrationMonitor, PredictionWriter, ResultTable
+from mebns_pl.data.batching import FullGraph, NeighborSampling
 from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
 from mebns_pl.data.eval_negatives import HeartNegatives, RandomNegatives
 from mebns_pl.data.protocols import Protocol
@@ -61,6 +62,7 @@ __all__ = [
     "FeatureCosine",
     "Features",
     "FirstSelector",
+    "FullGraph",
     "Graph",
     "GraphSpec",
     "HardestSelector",
@@ -78,6 +80,7 @@ __all__ = [
     "MigrationMonitor",
     "MinRank",
     "MixtureProposal",
+    "NeighborSampling",
     "PersonalizedPageRank",
     "Plain",
     "PredictionWriter",

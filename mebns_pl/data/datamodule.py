@@ -13,7 +13,8 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mebns_pl.data.batches import EvalChunks, MissingPairs, Prepare, StepSampler, TrainSteps
+from mebns_pl.data.batches import EvalChunks, MissingPairs, StepSampler, TrainSteps
+from mebns_pl.data.batching import AbstractBatching, FullGraph, Prepare
 from mebns_pl.data.catalog import load_graph
 from mebns_pl.data.eval_negatives import AbstractEvalNegatives, HeartNegatives
 from mebns_pl.data.files import LoadedGraph, read_graph
@@ -31,7 +32,7 @@ from mebns_pl.negatives.proposals.mixture import MixtureProposal
 from mebns_pl.negatives.proposals.proximity import ProximityProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.std_generator import StdGenerator
-from mebns_pl.types import EdgeSplit, EvalBatch, GraphSpec, MetaSet, Share, TrainBatch, to_device
+from mebns_pl.types import EdgeSplit, EvalBatch, GraphSpec, Inputs, MetaSet, Share, TrainBatch, to_device
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ class LinkDataModule(LightningDataModule):
         eval_negatives: the negatives that held-out edges are ranked against; HeaRT's by default.
         protocol: a protocol of the field in place of ``split.val``, ``split.test`` and ``eval_negatives``, or None.
         batch_size: positives of a step over all ranks, 1 or more.
+        batching: which part of the graph a step works on: :class:`FullGraph` by default, or :class:`NeighborSampling`
+            for graphs that do not fit the device.
         num_workers: loader workers; 0 prepares batches in the main process.
         seed: seed of every draw.
 
@@ -95,6 +98,7 @@ class LinkDataModule(LightningDataModule):
         eval_negatives: AbstractEvalNegatives | None = None,
         protocol: Protocol | None = None,
         batch_size: int = 1024,
+        batching: AbstractBatching | None = None,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
@@ -114,6 +118,7 @@ class LinkDataModule(LightningDataModule):
         self.eval_negatives = eval_negatives or HeartNegatives()
         self.protocol = protocol
         self.batch_size = batch_size
+        self.batching = batching or FullGraph()
         self.num_workers = num_workers
         self.key = Key(seed, "data")
         self.meta_set: MetaSet | None = None
@@ -227,6 +232,7 @@ class LinkDataModule(LightningDataModule):
             key=self.key.child("train"),
             graph=self.train_graph,
             prepare=self.prepare,
+            batching=self.batching,
         )
         return self._loader(steps, StepSampler(len(steps)))
 
@@ -256,9 +262,20 @@ class LinkDataModule(LightningDataModule):
             )
         pairs = torch.cat([edges, negatives], dim=1)
         labels = torch.cat([torch.ones(edges.shape[1]), torch.zeros(negatives.shape[1])])
-        graph = self.train_graph.without(edges).to(device)
+        graph = self.batching.resident(self.train_graph.without(edges), device)
         self.meta_set = self.collector.collect(score, graph, pairs.to(device), labels.to(device), key.child("passes"))
         return self.meta_set
+
+    def meta_inputs(self, meta_batch: MetaSet, share: slice, key: Key) -> Inputs | None:
+        """The inputs of a meta batch's pairs, its edges left out, where they are made ahead of the step; or None.
+
+        Args:
+            meta_batch: the union batch's pairs.
+            share: the columns that are this rank's.
+            key: names the draws.
+        """
+        pairs, edges = meta_batch.pairs[:, share].cpu(), meta_batch.pairs[:, meta_batch.labels > 0.5].cpu()
+        return self.batching.inputs(None, self.train_graph, pairs, torch.arange(pairs.shape[1]), edges, key)
 
     def probe(self, size: int) -> Tensor:
         """Legal negatives to watch migration on, half uniform and half structural: ``(2, size)`` or fewer.

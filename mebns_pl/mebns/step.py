@@ -32,7 +32,7 @@ from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, Hypergradient
 from mebns_pl.mebns.group import AbstractGroup
 from mebns_pl.mebns.losses import balanced_loss, negative_losses, negative_weights, positive_losses
 from mebns_pl.mebns.teacher_filter import TeacherFilter
-from mebns_pl.models.predictor import LinkPredictor
+from mebns_pl.models.predictor import LinkPredictor, PairInputs
 from mebns_pl.negatives.selectors.abstract import AbstractSelector
 from mebns_pl.types import Inputs, MetaSet, TrainBatch
 
@@ -57,11 +57,13 @@ class Meta:
         weight_net: the meta learner: ``(n, 2)`` features (student's loss, teacher's logit) -> ``(n,)`` scores.
         engine: computes the hypergradient.
         batch: the union batch's meta pairs, the same on all ranks.
+        inputs: the inputs of this rank's share of them, where they were made ahead; or None.
     """
 
     weight_net: Learner
     engine: AbstractEngine
     batch: MetaSet
+    inputs: Inputs | None = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,8 @@ def mebns_step(
         student: the predictor to train.
         selector: picks negatives among the candidates that the filter keeps.
         batch: this rank's slice of the union batch.
-        graph: the whole training graph; the union's positives are left out of message passing here.
+        graph: the whole training graph; the union's positives are left out of message passing here. Not looked at
+            where the inputs of ``batch`` and ``meta`` were made ahead on graphs of their own.
         key: names every draw of this step.
         group: the ranks.
         teacher: filters candidates and learns on STD data; None keeps all candidates.
@@ -152,7 +155,7 @@ def mebns_step(
     """
     if meta is not None and teacher is None:
         raise ValueError("meta: the weight net reads the teacher's logits, so teacher must be given too")
-    message_graph = graph.without(batch.union_positives)
+    message_graph = _message_graph(batch, graph)
     pairs = StepPairs(batch)
     ones = torch.ones(pairs.size, device=batch.positives.device)
     num_positives = group.sum(ones.sum())
@@ -195,7 +198,7 @@ def mebns_step(
             inner_loss=inner_loss,
             negative_losses_at=lambda p: negative_losses(functional_call(student.module, p, (inputs.select(picked),))),
             num_negatives=num_negatives,
-            outer_loss_at=_outer_loss(predictor, meta.batch, graph, group),
+            outer_loss_at=_outer_loss(predictor, meta, graph, group),
             weights_at=lambda p: negative_weights(
                 functional_call(meta.weight_net.module, p, (features,)), mask, num_negatives, group
             ),
@@ -224,6 +227,13 @@ def mebns_step(
             columns=columns,
         ),
     )
+
+
+def _message_graph(batch: TrainBatch, graph: Graph) -> Graph:
+    """What the step encodes: the graph that the inputs bring along, or else the whole one without target edges."""
+    if isinstance(batch.inputs, PairInputs):
+        return batch.inputs.graph
+    return graph.without(batch.union_positives)
 
 
 def _predictor(learner: Learner) -> LinkPredictor:
@@ -272,17 +282,18 @@ def _teacher_pass(
 
 
 def _outer_loss(
-    predictor: LinkPredictor, batch: MetaSet, graph: Graph, group: AbstractGroup
+    predictor: LinkPredictor, meta: Meta, graph: Graph, group: AbstractGroup
 ) -> Callable[[dict[str, Tensor]], Tensor]:
     """Parameters -> this rank's share of the balanced loss on the union meta batch, without dropout.
 
     The batch's own positives are left out of message passing.
     """
+    batch, inputs = meta.batch, meta.inputs
     positive = batch.labels > 0.5
-    message_graph = graph.without(batch.pairs[:, positive])
     share = group.share(batch.pairs.shape[1])
     own_positive, num_positives, num_negatives = positive[share], positive.sum(), (~positive).sum()
-    inputs = predictor.prepare(message_graph, batch.pairs[:, share])
+    if inputs is None:
+        inputs = predictor.prepare(graph.without(batch.pairs[:, positive]), batch.pairs[:, share])
 
     def outer_loss(params: dict[str, Tensor]) -> Tensor:
         logits = functional_call(predictor, params, (inputs,))

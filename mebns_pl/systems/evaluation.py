@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,16 +15,14 @@ from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
 from mebns_pl.data.batches import StepSampler
+from mebns_pl.data.batching import PairScore
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
 from mebns_pl.models.predictor import LinkPredictor
-from mebns_pl.types import EvalBatch, Inputs
-
-SCORE_BLOCK = 2**16
-"""Pairs decoded in one go: bounds the memory of evaluation."""
+from mebns_pl.types import EvalBatch
 
 
 class AbstractLinkSystem(LightningModule, ABC):
@@ -47,12 +45,13 @@ class AbstractLinkSystem(LightningModule, ABC):
         self.test_ranking, self.test_classes = link_metrics(), classification_metrics()
         self.val_shared, self.test_shared = shared_link_metrics(), shared_link_metrics()
         self._graph: Graph | None = None
-        self._score: Callable[[Inputs], Tensor] | None = None
+        self._score: PairScore | None = None
 
     # Before anything: the graph, the ranks, the seed
 
     def setup(self, stage: str) -> None:
         """Asks the data module to have inputs prepared by its loader's workers, where that is work."""
+        self.data.batching.check(self.student)
         self.data.prepare = self.student.prepare if self.student.prepares_ahead else None
 
     def on_fit_start(self) -> None:
@@ -60,7 +59,7 @@ class AbstractLinkSystem(LightningModule, ABC):
         data = self.data
         self.key = data.key.child("step")
         self.group = DistributedGroup() if self.trainer.world_size > 1 else SingleProcess()
-        self._graph = data.train_graph.to(self.device)
+        self._graph = data.batching.resident(data.train_graph, self.device)
 
     def on_train_start(self) -> None:
         """Makes sure that ranks share the data as the data module parts it.
@@ -90,24 +89,26 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     @property
     def graph(self) -> Graph:
-        """The message-passing graph on this module's device."""
+        """The message-passing graph, where the data module's batching keeps it."""
         if self._graph is None:
-            self._graph = self.data.train_graph.to(self.device)
+            self._graph = self.data.batching.resident(self.data.train_graph, self.device)
         return self._graph
 
     def score(self, pairs: Tensor) -> Tensor:
         """The student's logits ``(m,)`` of ``pairs`` ``(2, m)`` on the training graph, without dropout or gradient."""
         with torch.no_grad():
-            return score_pairs(self.student, self.student.scorer(self.graph), self.graph, pairs)
+            return self.data.batching.scorer(self.student, self.graph, self.device)(pairs)
 
     # Validation and test
 
     def _begin(self) -> None:
-        self._score = self.student.scorer(self.graph)  # encodes once for all batches of the stage
+        self._score = self.data.batching.scorer(
+            self.student, self.graph, self.device
+        )  # encodes once for all batches of the stage
 
     def _logits(self, pairs: Tensor) -> Tensor:
         assert self._score is not None
-        return score_pairs(self.student, self._score, self.graph, pairs)
+        return self._score(pairs)
 
     def _evaluate(
         self, batch: EvalBatch, ranking: MetricCollection, classes: MetricCollection, shared: MetricCollection
@@ -147,7 +148,7 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def on_test_epoch_start(self) -> None:
         """Encodes; where a protocol says so, message passing uses validation edges too."""
-        self._graph = self.data.test_graph.to(self.device)
+        self._graph = self.data.batching.resident(self.data.test_graph, self.device)
         self._begin()
 
     def test_step(self, batch: EvalBatch, batch_idx: int) -> None:
@@ -163,7 +164,7 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def on_predict_epoch_start(self) -> None:
         """Message passing uses every known edge from here on."""
-        self._graph = self.data.full_graph.to(self.device)
+        self._graph = self.data.batching.resident(self.data.full_graph, self.device)
         self._begin()
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> tuple[Tensor, Tensor]:
@@ -193,12 +194,6 @@ class AbstractLinkSystem(LightningModule, ABC):
     def log_mean(self, name: str, value: Tensor | float, **kwargs: Any) -> None:
         """Logs the mean over the epoch; where ranks differ (statistics of their own picks) rank 0's is shown."""
         self.log(name, value, on_step=False, on_epoch=True, batch_size=1, **kwargs)
-
-
-def score_pairs(predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor) -> Tensor:
-    """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks."""
-    blocks = pairs.split(SCORE_BLOCK, dim=1)
-    return torch.cat([score(predictor.prepare(graph, block)) for block in blocks])
 
 
 def refuse_batch_norm(module: nn.Module) -> None:

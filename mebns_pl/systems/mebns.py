@@ -130,9 +130,7 @@ class MeBNS(AbstractLinkSystem):
 
     def teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
-        inputs = self.teacher.prepare(graph, pairs, key=key)
-        with torch.no_grad():
-            return self.teacher.scorer(graph, key)(inputs)
+        return self.data.batching.stochastic_scores(self.teacher, graph, pairs, key)
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Filter, pick, weight, learn."""
@@ -150,7 +148,7 @@ class MeBNS(AbstractLinkSystem):
             key,
             self.group,
             teacher=Teacher(teacher, None if warm else self.teacher_filter, learns),
-            meta=None if warm else Meta(weight_net, self.engine, self.meta_batch(key)),
+            meta=None if warm else self.meta(weight_net, key),
             gradient_clip_norm=self.gradient_clip_norm,
         )
         # The student's step alone goes through Lightning, which counts global steps by it
@@ -161,6 +159,14 @@ class MeBNS(AbstractLinkSystem):
             self.apply_gradients(weight_net.optimizer, weight_net.params(), result.weight_net_grads)
         self.log_step(batch, result)
         return step_output(batch, result)
+
+    def meta(self, weight_net: Learner, key: Key) -> Meta:
+        """The upper level of a step."""
+        batch = self.meta_batch(key)
+        share = self.group.share(batch.pairs.shape[1])
+        inputs = self.data.meta_inputs(batch, share, key.child("meta/neighbors"))
+        moved = None if inputs is None else to_device(inputs, self.device)
+        return Meta(weight_net, self.engine, batch, moved)
 
     def meta_batch(self, key: Key) -> MetaSet:
         """The union batch's meta pairs, the same on all ranks."""
