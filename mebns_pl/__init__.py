@@ -32,6 +32,7 @@ from mebns_pl.graph.proximity import (
 )
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
+from mebns_pl.mebns.cheap_engines import Every, LastBlock
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models import GAT, GCN, SAGE, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
 from mebns_pl.models.proximity import ProximityPredictor
@@ -59,6 +60,7 @@ __all__ = [
     "DotDecoder",
     "EdgeSplit",
     "EncoderDecoder",
+    "Every",
     "FeatureCosine",
     "Features",
     "FirstSelector",
@@ -73,6 +75,7 @@ __all__ = [
     "Katz",
     "Key",
     "KnownEdges",
+    "LastBlock",
     "LinkDataModule",
     "LinkPredictor",
     "MLPDecoder",

@@ -123,6 +123,7 @@ class TrainBatch:
         first_row: the place of this slice in the union batch.
         epoch: 0-based epoch the batch was drawn for.
         step: 0-based step within the epoch.
+        number: 0-based step of the run, epochs before this one included.
         free_anchors: ``(b,)`` int64, nodes that the candidates stand opposite to in place of the positives' own
             anchors, where the proposal draws whole pairs; None keeps the positives' anchors.
         inputs: the predictors' inputs of all these pairs, in the order of
@@ -138,6 +139,7 @@ class TrainBatch:
     first_row: int
     epoch: int
     step: int
+    number: int = 0
     free_anchors: Tensor | None = None
     inputs: Inputs | None = None
 

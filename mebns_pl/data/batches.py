@@ -117,6 +117,7 @@ class TrainSteps(Dataset[TrainBatch]):
             first_row=part.start,
             epoch=epoch,
             step=step,
+            number=epoch * len(self) + step,
             free_anchors=None if opposite is anchors else opposite[part],
         )
         pairs, draw = StepPairs(batch), key.child("neighbors")

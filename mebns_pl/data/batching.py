@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.neighbors import sample_neighbors
 from mebns_pl.keys import Key
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.encoders import AbstractLayeredEncoder
+from mebns_pl.models.layers import tables_of
 from mebns_pl.models.layerwise import layerwise_scorer
 from mebns_pl.models.predictor import LinkPredictor, PairInputs
 from mebns_pl.models.scoring import score_pairs
@@ -36,6 +37,10 @@ class AbstractBatching(ABC):
             TypeError: of another kind.
             ValueError: of this kind, but with settings that do not go with it.
         """
+
+    @abstractmethod
+    def tables(self, module: nn.Module) -> list[nn.Parameter]:
+        """The embedding tables whose gradient is sparse: a step meets a few of their rows."""
 
     @abstractmethod
     def resident(self, graph: Graph, device: torch.device | str) -> Graph:
@@ -87,6 +92,10 @@ class FullGraph(AbstractBatching):
 
     def check(self, predictor: LinkPredictor) -> None:
         """Every predictor will do."""
+
+    def tables(self, module: nn.Module) -> list[nn.Parameter]:
+        """None: a step meets every row."""
+        return []
 
     def resident(self, graph: Graph, device: torch.device | str) -> Graph:
         """On the device."""
@@ -153,6 +162,10 @@ class NeighborSampling(AbstractBatching):
             raise ValueError(
                 f"batching.num_hops: expected at least the encoder's {encoder.num_layers} layers, got {self.num_hops}"
             )
+
+    def tables(self, module: nn.Module) -> list[nn.Parameter]:
+        """All there are."""
+        return tables_of(module)
 
     def resident(self, graph: Graph, device: torch.device | str) -> Graph:
         """On the CPU."""

@@ -9,6 +9,8 @@ were:
   ``dL_meta/dw_i = < (d theta'/d g)^T grad L_meta(theta'), grad l_i > / (2 n)``: one forward-mode product, no
   second-order graph.
 
+The cheaper ones that wrap them are in :mod:`mebns_pl.mebns.cheap_engines`.
+
 ``higher``'s own Adam lets eps count 1/sqrt(1 - beta2^t) times, and ignores ``maximize`` and decoupled weight decay;
 so the update rules here are our own, equal to ``torch.optim``'s.
 """
@@ -133,8 +135,8 @@ class BilevelProblem:
             derivatives.
         negative_losses_at: parameters -> unweighted losses ``(n,)`` of the negatives, with the dropout masks of
             ``inner_loss``.
-        num_negatives: ``()``, n- over all ranks; ``weights * losses`` stands in the inner loss with the factor 1 / (2
-            n-).
+        num_negatives: ``()``, n- over all ranks; ``weights * losses`` stands in the inner loss with the factor
+            1 / (2 n-).
         outer_loss_at: parameters -> loss on the meta batch.
         weights_at: weight-net parameters -> weights ``(n,)``.
         weight_params: the weight net's parameters.
@@ -153,12 +155,13 @@ class BilevelProblem:
     group: AbstractGroup
 
     def student_params(self) -> Params:
-        """The student's live parameters."""
-        return dict(self.student.named_parameters())
+        """The student's live parameters that the optimizer moves."""
+        moved = {id(param) for group in self.optimizer.param_groups for param in group["params"]}
+        return {name: param for name, param in self.student.named_parameters() if id(param) in moved}
 
     def reduced(self, grads: Sequence[Tensor | None]) -> list[Tensor]:
         """Local gradients -> clipped union gradients; zeros stand for unused parameters."""
-        params = self.student.parameters()
+        params = self.student_params().values()
         full = [torch.zeros_like(p) if g is None else g for p, g in zip(params, grads, strict=True)]
         return clipped(self.group.sum_all(full), self.gradient_clip_norm)
 
@@ -176,6 +179,13 @@ class Hypergradient(list[Tensor]):
 class AbstractEngine(ABC):
     """Computes the hypergradient of one bilevel step."""
 
+    def check(self, student: nn.Module) -> None:  # noqa: B027 (most engines work with any student)
+        """Refuses, before training, a student that the engine cannot work with."""
+
+    def due(self, number: int) -> bool:
+        """Whether the ``number``-th step of the run (from 0) moves the weight net; in the others it only weighs."""
+        return True
+
     @abstractmethod
     def hypergradient(self, problem: BilevelProblem) -> Hypergradient:
         """``d L_meta(theta'(phi)) / d phi``, this rank's share: the sum over ranks is the union's."""
@@ -184,9 +194,8 @@ class AbstractEngine(ABC):
 class HigherEngine(AbstractEngine):
     """Differentiates through the student's update with ``higher``'s differentiable optimizers.
 
-    Cost: the inner gradient with a graph, a forward and backward pass on the meta batch, and one backward pass
-        through the inner
-    gradient: about 3 student steps, and the memory of the second-order graph.
+    Cost: the inner gradient with a graph, a forward and backward pass on the meta batch, and one backward pass through
+    the inner gradient: about 3 student steps, and the memory of the second-order graph.
 
     Example:
         >>> HigherEngine()  # doctest: +ELLIPSIS
@@ -210,8 +219,7 @@ class DirectionalEngine(AbstractEngine):
     """Takes one forward-mode product instead of a second-order graph; equal to :class:`HigherEngine` up to rounding.
 
     Cost: the inner gradient, a forward and backward pass on the meta batch, and one forward-mode pass over the
-        negatives: about 2
-    student steps, and no more memory than one.
+    negatives: about 2 student steps, and no more memory than one.
 
     Example:
         >>> DirectionalEngine()  # doctest: +ELLIPSIS
@@ -220,26 +228,37 @@ class DirectionalEngine(AbstractEngine):
 
     def hypergradient(self, problem: BilevelProblem) -> Hypergradient:
         """See :class:`AbstractEngine`."""
-        phi = {name: value.detach().requires_grad_() for name, value in problem.weight_params.items()}
-        params = problem.student_params()
-        live = list(params.values())
-        with torch.enable_grad():
-            weights = problem.weights_at(phi)
-            local = torch.autograd.grad(
-                problem.inner_loss(weights.detach()), live, retain_graph=True, materialize_grads=True
-            )
-            grads = [grad.requires_grad_() for grad in problem.group.sum_all([g.detach() for g in local])]
-            values = [value.detach() for value in live]
-            ahead = updated(problem.optimizer, live, values, clipped(grads, problem.gradient_clip_norm))
-            outer = problem.outer_loss_at(dict(zip(params, ahead, strict=True)))
-            direction = problem.group.sum_all(torch.autograd.grad(outer, grads, materialize_grads=True))
-        with torch.no_grad(), forward_ad.dual_level():
-            dual = {
-                name: forward_ad.make_dual(value, d) for name, value, d in zip(params, values, direction, strict=True)
-            }
-            tangent = forward_ad.unpack_dual(problem.negative_losses_at(dual)).tangent
-        slope = torch.zeros_like(weights) if tangent is None else 0.5 * tangent / problem.num_negatives
-        return Hypergradient(torch.autograd.grad(weights, list(phi.values()), slope, materialize_grads=True), outer)
+        return directional(problem, list(problem.student_params()))
+
+
+def directional(problem: BilevelProblem, unrolled: Sequence[str]) -> Hypergradient:
+    """The hypergradient by one forward-mode product, looking through the update of some of the student's parameters.
+
+    Args:
+        problem: the bilevel step.
+        unrolled: names of the parameters that the lookahead moves; the others stay where they are. With all of them
+            the result is exact. Clipping looks at their gradients alone.
+    """
+    phi = {name: value.detach().requires_grad_() for name, value in problem.weight_params.items()}
+    params = problem.student_params()
+    live = [params[name] for name in unrolled]
+    values = {name: value.detach() for name, value in params.items()}
+    with torch.enable_grad():
+        weights = problem.weights_at(phi)
+        local = torch.autograd.grad(
+            problem.inner_loss(weights.detach()), live, retain_graph=True, materialize_grads=True
+        )
+        grads = [grad.requires_grad_() for grad in problem.group.sum_all([g.detach() for g in local])]
+        moved = updated(
+            problem.optimizer, live, [values[name] for name in unrolled], clipped(grads, problem.gradient_clip_norm)
+        )
+        outer = problem.outer_loss_at({**values, **dict(zip(unrolled, moved, strict=True))})
+        direction = problem.group.sum_all(torch.autograd.grad(outer, grads, materialize_grads=True))
+    with torch.no_grad(), forward_ad.dual_level():
+        dual = {name: forward_ad.make_dual(values[name], d) for name, d in zip(unrolled, direction, strict=True)}
+        tangent = forward_ad.unpack_dual(problem.negative_losses_at({**values, **dual})).tangent
+    slope = torch.zeros_like(weights) if tangent is None else 0.5 * tangent / problem.num_negatives
+    return Hypergradient(torch.autograd.grad(weights, list(phi.values()), slope, materialize_grads=True), outer)
 
 
 class _DifferentiableOptimizer(higher.optim.DifferentiableOptimizer):

@@ -39,14 +39,27 @@ from mebns_pl.types import Inputs, MetaSet, TrainBatch
 
 @dataclass(frozen=True)
 class Learner:
-    """A module and the optimizer that moves it."""
+    """A module and the optimizers that move it.
+
+    Args:
+        module: the module.
+        optimizer: moves its parameters.
+        tables: moves its embedding tables, of which a step meets a few rows, where they are not among ``optimizer``'s
+            parameters; else None.
+    """
 
     module: nn.Module
     optimizer: Optimizer
+    tables: Optimizer | None = None
 
     def params(self) -> list[nn.Parameter]:
-        """The module's parameters, in order."""
-        return list(self.module.parameters())
+        """The parameters that ``optimizer`` moves, in the module's order."""
+        moved = {id(param) for group in self.optimizer.param_groups for param in group["params"]}
+        return [param for param in self.module.parameters() if id(param) in moved]
+
+    def table_params(self) -> list[nn.Parameter]:
+        """The embedding tables that ``tables`` moves."""
+        return [] if self.tables is None else [p for group in self.tables.param_groups for p in group["params"]]
 
 
 @dataclass(frozen=True)
@@ -110,9 +123,11 @@ class StepResult:
     Args:
         student_grads: one tensor a parameter, clipped.
         teacher_grads: one tensor a parameter, or None where the teacher did not learn.
-        weight_net_grads: one tensor a parameter, or None without meta step.
+        weight_net_grads: one tensor a parameter, or None where the weight net does not learn.
         losses: ``student``, ``teacher``, ``meta``: ``()`` tensors over the union batch.
         negatives: this rank's picks.
+        student_tables: one sparse tensor of the batch's rows for each of the student's tables, never clipped.
+        teacher_tables: likewise the teacher's; empty where it did not learn.
     """
 
     student_grads: list[Tensor]
@@ -120,6 +135,8 @@ class StepResult:
     weight_net_grads: list[Tensor] | None
     losses: dict[str, Tensor]
     negatives: Negatives
+    student_tables: list[Tensor]
+    teacher_tables: list[Tensor]
 
 
 def mebns_step(
@@ -165,9 +182,10 @@ def mebns_step(
         prepared = predictor.prepare(message_graph, pairs.pairs, pairs.names)
 
     hardness, teacher_loss, teacher_grads = None, None, None
+    teacher_tables: list[Tensor] = []
     kept = batch.candidate_mask
     if teacher is not None:
-        hardness, teacher_loss, teacher_grads = _teacher_pass(
+        hardness, teacher_loss, teacher_grads, teacher_tables = _teacher_pass(
             teacher, batch, pairs, prepared, message_graph, key.child("teacher"), num_positives, group
         )
         if teacher.filter is not None:
@@ -191,6 +209,11 @@ def mebns_step(
     if meta is not None:
         assert picked_hardness is not None
         features = torch.stack([negative.detach(), picked_hardness], dim=1)
+
+        def weights_at(params: dict[str, Tensor]) -> Tensor:
+            scores = functional_call(meta.weight_net.module, params, (features,))
+            return negative_weights(scores, mask, num_negatives, group)
+
         problem = BilevelProblem(
             student=student.module,
             optimizer=student.optimizer,
@@ -199,17 +222,16 @@ def mebns_step(
             negative_losses_at=lambda p: negative_losses(functional_call(student.module, p, (inputs.select(picked),))),
             num_negatives=num_negatives,
             outer_loss_at=_outer_loss(predictor, meta, graph, group),
-            weights_at=lambda p: negative_weights(
-                functional_call(meta.weight_net.module, p, (features,)), mask, num_negatives, group
-            ),
+            weights_at=weights_at,
             weight_params=dict(meta.weight_net.module.named_parameters()),
             group=group,
         )
-        hypergradient = _union(meta.engine.hypergradient(problem), group)
+        if meta.engine.due(batch.number):
+            hypergradient = _union(meta.engine.hypergradient(problem), group)
         weights = _weights_after(meta.weight_net, hypergradient, problem)
 
     loss = inner_loss(weights)
-    grads = torch.autograd.grad(loss, student.params(), materialize_grads=True)
+    grads, tables = _gradients(loss, student)
     meta_loss = None if hypergradient is None else hypergradient.outer_loss
     losses = {"student": loss, "teacher": teacher_loss, "meta": meta_loss}
     return StepResult(
@@ -226,6 +248,8 @@ def mebns_step(
             kept=kept,
             columns=columns,
         ),
+        student_tables=[group.sum_rows(table) for table in tables],
+        teacher_tables=teacher_tables,
     )
 
 
@@ -261,8 +285,8 @@ def _teacher_pass(
     key: Key,
     num_positives: Tensor,
     group: AbstractGroup,
-) -> tuple[Tensor, Tensor | None, list[Tensor] | None]:
-    """Hardness ``(b, K)`` of the candidates, and where the teacher learns its loss on STD data with the gradient."""
+) -> tuple[Tensor, Tensor | None, list[Tensor] | None, list[Tensor]]:
+    """Hardness ``(b, K)`` of the candidates, and where the teacher learns its loss on STD data with the gradients."""
     pass_key = key if teacher.learns else None
     inputs = prepared.with_key(pass_key)
     with torch.set_grad_enabled(teacher.learns):
@@ -270,15 +294,22 @@ def _teacher_pass(
     with torch.no_grad():
         hardness = score(inputs.select(pairs.candidates)).view(pairs.size, pairs.num_candidates)
     if not teacher.learns:
-        return hardness, None, None
+        return hardness, None, None, []
     mask = batch.teacher_mask.flatten()
     places = torch.arange(pairs.pairs.shape[1], device=mask.device)
     logits = score(inputs.select(torch.cat([places[pairs.positives], places[pairs.teacher]])))
     positive, negative = positive_losses(logits[: pairs.size]), negative_losses(logits[pairs.size :])
     num_negatives = group.sum(mask.sum().to(num_positives.dtype)).clamp(min=1)
     loss = balanced_loss(positive, negative, mask.to(negative.dtype), num_positives, num_negatives)
-    grads = torch.autograd.grad(loss, teacher.predictor.params(), materialize_grads=True)
-    return hardness, loss, group.sum_all(grads)
+    grads, tables = _gradients(loss, teacher.predictor)
+    return hardness, loss, group.sum_all(grads), [group.sum_rows(table) for table in tables]
+
+
+def _gradients(loss: Tensor, learner: Learner) -> tuple[list[Tensor], list[Tensor]]:
+    """This rank's gradients of a learner's parameters and of its tables."""
+    params = learner.params()
+    grads = torch.autograd.grad(loss, [*params, *learner.table_params()], materialize_grads=True)
+    return list(grads[: len(params)]), list(grads[len(params) :])
 
 
 def _outer_loss(
@@ -308,9 +339,9 @@ def _union(hypergradient: Hypergradient, group: AbstractGroup) -> Hypergradient:
     return Hypergradient(group.sum_all(hypergradient), hypergradient.outer_loss)
 
 
-def _weights_after(weight_net: Learner, grads: Sequence[Tensor], problem: BilevelProblem) -> Tensor:
-    """The weights that the weight net gives after its update."""
+def _weights_after(weight_net: Learner, grads: Sequence[Tensor] | None, problem: BilevelProblem) -> Tensor:
+    """The weights that the weight net gives after its update, or as it is where there is none."""
     with torch.no_grad():
         live = weight_net.params()
-        moved = updated(weight_net.optimizer, live, live, grads)
+        moved = live if grads is None else updated(weight_net.optimizer, live, live, grads)
         return problem.weights_at(dict(zip(problem.weight_params, moved, strict=True)))

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -15,11 +16,13 @@ from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
 from mebns_pl.data.batches import StepSampler
-from mebns_pl.data.batching import PairScore
+from mebns_pl.data.batching import AbstractBatching, FullGraph, PairScore
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
+from mebns_pl.mebns.step import Learner
+from mebns_pl.mebns.tables import table_optimizer
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.types import EvalBatch
@@ -40,6 +43,7 @@ class AbstractLinkSystem(LightningModule, ABC):
         refuse_batch_norm(student)
         self.student = student
         self.group: AbstractGroup = SingleProcess()
+        self.batching: AbstractBatching = FullGraph()
         self.key = Key(0, "step")
         self.val_ranking, self.val_classes = link_metrics(), classification_metrics()
         self.test_ranking, self.test_classes = link_metrics(), classification_metrics()
@@ -51,7 +55,8 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Asks the data module to have inputs prepared by its loader's workers, where that is work."""
-        self.data.batching.check(self.student)
+        self.batching = self.data.batching
+        self.batching.check(self.student)
         self.data.prepare = self.student.prepare if self.student.prepares_ahead else None
 
     def on_fit_start(self) -> None:
@@ -59,7 +64,7 @@ class AbstractLinkSystem(LightningModule, ABC):
         data = self.data
         self.key = data.key.child("step")
         self.group = DistributedGroup() if self.trainer.world_size > 1 else SingleProcess()
-        self._graph = data.batching.resident(data.train_graph, self.device)
+        self._graph = self.batching.resident(data.train_graph, self.device)
 
     def on_train_start(self) -> None:
         """Makes sure that ranks share the data as the data module parts it.
@@ -91,18 +96,18 @@ class AbstractLinkSystem(LightningModule, ABC):
     def graph(self) -> Graph:
         """The message-passing graph, where the data module's batching keeps it."""
         if self._graph is None:
-            self._graph = self.data.batching.resident(self.data.train_graph, self.device)
+            self._graph = self.batching.resident(self.data.train_graph, self.device)
         return self._graph
 
     def score(self, pairs: Tensor) -> Tensor:
         """The student's logits ``(m,)`` of ``pairs`` ``(2, m)`` on the training graph, without dropout or gradient."""
         with torch.no_grad():
-            return self.data.batching.scorer(self.student, self.graph, self.device)(pairs)
+            return self.batching.scorer(self.student, self.graph, self.device)(pairs)
 
     # Validation and test
 
     def _begin(self) -> None:
-        self._score = self.data.batching.scorer(
+        self._score = self.batching.scorer(
             self.student, self.graph, self.device
         )  # encodes once for all batches of the stage
 
@@ -148,7 +153,7 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def on_test_epoch_start(self) -> None:
         """Encodes; where a protocol says so, message passing uses validation edges too."""
-        self._graph = self.data.batching.resident(self.data.test_graph, self.device)
+        self._graph = self.batching.resident(self.data.test_graph, self.device)
         self._begin()
 
     def test_step(self, batch: EvalBatch, batch_idx: int) -> None:
@@ -164,7 +169,7 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def on_predict_epoch_start(self) -> None:
         """Message passing uses every known edge from here on."""
-        self._graph = self.data.batching.resident(self.data.full_graph, self.device)
+        self._graph = self.batching.resident(self.data.full_graph, self.device)
         self._begin()
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> tuple[Tensor, Tensor]:
@@ -181,6 +186,31 @@ class AbstractLinkSystem(LightningModule, ABC):
         """The optimizers, always as a list."""
         optimizers = self.optimizers()
         return optimizers if isinstance(optimizers, list) else [optimizers]
+
+    def make_optimizers(self, factories: Sequence[OptimizerCallable], modules: Sequence[nn.Module]) -> list[Optimizer]:
+        """One optimizer a module, and behind them one for the embedding tables of each that is trained row by row."""
+        optimizers, tables = [], []
+        for make, module in zip(factories, modules, strict=True):
+            sparse = self.batching.tables(module)
+            names = {id(table) for table in sparse}
+            optimizers.append(make([param for param in module.parameters() if id(param) not in names]))
+            if sparse:
+                tables.append(table_optimizer(optimizers[-1], sparse))
+        return optimizers + tables
+
+    def learners(self, modules: Sequence[nn.Module]) -> list[Learner]:
+        """The modules with the optimizers that :meth:`make_optimizers` has made."""
+        optimizers = [optimizer.optimizer for optimizer in self.all_optimizers()]
+        tables = iter(optimizers[len(modules) :])
+        return [
+            Learner(module, optimizer, next(tables) if self.batching.tables(module) else None)
+            for module, optimizer in zip(modules, optimizers, strict=False)
+        ]
+
+    def apply_tables(self, learner: Learner, grads: Sequence[Tensor]) -> None:
+        """Moves a learner's embedding tables, where it has any, by sparse gradients."""
+        if learner.tables is not None:
+            self.apply_gradients(learner.tables, learner.table_params(), grads)
 
     def apply_gradients(
         self, optimizer: Optimizer | LightningOptimizer, params: Sequence[nn.Parameter], grads: Sequence[Tensor]

@@ -101,11 +101,11 @@ class MeBNS(AbstractLinkSystem):
         self.gradient_clip_norm = gradient_clip_norm
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """Student's, teacher's, weight net's."""
-        modules = (self.student, self.teacher, self.weight_net)
-        optimizers = [make(module.parameters()) for make, module in zip(self.optimizer_factories, modules, strict=True)]
+        """Student's, teacher's, weight net's; then those of the tables that are trained row by row."""
+        optimizers = self.make_optimizers(self.optimizer_factories, (self.student, self.teacher, self.weight_net))
         check_optimizer(optimizers[0], "optimizer")
         check_optimizer(optimizers[2], "weight_net_optimizer")
+        self.engine.check(self.student)
         return optimizers
 
     def setup(self, stage: str) -> None:
@@ -130,13 +130,11 @@ class MeBNS(AbstractLinkSystem):
 
     def teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
-        return self.data.batching.stochastic_scores(self.teacher, graph, pairs, key)
+        return self.batching.stochastic_scores(self.teacher, graph, pairs, key)
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Filter, pick, weight, learn."""
-        optimizers = self.all_optimizers()
-        modules = (self.student, self.teacher, self.weight_net)
-        student, teacher, weight_net = (Learner(m, o.optimizer) for m, o in zip(modules, optimizers, strict=True))
+        student, teacher, weight_net = self.learners((self.student, self.teacher, self.weight_net))
         key = self.key.at(batch.epoch, batch.step)
         warm = batch.epoch < self.schedule.warmup
         learns = self.schedule.teacher is None or batch.epoch < self.schedule.teacher
@@ -152,9 +150,11 @@ class MeBNS(AbstractLinkSystem):
             gradient_clip_norm=self.gradient_clip_norm,
         )
         # The student's step alone goes through Lightning, which counts global steps by it
-        self.apply_gradients(optimizers[0], student.params(), result.student_grads)
+        self.apply_gradients(self.all_optimizers()[0], student.params(), result.student_grads)
+        self.apply_tables(student, result.student_tables)
         if result.teacher_grads is not None:
             self.apply_gradients(teacher.optimizer, teacher.params(), result.teacher_grads)
+            self.apply_tables(teacher, result.teacher_tables)
         if result.weight_net_grads is not None:
             self.apply_gradients(weight_net.optimizer, weight_net.params(), result.weight_net_grads)
         self.log_step(batch, result)
@@ -185,7 +185,7 @@ class MeBNS(AbstractLinkSystem):
         self.log_mean(
             "filter/hardness", (negatives.hardness * negatives.mask).sum() / negatives.mask.sum().clamp(min=1)
         )
-        if result.weight_net_grads is not None:
+        if batch.epoch >= self.schedule.warmup:
             for name, value in weight_statistics(negatives.weights[negatives.mask]).items():
                 self.log_mean(f"weights/{name}", value)
 
@@ -197,9 +197,8 @@ def weight_statistics(weights: Tensor) -> dict[str, Tensor]:
         weights: ``(n,)``, 0 or more, with a positive sum.
 
     Returns:
-        ``entropy``: of the normalised weights over log n, 1 when all are equal; ``top_tenth``: share of the total
-            that the
-        highest tenth holds, 0.1 when all are equal.
+        ``entropy``: of the normalised weights over log n, 1 when all are equal; ``top_tenth``: share of the total that
+        the highest tenth holds, 0.1 when all are equal.
     """
     share = weights / weights.sum()
     entropy = -torch.special.xlogy(share, share).sum() / torch.tensor(max(len(share), 2)).log()

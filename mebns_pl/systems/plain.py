@@ -7,7 +7,7 @@ from collections.abc import Callable
 from lightning.pytorch.cli import OptimizerCallable
 from torch.optim import Adam, Optimizer
 
-from mebns_pl.mebns.step import Learner, mebns_step
+from mebns_pl.mebns.step import mebns_step
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.negatives.selectors.abstract import AbstractSelector
@@ -46,18 +46,18 @@ class Plain(AbstractLinkSystem):
         self.optimizer = optimizer
         self.gradient_clip_norm = gradient_clip_norm
 
-    def configure_optimizers(self) -> Optimizer:
-        """The student's optimizer."""
-        return self.optimizer(self.student.parameters())
+    def configure_optimizers(self) -> list[Optimizer]:
+        """The student's optimizer, and one of its tables where they are trained row by row."""
+        return self.make_optimizers([self.optimizer], [self.student])
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Candidates, picks, loss, update."""
-        (optimizer,) = self.all_optimizers()
-        student = Learner(self.student, optimizer.optimizer)
+        (student,) = self.learners([self.student])
         key = self.key.at(batch.epoch, batch.step)
         result = mebns_step(
             student, self.selector, batch, self.graph, key, self.group, gradient_clip_norm=self.gradient_clip_norm
         )
-        self.apply_gradients(optimizer, student.params(), result.student_grads)
+        self.apply_gradients(self.all_optimizers()[0], student.params(), result.student_grads)
+        self.apply_tables(student, result.student_tables)
         self.log_mean("train/student_loss", result.losses["student"], prog_bar=True)
         return step_output(batch, result)

@@ -18,7 +18,17 @@ from torch.func import functional_call
 import mebns_pl.models as package
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
-from mebns_pl.models import GAT, GCN, SAGE, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, PairInputs
+from mebns_pl.models import (
+    GAT,
+    GCN,
+    SAGE,
+    DotDecoder,
+    EncoderDecoder,
+    LinkPredictor,
+    MLPDecoder,
+    PairInputs,
+    encoder_decoder,
+)
 from mebns_pl.models.proximity import ProximityPredictor
 from mebns_pl.types import GraphSpec
 from references.step import make_edges, make_features
@@ -102,6 +112,19 @@ def test_scorer_equals_forward(predictor: LinkPredictor, graph: Graph, key: Key 
     score = predictor.scorer(graph, key)
     torch.testing.assert_close(score(inputs), predictor(inputs), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(score(inputs.select(slice(1, 3))), predictor(inputs)[1:3], rtol=1e-12, atol=1e-12)
+
+
+def test_blocks_of_pairs_change_nothing(
+    predictor: LinkPredictor, graph: Graph, key: Key | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With and without gradient; none at all is allowed too."""
+    inputs = predictor.prepare(graph, PAIRS, ROWS, key)
+    whole = predictor(inputs)
+    monkeypatch.setattr(encoder_decoder, "CACHE_BLOCK", 4)
+    with torch.no_grad():
+        torch.testing.assert_close(predictor(inputs), whole.detach(), rtol=1e-6, atol=1e-6)
+        assert predictor(inputs.select(torch.tensor([], dtype=torch.int64))).shape == (0,)
+    assert torch.equal(predictor(inputs), whole)
 
 
 def test_scorer_passes_gradients_on(predictor: LinkPredictor, graph: Graph, key: Key | None) -> None:

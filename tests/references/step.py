@@ -411,14 +411,17 @@ def prepare(state: State, setting: Setting, batch: TrainBatch, meta_batch: MetaS
     return Slow(loss_at, features, meta_loss_at)
 
 
-def slow_hypergradient(state: State, setting: Setting, slow: Slow) -> list[Tensor]:
-    """The hypergradient through an unrolled update."""
+def slow_hypergradient(
+    state: State, setting: Setting, slow: Slow, moves: Callable[[str], bool] = lambda name: True
+) -> list[Tensor]:
+    """The hypergradient through an unrolled update of the student's parameters whose name ``moves``."""
     student, net = state.student.module, state.weight_net.module
     phi = {name: param.detach().requires_grad_() for name, param in net.named_parameters()}
     theta = params_of(student)
     loss = slow.loss_at(theta, softmax_weights(net, phi, slow.features))
     grads = torch.autograd.grad(loss, list(theta.values()), create_graph=True, materialize_grads=True)
     ahead = unrolled(state.student.optimizer, theta, clipped_by_hand(list(grads), setting.clip))
+    ahead = {name: value if moves(name) else theta[name].detach() for name, value in ahead.items()}
     return list(torch.autograd.grad(slow.meta_loss_at(ahead), list(phi.values()), materialize_grads=True))
 
 
