@@ -37,6 +37,7 @@ from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models import GAT, GCN, SAGE, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
 from mebns_pl.models.proximity import ProximityPredictor
 from mebns_pl.negatives.proposals.degree import DegreeProposal
+from mebns_pl.negatives.proposals.khop import KHopProposal, WalkProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
 from mebns_pl.negatives.proposals.pairs import UniformPairProposal
 from mebns_pl.negatives.proposals.proximity import ProximityProposal
@@ -72,6 +73,7 @@ __all__ = [
     "Heuristic",
     "HigherEngine",
     "Jaccard",
+    "KHopProposal",
     "Katz",
     "Key",
     "KnownEdges",
@@ -102,5 +104,6 @@ __all__ = [
     "UMDCollector",
     "UniformPairProposal",
     "UniformProposal",
+    "WalkProposal",
     "WeightNet",
 ]  # fmt: skip

@@ -59,6 +59,11 @@ class KnownEdges:
         place = torch.searchsorted(self._legal_below, query, right=True)
         return rank + place - self._first[anchors]
 
+    def blocked(self) -> tuple[Tensor, Tensor]:
+        """All that is not legal as CSR ``(N + 1,), (E + N,)``, int64: each node's neighbours and the node itself."""
+        loops = torch.arange(self.num_nodes + 1, device=self.indptr.device)
+        return self.indptr + loops, self._keys % self.num_nodes
+
     def to(self, device: torch.device | str) -> KnownEdges:
         """The same edges on ``device``."""
         moved = object.__new__(KnownEdges)

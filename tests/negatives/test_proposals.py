@@ -23,10 +23,12 @@ from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals import (
     AbstractProposal,
     DegreeProposal,
+    KHopProposal,
     MixtureProposal,
     ProximityProposal,
     UniformPairProposal,
     UniformProposal,
+    WalkProposal,
 )
 from references import negatives as reference
 
@@ -49,6 +51,8 @@ BUILDERS: dict[type, list[Callable[[], AbstractProposal]]] = {
         lambda: ProximityProposal(CommonNeighbors()),
         lambda: ProximityProposal(CommonNeighbors(), top=2, power=1.5, skip=1),
     ],
+    KHopProposal: [KHopProposal, lambda: KHopProposal(hops=4)],
+    WalkProposal: [WalkProposal, lambda: WalkProposal(length=5)],
     MixtureProposal: [
         lambda: MixtureProposal(
             [UniformProposal(), DegreeProposal(), ProximityProposal(CommonNeighbors())], weights=[0.2, 0.3, 0.5]
@@ -255,6 +259,36 @@ def test_proximity_has_no_room_for_neighbours():
     assert set(proposal.propose(torch.zeros(1, dtype=torch.int64), 50, KEY).flatten().tolist()) == {5}
 
 
+@pytest.mark.parametrize(("anchor", "hops"), [(0, 2), (0, 3), (3, 2), (3, 3), (8, 2), (8, 9), (9, 2), (4, 2)])
+def test_khop_is_uniform_over_the_legal_neighbourhood(anchor, hops):
+    proposal = KHopProposal(hops)
+    set_up(proposal, MIXED, 11)
+    check_distribution(proposal, anchor, reference.khop(MIXED, 11, anchor, hops))
+
+
+def test_khop_heeds_known_edges_that_are_not_in_the_graph():
+    proposal = KHopProposal(hops=3)
+    graph = Graph.from_edges(torch.tensor(MIXED).t(), 11)
+    proposal.setup(graph, KnownEdges(Graph.from_edges(torch.tensor([*MIXED, (0, 4)]).t(), 11)))
+    assert set(proposal.propose(torch.zeros(1, dtype=torch.int64), 100, KEY).flatten().tolist()) == {3}
+
+
+@pytest.mark.parametrize(("anchor", "length"), [(0, 2), (0, 3), (4, 2), (7, 4), (9, 3)])
+def test_walks_end_as_powers_of_the_transition_matrix_say(anchor, length):
+    proposal = WalkProposal(length)
+    set_up(proposal, MIXED, 11)
+    check_distribution(proposal, anchor, reference.walk(MIXED, 11, anchor, length, draws=9))
+
+
+def test_walks_that_seldom_end_at_a_legal_node_end_in_uniform_draws():
+    edges = [(0, leaf) for leaf in range(1, 20)] + [(19, 20)]
+    proposal = WalkProposal(2)
+    set_up(proposal, edges, 24)
+    expected = reference.walk(edges, 24, 0, 2, draws=9)
+    assert expected[21] > 0.1
+    check_distribution(proposal, 0, expected)
+
+
 @pytest.mark.parametrize("weights", [[0.25, 0.75], [1.0, 0.0], [0.0, 1.0]])
 def test_mixture_is_the_weighted_sum(weights):
     proposal = MixtureProposal([UniformProposal(), DegreeProposal(2.0)], weights)
@@ -291,6 +325,8 @@ def test_a_proposal_can_be_sent_to_a_worker(build):
         (lambda: ProximityProposal(CommonNeighbors(), top=0), "top: must be at least 1, got 0"),
         (lambda: ProximityProposal(CommonNeighbors(), power=-0.5), "power: must be finite"),
         (lambda: ProximityProposal(CommonNeighbors(), skip=-1), "skip: must be at least 0, got -1"),
+        (lambda: KHopProposal(hops=1), "hops: must be at least 2, got 1"),
+        (lambda: WalkProposal(length=1), "length: must be at least 2, got 1"),
         (lambda: MixtureProposal([], []), "proposals: at least one"),
         (lambda: MixtureProposal([UniformProposal()], [0.5, 0.5]), "weights: one for each of the 1 proposals"),
         (lambda: MixtureProposal([UniformProposal()], [0.9]), "weights: must be probabilities"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 Edges = Sequence[tuple[int, int]]
 
 
@@ -26,7 +28,11 @@ def uniform(edges: Edges, num_nodes: int, anchor: int) -> list[float]:
 def degree(edges: Edges, num_nodes: int, anchor: int, power: float, draws: int) -> list[float]:
     """Probability of each node when one draws by degree at most ``draws`` times until legal, then uniformly."""
     weight = [len(neighbors(edges, node)) ** power for node in range(num_nodes)]
-    share = [item / sum(weight) for item in weight]
+    return redrawn([item / sum(weight) for item in weight], edges, num_nodes, anchor, draws)
+
+
+def redrawn(share: Sequence[float], edges: Edges, num_nodes: int, anchor: int, draws: int) -> list[float]:
+    """Probability of each node when one draws by ``share`` at most ``draws`` times until legal, then uniformly."""
     legal = legal_nodes(edges, num_nodes, anchor)
     missed = 1.0
     result = [0.0] * num_nodes
@@ -37,6 +43,28 @@ def degree(edges: Edges, num_nodes: int, anchor: int, power: float, draws: int) 
     for node in legal:
         result[node] += missed / len(legal)
     return result
+
+
+def khop(edges: Edges, num_nodes: int, anchor: int, hops: int) -> list[float]:
+    """Probability of each node when one draws uniformly within ``hops`` of the anchor, or anywhere if that is empty."""
+    ball = {anchor}
+    for _ in range(hops):
+        ball |= {other for node in ball for other in neighbors(edges, node)}
+    legal = set(legal_nodes(edges, num_nodes, anchor))
+    drawn = ball & legal or legal
+    return [1 / len(drawn) if node in drawn else 0.0 for node in range(num_nodes)]
+
+
+def walk(edges: Edges, num_nodes: int, anchor: int, length: int, draws: int) -> list[float]:
+    """Probability of each node as the legal end of a walk of 2 ... ``length`` steps, by powers of a matrix."""
+    step = np.eye(num_nodes)
+    for node in range(num_nodes):
+        if near := neighbors(edges, node):
+            step[node] = [other in near for other in range(num_nodes)]
+            step[node] /= len(near)
+    powers = [np.linalg.matrix_power(step, steps) for steps in range(2, length + 1)]
+    share = [float(item) for item in np.mean(powers, axis=0)[anchor]]
+    return redrawn(share, edges, num_nodes, anchor, draws)
 
 
 def common_neighbors(edges: Edges, num_nodes: int, anchor: int) -> dict[int, int]:
