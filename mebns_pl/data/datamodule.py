@@ -63,7 +63,8 @@ class LinkDataModule(LightningDataModule):
         graph: a name of the catalogue, or the path of a file: an edge list (CSV, TSV, Parquet), GraphML, ``.npz`` or
             saved PyG ``Data``.
         root: folder with the catalogue's raw files, for names that are not embedded.
-        nodes: path of a node table with features, beside an edge list of one's own.
+        nodes: path of a node table with features, beside an edge list of one's own; or of an ``.npy`` file with them,
+            which stays on disk, beside any file of one's own.
         time_column: the edge list's column with the time of each edge, for a protocol that parts by time; or None.
         split: shares of the parts.
         proposal: draws candidates for the student; uniform by default.
