@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 import torch.multiprocessing
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
-from torch.optim import SGD
+from torch.optim import SGD, Adam, RMSprop
 
 from mebns_pl.callbacks import PredictionWriter
 from mebns_pl.data.batching import AbstractBatching, FullGraph, NeighborSampling
@@ -48,11 +50,16 @@ def predictor(spec: GraphSpec, encoder: Any = GCN) -> LinkPredictor:
 
 
 def outcome(
-    batching: AbstractBatching, system: str = "MeBNS", kind: str = "dense", encoder: Any = GCN, **changes: Any
+    batching: AbstractBatching,
+    system: str = "MeBNS",
+    kind: str = "dense",
+    encoder: Any = GCN,
+    num_workers: int = 0,
+    **changes: Any,
 ) -> dict[str, Any]:
     """Everything that three epochs, a test and a prediction give."""
-    data = make_data(loaded(kind), batching=batching, **changes)
-    learner = MAKE[system](data.spec, predictor=partial(predictor, encoder=encoder)).double()
+    data = make_data(loaded(kind), batching=batching, num_workers=num_workers)
+    learner = MAKE[system](data.spec, predictor=partial(predictor, encoder=encoder), **changes).double()
     trainer = fit(learner, data, callbacks=[probe_monitor()])
     metrics = dict(trainer.callback_metrics)
     trainer.test(learner, data, verbose=False)
@@ -86,6 +93,72 @@ def test_every_neighbor_is_the_whole_graph(system: str, kind: str, encoder: Any)
         assert torch.equal(part["meta"], whole["meta"])
     sampled = outcome(SMALL, system, kind, encoder)
     assert not equal(sampled["weights"], whole["weights"])
+
+
+def test_embedding_tables_are_trained_as_in_the_whole_graph() -> None:
+    """By SGD without lookahead: row by row and all at once are then the same."""
+    sgd = partial(SGD, lr=0.5)
+    whole = outcome(FullGraph(), "Plain", "none", SAGE, optimizer=sgd)
+    part = outcome(NeighborSampling(fan_out=100, num_hops=2), "Plain", "none", SAGE, optimizer=sgd)
+    assert_close(part, whole)
+
+
+class Rows(Callback):
+    """Which rows of the student's table each step has met, and which have changed."""
+
+    def __init__(self) -> None:
+        self.met: list[set[int]] = []
+        self.moved: list[set[int]] = []
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.met.append(set(batch.inputs.graph.node_ids.tolist()))
+        self.before = weights(pl_module)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        for learner in ("student", "teacher"):
+            name = f"{learner}.encoder.linears.0.weight"
+            changed = (pl_module.state_dict()[name] != self.before[name]).any(dim=1)
+            self.moved.append(set(changed.nonzero().flatten().tolist()))
+
+
+def test_only_the_rows_of_a_batch_move() -> None:
+    data, rows = make_data(loaded("none"), batching=NeighborSampling(2, 2), batch_size=2), Rows()
+    system = MAKE["MeBNS"](data.spec, predictor=predictor).double()
+    trainer = fit(system, data, callbacks=[rows], epochs=2, limit_train_batches=4)
+    for step, met in enumerate(rows.met):
+        for moved in rows.moved[2 * step : 2 * step + 2]:
+            assert moved
+            assert moved <= met
+    assert max(len(met) for met in rows.met) < data.loaded.num_nodes
+    kinds = [type(optimizer).__name__ for optimizer in trainer.optimizers]
+    assert kinds == ["Adam", "Adam", "Adam", "SparseAdam", "SparseAdam"]
+
+
+def test_a_resumed_run_goes_on_with_its_tables(tmp_path: Path) -> None:
+    def run(epochs: int, ckpt_path: str | None = None) -> dict[str, Tensor]:
+        data = make_data(loaded("none"), batching=SMALL)
+        system = MAKE["MeBNS"](data.spec, seed=0 if ckpt_path is None else 5, predictor=predictor).double()
+        last = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+        fit(system, data, epochs, [last], ckpt_path, enable_checkpointing=True)
+        return weights(system)
+
+    run(2)
+    resumed = run(4, str(tmp_path / "last.ckpt"))
+    assert equal(resumed, run(4))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (partial(Adam, weight_decay=0.1), r"weight_decay moves every row of an embedding table; it must be 0, got 0.1"),
+        (partial(SGD, momentum=0.9), r"momentum moves every row of an embedding table; it must be 0, got 0.9"),
+        (RMSprop, r"trained row by row by SGD, Adam, AdamW, got RMSprop"),
+    ],
+)
+def test_optimizers_that_tables_refuse(optimizer: Any, message: str) -> None:
+    data = make_data(loaded("none"), batching=SMALL)
+    with pytest.raises(ValueError, match=message):
+        fit(Plain(data.spec, predictor, optimizer=optimizer), data)
 
 
 def test_loader_workers_change_nothing() -> None:
@@ -136,7 +209,7 @@ def _train(devices: int, kind: str, path: str) -> None:
     torch.set_num_threads(1)
     data: LinkDataModule = make_data(loaded(kind), batching=SMALL, batch_size=23)
     make = partial(predictor, encoder=GCN if kind == "dense" else SAGE)
-    system = MAKE["MeBNS"](data.spec, predictor=make, optimizer=partial(SGD, lr=0.1) if kind == "none" else _adam)
+    system = MAKE["MeBNS"](data.spec, predictor=make)
     writer = PredictionWriter(path.replace(".pt", ".csv"), top_k=30)
     strategy = "auto" if devices == 1 else "ddp"
     trainer = fit(system.double(), data, epochs=3, callbacks=[writer], devices=devices, strategy=strategy)
@@ -144,9 +217,6 @@ def _train(devices: int, kind: str, path: str) -> None:
     trainer.predict(system, data, return_predictions=False)
     if trainer.is_global_zero:
         torch.save(state, path)
-
-
-_adam = partial(torch.optim.Adam, lr=0.03)
 
 
 def _rank(rank: int, port: int, folder: str) -> None:
@@ -157,7 +227,7 @@ def _rank(rank: int, port: int, folder: str) -> None:
         "LOCAL_RANK": str(rank),
         "RANK": str(rank),
     }
-    for kind in ("dense",):
+    for kind in ("dense", "none"):
         _train(2, kind, f"{folder}/two-{kind}.pt")
 
 
@@ -166,7 +236,7 @@ def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     torch.multiprocessing.spawn(_rank, (port, str(tmp_path)), nprocs=2)
-    for kind in ("dense",):
+    for kind in ("dense", "none"):
         _train(1, kind, f"{tmp_path}/one-{kind}.pt")
         one, two = (torch.load(tmp_path / f"{name}-{kind}.pt") for name in ("one", "two"))
         torch.testing.assert_close(two, one, rtol=1e-10, atol=1e-10)
