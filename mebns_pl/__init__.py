@@ -13,7 +13,7 @@ weighs the picks. Every stage is a class of its own, named in YAML by ``class_pa
 
 from importlib.metadata import version
 
-from mebns_pl.callbacks import MigrationMonitor, PredictionWriter, ResultTable
+from mebns_pl.callbacks import MigrationFigures, MigrationMonitor, PredictionWriter, ResultTable
 from mebns_pl.data.batching import FullGraph, NeighborSampling
 from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
 from mebns_pl.data.eval_negatives import HeartNegatives, RandomNegatives
@@ -82,6 +82,7 @@ __all__ = [
     "LinkPredictor",
     "MLPDecoder",
     "MeBNS",
+    "MigrationFigures",
     "MigrationMonitor",
     "MinRank",
     "MixtureProposal",

@@ -1,7 +1,8 @@
 """Lightning callbacks: migration, the table of results, the prediction writer."""
 
 from mebns_pl.callbacks.migration import MigrationMonitor
+from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.predictions import PredictionWriter
 from mebns_pl.callbacks.results import ResultTable
 
-__all__ = ["MigrationMonitor", "PredictionWriter", "ResultTable"]
+__all__ = ["MigrationFigures", "MigrationMonitor", "PredictionWriter", "ResultTable"]

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from mebns_pl.data.datamodule import data_of
+from mebns_pl.keys import permutation
 from mebns_pl.mebns.migration import MigrationTracker, nearest_scores
 from mebns_pl.systems.evaluation import AbstractLinkSystem
 
@@ -29,7 +30,10 @@ class MigrationMonitor(Callback):
         threshold: tau on the probability, in (0, 1).
         lags: lags of the churn, in epochs.
 
-    Cost: one encoding and at most 5 M decodings an epoch.
+    ``latest`` holds the newest logits on the CPU: those of the ``probe``, ``(M,)``, and of up to ``M / 4`` training
+    edges, ``positives``.
+
+    Cost: one encoding and at most 5.25 M decodings an epoch.
 
     Example:
         >>> MigrationMonitor(probe_size=500).probe_size
@@ -43,13 +47,29 @@ class MigrationMonitor(Callback):
             raise ValueError(f"probe_size: expected 10 pairs or more, got {probe_size}")
         self.probe_size = probe_size
         self.tracker = MigrationTracker(share, threshold, lags)
+        self.latest: dict[str, Tensor] = {}
         self._probe: Tensor | None = None
+        self._edges: Tensor | None = None
         self._now: dict[str, Tensor] = {}
         self._before: dict[str, Tensor] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws the probe."""
-        self._probe = data_of(trainer).probe(self.probe_size).to(pl_module.device)
+        """Draws the probe, and some edges."""
+        data = data_of(trainer)
+        self._probe = data.probe(self.probe_size).to(pl_module.device)
+        chosen = permutation(data.split.train.shape[1], data.key.child("probe/edges"))[: -(-self.probe_size // 4)]
+        self._edges = data.split.train[:, chosen].to(pl_module.device)
+
+    @property
+    def probe(self) -> Tensor:
+        """``(2, M)`` the pairs that are watched.
+
+        Raises:
+            RuntimeError: before a fit has drawn them.
+        """
+        if self._probe is None:
+            raise RuntimeError("MigrationMonitor: the probe is drawn when a fit starts")
+        return self._probe
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -61,8 +81,10 @@ class MigrationMonitor(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Scores the probe and the remembered pairs, and logs."""
         assert self._probe is not None
+        assert self._edges is not None
         groups = {
             "probe": self._probe,
+            "positives": self._edges,
             **self._now,
             # A checkpoint brings these back on the CPU
             **{f"{name} before": pairs.to(self._probe.device) for name, pairs in self._before.items()},
@@ -70,6 +92,7 @@ class MigrationMonitor(Callback):
         assert isinstance(pl_module, AbstractLinkSystem)
         scores = pl_module.score(torch.cat(list(groups.values()), dim=1))
         parts = dict(zip(groups, scores.split([pairs.shape[1] for pairs in groups.values()]), strict=True))
+        self.latest = {name: parts[name].float().cpu() for name in ("probe", "positives")}
         scalars = self.tracker.update(parts["probe"])
         for name in self._before:
             scalars[f"{name}_turned_easy"] = float((parts[f"{name} before"] < scalars["hard_score"]).float().mean())

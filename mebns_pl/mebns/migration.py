@@ -128,3 +128,33 @@ class MigrationTracker:
         """Takes the history back."""
         self.hard_sets, self.last_probs = list(state["hard_sets"]), state["last_probs"]
         self.flips, self.churns = state["flips"], list(state["churns"])
+
+
+def hard_set_overlap(hard: Tensor) -> Tensor:
+    """Jaccard index ``|a and b| / |a or b|`` of the hard sets of every two snapshots.
+
+    Args:
+        hard: ``(T, M)`` bool, a hard set a row, none empty.
+
+    Returns:
+        ``(T, T)`` float64 in [0, 1], symmetric, 1 on the diagonal.
+    """
+    members = hard.double()
+    both = members @ members.t()
+    sizes = members.sum(dim=1)
+    return both / (sizes[:, None] + sizes[None, :] - both)
+
+
+def transition_flow(hard: Tensor) -> Tensor:
+    """What became of the probe's pairs from each snapshot to the next.
+
+    Args:
+        hard: ``(T, M)`` bool, a hard set a row.
+
+    Returns:
+        ``(T - 1, 4)`` float64, shares of the probe that stayed hard, turned hard, turned easy, stayed easy; each row
+        sums to 1.
+    """
+    before, now = hard[:-1], hard[1:]
+    parts = [before & now, ~before & now, before & ~now, ~before & ~now]
+    return torch.stack([part.double().mean(dim=1) for part in parts], dim=1)

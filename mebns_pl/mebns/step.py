@@ -103,6 +103,7 @@ class Negatives(NamedTuple):
         logits: ``(b M,)`` the student's.
         weights: ``(b M,)`` mean 1 over the union batch.
         hardness: ``(b M,)`` the teacher's logits, or None without teacher.
+        candidate_hardness: ``(b, K)`` the teacher's logits of all candidates, or None without teacher.
         kept: ``(b, K)`` bool, candidates that were there to pick from.
         columns: ``(b, M)`` int64, which candidates were picked.
     """
@@ -112,6 +113,7 @@ class Negatives(NamedTuple):
     logits: Tensor
     weights: Tensor
     hardness: Tensor | None
+    candidate_hardness: Tensor | None
     kept: Tensor
     columns: Tensor
 
@@ -245,6 +247,7 @@ def mebns_step(
             logits=logits[pairs.size :].detach(),
             weights=weights.detach(),
             hardness=picked_hardness,
+            candidate_hardness=hardness,
             kept=kept,
             columns=columns,
         ),

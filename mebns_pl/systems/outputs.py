@@ -19,12 +19,18 @@ class StepOutput(TypedDict):
         unpicked: ``(2, n)`` legal candidates that were passed over.
         weights: ``(m,)`` weights of the picked pairs, mean 1 over the union batch.
         logits: ``(m,)`` the student's logits of the picked pairs.
+        hardness: ``(m,)`` the teacher's logits of the picked pairs; empty without a teacher.
+        threshold: ``()`` the least hardness that the filter kept, mean over anchors; NaN without a teacher.
+        kept_share: ``()`` share of the legal candidates that the filter kept; 1 without a teacher.
     """
 
     picked: Tensor
     unpicked: Tensor
     weights: Tensor
     logits: Tensor
+    hardness: Tensor
+    threshold: Tensor
+    kept_share: Tensor
 
 
 def step_output(batch: TrainBatch, result: StepResult) -> StepOutput:
@@ -40,4 +46,14 @@ def step_output(batch: TrainBatch, result: StepResult) -> StepOutput:
         unpicked=torch.stack([anchors[passed_over], batch.candidates[passed_over]]),
         weights=negatives.weights[negatives.mask],
         logits=negatives.logits[negatives.mask],
+        hardness=negatives.logits[:0] if negatives.hardness is None else negatives.hardness[negatives.mask],
+        threshold=_least_kept(negatives.candidate_hardness, negatives.kept),
+        kept_share=negatives.kept.sum() / batch.candidate_mask.sum().clamp(min=1),
     )
+
+
+def _least_kept(hardness: Tensor | None, kept: Tensor) -> Tensor:
+    if hardness is None:
+        return torch.tensor(torch.nan)
+    least = hardness.masked_fill(~kept, torch.inf).amin(dim=1)
+    return least[kept.any(dim=1)].mean()
