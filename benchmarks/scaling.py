@@ -1,9 +1,9 @@
 """How a MeBNS step on sampled neighbourhoods grows with the graph: power-law graphs with features, two sizes.
 
-Each size runs in a process of its own: a keyed random graph is made, its features are written to disk and memory-mapped,
-and a MeBNS system trains on it through the Trainer, with the bilevel step on and batches made by loader workers. Printed
-are the seconds of set-up and of a meta set, the median time of a step with its quartiles, and the highest memory of the
-process with its workers (proportional set size: shared pages count once). The last line is JSON.
+Each size runs in a process of its own: a keyed random graph is made, its features are written to disk and
+memory-mapped, and a MeBNS system trains on it through the Trainer, with the bilevel step on and batches made by a
+loader worker. Printed are the seconds of set-up and of a meta set, the median time of a step with its quartiles, and the
+highest memory of the process with its worker (proportional set size: shared pages count once). The last line is JSON.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --batch-size 512 --fan-out 10 --steps 50
