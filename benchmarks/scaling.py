@@ -2,8 +2,9 @@
 
 Each size runs in a process of its own: a keyed random graph is made, its features are written to disk and
 memory-mapped, and a MeBNS system trains on it through the Trainer, with the bilevel step on and batches made by a
-loader worker. Printed are the seconds of set-up and of a meta set, the median time of a step with its quartiles, and the
-highest memory of the process with its worker (proportional set size: shared pages count once). The last line is JSON.
+loader worker. Printed are the seconds of set-up and of a meta set, the median time of a step with its quartiles and its median
+processor time, and the highest memory of the process with its worker (proportional set size: shared pages count once).
+The last line is JSON.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --batch-size 512 --fan-out 10 --steps 50
@@ -78,9 +79,11 @@ class Clock(Callback):
 
     def __init__(self) -> None:
         self.ends: list[float] = []
+        self.used: list[float] = []
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         self.ends.append(time.perf_counter())
+        self.used.append(time.process_time())
 
 
 class Memory(threading.Thread):
@@ -128,7 +131,8 @@ def run(num_nodes: int, num_edges: int, options: argparse.Namespace) -> dict[str
             split=m.SplitFractions(val=0.01, test=0.01, meta=META_EDGES / (0.98 * num_edges)),
             proposal=m.MixtureProposal([m.UniformProposal(), walks], [0.5, 0.5]),
             std_generator=m.StdGenerator(walks),
-            collector=m.UMDCollector(num_passes=2, batch_size=256),
+            collector=m.UMDCollector(num_passes=2, batch_size=128),
+            num_candidates=options.candidates,
             batch_size=options.batch_size,
             batching=m.NeighborSampling(fan_out=options.fan_out, num_hops=2),
             num_workers=1,
@@ -166,6 +170,7 @@ def run(num_nodes: int, num_edges: int, options: argparse.Namespace) -> dict[str
         "step_s": middle,
         "step_low_s": low,
         "step_high_s": high,
+        "step_processor_s": float(np.median(np.diff(clock.used[WARM_STEPS - 1 :]))),
         "peak_gb": memory.peak / 1e9,
     }
     return found
@@ -175,7 +180,8 @@ def main() -> None:
     """Runs both sizes and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["100000,1000000", "1000000,10000000"], help="nodes,edges")
-    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--candidates", type=int, default=4)
     parser.add_argument("--fan-out", type=int, default=5)
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--steps", type=int, default=30)

@@ -6,6 +6,8 @@ is the same in whichever batch it stands, and ranks with a slice of a batch each
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -55,13 +57,42 @@ def sample_neighbors(
     for name, value in (("fan_out", fan_out), ("num_hops", num_hops)):
         if value < 1:
             raise ValueError(f"{name}: expected 1 or more, got {value}")
-    indptr, indices = graph.indptr.numpy(), graph.indices.numpy()
-    keep = np.empty(0, dtype=bool) if graph.keep is None else graph.keep.numpy()
     gone = _places(graph, left_out)
-    word = np.uint64(key.integer())
 
-    nodes, places = _numbered(np.empty(0, dtype=np.int64), names.numpy())
-    degree = _degrees(nodes, indptr, keep, gone)
+    def degrees(nodes: np.ndarray) -> np.ndarray:
+        found = np.empty(len(nodes), dtype=np.int64)
+        kernels.count_neighbors(nodes, graph.indptr.numpy(), _mask(graph), gone, found)
+        return found
+
+    return _sample(graph, names.numpy(), fan_out, num_hops, key.integer(), gone, degrees)
+
+
+def surroundings(graph: Graph, nodes: Tensor) -> Graph:
+    """Some nodes with all their neighbours: what one layer of an encoder needs to compute them.
+
+    Cost: that of the nodes' edges, and O(E) once for a graph.
+
+    Args:
+        graph: the whole graph on the CPU.
+        nodes: ``(n,)`` int64, distinct; they come first in ``node_ids``.
+    """
+    degree, nothing = graph.degree.numpy(), np.empty(0, dtype=np.int64)
+    return _sample(graph, nodes.numpy(), _ALL, 1, 0, nothing, lambda reached: degree[reached])[0]
+
+
+def _sample(
+    graph: Graph,
+    names: np.ndarray,
+    fan_out: int,
+    num_hops: int,
+    seed: int,
+    gone: np.ndarray,
+    degrees: Callable[[np.ndarray], np.ndarray],
+) -> tuple[Graph, Tensor]:
+    """:func:`sample_neighbors`, with the places of what is left out, and a function that tells nodes' degrees."""
+    indptr, indices, keep, word = graph.indptr.numpy(), graph.indices.numpy(), _mask(graph), np.uint64(seed)
+    nodes, places = _numbered(np.empty(0, dtype=np.int64), names)
+    degree = degrees(nodes)
     done, counts, columns = 0, [], []
     for _ in range(num_hops):
         frontier, wanted = nodes[done:], np.minimum(degree[done:], fan_out)
@@ -70,7 +101,7 @@ def sample_neighbors(
         kernels.draw_neighbors(frontier, degree[done:], starts, word, indptr, indices, keep, gone, drawn)
         done = len(nodes)
         nodes, numbers = _numbered(nodes, drawn)
-        degree = np.concatenate([degree, _degrees(nodes[done:], indptr, keep, gone)])
+        degree = np.concatenate([degree, degrees(nodes[done:])])
         counts.append(wanted)
         columns.append(numbers)
     counts.append(np.zeros(len(nodes) - done, dtype=np.int64))
@@ -85,16 +116,6 @@ def sample_neighbors(
         sampled=Sampled(torch.from_numpy(degree), *_transposed(rows, entries, len(nodes))[:2]),
     )
     return sample, torch.from_numpy(places)
-
-
-def surroundings(graph: Graph, nodes: Tensor) -> Graph:
-    """Some nodes with all their neighbours: what one layer of an encoder needs to compute them.
-
-    Args:
-        graph: the whole graph on the CPU.
-        nodes: ``(n,)`` int64, distinct; they come first in ``node_ids``.
-    """
-    return sample_neighbors(graph, nodes, _ALL, 1, Key(0, "all"))[0]
 
 
 def single_nodes(graph: Graph, nodes: Tensor) -> Graph:
@@ -119,10 +140,9 @@ def _places(graph: Graph, left_out: Tensor | None) -> np.ndarray:
     return np.unique(found[found >= 0])
 
 
-def _degrees(nodes: np.ndarray, indptr: np.ndarray, keep: np.ndarray, gone: np.ndarray) -> np.ndarray:
-    degree = np.empty(len(nodes), dtype=np.int64)
-    kernels.count_neighbors(nodes, indptr, keep, gone, degree)
-    return degree
+def _mask(graph: Graph) -> np.ndarray:
+    """The kernels' form of ``graph.keep``."""
+    return np.empty(0, dtype=bool) if graph.keep is None else graph.keep.numpy()
 
 
 def _numbered(known: np.ndarray, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
