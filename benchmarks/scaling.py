@@ -2,7 +2,7 @@
 
 Each size runs in a process of its own: a keyed random graph is made, its features are written to disk and
 memory-mapped, and a MeBNS system trains on it through the Trainer, with the bilevel step on and batches made by a
-loader worker. Printed are the seconds of set-up and of a meta set, the median time of a step with its quartiles and its median
+loader worker. Printed are the seconds of set-up and of a meta set, the median time of a step, its quartiles and its
 processor time, and the highest memory of the process with its worker (proportional set size: shared pages count once).
 The last line is JSON.
 
