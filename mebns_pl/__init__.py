@@ -14,10 +14,13 @@ weighs the picks. Every stage is a class of its own, named in YAML by ``class_pa
 from importlib.metadata import version
 
 from mebns_pl.callbacks import MigrationFigures, MigrationMonitor, PredictionWriter, ResultTable
+from mebns_pl.callbacks.links import NewNodes, predict_links, score_links
 from mebns_pl.data.batching import FullGraph, NeighborSampling
 from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
 from mebns_pl.data.eval_negatives import HeartNegatives, RandomNegatives
+from mebns_pl.data.pools import AllPairsPool, NearestPool, PageRankPool, TwoHopPool, UnionPool
 from mebns_pl.data.protocols import Protocol
+from mebns_pl.data.restriction import PredictionPairs
 from mebns_pl.data.umd_collector import UMDCollector
 from mebns_pl.graph.csr import Features, Graph
 from mebns_pl.graph.known_edges import KnownEdges
@@ -46,6 +49,7 @@ from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
 from mebns_pl.negatives.std_generator import StdGenerator
 from mebns_pl.systems import Heuristic, MeBNS, Plain, Schedule
+from mebns_pl.systems.scoring import CascadeScoring, StudentScoring
 from mebns_pl.types import EdgeSplit, GraphSpec
 
 __version__ = version("mebns_pl")
@@ -55,6 +59,8 @@ __all__ = [
     "GCN",
     "SAGE",
     "AdamicAdar",
+    "AllPairsPool",
+    "CascadeScoring",
     "CommonNeighbors",
     "DegreeProposal",
     "DirectionalEngine",
@@ -86,9 +92,13 @@ __all__ = [
     "MigrationMonitor",
     "MinRank",
     "MixtureProposal",
+    "NearestPool",
     "NeighborSampling",
+    "NewNodes",
+    "PageRankPool",
     "PersonalizedPageRank",
     "Plain",
+    "PredictionPairs",
     "PredictionWriter",
     "PreferentialAttachment",
     "Protocol",
@@ -101,10 +111,15 @@ __all__ = [
     "ShortestPath",
     "SplitFractions",
     "StdGenerator",
+    "StudentScoring",
     "TeacherFilter",
+    "TwoHopPool",
     "UMDCollector",
     "UniformPairProposal",
     "UniformProposal",
+    "UnionPool",
     "WalkProposal",
     "WeightNet",
+    "predict_links",
+    "score_links",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The command line: ``mebns fit | validate | test | predict | datasets``. Wiring only."""
+"""The command line: ``mebns fit | validate | test | predict | score | datasets``. Wiring only."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -14,13 +15,18 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from rich.console import Console
 
+from mebns_pl.callbacks.links import NewNodes, score_links
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.predictions import PredictionWriter
-from mebns_pl.callbacks.results import ResultTable, link_table
+from mebns_pl.callbacks.results import ResultTable, link_table, pool_table
+from mebns_pl.callbacks.table_files import check_table_path, write_table
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.listing import dataset_table
+from mebns_pl.data.tables import DataError
+from mebns_pl.systems.evaluation import AbstractLinkSystem
 from mebns_pl.systems.mebns import MeBNS
+from mebns_pl.systems.scoring import AbstractScoring
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +69,53 @@ class SaveConfig(SaveConfigCallback):
             super().setup(trainer, pl_module, stage)
 
 
+class LinkTrainer(Trainer):
+    """Lightning's trainer with one stage more, from whose signature the command line makes ``mebns score``."""
+
+    def score(
+        self,
+        model: AbstractLinkSystem,
+        datamodule: LinkDataModule,
+        pairs: str,
+        path: str = "scores.csv",
+        nodes: str | None = None,
+        edges: str | None = None,
+        scoring: AbstractScoring | None = None,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+    ) -> int:
+        """Scores given pairs of nodes, in their order.
+
+        Args:
+            model: the system.
+            datamodule: the data.
+            pairs: table of pairs by name, columns source and target: CSV, TSV or Parquet.
+            path: the file to write, .csv or .parquet.
+            nodes: table of new nodes, column node and the features of the known ones; for students with features.
+            edges: table of the new nodes' edges, columns source and target.
+            scoring: by the student alone (default), or CascadeScoring.
+            ckpt_path: the checkpoint; without -c the config.yaml of its run is used.
+            weights_only: as in predict; checkpoints of this package load either way.
+
+        Returns:
+            How many pairs were written.
+        """
+        file = check_table_path(path)
+        if edges is not None and nodes is None:
+            raise DataError(f"edges: got {edges!r} without nodes; new edges go with a table of new nodes")
+        new = None if nodes is None else NewNodes(nodes, edges)
+        table = score_links(model, datamodule, pairs, new=new, scoring=scoring, trainer=self, ckpt_path=ckpt_path)
+        write_table(table, file)
+        return len(table)
+
+
 class MeBNSCLI(LightningCLI):
     """LightningCLI with the links between data and model."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's, without ``dataloaders``, and ``score``."""
+        return {**LightningCLI.subcommands(), "score": {"model", "datamodule"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the callbacks that every run has, and hands the data module's seed and graph size on."""
@@ -80,6 +131,12 @@ class MeBNSCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
 
+    def after_fit(self) -> None:
+        """Says where the run is."""
+        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        if self.trainer.is_global_zero and best:
+            Console().print(f"\nBest checkpoint: {_short(best)}", soft_wrap=True)
+
     def test(self, **kwargs: Any) -> None:
         """Tests, with our table in place of Lightning's."""
         self._warn_untrained(kwargs)
@@ -89,6 +146,12 @@ class MeBNSCLI(LightningCLI):
         """Predicts; the writer keeps the best links, so that not all scores pile up in memory."""
         self._warn_untrained(kwargs)
         self.trainer.predict(**{**kwargs, "return_predictions": False})
+
+    def score(self, **kwargs: Any) -> None:
+        """Scores given pairs."""
+        self._warn_untrained(kwargs)
+        count = self.trainer.score(**kwargs)  # type: ignore[attr-defined]
+        Console().print(f"{count:,} pairs scored: {kwargs['path']}", soft_wrap=True)
 
     def _warn_untrained(self, kwargs: dict[str, Any]) -> None:
         learns = any(True for _ in self.model.parameters())  # a heuristic has nothing to load
@@ -100,9 +163,18 @@ class MeBNSCLI(LightningCLI):
         writer = next(c for c in self.trainer.callbacks if isinstance(c, PredictionWriter))  # type: ignore[attr-defined]
         if self.trainer.is_global_zero and writer.table is not None:
             console = Console()
+            console.print("\nPairs that were scored; coverage: share of the held-out edges that the same pool")
+            console.print("would hold if it were built on the training graph")
+            console.print(pool_table(self.datamodule.pool.report))
             console.print("\nTop predicted links")
             console.print(link_table(writer.table.head(10)))
-            console.print(f"{len(writer.table)} links: {writer.path}", soft_wrap=True)
+            console.print(f"{len(writer.table):,} links: {writer.path}", soft_wrap=True)
+
+
+def _short(path: str) -> str:
+    """The path from the working directory, where it lies below it."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def quieten() -> None:
@@ -128,6 +200,26 @@ def list_datasets(arguments: Sequence[str]) -> None:
     console.print(dataset_table(parser.parse_args(arguments).root))
 
 
+def completed(args: list[str]) -> list[str]:
+    """What ``predict`` and ``score`` let one leave out.
+
+    ``score PAIRS`` stands for ``score --pairs PAIRS``, and a checkpoint without ``-c`` brings the ``config.yaml`` of
+    its run along.
+    """
+    if args[:1] not in (["predict"], ["score"]):
+        return args
+    command, rest = args[0], args[1:]
+    if command == "score" and rest and not rest[0].startswith("-"):
+        rest = ["--pairs", *rest]
+    options = [argument.partition("=")[0] for argument in rest]
+    if "--ckpt_path" in options and not {"-c", "--config"} & set(options):
+        place = options.index("--ckpt_path")
+        checkpoint = Path((rest[place].partition("=")[2] or [*rest, ""][place + 1]) or ".")
+        config = checkpoint.parent.parent / "config.yaml"
+        rest = ["-c", str(config), *rest] if config.is_file() else rest
+    return [command, *rest]
+
+
 def main(args: ArgsType = None) -> MeBNSCLI:
     """Runs the command line.
 
@@ -141,8 +233,11 @@ def main(args: ArgsType = None) -> MeBNSCLI:
     if isinstance(given, list) and given[:1] == ["datasets"]:
         list_datasets(given[1:])
         sys.exit(0)
+    if isinstance(given, list):
+        given = completed(given)
     quieten()
     return MeBNSCLI(
+        trainer_class=LinkTrainer,
         model_class=LightningModule,
         datamodule_class=LinkDataModule,
         subclass_mode_model=True,
@@ -152,7 +247,7 @@ def main(args: ArgsType = None) -> MeBNSCLI:
         save_config_callback=SaveConfig,
         save_config_kwargs={"overwrite": True},
         parser_kwargs={"prog": "mebns", "description": DESCRIPTION},
-        args=args,
+        args=given,
     )
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mebns_pl.data.datamodule import data_of
+from mebns_pl.data.pools.built import PoolReport
 
 HEADLINE = ("mrr", "hits@1", "hits@3", "hits@10", "hits@20", "hits@50", "hits@100", "auc", "ap")
 
@@ -74,4 +75,20 @@ def link_table(links: pd.DataFrame) -> Table:
     table.add_column("score", justify="right")
     for row in links.itertuples():
         table.add_row(str(row.rank), str(row.source), str(row.target), f"{row.score:.3f}")
+    return table
+
+
+def pool_table(report: PoolReport) -> Table:
+    """A table of what was scored, and what share of held-out edges it would have found.
+
+    Args:
+        report: of the pool.
+    """
+    table = Table()
+    table.add_column("pool")
+    table.add_column("pairs", justify="right")
+    table.add_column(f"coverage of {report.held_out:,} held-out edges", justify="right")
+    for row in report.table.itertuples():
+        coverage = "-" if row.coverage != row.coverage else f"{row.coverage:.1%}"
+        table.add_row(str(row.pool), f"{row.pairs:,}", coverage)
     return table

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-import scipy.sparse
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from mebns_pl.data.batching import AbstractBatching, FullGraph, Prepare
+from mebns_pl.data.pools.abstract import AllowedPairs, pairs_of
 from mebns_pl.data.step_pairs import StepPairs
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
@@ -161,52 +160,38 @@ class EvalChunks(Dataset[EvalBatch]):
         return EvalBatch(whole.positives[:, part], negatives, whole.random_negatives[:, own])
 
 
-class MissingPairs(Dataset[Tensor]):
-    """The pairs that are no known edge, each once with ``source < target``, in blocks of source nodes.
+class PairBlocks(Dataset[Tensor]):
+    """Pairs ``(2, m)`` in blocks, in order, none twice over the ranks; every rank has a block, which may be empty.
 
-    Up to ``all_pairs_limit`` nodes these are all pairs; above it only pairs at distance two, since a quadratic number
-    cannot be scored: ``pool`` says which.
+    Lightning skips a rank without any block, for which the others would wait.
 
     Args:
-        graph: the graph of all known edges.
+        pairs: ``(2, n)`` int64 pairs, or the keys ``(n,)`` of pairs.
+        allowed: turns pairs round so that they lead from sources to targets; None leaves them as they are.
+        num_nodes: N, for keys.
         share: which blocks are this rank's.
-        all_pairs_limit: largest number of nodes for which all pairs are scored.
 
     Example:
-        >>> pairs = MissingPairs(Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=4), Share())
-        >>> pairs[0].tolist(), pairs.pool
-        ([[0, 0, 1, 2], [2, 3, 3, 3]], 'all pairs')
+        >>> blocks = PairBlocks(torch.arange(10).view(2, 5), None, 10, Share(0, 2))
+        >>> [blocks[i][0].tolist() for i in range(len(blocks))]
+        [[0, 1, 2]]
     """
 
-    def __init__(self, graph: Graph, share: Share, all_pairs_limit: int = 5000) -> None:
-        nodes, ones = graph.num_nodes, np.ones(graph.num_edges, dtype=np.int32)
-        self.adjacency = scipy.sparse.csr_array(
-            (ones, graph.indices.numpy(), graph.indptr.numpy()), shape=(nodes, nodes)
-        )
-        self.known = KnownEdges(graph)
-        self.all_pairs = nodes <= all_pairs_limit
-        self.pool = "all pairs" if self.all_pairs else "pairs at distance two"
-        block = max(1, EVAL_PAIRS // nodes) if self.all_pairs else 1024
-        # One block a rank at least: Lightning skips a rank without any, for which the others would wait
-        block = min(block, max(1, nodes // share.size))
-        starts = list(range(0, nodes, block))[share.rank :: share.size]
-        self.blocks = [(start, min(start + block, nodes)) for start in starts]
+    def __init__(self, pairs: Tensor, allowed: AllowedPairs | None, num_nodes: int, share: Share) -> None:
+        self.pairs = pairs
+        self.allowed = allowed
+        self.num_nodes = num_nodes
+        size = pairs.shape[-1]
+        block = max(1, min(EVAL_PAIRS, -(-size // share.size)))
+        starts = list(range(0, size, block))[share.rank :: share.size]
+        self.blocks = [slice(start, start + block) for start in starts] or [slice(0, 0)]
 
     def __len__(self) -> int:
         return len(self.blocks)
 
     def __getitem__(self, index: int) -> Tensor:
-        start, stop = self.blocks[index]
-        if self.all_pairs:
-            rows = torch.arange(start, stop)[:, None].expand(-1, self.known.num_nodes).flatten()
-            columns = torch.arange(self.known.num_nodes).repeat(stop - start)
-        else:
-            product = self.adjacency[start:stop] @ self.adjacency
-            product.sort_indices()
-            reached = product.tocoo()
-            rows = torch.from_numpy(reached.row.astype(np.int64)) + start
-            columns = torch.from_numpy(reached.col.astype(np.int64))
-        above = columns > rows
-        rows, columns = rows[above], columns[above]
-        legal = ~self.known.mask(rows, columns)
-        return torch.stack([rows[legal], columns[legal]])
+        if not 0 <= index < len(self.blocks):
+            raise IndexError(f"index: expected 0 ... {len(self.blocks) - 1}, got {index}")
+        part = self.pairs[..., self.blocks[index]]
+        pairs = pairs_of(part, self.num_nodes) if part.dim() == 1 else part
+        return pairs if self.allowed is None else self.allowed.oriented(pairs)

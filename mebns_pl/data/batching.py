@@ -14,7 +14,7 @@ from mebns_pl.keys import Key
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.encoders import AbstractLayeredEncoder
 from mebns_pl.models.layers import tables_of
-from mebns_pl.models.layerwise import layerwise_scorer
+from mebns_pl.models.layerwise import embed_layerwise, layerwise_scorer
 from mebns_pl.models.predictor import LinkPredictor, PairInputs
 from mebns_pl.models.scoring import score_pairs
 from mebns_pl.types import Inputs
@@ -75,6 +75,10 @@ class AbstractBatching(ABC):
         """
 
     @abstractmethod
+    def embeddings(self, predictor: LinkPredictor, graph: Graph, device: torch.device | str) -> Tensor | None:
+        """Embeddings ``(N, C)`` of a graph's nodes without dropout, or None where the predictor has none."""
+
+    @abstractmethod
     def stochastic_scores(self, predictor: LinkPredictor, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """Logits ``(m,)`` of ``pairs`` ``(2, m)`` in one stochastic pass over a resident graph, without gradient."""
 
@@ -111,6 +115,10 @@ class FullGraph(AbstractBatching):
         """The predictor's own scorer."""
         score = predictor.scorer(graph)
         return lambda pairs: score_pairs(predictor, score, graph, pairs)
+
+    def embeddings(self, predictor: LinkPredictor, graph: Graph, device: torch.device | str) -> Tensor | None:
+        """The predictor's own, on the device."""
+        return predictor.embeddings(graph.to(device))
 
     def stochastic_scores(self, predictor: LinkPredictor, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One pass over the whole graph."""
@@ -152,12 +160,7 @@ class NeighborSampling(AbstractBatching):
 
     def check(self, predictor: LinkPredictor) -> None:
         """An encoder with a decoder, of no more layers than hops."""
-        encoder = _encoder_decoder(predictor).encoder
-        if not isinstance(encoder, AbstractLayeredEncoder):
-            raise TypeError(
-                f"batching: NeighborSampling evaluates layer by layer and needs an AbstractLayeredEncoder, "
-                f"got {type(encoder).__name__}"
-            )
+        encoder = _layered(predictor)
         if encoder.num_layers > self.num_hops:
             raise ValueError(
                 f"batching.num_hops: expected at least the encoder's {encoder.num_layers} layers, got {self.num_hops}"
@@ -182,6 +185,10 @@ class NeighborSampling(AbstractBatching):
         """Layer by layer, with every neighbour."""
         return layerwise_scorer(_encoder_decoder(predictor), graph, device)
 
+    def embeddings(self, predictor: LinkPredictor, graph: Graph, device: torch.device | str) -> Tensor | None:
+        """Layer by layer, on the CPU."""
+        return embed_layerwise(_layered(predictor), graph, device)
+
     def stochastic_scores(self, predictor: LinkPredictor, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """Layer by layer, with every neighbour: equal to a pass over the whole graph."""
         return layerwise_scorer(_encoder_decoder(predictor), graph, pairs.device, key)(pairs)
@@ -191,3 +198,13 @@ def _encoder_decoder(predictor: LinkPredictor) -> EncoderDecoder:
     if not isinstance(predictor, EncoderDecoder):
         raise TypeError(f"batching: NeighborSampling needs an EncoderDecoder, got {type(predictor).__name__}")
     return predictor
+
+
+def _layered(predictor: LinkPredictor) -> AbstractLayeredEncoder:
+    encoder = _encoder_decoder(predictor).encoder
+    if not isinstance(encoder, AbstractLayeredEncoder):
+        raise TypeError(
+            f"batching: NeighborSampling evaluates layer by layer and needs an AbstractLayeredEncoder, "
+            f"got {type(encoder).__name__}"
+        )
+    return encoder

@@ -13,13 +13,17 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mebns_pl.data.batches import EvalChunks, MissingPairs, StepSampler, TrainSteps
+from mebns_pl.data.batches import EvalChunks, PairBlocks, StepSampler, TrainSteps
 from mebns_pl.data.batching import AbstractBatching, FullGraph, Prepare
 from mebns_pl.data.catalog import load_graph
 from mebns_pl.data.eval_negatives import AbstractEvalNegatives, HeartNegatives
 from mebns_pl.data.files import LoadedGraph, read_graph
+from mebns_pl.data.new_nodes import GivenPairs
 from mebns_pl.data.official_splits import OfficialSplit
+from mebns_pl.data.pools.abstract import Embed
+from mebns_pl.data.pools.built import PairPool, build_pool
 from mebns_pl.data.protocols import GeneratedComparison, Protocol, edge_split
+from mebns_pl.data.restriction import DEFAULT_PAIRS, PredictionPairs
 from mebns_pl.data.split import split_edges
 from mebns_pl.data.tables import DataError
 from mebns_pl.data.umd_collector import Score, UMDCollector
@@ -73,6 +77,7 @@ class LinkDataModule(LightningDataModule):
         collector: makes the meta set.
         eval_negatives: the negatives that held-out edges are ranked against; HeaRT's by default.
         protocol: a protocol of the field in place of ``split.val``, ``split.test`` and ``eval_negatives``, or None.
+        pairs: which pairs prediction scores.
         batch_size: positives of a step over all ranks, 1 or more.
         batching: which part of the graph a step works on: :class:`FullGraph` by default, or :class:`NeighborSampling`
             for graphs that do not fit the device.
@@ -98,6 +103,7 @@ class LinkDataModule(LightningDataModule):
         collector: UMDCollector | None = None,
         eval_negatives: AbstractEvalNegatives | None = None,
         protocol: Protocol | None = None,
+        pairs: PredictionPairs = DEFAULT_PAIRS,
         batch_size: int = 1024,
         batching: AbstractBatching | None = None,
         num_workers: int = 0,
@@ -118,6 +124,7 @@ class LinkDataModule(LightningDataModule):
         self.collector = collector or UMDCollector()
         self.eval_negatives = eval_negatives or HeartNegatives()
         self.protocol = protocol
+        self.pairs = pairs
         self.batch_size = batch_size
         self.batching = batching or FullGraph()
         self.num_workers = num_workers
@@ -125,6 +132,9 @@ class LinkDataModule(LightningDataModule):
         self.meta_set: MetaSet | None = None
         # What a system asks for when it is set up
         self.learns_meta = False
+        self.embed: Embed | None = None
+        self.given: GivenPairs | None = None
+        self.pool: PairPool | None = None
         self.prepare: Prepare | None = None
 
     # What there is, computed when first asked for
@@ -181,6 +191,11 @@ class LinkDataModule(LightningDataModule):
     def full_graph(self) -> Graph:
         """Message passing in prediction: every known edge."""
         return Graph.from_edges(self.split.all, self.loaded.num_nodes, self.loaded.x)
+
+    @property
+    def predict_graph(self) -> Graph:
+        """Message passing in prediction: :attr:`full_graph`, with the new nodes of pairs that were given."""
+        return self.full_graph if self.given is None else self.given.graph
 
     @cached_property
     def known(self) -> KnownEdges:
@@ -315,10 +330,45 @@ class LinkDataModule(LightningDataModule):
         return self._loader(EvalChunks(self._eval_set("test"), self._share()))
 
     def predict_dataloader(self) -> DataLoader[Tensor]:
-        """Blocks of pairs ``(2, m)`` that are no known edges."""
-        pairs = MissingPairs(self.full_graph, self._share())
-        log.info("prediction scores %s", pairs.pool)
-        return self._loader(pairs)
+        """Blocks of pairs ``(2, m)``: those that were given, or else a pool of pairs that are no known edges."""
+        if self.given is not None:
+            blocks = PairBlocks(self.given.pairs, None, self.given.graph.num_nodes, self._share())
+        else:
+            pool = self.build_pool()
+            blocks = PairBlocks(pool.keys, pool.allowed, self.loaded.num_nodes, self._share())
+        return self._loader(blocks)
+
+    def build_pool(self) -> PairPool:
+        """The pool of pairs to predict, kept in ``pool`` with its size and coverage; rank 0 builds it for all ranks.
+
+        Raises:
+            DataError: names or types that the graph does not have; the pool cannot be made of this graph, or with this
+                student.
+        """
+        pool: PairPool | None = None
+        if self._share().rank == 0:
+            allowed = self.pairs.resolve(self.loaded.node_names, None if self.nodes is None else str(self.nodes))
+            held_out = torch.cat([self.split.val, self.split.test], dim=1)
+            embed, limit = self.embed or (lambda graph: None), self.pairs.max_pairs
+            pool = build_pool(self.pairs.pool, self.full_graph, self.train_graph, held_out, allowed, embed, limit)
+        if self._share().size > 1:
+            assert self.trainer is not None
+            pool = self.trainer.strategy.broadcast(pool)
+        assert pool is not None
+        self.pool = pool
+        for note in pool.report.notes:
+            log.warning("%s", note)
+        return pool
+
+    def training_candidates(self, size: int) -> Tensor:
+        """About ``size`` pairs ``(2, m)`` as the student's candidates are drawn in training, known edges left out."""
+        key = self.key.child("training_candidates")
+        if "_proposal_ready" not in self.__dict__:
+            self.proposal.setup(self.train_graph, self.known)
+            self._proposal_ready = True
+        ends = self.split.train.flatten()
+        positives = ends[torch.randint(len(ends), (size,), generator=key.child("ends").generator())]
+        return self._legal_pairs(self.proposal, self.proposal.anchors(positives, key.child("anchors")), key)
 
     def shares_negatives(self, stage: str) -> bool:
         """Whether the held-out edges of ``stage`` ("val" or "test") are all ranked against the same pairs."""

@@ -72,3 +72,12 @@ class EncoderDecoder(LinkPredictor[PairInputs]):
             return self.decoder(source, target, rows, key and key.child("decoder"))  # type: ignore[no-any-return]
 
         return score
+
+    def embeddings(self, graph: Graph) -> Tensor:
+        """The encoder's, ``(N, C)``."""
+        return self.encoder(graph)  # type: ignore[no-any-return]
+
+    @property
+    def inductive(self) -> bool:
+        """Whether the encoder is."""
+        return self.encoder.inductive

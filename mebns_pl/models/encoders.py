@@ -27,6 +27,12 @@ class AbstractEncoder(nn.Module, ABC):
     def forward(self, graph: Graph, key: Key | None = None) -> Tensor:
         """Embeddings ``(N, out_channels)``; with a key, dropout draws the mask it names."""
 
+    @property
+    def inductive(self) -> bool:
+        """Whether nodes that training has not seen can be embedded: by their features, where there are any."""
+        linears = [layer for layer in self.modules() if isinstance(layer, FeatureLinear)]
+        return bool(linears) and all(layer.spec.num_features for layer in linears)
+
 
 class AbstractLayeredEncoder(AbstractEncoder, ABC):
     """Layers that each map every node alone (``messages``) and then look at its neighbours (``aggregate``).

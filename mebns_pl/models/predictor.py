@@ -88,6 +88,15 @@ class LinkPredictor(nn.Module, ABC, Generic[InputsT]):
         """
         return self
 
+    def embeddings(self, graph: Graph) -> Tensor | None:
+        """Embeddings ``(N, C)`` in which near nodes are likely linked, without dropout; None where there are none."""
+        return None
+
+    @property
+    def inductive(self) -> bool:
+        """Whether graphs with nodes that training has not seen can be scored."""
+        return False
+
     @staticmethod
     def pair_inputs(graph: Graph, pairs: Tensor, rows: Tensor | None, key: Key | None) -> PairInputs:
         """The :class:`PairInputs` with default rows: all that whole-graph predictors have to prepare."""

@@ -42,6 +42,11 @@ class ProximityPredictor(LinkPredictor[PairInputs]):
         """Scores ``(M,)``: only their order matters."""
         return self.scorer(inputs.graph)(inputs)
 
+    @property
+    def inductive(self) -> bool:
+        """Nothing was learned, so any node will do."""
+        return True
+
     def scorer(self, graph: Graph, key: Key | None = None) -> Callable[[PairInputs], Tensor]:
         """Brings the graph to the CPU once."""
         on_cpu = graph.to("cpu")

@@ -17,5 +17,7 @@ SCORE_BLOCK = 2**16
 
 def score_pairs(predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor) -> Tensor:
     """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks."""
+    if not pairs.shape[1]:
+        return torch.empty(0, device=pairs.device)
     blocks = pairs.split(SCORE_BLOCK, dim=1)
     return torch.cat([score(predictor.prepare(graph, block)) for block in blocks])

@@ -23,8 +23,10 @@ from mebns_pl.keys import Key
 from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.mebns.step import Learner
 from mebns_pl.mebns.tables import table_optimizer
+from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
 from mebns_pl.models.predictor import LinkPredictor
+from mebns_pl.systems.scoring import AbstractScoring, StudentScoring
 from mebns_pl.types import EvalBatch
 
 
@@ -50,13 +52,16 @@ class AbstractLinkSystem(LightningModule, ABC):
         self.val_shared, self.test_shared = shared_link_metrics(), shared_link_metrics()
         self._graph: Graph | None = None
         self._score: PairScore | None = None
+        self._scoring: AbstractScoring = StudentScoring()
+        self._predict: PairScore | None = None
 
     # Before anything: the graph, the ranks, the seed
 
     def setup(self, stage: str) -> None:
-        """Asks the data module to have inputs prepared by its loader's workers, where that is work."""
+        """Tells the data module how to embed nodes (for a pool of pairs to predict), and what to prepare ahead."""
         self.batching = self.data.batching
         self.batching.check(self.student)
+        self.data.embed = self.embed
         self.data.prepare = self.student.prepare if self.student.prepares_ahead else None
 
     def on_fit_start(self) -> None:
@@ -80,8 +85,8 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def teardown(self, stage: str) -> None:
         """Lets the graph go: the next stage may bring other data, or another device."""
-        self._score = self._graph = None
-        self.data.prepare = None
+        self._score = self._graph = self._predict = None
+        self.data.embed = self.data.prepare = None
 
     @property
     def data(self) -> LinkDataModule:
@@ -104,12 +109,21 @@ class AbstractLinkSystem(LightningModule, ABC):
         with torch.no_grad():
             return self.batching.scorer(self.student, self.graph, self.device)(pairs)
 
+    def embed(self, graph: Graph) -> Tensor | None:
+        """The student's embeddings ``(N, C)`` of the nodes of ``graph``, on its device, or None where it has none."""
+        with torch.no_grad():
+            return self.batching.embeddings(self.student, graph, self.device)
+
+    @property
+    def gate(self) -> tuple[LinkPredictor, TeacherFilter] | None:
+        """A teacher with its filter, where there is one."""
+        return None
+
     # Validation and test
 
     def _begin(self) -> None:
-        self._score = self.batching.scorer(
-            self.student, self.graph, self.device
-        )  # encodes once for all batches of the stage
+        # Encodes once for all batches of the stage
+        self._score = self.batching.scorer(self.student, self.graph, self.device)
 
     def _logits(self, pairs: Tensor) -> Tensor:
         assert self._score is not None
@@ -167,18 +181,39 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     # Prediction
 
+    def student_logits(self, pairs: Tensor) -> Tensor:
+        """The student's logits ``(m,)`` of ``pairs`` ``(2, m)``, while a stage runs: its graph is encoded once."""
+        return self._logits(pairs)
+
+    def logits_of(self, predictor: LinkPredictor) -> PairScore:
+        """A function to another predictor's logits on the present graph, encoded here, without gradient."""
+        with torch.no_grad():
+            score = self.batching.scorer(predictor, self.graph, self.device)
+        return torch.no_grad()(score)
+
+    def score_by(self, scoring: AbstractScoring) -> None:
+        """Sets what predictions are scored by; the student's logits by default.
+
+        Raises:
+            ValueError: this system cannot be scored so.
+        """
+        scoring.check(self)
+        self._scoring = scoring
+
     def on_predict_epoch_start(self) -> None:
         """Message passing uses every known edge from here on."""
-        self._graph = self.batching.resident(self.data.full_graph, self.device)
+        self._graph = self.batching.resident(self.data.predict_graph, self.device)
         self._begin()
+        self._predict = self._scoring.scorer(self)
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> tuple[Tensor, Tensor]:
-        """``(2, m)`` pairs -> the pairs with their logits ``(m,)``."""
-        return batch, self._logits(batch)
+        """``(2, m)`` pairs -> the pairs with their logits ``(m,)``, -inf where the scoring rejects a pair."""
+        assert self._predict is not None
+        return batch, self._predict(batch)
 
     def on_predict_epoch_end(self) -> None:
         """Gives the whole graph back."""
-        self._score = self._graph = None
+        self._score = self._graph = self._predict = None
 
     # Training
 

@@ -132,6 +132,11 @@ class MeBNS(AbstractLinkSystem):
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
         return self.batching.stochastic_scores(self.teacher, graph, pairs, key)
 
+    @property
+    def gate(self) -> tuple[LinkPredictor, TeacherFilter]:
+        """The teacher and its filter."""
+        return self.teacher, self.teacher_filter
+
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Filter, pick, weight, learn."""
         student, teacher, weight_net = self.learners((self.student, self.teacher, self.weight_net))

@@ -70,24 +70,6 @@ def test_ties_are_broken_by_node_order(
     assert [[int(s[5:]), int(t[5:])] for s, t in zip(table["source"], table["target"], strict=True)] == expected
 
 
-def test_ranks_keep_the_same_best() -> None:
-    """Each rank's own best, put together in any order, are the best of all."""
-    generator = torch.Generator().manual_seed(0)
-    pairs = torch.combinations(torch.arange(12)).t()
-    logits = torch.randint(3, (pairs.shape[1],), generator=generator).float()
-    whole = PredictionWriter(top_k=9)
-    whole._keep(pairs, logits)
-    parts = []
-    for rank in (1, 0, 2):
-        part = PredictionWriter(top_k=9)
-        part._keep(pairs[:, rank::3], logits[rank::3])
-        parts.append((part._pairs, part._logits))
-    merged = PredictionWriter(top_k=9)
-    merged._keep(torch.cat([p for p, _ in parts], dim=1), torch.cat([s for _, s in parts]))
-    assert torch.equal(merged._pairs, whole._pairs)
-    assert torch.equal(merged._logits, whole._logits)
-
-
 def test_a_second_prediction_starts_anew(tmp_path: Path) -> None:
     data = make_data()
     writer = PredictionWriter(str(tmp_path / "links.csv"), top_k=20)
@@ -104,7 +86,7 @@ def test_a_second_prediction_starts_anew(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"top_k": 0}, "top_k: expected 1 or more, got 0"),
-        ({"path": "links.txt"}, r"path: expected a file name that ends in \.csv, got 'links\.txt'"),
+        ({"path": "links.txt"}, r"path: expected a file name that ends in \.csv, \.parquet, \.pq, got 'links\.txt'"),
     ],
 )
 def test_bad_arguments_are_refused(options: dict, message: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import pytest
 import scipy.stats
 import torch
@@ -13,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mebns_pl.data import batches
-from mebns_pl.data.batches import EvalChunks, MissingPairs, StepSampler, TrainSteps
+from mebns_pl.data.batches import EvalChunks, PairBlocks, StepSampler, TrainSteps
+from mebns_pl.data.pools import AllowedPairs
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
@@ -256,59 +255,30 @@ def test_eval_chunks_hold_one_positive_at_least(monkeypatch: pytest.MonkeyPatch)
 # --- prediction -----------------------------------------------------------------------------------------------------
 
 
-def missing(graph: Graph, size: int, limit: int) -> list[tuple[int, ...]]:
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("block_pairs", [1, 4, 2**17])
+@pytest.mark.parametrize("num_pairs", [0, 1, 3, 10])
+def test_blocks_come_once_over_the_ranks_and_no_rank_is_without(
+    monkeypatch: pytest.MonkeyPatch, size: int, block_pairs: int, num_pairs: int
+) -> None:
+    """A rank without a block would skip the prediction loop, and the others would wait for it."""
+    monkeypatch.setattr(batches, "EVAL_PAIRS", block_pairs)
+    pairs = torch.stack([torch.arange(num_pairs), torch.arange(num_pairs) + 20])
+    keys = pairs[0] * 50 + pairs[1]
     found = []
     for rank in range(size):
-        pairs = MissingPairs(graph, Share(rank, size), limit)
-        found += [tuple(pair) for i in range(len(pairs)) for pair in pairs[i].t().tolist()]
-    return found
+        given, listed = PairBlocks(pairs, None, 50, Share(rank, size)), PairBlocks(keys, None, 50, Share(rank, size))
+        assert len(given) == len(listed) >= 1
+        assert all(torch.equal(given[i], listed[i]) for i in range(len(given)))
+        assert all(given[i].shape[1] <= block_pairs for i in range(len(given)))
+        found += [tuple(pair) for i in range(len(given)) for pair in given[i].t().tolist()]
+    assert sorted(found) == [tuple(pair) for pair in pairs.t().tolist()]
 
 
-@pytest.mark.parametrize("size", [1, 2, 3])
-@pytest.mark.parametrize("block_pairs", [1, 45, 2**17])
-def test_missing_pairs_are_all_pairs_that_are_no_edge(
-    monkeypatch: pytest.MonkeyPatch, size: int, block_pairs: int
-) -> None:
-    monkeypatch.setattr(batches, "EVAL_PAIRS", block_pairs)
-    graph, known = Graph.from_edges(make_edges(), NUM_NODES), set(undirected(make_edges()))
-    found = missing(graph, size, limit=NUM_NODES)
-    assert len(found) == len(set(found)) == NUM_NODES * (NUM_NODES - 1) // 2 - 50
-    assert set(found) == set(combinations(range(NUM_NODES), 2)) - known
-    assert MissingPairs(graph, Share(), NUM_NODES).pool == "all pairs"
-
-
-@pytest.mark.parametrize("size", [1, 2])
-def test_above_the_limit_pairs_at_distance_two(size: int) -> None:
-    edges = make_edges(25)
-    graph, known = Graph.from_edges(edges, NUM_NODES), set(undirected(edges))
-    neighbors = {n: {b if a == n else a for a, b in known if n in (a, b)} for n in range(NUM_NODES)}
-    expected = {
-        pair for pair in set(combinations(range(NUM_NODES), 2)) - known if neighbors[pair[0]] & neighbors[pair[1]]
-    }
-    found = missing(graph, size, limit=NUM_NODES - 1)
-    assert len(found) == len(set(found))
-    assert set(found) == expected
-    assert 0 < len(expected) < NUM_NODES * (NUM_NODES - 1) // 2 - 25
-    assert MissingPairs(graph, Share(), NUM_NODES - 1).pool == "pairs at distance two"
-
-
-def test_distance_two_over_several_blocks_of_nodes() -> None:
-    """A path of 2,500 nodes has 2,498 pairs at distance two, in blocks of 1,024 source nodes."""
-    path = torch.stack([torch.arange(2499), torch.arange(1, 2500)])
-    graph = Graph.from_edges(path, 2500)
-    assert len(MissingPairs(graph, Share(), 100)) == 3
-    assert sorted(missing(graph, 2, limit=100)) == [(i, i + 2) for i in range(2498)]
-
-
-@pytest.mark.parametrize("limit", [0, NUM_NODES])
-@pytest.mark.parametrize("size", [1, 2, 4])
-def test_every_rank_has_pairs_to_score(size: int, limit: int) -> None:
-    """A rank without a block would skip the prediction loop, and the others would wait for it."""
-    graph = Graph.from_edges(make_edges(), NUM_NODES)
-    assert all(len(MissingPairs(graph, Share(rank, size), limit)) for rank in range(size))
-
-
-@pytest.mark.parametrize("limit", [0, NUM_NODES])
-def test_pairs_come_in_node_order(limit: int) -> None:
-    found = missing(Graph.from_edges(make_edges(25), NUM_NODES), 1, limit)
-    assert found == sorted(found)
+def test_blocks_lead_from_sources_to_targets() -> None:
+    sources = torch.tensor([False, True, True, False])
+    allowed = AllowedPairs(sources, ~sources, torch.empty(2, 0, dtype=torch.int64))
+    blocks = PairBlocks(torch.tensor([[0, 0, 1], [1, 2, 3]]), allowed, 4, Share())
+    assert blocks[0].tolist() == [[1, 2, 1], [0, 0, 3]]
+    with pytest.raises(IndexError, match=r"index: expected 0 ... 0, got 1"):
+        blocks[1]

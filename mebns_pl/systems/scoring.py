@@ -1,0 +1,117 @@
+"""What predicted links are scored by: the student alone, or the cascade of teacher and student.
+
+Where the teacher has filtered the negatives, the student has never seen an easy one: what it says about pairs that the
+teacher finds easy was never trained. The cascade keeps such pairs from it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from mebns_pl.systems.evaluation import AbstractLinkSystem
+
+
+class AbstractScoring(ABC):
+    """Scores pairs by what a system has learned."""
+
+    def check(self, system: AbstractLinkSystem) -> None:
+        """Makes sure that ``system`` has what the scoring needs.
+
+        Raises:
+            ValueError: it has not.
+        """
+        return
+
+    @abstractmethod
+    def scorer(self, system: AbstractLinkSystem) -> Callable[[Tensor], Tensor]:
+        """A function from pairs ``(2, m)`` to logits ``(m,)``, -inf where a pair is rejected.
+
+        Called once, when prediction begins: ``system.graph`` is the graph of every known edge.
+        """
+
+
+class StudentScoring(AbstractScoring):
+    """The student's logits, of every pair.
+
+    Example:
+        >>> StudentScoring().check(None)
+    """
+
+    def scorer(self, system: AbstractLinkSystem) -> Callable[[Tensor], Tensor]:
+        """See :meth:`AbstractScoring.scorer`."""
+        return system.student_logits
+
+
+class CascadeScoring(AbstractScoring):
+    """The teacher gates, the student ranks: pairs that the teacher finds easy get -inf, the others the student's logit.
+
+    In training, the filter drops of each anchor's candidates the share ``drop_easy`` with the lowest of the teacher's
+    logits. In prediction one threshold serves all pairs: the quantile ``drop_easy`` of the teacher's logits over
+    ``sample`` candidates that are drawn just as in training, by the data module's proposal. So the student meets what
+    it was trained on, a pair's fate depends on that pair alone and not on what else is scored with it, and scores can
+    be compared between nodes. A quantile of the pool itself would depend on the pool, which holds hard pairs only.
+    The filter's ``drop_top`` is not applied: what stands highest is what is looked for.
+
+    Args:
+        drop_easy: share of the training's candidates below the threshold, in [0, 1); None takes that of the filter.
+        sample: candidates that the threshold is made from, 1 or more.
+
+    Raises:
+        ValueError: an argument out of its range.
+
+    Example:
+        >>> CascadeScoring(drop_easy=0.5).drop_easy
+        0.5
+    """
+
+    def __init__(self, drop_easy: float | None = None, sample: int = 50_000) -> None:
+        if drop_easy is not None and not 0 <= drop_easy < 1:
+            raise ValueError(f"drop_easy: expected a share in [0, 1) or null, got {drop_easy}")
+        if sample < 1:
+            raise ValueError(f"sample: expected 1 or more, got {sample}")
+        self.drop_easy = drop_easy
+        self.sample = sample
+
+    def check(self, system: AbstractLinkSystem) -> None:
+        """See :meth:`AbstractScoring.check`.
+
+        Raises:
+            ValueError: the system has no teacher.
+        """
+        if system.gate is None:
+            raise ValueError(
+                f"scoring: CascadeScoring needs the teacher of a MeBNS system, got {type(system).__name__}, which has "
+                "none; use StudentScoring"
+            )
+
+    def scorer(self, system: AbstractLinkSystem) -> Callable[[Tensor], Tensor]:
+        """See :meth:`AbstractScoring.scorer`."""
+        self.check(system)
+        assert system.gate is not None
+        teacher, teacher_filter = system.gate
+        hardness = system.logits_of(teacher)
+        drop_easy = teacher_filter.drop_easy if self.drop_easy is None else self.drop_easy
+        drawn = hardness(system.data.training_candidates(self.sample).to(system.device))
+        threshold = lowest_kept(drawn, drop_easy)
+
+        def score(pairs: Tensor) -> Tensor:
+            logits = torch.full((pairs.shape[1],), -torch.inf, device=pairs.device)
+            passed = hardness(pairs) >= threshold
+            logits[passed] = system.student_logits(pairs[:, passed]).to(logits.dtype)
+            return logits
+
+        return score
+
+
+def lowest_kept(hardness: Tensor, drop_easy: float) -> Tensor:
+    """The lowest value that stays when the share ``drop_easy`` of the lowest goes, ``(n,) -> ()``; -inf of none."""
+    if not len(hardness):
+        return hardness.new_tensor(-torch.inf)
+    # As in the filter: 0.29 of 100 is 29, though the floats' product is below it
+    return hardness.sort().values[int(drop_easy * len(hardness) + 1e-9)]
