@@ -13,7 +13,14 @@ weighs the picks. Every stage is a class of its own, named in YAML by ``class_pa
 
 from importlib.metadata import version
 
-from mebns_pl.callbacks import MigrationFigures, MigrationMonitor, PredictionWriter, ResultTable
+from mebns_pl.callbacks import (
+    LastCheckpoint,
+    MigrationFigures,
+    MigrationMonitor,
+    PredictionWriter,
+    Preemption,
+    ResultTable,
+)
 from mebns_pl.callbacks.links import NewNodes, predict_links, score_links
 from mebns_pl.data.batching import FullGraph, NeighborSampling
 from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
@@ -48,7 +55,8 @@ from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
 from mebns_pl.negatives.std_generator import StdGenerator
-from mebns_pl.systems import Heuristic, MeBNS, Plain, Schedule
+from mebns_pl.systems import Heuristic, MeBNS, Plain, RankWatch, Schedule, Updates
+from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointError
 from mebns_pl.systems.scoring import CascadeScoring, StudentScoring
 from mebns_pl.types import EdgeSplit, GraphSpec
 
@@ -60,7 +68,9 @@ __all__ = [
     "SAGE",
     "AdamicAdar",
     "AllPairsPool",
+    "AtomicCheckpointIO",
     "CascadeScoring",
+    "CheckpointError",
     "CommonNeighbors",
     "DegreeProposal",
     "DirectionalEngine",
@@ -84,6 +94,7 @@ __all__ = [
     "Key",
     "KnownEdges",
     "LastBlock",
+    "LastCheckpoint",
     "LinkDataModule",
     "LinkPredictor",
     "MLPDecoder",
@@ -100,11 +111,13 @@ __all__ = [
     "Plain",
     "PredictionPairs",
     "PredictionWriter",
+    "Preemption",
     "PreferentialAttachment",
     "Protocol",
     "ProximityPredictor",
     "ProximityProposal",
     "RandomNegatives",
+    "RankWatch",
     "ResourceAllocation",
     "ResultTable",
     "Schedule",
@@ -118,6 +131,7 @@ __all__ = [
     "UniformPairProposal",
     "UniformProposal",
     "UnionPool",
+    "Updates",
     "WalkProposal",
     "WeightNet",
     "predict_links",

@@ -15,16 +15,20 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from rich.console import Console
 
+from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
 from mebns_pl.callbacks.links import NewNodes, score_links
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.predictions import PredictionWriter
+from mebns_pl.callbacks.preemption import EXIT_CODE, Preemption
 from mebns_pl.callbacks.results import ResultTable, link_table, pool_table
 from mebns_pl.callbacks.table_files import check_table_path, write_table
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.listing import dataset_table
 from mebns_pl.data.tables import DataError
+from mebns_pl.resume import FoundCheckpoint, Resume, take_resume, without_resume
 from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.systems.identity import plain
 from mebns_pl.systems.mebns import MeBNS
 from mebns_pl.systems.scoring import AbstractScoring
 
@@ -48,15 +52,11 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,
 }
 
-# Two writers: `save_last` of one that watches a metric writes only when the metric has improved
 CHECKPOINT_DEFAULTS: dict[str, Any] = {
     "checkpoint.monitor": "val/mrr",
     "checkpoint.mode": "max",
     "checkpoint.filename": "best",
     "checkpoint.enable_version_counter": False,
-    "last_checkpoint.filename": "last",
-    "last_checkpoint.save_on_train_epoch_end": True,
-    "last_checkpoint.enable_version_counter": False,
 }
 
 
@@ -64,8 +64,10 @@ class SaveConfig(SaveConfigCallback):
     """Saves the run's configuration beside its logs; a run without logs leaves nothing in the working directory."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Writes ``config.yaml``."""
+        """Writes ``config.yaml``; not which checkpoint the run goes on from, so that it can begin anew."""
         if trainer.logger is not None:
+            if stage == "fit":
+                self.config = without_resume(self.config)
             super().setup(trainer, pl_module, stage)
 
 
@@ -110,7 +112,17 @@ class LinkTrainer(Trainer):
 
 
 class MeBNSCLI(LightningCLI):
-    """LightningCLI with the links between data and model."""
+    """LightningCLI with the links between data and model, and with ``fit --resume``.
+
+    Args:
+        resume: how ``fit`` goes on with a run that was stopped, or None to begin anew.
+        options: those of LightningCLI.
+    """
+
+    def __init__(self, resume: Resume | None = None, **options: Any) -> None:
+        self.resume = resume
+        self.checkpoint: FoundCheckpoint | None = None
+        super().__init__(**options)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -120,10 +132,11 @@ class MeBNSCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the callbacks that every run has, and hands the data module's seed and graph size on."""
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
+        parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(MigrationMonitor, "migration")
         parser.add_lightning_class_args(MigrationFigures, "figures")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
+        parser.add_lightning_class_args(Preemption, "preemption")
         parser.set_defaults(CHECKPOINT_DEFAULTS)
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
         parser.set_defaults({"model": {"class_path": f"{MeBNS.__module__}.{MeBNS.__name__}"}})
@@ -132,10 +145,27 @@ class MeBNSCLI(LightningCLI):
         parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
 
     def after_fit(self) -> None:
-        """Says where the run is."""
+        """Says where the run is. One that was told to stop is no success: who started it should start it again."""
         best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
         if self.trainer.is_global_zero and best:
             Console().print(f"\nBest checkpoint: {_short(best)}", soft_wrap=True)
+        if any(isinstance(c, Preemption) and c.preempted for c in self.trainer.callbacks):  # type: ignore[attr-defined]
+            sys.exit(EXIT_CODE)
+
+    def before_instantiate_classes(self) -> None:
+        """Finds the checkpoint that ``--resume`` goes on from."""
+        if self.resume is not None:
+            self.checkpoint = self.resume.find(self.config.fit)
+
+    def after_instantiate_classes(self) -> None:
+        """Hands the model the options that it was made from, for checkpoints to hold."""
+        options = without_resume(self.config[self.subcommand]).as_dict()
+        self.model.run_config = {part: plain(options.get(part)) for part in ("model", "data", "trainer")}
+
+    def fit(self, **kwargs: Any) -> None:
+        """Trains, unless the run that ``--resume`` has found is finished."""
+        if self.checkpoint is None or not self.checkpoint.is_finished(self.trainer):
+            self.trainer.fit(**kwargs)
 
     def test(self, **kwargs: Any) -> None:
         """Tests, with our table in place of Lightning's."""
@@ -181,8 +211,11 @@ def quieten() -> None:
     """Silences what Lightning says at every run and nobody can act on."""
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")  # a run goes on
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers which may be a bottleneck.*")
+    # What is logged is the same on all ranks
+    warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist=True.*")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
 
 
@@ -236,8 +269,10 @@ def main(args: ArgsType = None) -> MeBNSCLI:
     if isinstance(given, list):
         given = completed(given)
     quieten()
+    resume, given = take_resume(given)
     return MeBNSCLI(
         trainer_class=LinkTrainer,
+        resume=resume,
         model_class=LightningModule,
         datamodule_class=LinkDataModule,
         subclass_mode_model=True,

@@ -86,6 +86,6 @@ def test_the_reproduction_of_hearts_gcn() -> None:
     config = command_line_parser().parse_args(["fit", "-c", str(CONFIGS / "reproduce/heart_citeseer_gcn.yaml")]).fit
     model = config.model.init_args
     assert (model.optimizer.init_args.lr, model.optimizer.init_args.weight_decay) == (0.01, 1e-7)
-    assert model.gradient_clip_norm == 1.0
+    assert model.updates.gradient_clip_norm == 1.0
     assert config.trainer.check_val_every_n_epoch == 5
     assert config.data.batch_size == 1024

@@ -20,7 +20,7 @@ class MigrationMonitor(Callback):
     Logged under ``migration/``: ``churn@1``, ``churn@5``, ``churn@10`` (share of the hard set that was not in it so
     many epochs ago), ``easy_to_hard`` and ``hard_to_easy`` (shares that crossed the probability threshold),
     ``flips_mean`` (how often a pair has entered or left the hard set so far, mean over the probe), ``hard_score`` (the
-    lowest logit in the hard set). Of the *sampled* negatives of each epoch's first step (this rank's) also
+    lowest logit in the hard set). Of the *sampled* negatives of each epoch's first step (of all ranks) also
     ``picked_turned_easy`` beside ``unpicked_turned_easy``: of those that were hard when picked the share that is easy
     one epoch later, against candidates of equal score that were passed over (regression to the mean moves both).
 
@@ -76,7 +76,9 @@ class MigrationMonitor(Callback):
     ) -> None:
         """Remembers what the epoch's first step picked and what it passed over."""
         if batch_idx == 0:
-            self._now = {name: outputs[name][:, : self.probe_size] for name in ("picked", "unpicked")}
+            assert isinstance(pl_module, AbstractLinkSystem)
+            whole = {name: pl_module.group.columns_of_all(outputs[name]) for name in ("picked", "unpicked")}
+            self._now = {name: pairs[:, : self.probe_size] for name, pairs in whole.items()}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Scores the probe and the remembered pairs, and logs."""
@@ -85,8 +87,8 @@ class MigrationMonitor(Callback):
         groups = {
             "probe": self._probe,
             "positives": self._edges,
-            **self._now,
             # A checkpoint brings these back on the CPU
+            **{name: pairs.to(self._probe.device) for name, pairs in self._now.items()},
             **{f"{name} before": pairs.to(self._probe.device) for name, pairs in self._before.items()},
         }
         assert isinstance(pl_module, AbstractLinkSystem)
@@ -96,23 +98,26 @@ class MigrationMonitor(Callback):
         scalars = self.tracker.update(parts["probe"])
         for name in self._before:
             scalars[f"{name}_turned_easy"] = float((parts[f"{name} before"] < scalars["hard_score"]).float().mean())
-        self._before = self._hard_and_controls(parts, scalars["hard_score"])
+        self._before = self._hard_and_controls(parts, groups, scalars["hard_score"])
+        self._now = {}
         for name, value in scalars.items():
             pl_module.log(f"migration/{name}", value, rank_zero_only=False)
 
-    def _hard_and_controls(self, scores: dict[str, Tensor], level: float) -> dict[str, Tensor]:
+    def _hard_and_controls(
+        self, scores: dict[str, Tensor], pairs: dict[str, Tensor], level: float
+    ) -> dict[str, Tensor]:
         """The picked pairs that are hard now, and for each a passed-over one of the nearest score."""
         hard = scores["picked"] >= level
         if not bool(hard.any()) or not len(scores["unpicked"]):
             return {}
         controls = nearest_scores(scores["picked"][hard], scores["unpicked"])
-        return {"picked": self._now["picked"][:, hard], "unpicked": self._now["unpicked"][:, controls]}
+        return {"picked": pairs["picked"][:, hard], "unpicked": pairs["unpicked"][:, controls]}
 
     def state_dict(self) -> dict[str, Any]:
         """The tracker's history and the remembered pairs."""
-        return {"tracker": self.tracker.state_dict(), "before": dict(self._before)}
+        return {"tracker": self.tracker.state_dict(), "before": dict(self._before), "now": dict(self._now)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes the history back."""
         self.tracker.load_state_dict(state_dict["tracker"])
-        self._before = dict(state_dict["before"])
+        self._before, self._now = dict(state_dict["before"]), dict(state_dict["now"])

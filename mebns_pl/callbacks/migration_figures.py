@@ -154,8 +154,8 @@ class MigrationFigures(Callback):
         return drawn
 
     def state_dict(self) -> dict[str, Any]:
-        """The snapshots."""
-        names = ("stride", "epochs", "probe", "positives", "kept", "threshold")
+        """The snapshots, and the present epoch's first step."""
+        names = ("stride", "epochs", "probe", "positives", "kept", "threshold", "_step")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

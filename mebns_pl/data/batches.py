@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mebns_pl.data.batching import AbstractBatching, FullGraph, Prepare
 from mebns_pl.data.pools.abstract import AllowedPairs, pairs_of
@@ -31,21 +32,71 @@ class StepSampler(Sampler[tuple[int, int]]):
 
     Args:
         num_steps: steps of an epoch.
+
+    Example:
+        >>> sampler = StepSampler(3)
+        >>> sampler.go_on(epoch=1, step=2)
+        >>> [list(sampler), sampler.set_epoch(1) or list(sampler)]
+        [[(0, 0), (0, 1), (0, 2)], [(1, 2)]]
     """
 
     def __init__(self, num_steps: int) -> None:
         self.num_steps = num_steps
         self.epoch = 0
+        self._done = (0, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before every epoch."""
         self.epoch = epoch
 
+    def go_on(self, epoch: int, step: int) -> None:
+        """Leaves out the first ``step`` steps of ``epoch``, which were taken before a run was stopped."""
+        self._done = (epoch, step)
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self.epoch, step) for step in range(self.num_steps))
+        first = self._done[1] if self.epoch == self._done[0] else 0
+        return ((self.epoch, step) for step in range(first, self.num_steps))
 
     def __len__(self) -> int:
         return self.num_steps
+
+
+class StepLoader(DataLoader[Any]):
+    """A loader of training steps whose place within an epoch goes into checkpoints.
+
+    Lightning's protocol of stateful loaders: what ``state_dict`` tells comes back by ``load_state_dict`` before the
+    first step of a resumed run. The place is that of the last batch handed out, however far workers are ahead.
+
+    Args:
+        dataset: gives a batch for each (epoch, step).
+        sampler: names them.
+        options: those of torch's loader.
+
+    Example:
+        >>> StepLoader([0, 1], sampler=StepSampler(2)).state_dict()
+        {'epoch': 0, 'step': 0}
+    """
+
+    def __init__(self, dataset: Dataset[Any], sampler: StepSampler, **options: Any) -> None:
+        super().__init__(dataset, sampler=sampler, **options)
+        self.steps = sampler
+        self._place = (0, 0)
+
+    def __iter__(self) -> Iterator[TrainBatch]:  # type: ignore[override]
+        # A generator: the sampler is asked when the first batch is, after Lightning has told it the epoch
+        for batch in super().__iter__():
+            self._place = (batch.epoch, batch.step + 1)
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch, and how many of its steps were handed out."""
+        epoch, step = self._place
+        return {"epoch": epoch, "step": step}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Goes on behind the last batch that was handed out."""
+        self._place = (state_dict["epoch"], state_dict["step"])
+        self.steps.go_on(*self._place)
 
 
 @dataclass(frozen=True)

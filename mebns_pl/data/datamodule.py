@@ -13,11 +13,12 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mebns_pl.data.batches import EvalChunks, PairBlocks, StepSampler, TrainSteps
+from mebns_pl.data.batches import EvalChunks, PairBlocks, StepLoader, StepSampler, TrainSteps
 from mebns_pl.data.batching import AbstractBatching, FullGraph, Prepare
 from mebns_pl.data.catalog import load_graph
 from mebns_pl.data.eval_negatives import AbstractEvalNegatives, HeartNegatives
 from mebns_pl.data.files import LoadedGraph, read_graph
+from mebns_pl.data.negative_cache import digest, graph_parts
 from mebns_pl.data.new_nodes import GivenPairs
 from mebns_pl.data.official_splits import OfficialSplit
 from mebns_pl.data.pools.abstract import Embed
@@ -26,7 +27,7 @@ from mebns_pl.data.protocols import GeneratedComparison, Protocol, edge_split
 from mebns_pl.data.restriction import DEFAULT_PAIRS, PredictionPairs
 from mebns_pl.data.split import split_edges
 from mebns_pl.data.tables import DataError
-from mebns_pl.data.umd_collector import Score, UMDCollector
+from mebns_pl.data.umd_collector import Score, Spread, UMDCollector, one_by_one
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.proximity import PersonalizedPageRank
@@ -202,6 +203,16 @@ class LinkDataModule(LightningDataModule):
         """What no negative may be: training and meta edges, and self-pairs. Held-out edges are unknown to samplers."""
         return KnownEdges(self.train_graph)
 
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """What names the whole graph and its split in checkpoints: digests of edges and features, and of the parts."""
+        split, loaded = self.split, self.loaded
+        nodes_alone = Graph.from_edges(loaded.edges[:, :0], loaded.num_nodes, loaded.x)
+        return {
+            "graph": digest([*graph_parts(nodes_alone), loaded.edges]),
+            "split": digest([split.train, split.meta, split.val, split.test]),
+        }
+
     def setup(self, stage: str | None = None) -> None:
         """Loads, splits and checks; sets the proposal up.
 
@@ -250,9 +261,11 @@ class LinkDataModule(LightningDataModule):
             prepare=self.prepare,
             batching=self.batching,
         )
-        return self._loader(steps, StepSampler(len(steps)))
+        return StepLoader(steps, StepSampler(len(steps)), **self._loader_options())
 
-    def refresh_meta_set(self, score: Score, device: torch.device | str, epoch: int) -> MetaSet:
+    def refresh_meta_set(
+        self, score: Score, device: torch.device | str, epoch: int, spread: Spread = one_by_one
+    ) -> MetaSet:
         """Collects the meta set anew with the present teacher; the same on all ranks.
 
         The pool is every meta edge, and ``negatives_per_positive`` base and structural non-edges for each.
@@ -261,6 +274,7 @@ class LinkDataModule(LightningDataModule):
             score: (graph, pairs, key) -> logits, one stochastic pass of the teacher.
             device: where the teacher lives.
             epoch: names the draws.
+            spread: shares the teacher's passes among ranks.
 
         Raises:
             DataError: no meta edge has an end with a legal negative.
@@ -279,7 +293,9 @@ class LinkDataModule(LightningDataModule):
         pairs = torch.cat([edges, negatives], dim=1)
         labels = torch.cat([torch.ones(edges.shape[1]), torch.zeros(negatives.shape[1])])
         graph = self.batching.resident(self.train_graph.without(edges), device)
-        self.meta_set = self.collector.collect(score, graph, pairs.to(device), labels.to(device), key.child("passes"))
+        self.meta_set = self.collector.collect(
+            score, graph, pairs.to(device), labels.to(device), key.child("passes"), spread
+        )
         return self.meta_set
 
     def meta_inputs(self, meta_batch: MetaSet, share: slice, key: Key) -> Inputs | None:
@@ -391,16 +407,13 @@ class LinkDataModule(LightningDataModule):
             cache[stage] = comparison.compare(stage, parts, self.train_graph, self.key.child(stage))
         return cache[stage]
 
-    def _loader(self, dataset: Dataset[Any], sampler: StepSampler | None = None) -> DataLoader[Any]:
+    def _loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
+        return DataLoader(dataset, shuffle=False, **self._loader_options())
+
+    def _loader_options(self) -> dict[str, Any]:
         # A loader draws a seed for its workers, which use none: from a generator of its own, not from the global one
-        return DataLoader(
-            dataset,
-            batch_size=None,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            shuffle=False,
-            generator=self.key.child("loader").generator(),
-        )
+        generator = self.key.child("loader").generator()
+        return {"batch_size": None, "num_workers": self.num_workers, "generator": generator}
 
     def _share(self) -> Share:
         return Share() if self.trainer is None else Share(self.trainer.global_rank, self.trainer.world_size)

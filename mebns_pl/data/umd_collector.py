@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -14,6 +14,14 @@ from mebns_pl.types import MetaSet
 
 Score = Callable[[Graph, Tensor, Key], Tensor]
 """(graph, pairs (2, m), key) -> logits (m,): one stochastic pass of the teacher."""
+
+Spread = Callable[[Callable[[int], Tensor], int], Iterator[Tensor]]
+"""(work, n) -> work(0) ... work(n - 1), in order: how the passes are shared among ranks."""
+
+
+def one_by_one(work: Callable[[int], Tensor], count: int) -> Iterator[Tensor]:
+    """The passes of a single process."""
+    return map(work, range(count))
 
 
 def augmented(graph: Graph, edge_drop: float, feature_mask: float, key: Key) -> Graph:
@@ -35,18 +43,30 @@ def augmented(graph: Graph, edge_drop: float, feature_mask: float, key: Key) -> 
 
 
 def moments(
-    score: Score, graph: Graph, pairs: Tensor, passes: int, edge_drop: float, feature_mask: float, key: Key
+    score: Score,
+    graph: Graph,
+    pairs: Tensor,
+    passes: int,
+    edge_drop: float,
+    feature_mask: float,
+    key: Key,
+    spread: Spread = one_by_one,
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of the logits over stochastic passes, each on an augmented graph.
+
+    The sums run in the order of the passes wherever they were computed: the same bits on any number of ranks.
 
     Returns:
         mean ``(m,)`` and unbiased standard deviation ``(m,)``, float64.
     """
     total = square = torch.zeros(pairs.shape[1], dtype=torch.float64, device=pairs.device)
     shift = None
-    for number in range(passes):
+
+    def one_pass(number: int) -> Tensor:
         one = key.child(number)
-        logits = score(augmented(graph, edge_drop, feature_mask, one), pairs, one.child("dropout")).double()
+        return score(augmented(graph, edge_drop, feature_mask, one), pairs, one.child("dropout")).double()
+
+    for logits in spread(one_pass, passes):
         shift = logits if shift is None else shift  # sums round the first pass: no cancellation
         total = total + (logits - shift)
         square = square + (logits - shift) ** 2
@@ -156,7 +176,9 @@ class UMDCollector:
         self.refresh_epochs = refresh_epochs
 
     @torch.no_grad()
-    def collect(self, score: Score, graph: Graph, pairs: Tensor, labels: Tensor, key: Key) -> MetaSet:
+    def collect(
+        self, score: Score, graph: Graph, pairs: Tensor, labels: Tensor, key: Key, spread: Spread = one_by_one
+    ) -> MetaSet:
         """Scores a pool of pairs and keeps the meta set.
 
         Args:
@@ -165,6 +187,7 @@ class UMDCollector:
             pairs: ``(2, m)`` int64, the pool.
             labels: ``(m,)`` float, 1 edge and 0 non-edge; both must occur.
             key: names all draws.
+            spread: shares the passes among ranks.
 
         Returns:
             The meta set, as many edges as non-edges, at least one each.
@@ -174,7 +197,7 @@ class UMDCollector:
         """
         if bool((labels > 0.5).all()) or not bool((labels > 0.5).any()):
             raise ValueError("labels: the pool must hold edges (1) and non-edges (0), got one label only")
-        mean, std = moments(score, graph, pairs, self.num_passes, self.edge_drop, self.feature_mask, key)
+        mean, std = moments(score, graph, pairs, self.num_passes, self.edge_drop, self.feature_mask, key, spread)
         wrong = torch.where(labels > 0.5, 1 - mean.sigmoid(), mean.sigmoid()) > self.contradiction
         kept = []
         for label in (1, 0):

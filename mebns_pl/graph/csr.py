@@ -176,6 +176,7 @@ class Graph:
 
         Cost: E C multiply-adds as one CSR product; no ``(E, C)`` messages are made.
         """
+        h = h.float() if h.dtype == torch.bfloat16 else h  # sparse kernels have no bfloat16
         return _Product.apply(self._adjacency(h.dtype), h)  # type: ignore[no-any-return]
 
     def without(self, pairs: Tensor) -> Graph:
@@ -258,7 +259,8 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(matrices: tuple[Tensor, Tensor], h: Tensor) -> Tensor:
-        return matrices[0] @ h
+        with torch.autocast(h.device.type, enabled=False):  # autocast would take the sparse matrix, too
+            return matrices[0] @ h
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.distributed
@@ -45,6 +45,45 @@ class AbstractGroup(ABC):
     def share(self, num_rows: int) -> slice:
         """This rank's contiguous part of ``num_rows`` rows."""
         return Share(self.rank, self.size).of(num_rows)
+
+    def rows_of_all(self, rows: Tensor, first_row: int, num_rows: int) -> Tensor:
+        """The ranks' contiguous rows put together, exactly: each rank's are added to the others' zeros.
+
+        Args:
+            rows: ``(b, ...)``, this rank's, without gradient.
+            first_row: their place in the whole.
+            num_rows: B.
+
+        Returns:
+            ``(B, ...)``, the same on all ranks.
+        """
+        whole = rows.new_zeros(num_rows, *rows.shape[1:])
+        whole[first_row : first_row + len(rows)] = rows
+        return self.sum(whole)
+
+    def columns_of_all(self, columns: Tensor) -> Tensor:
+        """The ranks' columns ``(c, b)`` side by side, ``(c, B)``, in the order of ranks; no rank need know B."""
+        counts = torch.zeros(self.size, dtype=torch.int64, device=columns.device)
+        counts[self.rank] = columns.shape[1]
+        ends = self.sum(counts).cumsum(0).tolist()
+        return self.rows_of_all(columns.t(), ends[self.rank] - columns.shape[1], ends[-1]).t()
+
+    def spread(self, work: Callable[[int], Tensor], count: int) -> Iterator[Tensor]:
+        """``work(0) ... work(count - 1)`` in order on every rank, each computed by one rank only.
+
+        Args:
+            work: number -> a tensor ``(m,)``, one shape and type for all numbers, without gradient.
+            count: how many.
+        """
+        if self.size == 1:
+            yield from map(work, range(count))
+            return
+        for first in range(0, count, self.size):
+            # Where there are fewer numbers left than ranks, the others do the last one over for its shape
+            number = min(first + self.rank, count - 1)
+            own = work(number)[None]
+            present = min(self.size, count - first)
+            yield from self.rows_of_all(own[: int(self.rank < present)], min(self.rank, present), present)
 
 
 class SingleProcess(AbstractGroup):

@@ -9,14 +9,19 @@ from torch.nn import functional
 from mebns_pl.mebns.group import AbstractGroup
 
 
+def at_least_single(values: Tensor) -> Tensor:
+    """Half precision, which autocast gives, as float32: a sum of bfloat16 cannot count to a batch's size."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+
+
 def positive_losses(logits: Tensor) -> Tensor:
     """Binary cross-entropy of edges, elementwise: ``log(1 + exp(-logit))``."""
-    return functional.softplus(-logits)
+    return functional.softplus(-at_least_single(logits))
 
 
 def negative_losses(logits: Tensor) -> Tensor:
     """Binary cross-entropy of non-edges, elementwise: ``log(1 + exp(logit))``."""
-    return functional.softplus(logits)
+    return functional.softplus(at_least_single(logits))
 
 
 def balanced_loss(
@@ -49,6 +54,7 @@ def negative_weights(scores: Tensor, mask: Tensor, num_negatives: Tensor, group:
     Returns:
         ``(n,)``, 0 or more; all 0 where the union batch has no negative.
     """
+    scores = at_least_single(scores)
     masked = scores.masked_fill(~mask, -torch.inf)
     # A softmax does not mind its shift; the floor serves a share without negatives, which has no maximum
     floor = scores.new_full((1,), -1e30)

@@ -30,7 +30,13 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, Hypergradient, clipped, updated
 from mebns_pl.mebns.group import AbstractGroup
-from mebns_pl.mebns.losses import balanced_loss, negative_losses, negative_weights, positive_losses
+from mebns_pl.mebns.losses import (
+    at_least_single,
+    balanced_loss,
+    negative_losses,
+    negative_weights,
+    positive_losses,
+)
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models.predictor import LinkPredictor, PairInputs
 from mebns_pl.negatives.selectors.abstract import AbstractSelector
@@ -56,6 +62,10 @@ class Learner:
         """The parameters that ``optimizer`` moves, in the module's order."""
         moved = {id(param) for group in self.optimizer.param_groups for param in group["params"]}
         return [param for param in self.module.parameters() if id(param) in moved]
+
+    def table_part(self) -> tuple[Optimizer, list[nn.Parameter]]:
+        """``tables`` with what it moves; the optimizer of the rest, with nothing, where there is none."""
+        return self.tables or self.optimizer, self.table_params()
 
     def table_params(self) -> list[nn.Parameter]:
         """The embedding tables that ``tables`` moves."""
@@ -124,6 +134,7 @@ class StepResult:
 
     Args:
         student_grads: one tensor a parameter, clipped.
+        unclipped_student_grads: the same before clipping: what steps that are accumulated add up.
         teacher_grads: one tensor a parameter, or None where the teacher did not learn.
         weight_net_grads: one tensor a parameter, or None where the weight net does not learn.
         losses: ``student``, ``teacher``, ``meta``: ``()`` tensors over the union batch.
@@ -133,6 +144,7 @@ class StepResult:
     """
 
     student_grads: list[Tensor]
+    unclipped_student_grads: list[Tensor]
     teacher_grads: list[Tensor] | None
     weight_net_grads: list[Tensor] | None
     losses: dict[str, Tensor]
@@ -233,11 +245,13 @@ def mebns_step(
         weights = _weights_after(meta.weight_net, hypergradient, problem)
 
     loss = inner_loss(weights)
-    grads, tables = _gradients(loss, student)
+    local, tables = _gradients(loss, student)
+    grads = group.sum_all(local)
     meta_loss = None if hypergradient is None else hypergradient.outer_loss
     losses = {"student": loss, "teacher": teacher_loss, "meta": meta_loss}
     return StepResult(
-        student_grads=clipped(group.sum_all(grads), gradient_clip_norm),
+        student_grads=clipped(grads, gradient_clip_norm),
+        unclipped_student_grads=grads,
         teacher_grads=teacher_grads,
         weight_net_grads=None if hypergradient is None else list(hypergradient),
         losses={name: group.sum(value.detach()) for name, value in losses.items() if value is not None},
@@ -295,7 +309,7 @@ def _teacher_pass(
     with torch.set_grad_enabled(teacher.learns):
         score = _predictor(teacher.predictor).scorer(graph, pass_key)
     with torch.no_grad():
-        hardness = score(inputs.select(pairs.candidates)).view(pairs.size, pairs.num_candidates)
+        hardness = at_least_single(score(inputs.select(pairs.candidates))).view(pairs.size, pairs.num_candidates)
     if not teacher.learns:
         return hardness, None, None, []
     mask = batch.teacher_mask.flatten()
@@ -331,8 +345,8 @@ def _outer_loss(
 
     def outer_loss(params: dict[str, Tensor]) -> Tensor:
         logits = functional_call(predictor, params, (inputs,))
-        ones = torch.ones_like(logits)[~own_positive]
         positive_part, negative_part = positive_losses(logits[own_positive]), negative_losses(logits[~own_positive])
+        ones = torch.ones_like(negative_part)
         return balanced_loss(positive_part, negative_part, ones, num_positives, num_negatives)
 
     return outer_loss

@@ -30,7 +30,7 @@ NODE_BLOCK = 2**16
 def embed_layerwise(
     encoder: AbstractLayeredEncoder, graph: Graph, device: torch.device | str = "cpu", key: Key | None = None
 ) -> Tensor:
-    """``encoder(graph, key)`` without gradient, in blocks.
+    """``encoder(graph, key)`` without gradient and in the parameters' own precision, in blocks.
 
     Cost: the linear maps of N nodes and a pass over E edges a layer (attention, which maps what it is given, does so
     for the neighbours of every block); memory of two layers of all nodes on the CPU and of a block on the device.
@@ -51,6 +51,11 @@ def embed_layerwise(
         >>> bool((embed_layerwise(encoder, graph) == encoder(graph)).all())
         True
     """
+    with torch.autocast(torch.device(device).type, enabled=False):
+        return _embed(encoder, graph, device, key)
+
+
+def _embed(encoder: AbstractLayeredEncoder, graph: Graph, device: torch.device | str, key: Key | None) -> Tensor:
     h: Tensor | None = None
     featureless = replace(graph, x=None)
     for layer in range(encoder.num_layers):
@@ -94,7 +99,8 @@ def layerwise_scorer(
         logits, names = [], torch.arange(pairs.shape[1], device=device)
         for block, rows in zip(pairs.split(SCORE_BLOCK, dim=1), names.split(SCORE_BLOCK), strict=True):
             source, target = (z.index_select(0, nodes).to(device) for nodes in block.cpu())
-            logits.append(predictor.decoder(source, target, rows, key and key.child("decoder")))
+            with torch.autocast(torch.device(device).type, enabled=False):
+                logits.append(predictor.decoder(source, target, rows, key and key.child("decoder")))
         return torch.cat(logits)
 
     return score

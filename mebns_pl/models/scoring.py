@@ -16,8 +16,12 @@ SCORE_BLOCK = 2**16
 
 
 def score_pairs(predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor) -> Tensor:
-    """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks."""
+    """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks; never in half precision.
+
+    Scores of 8 bits would be tied in their hundreds, and ranks with them.
+    """
     if not pairs.shape[1]:
         return torch.empty(0, device=pairs.device)
     blocks = pairs.split(SCORE_BLOCK, dim=1)
-    return torch.cat([score(predictor.prepare(graph, block)) for block in blocks])
+    with torch.autocast(pairs.device.type, enabled=False):
+        return torch.cat([score(predictor.prepare(graph, block)) for block in blocks])

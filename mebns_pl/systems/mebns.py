@@ -6,14 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine, check_optimizer
-from mebns_pl.mebns.step import Learner, Meta, StepResult, Teacher, mebns_step
+from mebns_pl.mebns.group import AbstractGroup
+from mebns_pl.mebns.step import Learner, Meta, Negatives, StepResult, Teacher, mebns_step
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
@@ -21,7 +22,10 @@ from mebns_pl.models.weight_net import WeightNet
 from mebns_pl.negatives.selectors.abstract import AbstractSelector
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.systems.evaluation import AbstractLinkSystem, refuse_batch_norm
+from mebns_pl.systems.finite import refuse_non_finite
 from mebns_pl.systems.outputs import StepOutput, step_output
+from mebns_pl.systems.schedulers import Configured, configured
+from mebns_pl.systems.updates import Updates
 from mebns_pl.types import GraphSpec, MetaSet, TrainBatch, to_device
 
 
@@ -33,10 +37,17 @@ class Schedule:
         warmup: for so many epochs the student takes the sampler's negatives unfiltered and unweighted, while the
             teacher learns; 0 or more.
         teacher: for so many epochs the teacher learns, then it is frozen (cheaper); None never freezes it.
+        lr_scheduler: makes a scheduler of the student's learning rate, stepped after each epoch (one that watches a
+            metric: after each validation), or None.
+        teacher_lr_scheduler: makes the teacher's; it stands still while the teacher is frozen.
+        weight_net_lr_scheduler: makes the weight net's; it stands still during warm-up.
     """
 
     warmup: int = 5
     teacher: int | None = None
+    lr_scheduler: LRSchedulerCallable | None = None
+    teacher_lr_scheduler: LRSchedulerCallable | None = None
+    weight_net_lr_scheduler: LRSchedulerCallable | None = None
 
     def __post_init__(self) -> None:
         if self.warmup < 0:
@@ -62,7 +73,7 @@ class MeBNS(AbstractLinkSystem):
         teacher_filter: which candidates stay.
         engine: how the hypergradient is computed.
         schedule: warm-up and freezing.
-        gradient_clip_norm: joint 2-norm to clip the student's gradient to (in the lookahead too), or None.
+        updates: accumulation over batches, and clipping of the student's gradient (in the lookahead, too).
 
     Raises:
         ValueError: an optimizer that the bilevel step cannot look through, or a BatchNorm layer.
@@ -85,11 +96,10 @@ class MeBNS(AbstractLinkSystem):
         teacher_filter: TeacherFilter | None = None,
         engine: AbstractEngine | None = None,
         schedule: Schedule = Schedule(),
-        gradient_clip_norm: float | None = None,
+        updates: Updates = Updates(),
     ) -> None:
-        super().__init__(
-            predictor(spec)
-        )  # the student first: its initial weights are those of Plain with the same seed
+        # The student first: its initial weights are those of Plain with the same seed
+        super().__init__(predictor(spec), updates)
         self.teacher = predictor(spec)
         refuse_batch_norm(self.teacher)
         self.weight_net: nn.Module = weight_net()
@@ -98,15 +108,24 @@ class MeBNS(AbstractLinkSystem):
         self.teacher_filter = teacher_filter or TeacherFilter()
         self.engine = engine or HigherEngine()
         self.schedule = schedule
-        self.gradient_clip_norm = gradient_clip_norm
 
-    def configure_optimizers(self) -> list[Optimizer]:
+    def configure_optimizers(self) -> Configured:
         """Student's, teacher's, weight net's; then those of the tables that are trained row by row."""
-        optimizers = self.make_optimizers(self.optimizer_factories, (self.student, self.teacher, self.weight_net))
+        modules = (self.student, self.teacher, self.weight_net)
+        optimizers, tables = self.make_optimizers(self.optimizer_factories, modules)
         check_optimizer(optimizers[0], "optimizer")
         check_optimizer(optimizers[2], "weight_net_optimizer")
         self.engine.check(self.student)
-        return optimizers
+        names = ("lr_scheduler", "teacher_lr_scheduler", "weight_net_lr_scheduler")
+        makers = {f"schedule.{name}": getattr(self.schedule, name) for name in names}
+        optimizers, schedulers = configured(optimizers, makers)
+        return optimizers + tables, schedulers
+
+    def learned(self) -> list[Optimizer]:
+        """The student's optimizer; the teacher's unless it is frozen; the weight net's after warm-up."""
+        epoch, (student, teacher, weight_net) = self.current_epoch, super().learned()[:3]
+        teaches = self.schedule.teacher is None or epoch < self.schedule.teacher
+        return [student, *([teacher] * teaches), *([weight_net] * (epoch >= self.schedule.warmup))]
 
     def setup(self, stage: str) -> None:
         """Tells the data module to set meta edges apart and to draw structure-enhanced negatives for the teacher."""
@@ -123,14 +142,14 @@ class MeBNS(AbstractLinkSystem):
         data, epochs_in = self.data, self.current_epoch - self.schedule.warmup
         due = epochs_in >= 0 and epochs_in % data.collector.refresh_epochs == 0
         if due:
-            meta_set = data.refresh_meta_set(self.teacher_score, self.device, self.current_epoch)
+            meta_set = data.refresh_meta_set(self.teacher_score, self.device, self.current_epoch, self.group.spread)
             for name, count in meta_set.counts.items():
-                self.log(f"meta/{name}", float(count), on_step=False, on_epoch=True, batch_size=1)
-            self.log("meta/uncertainty", meta_set.std.mean(), on_step=False, on_epoch=True, batch_size=1)
+                self.log_mean(f"meta/{name}", float(count))
+            self.log_mean("meta/uncertainty", meta_set.std.mean())
 
     def teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
-        return self.batching.stochastic_scores(self.teacher, graph, pairs, key)
+        return self.batching.stochastic_scores(self.teacher, self._placed(graph), pairs, key)
 
     @property
     def gate(self) -> tuple[LinkPredictor, TeacherFilter]:
@@ -152,16 +171,26 @@ class MeBNS(AbstractLinkSystem):
             self.group,
             teacher=Teacher(teacher, None if warm else self.teacher_filter, learns),
             meta=None if warm else self.meta(weight_net, key),
-            gradient_clip_norm=self.gradient_clip_norm,
+            gradient_clip_norm=self.updates.gradient_clip_norm,
         )
-        # The student's step alone goes through Lightning, which counts global steps by it
-        self.apply_gradients(self.all_optimizers()[0], student.params(), result.student_grads)
-        self.apply_tables(student, result.student_tables)
-        if result.teacher_grads is not None:
-            self.apply_gradients(teacher.optimizer, teacher.params(), result.teacher_grads)
-            self.apply_tables(teacher, result.teacher_tables)
-        if result.weight_net_grads is not None:
-            self.apply_gradients(weight_net.optimizer, weight_net.params(), result.weight_net_grads)
+        refuse_non_finite(self, batch, result)
+        self.learn(
+            {
+                "student": result.unclipped_student_grads,
+                "teacher": result.teacher_grads,
+                "weight_net": result.weight_net_grads,
+                "student_tables": result.student_tables or None,
+                "teacher_tables": result.teacher_tables or None,
+            },
+            {
+                # The student's step alone goes through Lightning, which counts global steps by it
+                "student": (self.all_optimizers()[0], student.params()),
+                "teacher": (teacher.optimizer, teacher.params()),
+                "weight_net": (weight_net.optimizer, weight_net.params()),
+                "student_tables": student.table_part(),
+                "teacher_tables": teacher.table_part(),
+            },
+        )
         self.log_step(batch, result)
         return step_output(batch, result)
 
@@ -183,16 +212,52 @@ class MeBNS(AbstractLinkSystem):
     def log_step(self, batch: TrainBatch, result: StepResult) -> None:
         """Losses, and how the filter and the weights behave."""
         for name, loss in result.losses.items():
-            self.log_mean(f"train/{name}_loss", loss, prog_bar=name == "student")
-        negatives = result.negatives
-        assert negatives.hardness is not None
-        self.log_mean("filter/kept_share", negatives.kept.sum() / batch.candidate_mask.sum().clamp(min=1))
-        self.log_mean(
-            "filter/hardness", (negatives.hardness * negatives.mask).sum() / negatives.mask.sum().clamp(min=1)
-        )
+            self.log_mean(f"train/{name}_loss", loss)
+        filtered, weights = union_statistics(batch, result.negatives, self.group)
+        for name, value in filtered.items():
+            self.log_mean(f"filter/{name}", value)
         if batch.epoch >= self.schedule.warmup:
-            for name, value in weight_statistics(negatives.weights[negatives.mask]).items():
+            for name, value in weight_statistics(weights).items():
                 self.log_mean(f"weights/{name}", value)
+
+    def replicated(self) -> dict[str, Tensor]:
+        """The meta set, too."""
+        meta_set = self.data.meta_set
+        found = {} if meta_set is None else {f"meta set, {name}": getattr(meta_set, name) for name in _META_TENSORS}
+        return super().replicated() | found
+
+
+_META_TENSORS = ("pairs", "labels", "mean", "std")
+
+
+def union_statistics(batch: TrainBatch, negatives: Negatives, group: AbstractGroup) -> tuple[dict[str, Tensor], Tensor]:
+    """How the filter and the weights behave on the union batch, the same on all ranks; one message.
+
+    Args:
+        batch: this rank's slice.
+        negatives: its picks.
+        group: the ranks.
+
+    Returns:
+        ``kept_share``: kept over legal candidates, and ``hardness``: the teacher's mean logit of the picks; and the
+        weights of all picks ``(n,)``.
+    """
+    assert negatives.hardness is not None
+    rows, picks = negatives.columns.shape
+    weights = negatives.weights.masked_fill(~negatives.mask, -1.0).view(rows, picks)
+    mine = torch.stack(
+        [
+            negatives.kept.sum().to(weights.dtype),
+            batch.candidate_mask.sum().to(weights.dtype),
+            (negatives.hardness * negatives.mask).sum().to(weights.dtype),
+            negatives.mask.sum().to(weights.dtype),
+        ]
+    )
+    # Each rank adds its own rows to the others' zeros
+    whole = weights.new_zeros(batch.union_positives.shape[1], picks)
+    whole[batch.first_row : batch.first_row + rows] = weights
+    (kept, legal, hardness, picked), whole = group.sum_all([mine, whole])
+    return {"kept_share": kept / legal.clamp(min=1), "hardness": hardness / picked.clamp(min=1)}, whole[whole >= 0]
 
 
 def weight_statistics(weights: Tensor) -> dict[str, Tensor]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lightning.pytorch.cli import OptimizerCallable
-from torch.optim import Adam, Optimizer
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch.optim import Adam
 
 from mebns_pl.mebns.step import mebns_step
 from mebns_pl.models.encoder_decoder import EncoderDecoder
@@ -13,7 +13,10 @@ from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.negatives.selectors.abstract import AbstractSelector
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.systems.finite import refuse_non_finite
 from mebns_pl.systems.outputs import StepOutput, step_output
+from mebns_pl.systems.schedulers import Configured, configured
+from mebns_pl.systems.updates import Updates
 from mebns_pl.types import GraphSpec, TrainBatch
 
 
@@ -25,7 +28,9 @@ class Plain(AbstractLinkSystem):
         predictor: makes the predictor.
         selector: picks negatives among the candidates; the first (that is, the proposal's own draw) by default.
         optimizer: makes the optimizer.
-        gradient_clip_norm: joint 2-norm to clip gradients to, or None.
+        updates: accumulation over batches, and clipping.
+        lr_scheduler: makes a scheduler of the learning rate, stepped after each epoch (one that watches a metric:
+            after each validation), or None.
 
     Example:
         >>> system = Plain(GraphSpec(num_nodes=3))
@@ -39,25 +44,30 @@ class Plain(AbstractLinkSystem):
         predictor: Callable[[GraphSpec], LinkPredictor] = EncoderDecoder,
         selector: AbstractSelector | None = None,
         optimizer: OptimizerCallable = Adam,
-        gradient_clip_norm: float | None = None,
+        updates: Updates = Updates(),
+        lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(predictor(spec))
+        super().__init__(predictor(spec), updates)
         self.selector = selector or FirstSelector()
         self.optimizer = optimizer
-        self.gradient_clip_norm = gradient_clip_norm
+        self.lr_scheduler = lr_scheduler
 
-    def configure_optimizers(self) -> list[Optimizer]:
+    def configure_optimizers(self) -> Configured:
         """The student's optimizer, and one of its tables where they are trained row by row."""
-        return self.make_optimizers([self.optimizer], [self.student])
+        optimizers, tables = self.make_optimizers([self.optimizer], [self.student])
+        optimizers, schedulers = configured(optimizers, {"lr_scheduler": self.lr_scheduler})
+        return optimizers + tables, schedulers
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Candidates, picks, loss, update."""
         (student,) = self.learners([self.student])
         key = self.key.at(batch.epoch, batch.step)
-        result = mebns_step(
-            student, self.selector, batch, self.graph, key, self.group, gradient_clip_norm=self.gradient_clip_norm
+        norm = self.updates.gradient_clip_norm
+        result = mebns_step(student, self.selector, batch, self.graph, key, self.group, gradient_clip_norm=norm)
+        refuse_non_finite(self, batch, result)
+        self.learn(
+            {"student": result.unclipped_student_grads, "student_tables": result.student_tables or None},
+            {"student": (self.all_optimizers()[0], student.params()), "student_tables": student.table_part()},
         )
-        self.apply_gradients(self.all_optimizers()[0], student.params(), result.student_grads)
-        self.apply_tables(student, result.student_tables)
-        self.log_mean("train/student_loss", result.losses["student"], prog_bar=True)
+        self.log_mean("train/student_loss", result.losses["student"])
         return step_output(batch, result)

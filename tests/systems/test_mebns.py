@@ -30,7 +30,7 @@ from mebns_pl.mebns.bilevel import DirectionalEngine
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models import GCN, EncoderDecoder, MLPDecoder, PairInputs
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
-from mebns_pl.systems import MeBNS, Schedule
+from mebns_pl.systems import MeBNS, Schedule, Updates
 from mebns_pl.systems.evaluation import AbstractLinkSystem
 from mebns_pl.systems.mebns import weight_statistics
 from mebns_pl.types import TrainBatch
@@ -170,7 +170,7 @@ def test_filter_and_weights_both_matter() -> None:
     one = run()
     assert not equal(one, run(teacher_filter=TeacherFilter(drop_easy=0.0)))
     assert not equal(one, run(weight_net_optimizer=partial(Adam, lr=0.0)))
-    assert not equal(one, run(gradient_clip_norm=0.01))
+    assert not equal(one, run(updates=Updates(gradient_clip_norm=0.01)))
 
 
 def test_the_engines_agree() -> None:
@@ -217,9 +217,9 @@ def test_the_meta_set_is_collected_when_it_is_due() -> None:
     data, seen = make_data(), []
     right = data.refresh_meta_set
 
-    def spy(score: Any, device: Any, epoch: int) -> Any:
+    def spy(score: Any, device: Any, epoch: int, *args: Any) -> Any:
         seen.append(epoch)
-        return right(score, device, epoch)
+        return right(score, device, epoch, *args)
 
     data.refresh_meta_set = spy  # type: ignore[method-assign]
     fit(make_mebns(data.spec, schedule=Schedule(warmup=1)), data, epochs=6)
@@ -400,7 +400,7 @@ def _two_epochs(devices: int, path: str) -> None:
     """Three epochs of union batches of 23 positives, then test and prediction; ranks hold unequal parts."""
     torch.set_num_threads(1)
     data = make_data(make_loaded(features=False), batch_size=23)
-    system = make_mebns(data.spec, schedule=Schedule(warmup=1), gradient_clip_norm=1.0).double()
+    system = make_mebns(data.spec, schedule=Schedule(warmup=1), updates=Updates(gradient_clip_norm=1.0)).double()
     callbacks = [probe_monitor(), PredictionWriter(path.replace(".pt", ".csv"), top_k=30)]
     strategy = "auto" if devices == 1 else "ddp"
     trainer = fit(system, data, epochs=3, callbacks=callbacks, devices=devices, strategy=strategy)

@@ -18,6 +18,7 @@ from mebns_pl.mebns.step import Learner, mebns_step
 from mebns_pl.metrics.functional import auc
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.first import FirstSelector
+from mebns_pl.systems import Updates
 from mebns_pl.types import GraphSpec, TrainBatch
 from references.runs import MAKE, adam, equal, fit, make_data, make_mebns, make_plain, weights
 
@@ -40,7 +41,7 @@ def rows_of(pairs: Tensor) -> list[tuple[int, ...]]:
 
 def test_training_is_the_step_repeated() -> None:
     data = make_data()
-    system = make_plain(data.spec, gradient_clip_norm=0.5)
+    system = make_plain(data.spec, updates=Updates(gradient_clip_norm=0.5))
     twin = copy.deepcopy(system.student)
     fit(system, data, epochs=2)
     optimizer = adam(twin.parameters())

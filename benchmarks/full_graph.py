@@ -1,0 +1,99 @@
+"""What a step that encodes the whole graph costs: CPU seconds and memory, by edges, for plain and both engines.
+
+    python benchmarks/full_graph.py --edges 10000 100000 1000000
+
+Random power-law graphs of ten edges a node with 64 features, a two-layer GCN of 128 with a dot product, batches of
+1,024 positives. CPU seconds of one thread (not wall-clock time: other work on the machine hardly shows). Prints a table
+and, as the last line, one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import resource
+import time
+import warnings
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.optim import Adam
+
+import mebns_pl as m
+from mebns_pl.data.loaded import LoadedGraph
+from mebns_pl.mebns.group import SingleProcess
+from mebns_pl.mebns.step import Learner, Meta, Teacher, mebns_step
+from mebns_pl.types import MetaSet
+
+
+def power_law(num_edges: int) -> LoadedGraph:
+    """Ends drawn with probability falling as a power of the node's number."""
+    key, nodes = m.Key(0, "full_graph"), max(100, num_edges // 10)
+    ends = (torch.rand(2, num_edges, generator=key.generator(), dtype=torch.float64) ** 2 * nodes).long()
+    ends = ends[:, ends[0] != ends[1]]
+    edges = torch.unique(torch.stack([ends.min(0).values, ends.max(0).values]), dim=1)
+    x = torch.randn(nodes, 64, generator=key.child("x").generator())
+    return LoadedGraph("power law", edges, range(nodes), x)
+
+
+def predictor(spec: m.GraphSpec) -> m.EncoderDecoder:
+    """The model of the benchmark."""
+    return m.EncoderDecoder(spec, lambda s: m.GCN(s, hidden_channels=128, num_layers=2), m.DotDecoder)
+
+
+def learner(module: torch.nn.Module) -> Learner:
+    """With Adam."""
+    return Learner(module, Adam(module.parameters()))
+
+
+def measure(loaded: LoadedGraph, kind: str, steps: int) -> float:
+    """CPU seconds of a step; the first is left out."""
+    data = m.LinkDataModule(batch_size=1024, num_candidates=8, split=m.SplitFractions(0.01, 0.01, 0.01))
+    data.loaded = loaded
+    data.setup("fit")
+    student, teacher, net = learner(predictor(data.spec)), learner(predictor(data.spec)), learner(m.WeightNet())
+    meta_edges = data.split.meta[:, :256]
+    others = data.split.train[:, :256].roll(1, dims=1)
+    others[1] = others[1].flip(0)
+    zeros = torch.zeros(2 * meta_edges.shape[1])
+    labels = torch.cat([torch.ones(meta_edges.shape[1]), torch.zeros(others.shape[1])])
+    meta_set = MetaSet(torch.cat([meta_edges, others], dim=1), labels, zeros, zeros, {})
+    engine = {"higher": m.HigherEngine(), "directional": m.DirectionalEngine()}.get(kind)
+    batches, seconds = data.train_dataloader().dataset, []
+    for step in range(steps + 1):
+        batch, start = batches[0, step], time.process_time()
+        mebns_step(
+            student, m.HardestSelector(1), batch, data.train_graph, m.Key(0, "step", 0, step), SingleProcess(),
+            teacher=None if engine is None else Teacher(teacher, m.TeacherFilter(), learns=False),
+            meta=None if engine is None else Meta(net, engine, meta_set),
+        )  # fmt: skip
+        seconds.append(time.process_time() - start)
+    return min(seconds[1:])
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--edges", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--steps", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    kinds = ("plain", "higher", "directional")
+    table = Table("edges", *kinds, "peak GB", title="CPU seconds a step")
+    found: dict[str, dict[str, float]] = {}
+    for edges in options.edges:
+        loaded = power_law(edges)
+        row = {kind: round(measure(loaded, kind, options.steps), 4) for kind in kinds}
+        row["peak_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+        found[str(loaded.num_edges)] = row
+        table.add_row(f"{loaded.num_edges:,}", *(f"{value:.3g}" for value in row.values()))
+    Console().print(table)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The checkpoint that a stopped run goes on from."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps one file, ``last.ckpt``, from which a run that was stopped at any moment goes on exactly.
+
+    It is written at the start of every epoch, when the epoch before has been logged to its end; within an epoch, at
+    the end of a step, when the last writing is ``minutes`` ago or training is told to stop there; and at the end of
+    training. Before it is written the logs are, so that they hold all that will not be done again.
+
+    Lightning's ``ModelCheckpoint`` writes before the epoch's means are logged, and its ``train_time_interval`` never
+    writes under manual optimisation.
+
+    Args:
+        dirpath: folder; ``checkpoints`` in the folder of the run's logs by default.
+        minutes: time between two writings within an epoch, above 0; None writes at epochs alone.
+
+    Example:
+        >>> LastCheckpoint(minutes=30).minutes
+        30
+    """
+
+    def __init__(self, dirpath: str | Path | None = None, minutes: float | None = 10.0) -> None:
+        if minutes is not None and not minutes > 0:
+            raise ValueError(f"minutes: expected a number above 0 or null, got {minutes}")
+        self.dirpath = dirpath
+        self.minutes = minutes
+        self._written = 0.0
+        self._stopping = False
+
+    def path(self, trainer: Trainer) -> Path:
+        """Where the file is."""
+        if self.dirpath is not None:
+            return Path(self.dirpath) / "last.ckpt"
+        folder = trainer.log_dir if trainer.loggers else trainer.default_root_dir
+        return Path(folder or trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes: all of the epoch before is done and logged, nothing of this one is."""
+        self._write(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Writes when it is time. Not at an epoch's last step: its end comes at once."""
+        if trainer.is_last_batch or _validates(trainer, batch_idx):
+            return
+        due = self.minutes is not None and time.monotonic() - self._written >= 60 * self.minutes
+        if trainer.world_size > 1:
+            due = trainer.strategy.broadcast(due)  # clocks differ, and all ranks must come along
+        stops = trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
+        if due or (stops and not self._stopping):
+            self._write(trainer)
+        self._stopping = stops
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes, unless the last epoch was cut short: then the checkpoint within it is the one to go on from."""
+        if trainer.is_last_batch:
+            self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        for logger in trainer.loggers:
+            logger.save()
+        trainer.save_checkpoint(self.path(trainer), weights_only=False)
+        self._written = time.monotonic()
+
+
+def _validates(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether a validation may follow this step: Lightning would leave it out when the run goes on from here."""
+    every = trainer.val_check_batch
+    if not isinstance(every, int) or not trainer.enable_validation:
+        return False
+    return (batch_idx + 1) % every == 0 or (trainer.fit_loop.total_batch_idx + 1) % every == 0

@@ -1,0 +1,184 @@
+"""``mebns fit --resume``: which checkpoint a stopped run goes on from, and where its logs are."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_info
+
+from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointError
+from mebns_pl.systems.identity import KEY
+
+FILE = "last.ckpt"
+_Arguments = list[str] | dict[str, Any] | Namespace
+_VERSION = re.compile(r"version_(\d+)")
+
+
+def take_resume(given: _Arguments) -> tuple[Resume | None, _Arguments]:
+    """Takes ``--resume``, ``--resume=RUN`` or ``--resume RUN`` out of the arguments of ``fit``.
+
+    With ``RUN``, the options that it was started with come first, so that they need not be given again.
+
+    Args:
+        given: the arguments; what is no list is handed on as it is.
+
+    Raises:
+        CheckpointError: there is no such run.
+
+    Example:
+        >>> take_resume(["fit", "--resume", "--trainer.max_epochs=9"])
+        (Resume(run=None), ['fit', '--trainer.max_epochs=9'])
+    """
+    if not isinstance(given, list) or given[:1] != ["fit"]:
+        return None, given
+    rest, run, found = ["fit"], None, False
+    arguments = list(given[1:])
+    while arguments:
+        argument = arguments.pop(0)
+        if argument == "--resume":
+            found = True
+            if arguments and not arguments[0].startswith("-"):
+                run = Path(arguments.pop(0))
+        elif argument.startswith("--resume="):
+            found, run = True, Path(argument.removeprefix("--resume="))
+        else:
+            rest.append(argument)
+    if not found:
+        return None, given
+    if run is None:
+        return Resume(), rest
+    path = newest(run)
+    config = path.parent.parent / "config.yaml"
+    return Resume(path), ["fit", *([f"--config={config}"] if config.is_file() else []), *rest[1:]]
+
+
+def newest(folder: Path) -> Path:
+    """The newest ``last.ckpt`` of a run, or of several.
+
+    Args:
+        folder: a checkpoint, a folder with one, a run's folder (``version_3``), or a folder of runs.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if folder.is_file():
+        return folder
+    patterns = (FILE, f"checkpoints/{FILE}", f"version_*/checkpoints/{FILE}")
+    found = [path for pattern in patterns for path in folder.glob(pattern)]
+    if not found:
+        raise CheckpointError(
+            f"--resume: no checkpoint in {folder}; looked for {', '.join(patterns)}. Start the run without --resume, "
+            "or name the folder of a run: --resume FOLDER"
+        )
+    return max(found, key=lambda path: (path.stat().st_mtime_ns, str(path)))
+
+
+@dataclass(frozen=True)
+class FoundCheckpoint:
+    """The checkpoint that a run goes on from.
+
+    Args:
+        path: its file.
+        epoch: epochs that are done.
+        global_step: the student's steps that are done.
+        stopped_early: whether early stopping has ended the run.
+    """
+
+    path: Path
+    epoch: int
+    global_step: int
+    stopped_early: bool
+
+    def is_finished(self, trainer: Trainer) -> bool:
+        """Whether there is nothing left to do, which is said."""
+        if self.stopped_early:
+            why = f"early stopping ended it after epoch {self.epoch}"
+        elif trainer.max_epochs is not None and 0 <= trainer.max_epochs <= self.epoch:
+            why = f"{self.epoch} of {trainer.max_epochs} epochs are done; go on with a higher --trainer.max_epochs"
+        elif 0 <= trainer.max_steps <= self.global_step:
+            why = f"{self.global_step} of {trainer.max_steps} steps are done; go on with a higher --trainer.max_steps"
+        else:
+            return False
+        rank_zero_info(f"The run of {self.path} is finished, nothing is changed: {why}")
+        return True
+
+
+@dataclass(frozen=True)
+class Resume:
+    """How ``fit`` goes on with a run.
+
+    Args:
+        run: the checkpoint, or None for the newest in the logger's folder.
+    """
+
+    run: Path | None = None
+
+    def find(self, config: Namespace) -> FoundCheckpoint:
+        """Finds the checkpoint and sets the options so that the run goes on from it, in its own folder of logs.
+
+        Args:
+            config: the options of ``fit``, changed here.
+
+        Raises:
+            CheckpointError: there is no checkpoint, or it is not a whole one.
+        """
+        path = (self.run or newest(_folder(config))).resolve()
+        checkpoint = AtomicCheckpointIO().load_checkpoint(path)
+        state = checkpoint.get(KEY, {})
+        config.ckpt_path = str(path)
+        _log_to(config, path, state.get("log_version"))
+        done = checkpoint.get("epoch", 0), checkpoint.get("global_step", 0)
+        rank_zero_info(f"Going on from {path}: {done[0]} epochs and {done[1]} steps are done")
+        return FoundCheckpoint(path, *done, bool(state.get("stopped_early")))
+
+
+def _logger(config: Namespace) -> Namespace | None:
+    logger = config.trainer.get("logger")
+    loggers = logger if isinstance(logger, list) else [logger]
+    return next((item.init_args for item in loggers if isinstance(item, Namespace) and "init_args" in item), None)
+
+
+def _folder(config: Namespace) -> Path:
+    """Where the options of ``fit`` would put checkpoints."""
+    if config.checkpoint.get("dirpath") is not None:
+        return Path(config.checkpoint.dirpath)
+    logger = _logger(config)
+    if logger is None or logger.get("save_dir") is None:
+        return Path(config.trainer.get("default_root_dir") or ".")
+    folder = Path(logger.save_dir) / (logger.get("name") or "lightning_logs")
+    version = logger.get("version")
+    if version is None:
+        return folder
+    return folder / (version if isinstance(version, str) else f"version_{version}")
+
+
+def _log_to(config: Namespace, path: Path, version: int | str | None) -> None:
+    """Goes on in the folder of the run's logs: where it is now, if the checkpoint lies in it."""
+    logger = _logger(config)
+    if logger is None:
+        return
+    folder = path.parent.parent
+    named = _VERSION.fullmatch(folder.name)
+    if path.parent.name == "checkpoints" and named:
+        logger.version = int(named[1])
+        if folder != (Path(logger.save_dir) / (logger.get("name") or "lightning_logs") / folder.name).resolve():
+            logger.save_dir, logger.name = str(folder.parent.parent), folder.parent.name
+    elif version is not None:
+        logger.version = version
+
+
+def without_resume(config: Namespace) -> Namespace:
+    """Options of a run without the checkpoint it goes on from and the number of its folder."""
+    if config.get("ckpt_path") is None:
+        return config
+    config = config.clone()
+    config.ckpt_path = None
+    logger = _logger(config)
+    if logger is not None and "version" in logger:
+        logger.version = None
+    return config

@@ -1,0 +1,113 @@
+"""Checkpoint files that are whole or not there: a run killed while it writes keeps the one it had before."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import Trainer
+
+PARTIAL = ".partial"
+"""What the names of unfinished files end in."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be written, cannot be read, or belongs to another run."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, to the disk, and then puts it there in one go.
+
+    Systems of this package use it with every trainer that has no other plugin of the kind. At the first write into a
+    folder, what killed writes have left there is removed.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(plugins=[AtomicCheckpointIO()], logger=False, accelerator="cpu")
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._clean: set[Path] = set()
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Writes ``checkpoint`` to ``path``.
+
+        Raises:
+            CheckpointError: it cannot be written: disk full, no right to write, ...; what was at ``path`` is kept.
+        """
+        if storage_options is not None or "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        buffer = io.BytesIO()  # torch's own writer does not come through a full disk in good order
+        torch.save(checkpoint, buffer)
+        path = Path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._remove_leftovers(path.parent)
+            write_atomically(path, buffer.getbuffer())
+        except OSError as error:
+            kept = "the one that is there is kept" if path.exists() else "there is none from before"
+            reason = error.strerror or str(error)
+            raise CheckpointError(f"checkpoint {path}: cannot be written ({reason}); {kept}") from error
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Callable[..., Any] | None = lambda storage, location: storage,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Reads a checkpoint, tensors and plain values only unless ``weights_only`` is False.
+
+        Raises:
+            CheckpointError: there is no such file, or it is not a whole checkpoint.
+        """
+        try:
+            return super().load_checkpoint(path, map_location, weights_only is not False)
+        except FileNotFoundError as error:
+            raise CheckpointError(f"checkpoint {path}: no such file") from error
+        except Exception as error:  # a damaged file can raise anything
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"checkpoint {path}: not a whole checkpoint of tensors and plain values ({reason})"
+            ) from error
+
+    def _remove_leftovers(self, folder: Path) -> None:
+        if folder not in self._clean:
+            for path in folder.glob(f".*.ckpt{PARTIAL}"):
+                path.unlink(missing_ok=True)
+            self._clean.add(folder)
+
+
+def write_atomically(path: Path, contents: bytes | memoryview) -> None:
+    """Writes a file so that at every moment either the old or the new one is there, even if the machine stops.
+
+    Raises:
+        OSError: it cannot be written; what was there is kept, and nothing else is left.
+    """
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    try:
+        with open(partial, "wb") as file:
+            file.write(contents)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)  # the new name, too, must be on the disk
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def use_atomic_files(trainer: Trainer) -> None:
+    """Has a trainer write its checkpoints atomically, unless it was given another plugin for files."""
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO()

@@ -1,0 +1,113 @@
+"""A system's side of checkpoints: what it writes of itself into them, and whether one may be loaded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.optim import Optimizer
+
+from mebns_pl.data.datamodule import data_of
+from mebns_pl.systems.checkpoint_io import CheckpointError
+from mebns_pl.systems.identity import KEY, changed_options, describe_data, describe_system, differences, plain
+
+if TYPE_CHECKING:
+    from mebns_pl.systems.evaluation import AbstractLinkSystem
+
+
+def describe_run(system: AbstractLinkSystem) -> dict[str, Any]:
+    """All that a checkpoint says of its run, in plain values: version, model, graph, split, seed and options."""
+    trainer = system.trainer
+    return {
+        **describe_system(system),
+        **describe_data(system.data),
+        "config": {**_options(system), "optimizers": [_optimizer(optimizer) for optimizer in trainer.optimizers]},
+        "log_version": None if trainer.logger is None else trainer.logger.version,
+        "stopped_early": stopped_early(trainer),
+    }
+
+
+def check_checkpoint(system: AbstractLinkSystem, checkpoint: dict[str, Any]) -> None:
+    """Refuses a checkpoint that does not belong to a system and, within a trainer, to its data.
+
+    Raises:
+        CheckpointError: with what differs.
+    """
+    trainer = system._trainer
+    stage = None if trainer is None or trainer.state.fn is None else trainer.state.fn.value
+    present = describe_system(system)
+    if trainer is not None:
+        present |= describe_data(data_of(trainer))
+    found = checkpoint.get(KEY)
+    told = differences(found, present, stage)
+    if told:
+        where = "" if trainer is None or trainer.ckpt_path is None else f" {trainer.ckpt_path}"
+        raise CheckpointError(f"checkpoint{where}: it cannot be used here. {'; '.join(told)}")
+    if trainer is not None and stage == "fit":
+        assert found is not None
+        changed = changed_options(found["config"], _options(system))
+        if changed:
+            rank_zero_warn(
+                "the run goes on with other options, so it is not the run that it would have been: "
+                + "; ".join(changed)
+            )
+        _follow_a_moved_folder(trainer, checkpoint)
+
+
+def between_epochs(trainer: Trainer, checkpoint: dict[str, Any]) -> bool:
+    """Whether a checkpoint is made where one epoch is all over and the next has not begun.
+
+    There the count of epochs that are ready is set back in ``checkpoint``, for the next is made ready again.
+    """
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    if not progress.started == progress.processed == progress.completed:
+        return False
+    for count in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
+        count["ready"] = count["started"]
+    return True
+
+
+def begin_epoch_anew(trainer: Trainer) -> None:
+    """Takes an epoch up at its very start.
+
+    Lightning goes on behind the last batch of the epoch before, and would take the new epoch for one that is done.
+    """
+    trainer.fit_loop.restarting = False
+
+
+def stopped_early(trainer: Trainer) -> bool:
+    """Whether early stopping has ended the run."""
+    stoppers = [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]  # type: ignore[attr-defined]
+    return trainer.should_stop and any(stopper.stopped_epoch > 0 for stopper in stoppers)
+
+
+def _options(system: AbstractLinkSystem) -> dict[str, Any]:
+    if system.run_config is not None:
+        return {"from": "command line", **system.run_config}
+    return {"from": "python", "model": plain(system), "data": plain(system.data)}
+
+
+def _optimizer(optimizer: Optimizer) -> dict[str, Any]:
+    made_by = type(optimizer)
+    return {"class_path": f"{made_by.__module__}.{made_by.__qualname__}", "init_args": plain(optimizer.defaults)}
+
+
+def _follow_a_moved_folder(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Keeps the best score when the run's folder goes by another name now; Lightning would forget it."""
+    for callback in trainer.checkpoint_callbacks:
+        state = checkpoint["callbacks"].get(callback.state_key)
+        if not isinstance(callback, ModelCheckpoint) or not state or callback.dirpath is None:
+            continue
+        if os.path.realpath(callback.dirpath) == os.path.realpath(Path(str(trainer.ckpt_path)).parent):
+            state["dirpath"] = callback.dirpath
+            for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+                if state.get(name):
+                    state[name] = os.path.join(callback.dirpath, os.path.basename(state[name]))
+            state["best_k_models"] = {
+                os.path.join(callback.dirpath, os.path.basename(path)): score
+                for path, score in state.get("best_k_models", {}).items()
+            }

@@ -1,0 +1,59 @@
+"""What of Lightning's options these systems cannot do, refused before anything starts; and float64 that works."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.precision import DoublePrecision
+
+T = TypeVar("T")
+
+PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+
+_WHY_NOT = {
+    "16-mixed": "float16 needs a loss scaler, which the bilevel step's gradients of gradients have no room for",
+    "16-true": "float16 parameters lose the updates",
+    "bf16-true": "bfloat16 parameters have 8 bits and lose the updates",
+}
+
+
+def check_trainer(trainer: Trainer) -> None:
+    """Refuses options that Lightning would refuse without naming ours, or would take without effect.
+
+    Raises:
+        ValueError: ``gradient_clip_val``, ``accumulate_grad_batches``, or a precision other than ``PRECISIONS``.
+    """
+    if trainer.gradient_clip_val is not None:
+        raise ValueError(
+            f"trainer.gradient_clip_val: expected null, got {trainer.gradient_clip_val}; the model clips, in its"
+            " lookahead too: set model.updates.gradient_clip_norm"
+        )
+    if trainer.accumulate_grad_batches != 1:
+        raise ValueError(
+            f"trainer.accumulate_grad_batches: expected 1, got {trainer.accumulate_grad_batches}; the model accumulates"
+            " for its three learners: set model.updates.accumulate"
+        )
+    precision = str(trainer.precision)
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"trainer.precision: expected one of {', '.join(PRECISIONS)}, got {precision}"
+            + (f" ({_WHY_NOT[precision]})" if precision in _WHY_NOT else "")
+        )
+    if type(trainer.strategy.precision_plugin) is DoublePrecision:
+        trainer.strategy.precision_plugin = FrozenBatchDouble()
+
+
+class FrozenBatchDouble(DoublePrecision):
+    """Lightning's ``64-true`` for batches that are frozen dataclasses of node numbers and masks.
+
+    Lightning's own converts every floating point tensor in a batch, and fails where it may not write.
+
+    Example:
+        >>> FrozenBatchDouble().precision
+        '64-true'
+    """
+
+    def convert_input(self, data: T) -> T:
+        """``data``: it holds no floating point numbers."""
+        return data

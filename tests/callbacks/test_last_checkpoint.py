@@ -1,0 +1,200 @@
+"""A run stopped at any hook of Lightning goes on from last.ckpt to the same weights, states and logs."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import ReduceLROnPlateau
+from lightning.pytorch.loggers import Logger
+from torch.optim.lr_scheduler import StepLR
+
+from mebns_pl.callbacks import LastCheckpoint
+from mebns_pl.systems import MeBNS, Schedule
+from references.runs import equal, make_data, make_mebns, make_trainer, probe_monitor, tensors_of, weights
+
+EPOCHS, STEPS = 3, 3
+SCHEDULE = Schedule(
+    warmup=1,
+    lr_scheduler=partial(StepLR, step_size=1, gamma=0.5),
+    teacher_lr_scheduler=partial(ReduceLROnPlateau, monitor="val/mrr", patience=0),
+    weight_net_lr_scheduler=partial(StepLR, step_size=1, gamma=0.5),
+)
+# Names of folders, and what Lightning does not bring back
+SKIPPED = re.compile("best_k_models|current_score")
+Rows = dict[tuple[str, int], str]
+
+
+class Memory(Logger):
+    """Holds what is logged; what comes twice must be the same."""
+
+    name, version = "memory", 0
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.rows: Rows = {}
+
+    @property
+    def root_dir(self) -> str:
+        return str(self.folder)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        for name, value in metrics.items():
+            assert step is not None
+            assert self.rows.setdefault((name, step), repr(value)) == repr(value), (name, step)
+
+
+class KillError(Exception):
+    """Stands for a kill: nothing of the process is used after it."""
+
+
+class StopAt(Callback):
+    """Stops at the ``count``-th visit of a hook."""
+
+    def __init__(self, hook: str, count: int) -> None:
+        self.left = count
+
+        def visit(*_: Any, **__: Any) -> None:
+            self.left -= 1
+            if not self.left:
+                raise KillError
+
+        setattr(self, hook, visit)
+
+
+class TellToStop(Callback):
+    """What a limit on time does: it lets Lightning end the run within an epoch."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        trainer.should_stop = trainer.should_stop or (trainer.current_epoch, args[-1]) == (1, 0)
+
+
+def run(folder: Path, log: Memory, extra: Callback | None = None, **changes: Any) -> tuple[MeBNS, Trainer]:
+    """Trains, from ``last.ckpt`` where there is one."""
+    options = {"check_val_every_n_epoch": 2, "num_workers": 0, "minutes": 1e-9} | changes
+    data, path = make_data(num_workers=options.pop("num_workers")), folder / "last.ckpt"
+    # A resumed run starts from other weights: all of them must come from the checkpoint
+    system = make_mebns(data.spec, seed=7 if path.exists() else 0, schedule=SCHEDULE)
+    best = ModelCheckpoint(folder, filename="best", monitor="val/mrr", mode="max", enable_version_counter=False)
+    last = LastCheckpoint(folder, minutes=options.pop("minutes"))
+    callbacks = [best, last, probe_monitor(), *([extra] if extra else [])]
+    trainer = make_trainer(EPOCHS, callbacks, enable_checkpointing=True, logger=log, log_every_n_steps=1, **options)
+    trainer.fit(system, data, ckpt_path=str(path) if path.exists() else None)
+    return system, trainer
+
+
+def states(folder: Path) -> dict[str, bytes]:
+    """The bits of all numbers of the last checkpoint."""
+    found = torch.load(folder / "last.ckpt", weights_only=True)
+    numbers = tensors_of(found, "c")
+    return {name: value.numpy().tobytes() for name, value in numbers.items() if not SKIPPED.search(name)}
+
+
+def agree(whole: tuple[MeBNS, Trainer], resumed: tuple[MeBNS, Trainer], folders: tuple[Path, Path]) -> None:
+    (one, one_trainer), (two, two_trainer) = whole, resumed
+    assert equal(weights(one), weights(two))
+    assert (one_trainer.global_step, one_trainer.current_epoch) == (two_trainer.global_step, two_trainer.current_epoch)
+    found = [states(folder) for folder in folders]
+    assert len(found[0]) > 60
+    assert [name for name in found[0] if found[0][name] != found[1].get(name)] == []
+    assert found[0].keys() == found[1].keys()
+    assert one_trainer.logger.rows == two_trainer.logger.rows  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[MeBNS, Trainer]]:
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, run(folder, Memory(folder))
+
+
+@pytest.mark.parametrize(
+    ("hook", "count"),
+    [
+        ("on_train_batch_end", STEPS),
+        ("on_train_epoch_start", 2),
+        ("on_train_batch_end", STEPS + 2),
+        ("on_validation_end", 1),
+        ("on_train_epoch_end", 2),
+        ("on_train_end", 1),
+    ],
+)
+def test_a_run_stopped_anywhere_goes_on_exactly(
+    tmp_path: Path, whole: tuple[Path, tuple[MeBNS, Trainer]], hook: str, count: int
+) -> None:
+    log = Memory(tmp_path)
+    with pytest.raises(KillError):
+        run(tmp_path, log, StopAt(hook, count))
+    agree(whole[1], run(tmp_path, log), (whole[0], tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_with_epoch_checkpoints_alone(tmp_path: Path, whole: tuple[Path, tuple[MeBNS, Trainer]]) -> None:
+    log = Memory(tmp_path)
+    with pytest.raises(KillError):
+        run(tmp_path, log, StopAt("on_train_batch_end", STEPS + 2), minutes=None)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == STEPS
+    agree(whole[1], run(tmp_path, log, minutes=None), (whole[0], tmp_path))
+
+
+def test_a_run_told_to_stop_within_an_epoch_goes_on_there(tmp_path: Path) -> None:
+    """Its truncated epoch is logged, so logs differ; weights and states do not."""
+    folder = tmp_path / "whole"
+    one, _ = run(folder, Memory(folder))
+    part = tmp_path / "part"
+    _, trainer = run(part, Memory(part), TellToStop(), minutes=None)
+    assert trainer.global_step == STEPS + 1
+    found = torch.load(part / "last.ckpt", weights_only=True)
+    assert found["global_step"] == STEPS + 1
+    assert not found["mebns_pl"]["stopped_early"]
+    two, _ = run(part, Memory(part), minutes=None)
+    assert equal(weights(one), weights(two))
+    assert states(folder) == states(part)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "step"),
+    [({"num_workers": 2}, STEPS + 2), ({"check_val_every_n_epoch": 1, "val_check_interval": 2}, STEPS + 2)],
+)
+def test_with_loader_workers_and_with_validation_within_epochs(
+    tmp_path: Path, changes: dict[str, Any], step: int
+) -> None:
+    folder, part = tmp_path / "whole", tmp_path / "part"
+    one = run(folder, Memory(folder), **changes)
+    log = Memory(part)
+    with pytest.raises(KillError):
+        run(part, log, StopAt("on_train_batch_end", step), **changes)
+    agree(one, run(part, log, **changes), (folder, part))
+
+
+def test_logs_are_written_before_the_checkpoint(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    class Log(Memory):
+        def save(self) -> None:
+            order.append("log")
+
+    class Watch(Callback):
+        def on_save_checkpoint(self, *_: Any) -> None:
+            order.append("checkpoint")
+
+    trainer = make_trainer(1, [LastCheckpoint(tmp_path), Watch()], enable_checkpointing=True, logger=Log(tmp_path))
+    data = make_data()
+    trainer.fit(make_mebns(data.spec), data)
+    assert order.count("checkpoint") == 2
+    assert all(order[place - 1] == "log" for place, what in enumerate(order) if what == "checkpoint")
+
+
+def test_minutes_are_checked() -> None:
+    with pytest.raises(ValueError, match="minutes: expected a number above 0 or null, got 0"):
+        LastCheckpoint(minutes=0)

@@ -1,0 +1,111 @@
+"""Whole Lightning runs on one rank of several: run by ``tests/systems/test_ranks.py`` in processes of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+import torch.multiprocessing
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from mebns_pl.callbacks import PredictionWriter
+from mebns_pl.mebns.replicas import ReplicaError
+from mebns_pl.systems import MeBNS, Schedule, Updates
+from references.runs import fit, make_data, make_loaded, make_mebns, probe_monitor, weights
+
+
+def whole_run(ranks: int, folder: Path) -> dict[str, Any]:
+    """Three epochs of union batches of 23 positives, two of them an update, then test and prediction.
+
+    Ranks hold unequal parts of the batches and of the evaluation sets. In float64: what ranks sum in another order is
+    then far below what is compared.
+    """
+    data = make_data(make_loaded(features=False), batch_size=23)
+    system = make_mebns(
+        data.spec, schedule=Schedule(warmup=1), updates=Updates(accumulate=2, gradient_clip_norm=1.0)
+    ).double()
+    links = PredictionWriter(str(folder / "links.csv"), top_k=30)
+    trainer = fit(system, data, 3, [probe_monitor(), links], devices=ranks, strategy="ddp" if ranks > 1 else "auto")
+    found = {"weights": weights(system), "steps": trainer.global_step}
+    metrics = dict(trainer.callback_metrics)
+    trainer.test(system, data, verbose=False)
+    metrics |= trainer.callback_metrics
+    trainer.predict(system, data, return_predictions=False)
+    assert data.meta_set is not None
+    found["meta"] = {name: getattr(data.meta_set, name) for name in ("pairs", "mean", "std")}
+    return {**found, "metrics": {name: float(value) for name, value in metrics.items()}}
+
+
+class Flip(Callback):
+    """Changes one number on one rank, once."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, MeBNS)
+        if trainer.global_rank == self.rank and (trainer.current_epoch, batch_idx) == (1, 2):
+            state = trainer.optimizers[2].state[pl_module.weight_net.last.bias]  # type: ignore[index,union-attr]
+            state["exp_avg_sq"] *= 1 + 1e-6
+
+
+def corrupted_run(ranks: int, folder: Path) -> dict[str, Any]:
+    """One number of an optimizer's state changes on the last rank."""
+    data = make_data()
+    system = make_mebns(data.spec, schedule=Schedule(warmup=0))
+    try:
+        trainer = fit(system, data, 4, [Flip(ranks - 1)], devices=ranks, strategy="ddp")
+    except ReplicaError as error:
+        return {"error": str(error), "epoch": system.current_epoch}
+    return {"error": None, "epoch": trainer.current_epoch}
+
+
+RUNS = {"whole": whole_run, "corrupted": corrupted_run}
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def worker(rank: int, folder: str, ports: dict[int, int], plan: Sequence[tuple[int, str]]) -> None:
+    """Does the runs of each number of ranks in turn, where this rank takes part, and saves what came out."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    for size in dict.fromkeys(size for size, _ in plan):
+        if rank >= size:
+            continue
+        names = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(ports[size]), "WORLD_SIZE": str(size)}
+        os.environ |= {**names, "NODE_RANK": "0", "LOCAL_RANK": str(rank), "RANK": str(rank)}
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        for name in [name for ranks, name in plan if ranks == size]:
+            place = Path(folder) / f"{name}-{size}"
+            place.mkdir(exist_ok=True)
+            torch.save(RUNS[name](size, place), place / f"{rank}.pt")
+        torch.distributed.destroy_process_group()
+
+
+def launch(_: int, folder: str, ports: dict[int, int], plan: Sequence[tuple[int, str]]) -> None:
+    """Forks the ranks off a fresh process: imports are paid once, and the tests' own process is not safe to fork."""
+    size = max(size for size, _ in plan)
+    torch.multiprocessing.start_processes(worker, args=(folder, ports, plan), nprocs=size, start_method="fork")
+
+
+def on_ranks(folder: Path, plan: Sequence[tuple[int, str]]) -> dict[tuple[int, str], list[dict[str, Any]]]:
+    """What every rank found, by (number of ranks, name of the run)."""
+    ports = {size: free_port() for size in dict.fromkeys(size for size, _ in plan)}
+    torch.multiprocessing.spawn(launch, args=(str(folder), ports, plan))
+    return {
+        (size, name): [torch.load(folder / f"{name}-{size}" / f"{rank}.pt", weights_only=True) for rank in range(size)]
+        for size, name in plan
+    }

@@ -1,0 +1,242 @@
+"""The command line on several ranks and hosts: cluster configurations, resume, preemption, a killed host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed
+from torch import Tensor
+
+from references.command_line import REPOSITORY, environment, weights_of, write_small
+from references.ranks import free_port
+from references.runs import command_line_parser
+
+CONFIGS = REPOSITORY / "configs"
+SCRIPTS = REPOSITORY / "scripts" / "cluster"
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch was built without gloo")
+
+
+def mebns(folder: Path, *args: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command line to its end."""
+    command = [sys.executable, "-m", "mebns_pl", *args]
+    return subprocess.run(
+        command, cwd=folder, env=environment(**changes), capture_output=True, text=True, timeout=900, check=False
+    )
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor], within: float = 0.0) -> bool:
+    return a.keys() == b.keys() and all(bool(((a[name] - b[name]).abs() <= within).all()) for name in a)
+
+
+# --- configurations and scripts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["single_host", "slurm", "torchrun"])
+def test_cluster_configurations_stack(name: str) -> None:
+    files = [
+        part for path in ("base", "data/cora", f"cluster/{name}") for part in ("-c", str(CONFIGS / f"{path}.yaml"))
+    ]
+    config = command_line_parser().parse_args(["fit", *files]).fit
+    assert config.trainer.strategy.class_path.endswith("DDPStrategy")
+    assert config.trainer.strategy.init_args.timeout.total_seconds() == 600
+    assert config.trainer.use_distributed_sampler is False
+    assert config.data.graph == "cora"
+
+
+@pytest.mark.parametrize("name", ["slurm.sbatch", "torchrun.sh"])
+def test_launch_scripts_are_shell(name: str) -> None:
+    subprocess.run(["bash", "-n", str(SCRIPTS / name)], check=True)
+    assert os.access(SCRIPTS / name, os.X_OK)
+
+
+# --- preemption -----------------------------------------------------------------------------------------------------
+
+
+def slurm(folder: Path, small: Path, rank: int = 0, size: int = 1, port: int = 0) -> subprocess.Popen[str]:
+    """One task of ``scripts/cluster/slurm.sbatch``, with an ``srun`` that only runs its command."""
+    bin_folder = folder / "bin"
+    bin_folder.mkdir(exist_ok=True)
+    (bin_folder / "srun").write_text('#!/bin/bash\nshift\nexec "$@"\n')
+    (bin_folder / "scontrol").write_text(f'#!/bin/bash\necho "$@" >> {folder}/scontrol.log\n')
+    for tool in bin_folder.iterdir():
+        tool.chmod(0o755)
+    variables = {
+        "SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "mebns", "SLURM_NTASKS": str(size), "SLURM_NTASKS_PER_NODE": str(size),
+        "SLURM_JOB_NUM_NODES": "1", "SLURM_NNODES": "1", "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank),
+        "SLURM_NODEID": "0", "SLURM_NODELIST": "localhost", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
+    env = environment(
+        **variables,
+        RUNS=str(folder / "runs"),
+        MEBNS=f"{sys.executable} -m mebns_pl",
+        PATH=f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
+    )
+    watch = ["--trainer.callbacks+=references.command_line.Signals", f"--trainer.callbacks.order={folder}/order"]
+    command = [str(SCRIPTS / "slurm.sbatch"), "-c", str(small), "--trainer.accelerator=cpu", *watch]
+    return subprocess.Popen(command, cwd=REPOSITORY, env=env, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "name"), [(1, "SIGUSR1"), (2, "SIGTERM")])
+def test_a_preempted_job_is_queued_again_and_goes_on(tmp_path: Path, size: int, name: str) -> None:
+    """One task is told; all stop after the same step. One step an epoch, so that the stop is between epochs."""
+    small = write_small(tmp_path)
+    small.write_text(small.read_text().replace("batch_size: 600", "batch_size: 100000"))
+
+    def job(folder: Path) -> tuple[list[int], list[str]]:
+        port = free_port()
+        tasks = [slurm(folder, small, rank, size, port) for rank in range(size)]
+        said = [task.communicate(timeout=600)[1] for task in tasks]
+        return [task.returncode for task in tasks], said
+
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    whole.mkdir()
+    part.mkdir()
+    assert job(whole)[0] == [0] * size
+    (part / "order").write_text(f"{size - 1} 1 0 {name}")
+    codes, said = job(part)
+    assert codes == [75] * size, said
+    assert f"{name}: training stops after step" in said[-1]
+    assert (part / "scontrol.log").read_text().splitlines() == ["requeue 77"]
+    stopped = torch.load(part / "runs/77/last.ckpt", weights_only=True)
+    assert 0 < stopped["global_step"] < 4
+    codes, said = job(part)
+    assert codes == [0] * size, said
+    assert same(weights_of(part / "runs/77/last.ckpt"), weights_of(whole / "runs/77/last.ckpt"))
+
+
+# --- ranks by the command line --------------------------------------------------------------------------------------
+
+
+def resume_on_ranks(folder: Path, *options: str) -> None:
+    """Two epochs on two ranks, then two more on one and on two; and four on two ranks in one go."""
+    two = [*options, "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
+    one = [*options, "--trainer.devices=1", "--trainer.accelerator=cpu"]
+    runs = {
+        "part": [*two, "--trainer.max_epochs=2"],
+        "whole": two,
+        "on_two": [*two, f"--ckpt_path={folder}/part/last.ckpt"],
+        "on_one": [*one, f"--ckpt_path={folder}/part/last.ckpt"],
+    }
+    for name, args in runs.items():
+        done = mebns(
+            folder, "fit", *args, f"--checkpoint.dirpath={folder}/{name}",
+            "--trainer.callbacks+=references.command_line.Report", f"--trainer.callbacks.folder={folder}/{name}",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+    whole = weights_of(folder / "whole/last.ckpt")
+    assert same(whole, weights_of(folder / "on_two/last.ckpt"))
+    assert same(whole, weights_of(folder / "on_one/last.ckpt"), within=1e-9)
+    assert not same(whole, weights_of(folder / "part/last.ckpt"), within=1e-6)
+    told = [(folder / f"whole/{rank}.txt").read_text() for rank in range(2)]
+    assert told[0] == told[1]
+    assert "val/mrr" in told[0]
+    assert (folder / "on_two/0.txt").read_text() == told[0]
+
+
+@pytest.mark.slow
+def test_resume_with_one_and_two_ranks(tmp_path: Path) -> None:
+    """In float64, where the order in which ranks sum shows in the last digits only."""
+    resume_on_ranks(tmp_path, "-c", str(write_small(tmp_path)), "--trainer.precision=64-true")
+
+
+@pytest.mark.slow
+def test_resume_on_cora(tmp_path: Path, data_root: Path) -> None:
+    options = ["-c", str(CONFIGS / "experiment/cora_gcn_mebns.yaml"), f"--data.root={data_root}"]
+    options += ["--trainer.max_epochs=4", "--trainer.check_val_every_n_epoch=2", "--trainer.logger=false"]
+    options += ["--model.schedule.warmup=1", "--trainer.precision=64-true", "--trainer.enable_progress_bar=false"]
+    resume_on_ranks(tmp_path, *options)
+
+
+# --- hosts ----------------------------------------------------------------------------------------------------------
+
+ADDRESSES = ("10.77.0.1", "10.77.0.2")
+
+
+Host = tuple[list[str], dict[str, str]]
+
+
+def ip(*args: str, check: bool = True) -> None:
+    subprocess.run(["ip", *args], check=check, capture_output=True)
+
+
+def linked_namespaces(names: list[str], ends: list[str]) -> None:
+    """Two network namespaces with a cable between them."""
+    for name in names:
+        ip("netns", "add", name)
+    ip("link", "add", ends[0], "type", "veth", "peer", "name", ends[1])
+    for name, end, address in zip(names, ends, ADDRESSES, strict=True):
+        ip("link", "set", end, "netns", name)
+        ip("-n", name, "addr", "add", f"{address}/24", "dev", end)
+        ip("-n", name, "link", "set", end, "up")
+        ip("-n", name, "link", "set", "lo", "up")
+
+
+@pytest.fixture(params=["loopback", "namespaces"])
+def hosts(request: pytest.FixtureRequest) -> Iterator[list[Host]]:
+    """Two hosts: what to write before a command to run it there, and variables."""
+    if request.param == "loopback":
+        yield [([], {"MASTER": "127.0.0.1"})] * 2
+        return
+    if shutil.which("ip") is None or os.geteuid() != 0:
+        pytest.skip("network namespaces need root and the ip command")
+    names, ends = ([f"mb{os.getpid()}{kind}{side}" for side in "ab"] for kind in "nv")
+    try:
+        linked_namespaces(names, ends)
+        yield [
+            (["ip", "netns", "exec", name], {"MASTER": ADDRESSES[0], "GLOO_SOCKET_IFNAME": end})
+            for name, end in zip(names, ends, strict=True)
+        ]
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no network namespaces here: {error.stderr.decode().strip()}")
+    finally:
+        for name in names:
+            ip("netns", "del", name, check=False)
+
+
+@pytest.mark.slow
+def test_a_killed_host_ends_the_other_and_the_job_goes_on(tmp_path: Path, hosts: list[Host]) -> None:
+    small = write_small(tmp_path)
+
+    def job(folder: Path) -> tuple[list[int], list[str], list[float]]:
+        """Exit codes, what was said, and when each host's part ended."""
+        port, parts = free_port(), []
+        for number, (prefix, variables) in enumerate(hosts):
+            own = {"NODES": "2", "NODE": str(number), "PORT": str(port), "RUN": str(folder)}
+            watch = [
+                "--trainer.callbacks+=references.command_line.Signals",
+                f"--trainer.callbacks.order={folder}/order",
+            ]
+            command = [*prefix, str(SCRIPTS / "torchrun.sh"), "-c", str(small), "--trainer.accelerator=cpu", *watch]
+            with (tmp_path / f"{number}.err").open("w") as out:
+                env = environment(**variables, **own)
+                parts.append(subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=out, stderr=out))
+        ended: dict[int, float] = {}
+        while len(ended) < 2:
+            ended |= {n: time.time() for n, part in enumerate(parts) if n not in ended and part.poll() is not None}
+            time.sleep(0.1)
+        said = [(tmp_path / f"{number}.err").read_text() for number in range(2)]
+        return [part.returncode for part in parts], said, [ended[number] for number in range(2)]
+
+    codes, said, _ = job(tmp_path / "whole")
+    assert codes == [0, 0], said[0][-3000:]
+    part = tmp_path / "part"
+    part.mkdir()
+    (part / "order").write_text("1 2 1 SIGKILL")  # the second host's rank, in the middle of the third epoch
+    codes, said, ended = job(part)
+    assert not (part / "order").exists()
+    assert all(code != 0 for code in codes)
+    assert abs(ended[0] - ended[1]) < 60
+    assert "rank 1 has broken its connections: its process or its host has gone" in said[0], said[0][-3000:]
+    codes, said, _ = job(part)
+    assert codes == [0, 0], said[0][-3000:]
+    assert same(weights_of(part / "last.ckpt"), weights_of(tmp_path / "whole" / "last.ckpt"))
