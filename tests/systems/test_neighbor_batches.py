@@ -26,6 +26,7 @@ from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
 from mebns_pl.models import GAT, GCN, SAGE, EncoderDecoder, LinkPredictor, MLPDecoder
 from mebns_pl.models.proximity import ProximityPredictor
 from mebns_pl.systems import Plain
+from mebns_pl.systems.updates import Updates
 from mebns_pl.types import GraphSpec
 from references.runs import MAKE, equal, fit, make_data, make_loaded, make_trainer, probe_monitor, weights
 
@@ -96,11 +97,12 @@ def test_every_neighbor_is_the_whole_graph(system: str, kind: str, encoder: Any)
     assert not equal(sampled["weights"], whole["weights"])
 
 
-def test_embedding_tables_are_trained_as_in_the_whole_graph() -> None:
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_embedding_tables_are_trained_as_in_the_whole_graph(accumulate: int) -> None:
     """By SGD without lookahead: row by row and all at once are then the same."""
-    sgd = partial(SGD, lr=0.5)
-    whole = outcome(FullGraph(), "Plain", "none", SAGE, optimizer=sgd)
-    part = outcome(NeighborSampling(fan_out=100, num_hops=2), "Plain", "none", SAGE, optimizer=sgd)
+    options = {"optimizer": partial(SGD, lr=0.5), "updates": Updates(accumulate)}
+    whole = outcome(FullGraph(), "Plain", "none", SAGE, **options)
+    part = outcome(NeighborSampling(fan_out=100, num_hops=2), "Plain", "none", SAGE, **options)
     assert_close(part, whole)
 
 
@@ -207,6 +209,12 @@ def test_refuses_at_setup(make: Any, batching: AbstractBatching, message: str) -
     data = make_data(batching=batching)
     with pytest.raises((TypeError, ValueError), match=message):
         make_trainer().validate(Plain(data.spec, predictor=make), data, verbose=False)
+
+
+def test_refuses_64_bits_all_over() -> None:
+    data = make_data(batching=SMALL)
+    with pytest.raises(ValueError, match="NeighborSampling hands features out as they are stored"):
+        make_trainer(precision="64-true").validate(Plain(data.spec, predictor), data, verbose=False)
 
 
 # --- two ranks ------------------------------------------------------------------------------------------------------
