@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -26,6 +29,8 @@ from mebns_pl.callbacks.table_files import check_table_path, write_table
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.listing import dataset_table
 from mebns_pl.data.tables import DataError
+from mebns_pl.messages import parse_message, user_message
+from mebns_pl.preflight import check_config_file, check_run
 from mebns_pl.resume import FoundCheckpoint, Resume, take_resume, without_resume
 from mebns_pl.systems.evaluation import AbstractLinkSystem
 from mebns_pl.systems.identity import plain
@@ -58,6 +63,30 @@ CHECKPOINT_DEFAULTS: dict[str, Any] = {
     "checkpoint.filename": "best",
     "checkpoint.enable_version_counter": False,
 }
+
+
+class OneLineParser(LightningArgumentParser):
+    """Refuses wrong arguments by one line, without a page of usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Says what is wrong, and exits with 2."""
+        if not self.exit_on_error or os.environ.get("MEBNS_DEBUG"):
+            super().error(message, ex)
+        self.exit(2, f"mebns: error: {parse_message(message, _option_names(self))}\n")
+
+
+def _option_names(parser: argparse.ArgumentParser) -> list[str]:
+    """Names of all arguments, those of subcommands included."""
+    names = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction) and isinstance(action.choices, dict):
+            names += [name for sub in action.choices.values() for name in _option_names(sub)]
+    return list(dict.fromkeys(names))
+
+
+def _config_files(arguments: Sequence[str]) -> list[str]:
+    files = [value for name, value in pairwise(arguments) if name in ("-c", "--config")]
+    return files + [value.partition("=")[2] for value in arguments if value.startswith("--config=")]
 
 
 class SaveConfig(SaveConfigCallback):
@@ -141,8 +170,28 @@ class MeBNSCLI(LightningCLI):
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
         parser.set_defaults({"model": {"class_path": f"{MeBNS.__module__}.{MeBNS.__name__}"}})
         parser.link_arguments("checkpoint.dirpath", "last_checkpoint.dirpath")
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=checked_seed)
         parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Makes the trainer; a refusal names the options that choose the device.
+
+        Raises:
+            MisconfigurationException: no such device here.
+        """
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            chosen = self.config_init[self.subcommand]["trainer"]
+            if not any(word in str(error).lower() for word in ("accelerator", "device", "gpu", "backend")):
+                raise
+            got = f"trainer.accelerator, trainer.devices: got {chosen['accelerator']!r} and {chosen['devices']!r}"
+            raise MisconfigurationException(f"{got}: {error}") from None
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        ckpt_path = self.config_init[subcommand].get("ckpt_path")
+        check_run(subcommand, self.model, self.datamodule, self.trainer, ckpt_path)
+        super()._run_subcommand(subcommand)
 
     def after_fit(self) -> None:
         """Says where the run is. One that was told to stop is no success: who started it should start it again."""
@@ -207,6 +256,17 @@ def _short(path: str) -> str:
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
+def checked_seed(seed: int) -> int:
+    """The seed, where it is one that every generator takes.
+
+    Raises:
+        ValueError: it is negative, or has more than 32 bits.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"got {seed}; allowed is an integer in 0 ... {2**32 - 1:,}")
+    return int(seed)
+
+
 def quieten() -> None:
     """Silences what Lightning says at every run and nobody can act on."""
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
@@ -217,6 +277,24 @@ def quieten() -> None:
     # What is logged is the same on all ranks
     warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist=True.*")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
+    show_notes()
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to standard error as it is when something is said."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record, on the first of several processes."""
+        if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+            sys.stderr.write(f"{record.getMessage()}\n")
+
+
+def show_notes() -> None:
+    """Shows what the package tells of its doings: what was dropped, made undirected, drawn twice."""
+    logger = logging.getLogger("mebns_pl")
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
+        logger.addHandler(_StderrHandler())
 
 
 def _no_tips(record: logging.LogRecord) -> bool:
@@ -270,6 +348,8 @@ def main(args: ArgsType = None) -> MeBNSCLI:
         given = completed(given)
     quieten()
     resume, given = take_resume(given)
+    for path in _config_files(given) if isinstance(given, list) else ():
+        check_config_file(path)
     return MeBNSCLI(
         trainer_class=LinkTrainer,
         resume=resume,
@@ -281,11 +361,30 @@ def main(args: ArgsType = None) -> MeBNSCLI:
         trainer_defaults={"callbacks": [ResultTable()]},
         save_config_callback=SaveConfig,
         save_config_kwargs={"overwrite": True},
-        parser_kwargs={"prog": "mebns", "description": DESCRIPTION},
+        # Without abbreviations: `--trainer.max_epoch` would be taken for another option that begins so
+        parser_kwargs={"prog": "mebns", "description": DESCRIPTION, "allow_abbrev": False},
+        parser_class=OneLineParser,
         args=given,
     )
 
 
-def run() -> None:
-    """The console script: a command's exit status is 0 unless it raised."""
-    main()
+def run(args: ArgsType = None) -> None:
+    """The console script. What a user can mend is told in one line on standard error; the exit status is 0, or 1.
+
+    Wrong arguments exit with 2. With the environment variable ``MEBNS_DEBUG`` set, errors come with their traceback,
+    as those that are faults of the program always do.
+
+    Args:
+        args: command line as a list of strings, or None for ``sys.argv``.
+
+    Raises:
+        SystemExit: something was wrong.
+    """
+    try:
+        main(args)
+    except Exception as error:
+        told = user_message(error)
+        if told is None or os.environ.get("MEBNS_DEBUG"):
+            raise
+        sys.stderr.write(f"mebns: error: {told}\n")
+        sys.exit(1)

@@ -24,6 +24,10 @@ class GraphSpec(NamedTuple):
         num_nodes: number of nodes.
         num_features: number of node features; 0 when there are none (models then learn a node embedding).
         sparse: whether the features are a sparse matrix (bag of words).
+
+    Example:
+        >>> GraphSpec(num_nodes=3)
+        GraphSpec(num_nodes=3, num_features=0, sparse=False)
     """
 
     num_nodes: int
@@ -74,6 +78,12 @@ class EdgeSplit:
             the student's and the teacher's losses never do.
         val: ``(2, n)`` int64, for model selection.
         test: ``(2, n)`` int64, for the last word.
+
+    Example:
+        >>> edges = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4]])
+        >>> split = EdgeSplit(*edges.split([1, 1, 1, 1], dim=1))
+        >>> split.observed.tolist(), split.all.shape[1]
+        ([[0, 1], [1, 2]], 4)
     """
 
     train: Tensor

@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from mebns_pl.data.batches import EvalChunks, PairBlocks, StepLoader, StepSampler, TrainSteps
 from mebns_pl.data.batching import AbstractBatching, FullGraph, Prepare
-from mebns_pl.data.catalog import load_graph
+from mebns_pl.data.catalog import CATALOG, load_graph
 from mebns_pl.data.eval_negatives import AbstractEvalNegatives, HeartNegatives
-from mebns_pl.data.files import LoadedGraph, read_graph
+from mebns_pl.data.files import SUFFIXES, LoadedGraph, read_graph
 from mebns_pl.data.negative_cache import digest, graph_parts
 from mebns_pl.data.new_nodes import GivenPairs
 from mebns_pl.data.official_splits import OfficialSplit
@@ -41,6 +41,8 @@ from mebns_pl.types import EdgeSplit, EvalBatch, GraphSpec, Inputs, MetaSet, Sha
 
 log = logging.getLogger(__name__)
 
+_NO_META_NEGATIVE = "split.meta: no meta edge has an end with a legal negative; choose another seed or fraction"
+
 
 @dataclass(frozen=True)
 class SplitFractions:
@@ -50,11 +52,31 @@ class SplitFractions:
         val: share of all edges held out for validation, in (0, 1).
         test: share of all edges held out for test, in (0, 1).
         meta: share of the remaining edges set apart for the meta set, in [0, 1).
+
+    Raises:
+        ValueError: a share outside its range.
+
+    Example:
+        >>> SplitFractions(val=0.1)
+        SplitFractions(val=0.1, test=0.1, meta=0.05)
     """
 
     val: float = 0.05
     test: float = 0.10
     meta: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name, value, good in (
+            ("val", self.val, 0 < self.val < 1),
+            ("test", self.test, 0 < self.test < 1),
+            ("meta", self.meta, 0 <= self.meta < 1),
+        ):
+            if not good:
+                raise ValueError(
+                    f"split.{name}: got {value}; allowed is a number in {'[' * (name == 'meta') or '('}0, 1)"
+                )
+        if not self.val + self.test < 1:
+            raise ValueError(f"split.val + split.test: got {self.val} + {self.test}; allowed is a sum below 1")
 
 
 class LinkDataModule(LightningDataModule):
@@ -111,9 +133,13 @@ class LinkDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in (("num_candidates", num_candidates), ("batch_size", batch_size)):
-            if value < 1:
-                raise ValueError(f"{name}: expected 1 or more, got {value}")
+        for name, value, low in (
+            ("num_candidates", num_candidates, 1),
+            ("batch_size", batch_size, 1),
+            ("num_workers", num_workers, 0),
+        ):
+            if value < low:
+                raise ValueError(f"{name}: expected {low} or more, got {value}")
         self.graph_name = graph
         self.root = root
         self.nodes = nodes
@@ -145,8 +171,17 @@ class LinkDataModule(LightningDataModule):
         """The whole graph as it was read."""
         if Path(self.graph_name).suffix:
             loaded = read_graph(self.graph_name, self.nodes, time_column=self.time_column)
+            isolated = loaded.num_nodes - len(torch.unique(loaded.edges))
+            loaded.notes.extend([f"{isolated:,} nodes without an edge, kept"] * bool(isolated))
         elif self.nodes is not None:
             raise DataError(f"nodes: a node table goes with an edge list of one's own, got graph={self.graph_name!r}")
+        elif self.graph_name not in CATALOG:
+            raise DataError(
+                f"graph: got {self.graph_name!r}; allowed are the path of a file ({', '.join(SUFFIXES)}) or "
+                f"one of {', '.join(CATALOG)}"
+            )
+        elif self.time_column is not None:
+            raise DataError(f"time_column: got {self.time_column!r}; it goes with a file, not with {self.graph_name!r}")
         else:
             loaded = load_graph(self.graph_name, self.root)
         for note in loaded.notes:
@@ -221,9 +256,16 @@ class LinkDataModule(LightningDataModule):
         """
         if stage != "fit" or "_proposal_ready" in self.__dict__:
             return
-        if not bool((self.known.num_legal(self.split.train.flatten()) > 0).any()):
+        legal = self.known.num_legal(self.split.train.flatten())
+        if not bool((legal > 0).any()):
             raise DataError(
                 f"{self.loaded.name}: every node is linked to every other, so there is no negative to learn from"
+            )
+        fewest = int(legal[legal > 0].min())
+        if self.num_candidates > fewest:
+            log.info(
+                "num_candidates: %s are drawn for each anchor, with replacement; some have only %s legal candidates",
+                *(f"{count:,}" for count in (self.num_candidates, fewest)),
             )
         self.proposal.setup(self.train_graph, self.known)
         self._proposal_ready = True
@@ -248,6 +290,8 @@ class LinkDataModule(LightningDataModule):
             raise DataError(
                 "split.meta: MeBNS needs meta edges, got a fraction that sets none apart; choose one above 0"
             )
+        if self.learns_meta and not bool((self.known.num_legal(self.split.meta.flatten()) > 0).any()):
+            raise DataError(_NO_META_NEGATIVE)
         steps = TrainSteps(
             positives=self.split.train if self.learns_meta else self.split.observed,
             known=self.known,
@@ -287,9 +331,7 @@ class LinkDataModule(LightningDataModule):
         pool = MixtureProposal([self._std_ready.structure, self.proposal], [ratio, 1 - ratio])
         negatives = self._legal_pairs(pool, anchors, key.child("negatives"))
         if not negatives.shape[1]:
-            raise DataError(
-                "split.meta: no meta edge has an end with a legal negative; choose another seed or fraction"
-            )
+            raise DataError(_NO_META_NEGATIVE)
         pairs = torch.cat([edges, negatives], dim=1)
         labels = torch.cat([torch.ones(edges.shape[1]), torch.zeros(negatives.shape[1])])
         graph = self.batching.resident(self.train_graph.without(edges), device)
@@ -394,11 +436,11 @@ class LinkDataModule(LightningDataModule):
         split = self.split
         positives = split.val if stage == "val" else split.test
         cache: dict[str, EvalBatch] = self.__dict__.setdefault("_eval_sets", {})
+        if positives.shape[1] < self._share().size:  # Lightning skips a rank without batches; the others would wait
+            raise DataError(
+                f"split.{stage}: {positives.shape[1]} edges cannot be parted among {self._share().size} ranks"
+            )
         if stage not in cache:
-            if positives.shape[1] < self._share().size:  # Lightning skips a rank without batches; the others would wait
-                raise DataError(
-                    f"split.{stage}: {positives.shape[1]} edges cannot be parted among {self._share().size} ranks"
-                )
             if self.protocol is not None:
                 comparison, parts = self.protocol.comparison, self.protocol_parts
             else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import torch
@@ -181,7 +181,7 @@ def read_edge_list(
             if name not in number:
                 raise DataError(
                     f"{table.at(row)}: node {name!r} is not in the node table {nodes_path} "
-                    f"(column {node_column!r}); allowed are the {len(names):,} names there"
+                    f"(column {node_column!r}); allowed are the {len(names):,} names there{_near_name(name, number)}"
                 )
     ends = torch.tensor([[number[a], number[b]] for a, b in pairs], dtype=torch.int64).t()
     edges, dropped = unique_edges(ends, len(names))
@@ -191,6 +191,12 @@ def read_edge_list(
     if time_column is not None:
         times = first_times(edges, ends, column_numbers(table, time_column), len(names))
     return LoadedGraph(path.name.split(".")[0], edges, names, x, dropped + notes, times)
+
+
+def _near_name(name: str, names: Container[str]) -> str:
+    """A hint, where numbers were written as fractions ("7.0") in one file and not in the other."""
+    other = name.removesuffix(".0") if name.endswith(".0") else f"{name}.0"
+    return f", {other!r} among them" if other in names else ""
 
 
 def _edge_table(path: Path, columns: Sequence[str | int], delimiter: str | None, comment: str | None) -> Table:

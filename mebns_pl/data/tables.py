@@ -99,11 +99,24 @@ def column_place(table: Table, column: str | int) -> int:
     """
     if isinstance(column, str):
         if column not in (table.header or []):
-            raise DataError(f"{table.path}: no column {column!r}; the header has {table.header}")
+            raise DataError(
+                f"{table.path}: no column {column!r}; the header has {table.header}{_other_delimiter(table)}"
+            )
         return (table.header or []).index(column)
     if not 0 <= column < len(table.rows[0]):
         raise DataError(f"{table.path}: no column {column}; the lines have columns 0 ... {len(table.rows[0]) - 1}")
     return column
+
+
+def _other_delimiter(table: Table) -> str:
+    """A hint, where the whole header was taken for one name."""
+    line = (table.header or [""])[0]
+    found = [
+        name for mark, name in ((",", "commas"), (";", "semicolons"), ("\t", "tabs"), ("|", "bars")) if mark in line
+    ]
+    if len(table.header or []) != 1 or not found:
+        return ""
+    return f"; it seems to be separated by {found[0]}: .csv files have commas, .tsv, .tab and .txt files have tabs"
 
 
 def name_at(table: Table, row: int, place: int) -> str:
@@ -132,7 +145,7 @@ def table_features(table: Table, columns: Sequence[str], standardize: bool) -> t
     Raises:
         DataError: a missing column; a value missing, not finite, or a text among numbers; more than 256 texts.
     """
-    blocks, notes = [], []
+    blocks, numeric, notes = [], [], []
     for name in columns:
         place = column_place(table, name)
         values = [row[place] for row in table.rows]
@@ -144,8 +157,10 @@ def table_features(table: Table, columns: Sequence[str], standardize: bool) -> t
             notes.append(f"column {name!r} one-hot encoded ({blocks[-1].shape[1]} values)")
         else:
             blocks.append(_numeric(table, name, values, numbers, standardize))
-            notes.append(f"column {name!r} standardised" if standardize else f"column {name!r} taken as it is")
-    return (torch.cat(blocks, dim=1) if blocks else None), notes
+            numeric.append(name)
+    what = f"column {numeric[0]!r}" if len(numeric) == 1 else f"{len(numeric):,} columns of numbers"
+    done = [f"{what} standardised" if standardize else f"{what} taken as they are"] * bool(numeric)
+    return (torch.cat(blocks, dim=1) if blocks else None), done + notes
 
 
 def standardize_columns(x: Tensor) -> Tensor:

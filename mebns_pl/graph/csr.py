@@ -26,6 +26,11 @@ class Features:
     Args:
         matrix: ``(N, F)`` sparse CSR.
         transposed: ``(F, N)`` sparse CSR.
+
+    Example:
+        >>> words = Features.of(torch.tensor([[0.0, 2.0], [1.0, 0.0]]).to_sparse())
+        >>> tuple(words.matrix.shape), words.to_dense().tolist()
+        ((2, 2), [[0.0, 2.0], [1.0, 0.0]])
     """
 
     matrix: Tensor
@@ -84,6 +89,11 @@ class Graph:
         node_ids: ``(N,)`` int64, the names of the nodes in the whole graph, for keyed draws in neighbour
             batches; None where this is the whole graph.
         sampled: what makes this a directed sample of a larger graph; None where it is undirected.
+
+    Example:
+        >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=4)
+        >>> graph.num_nodes, graph.degree.tolist()
+        (4, [1, 2, 1, 0])
     """
 
     indptr: Tensor

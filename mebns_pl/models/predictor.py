@@ -62,6 +62,17 @@ class LinkPredictor(nn.Module, ABC, Generic[InputsT]):
     Attributes:
         prepares_ahead: whether preparing is work worth doing in loader workers, where a batch's inputs are then made
             (enclosing subgraphs); false where the inputs are little more than the pairs.
+
+    Example:
+        >>> class Degrees(LinkPredictor[PairInputs]):
+        ...     def prepare(self, graph, pairs, rows=None, key=None):
+        ...         return PairInputs(graph, pairs, torch.arange(pairs.shape[1]), key)
+        ...     def forward(self, inputs):
+        ...         return inputs.graph.degree[inputs.pairs].sum(dim=0).float()
+        >>> path = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=3)
+        >>> model = Degrees()
+        >>> model(model.prepare(path, torch.tensor([[0], [2]]))).tolist()
+        [2.0]
     """
 
     prepares_ahead: ClassVar[bool] = False

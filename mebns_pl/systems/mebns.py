@@ -41,6 +41,13 @@ class Schedule:
             metric: after each validation), or None.
         teacher_lr_scheduler: makes the teacher's; it stands still while the teacher is frozen.
         weight_net_lr_scheduler: makes the weight net's; it stands still during warm-up.
+
+    Raises:
+        ValueError: an epoch out of its range.
+
+    Example:
+        >>> Schedule(warmup=10)
+        Schedule(warmup=10, teacher=None)
     """
 
     warmup: int = 5

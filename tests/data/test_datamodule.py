@@ -81,7 +81,7 @@ def test_a_node_table_without_an_edge_list_is_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_graphs_are_refused() -> None:
-    with pytest.raises(DataError, match="no graph 'air_rutes'"):
+    with pytest.raises(DataError, match="graph: got 'air_rutes'; allowed are"):
         _ = LinkDataModule("air_rutes").spec
 
 
