@@ -69,11 +69,14 @@ class Sampled:
         degree: ``(N,)`` int64, how many neighbours each node has where its row was drawn.
         indptr: ``(N + 1,)`` int64, CSR row starts of the transposed adjacency.
         indices: ``(E,)`` int64, its columns.
+        inner: what an encoder's next layer needs: the nodes one hop nearer to those asked for, the first of this
+            graph's, and the rows of those nearer still; None where there are no more hops.
     """
 
     degree: Tensor
     indptr: Tensor
     indices: Tensor
+    inner: Graph | None = None
 
 
 @dataclass(frozen=True)

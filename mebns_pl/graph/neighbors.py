@@ -7,6 +7,8 @@ is the same in whichever batch it stands, and ranks with a slice of a batch each
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -93,29 +95,34 @@ def _sample(
     indptr, indices, keep, word = graph.indptr.numpy(), graph.indices.numpy(), _mask(graph), np.uint64(seed)
     nodes, places = _numbered(np.empty(0, dtype=np.int64), names)
     degree = degrees(nodes)
-    done, counts, columns = 0, [], []
+    reached, counts, columns = [0, len(nodes)], [], []
     for _ in range(num_hops):
-        frontier, wanted = nodes[done:], np.minimum(degree[done:], fan_out)
+        frontier = slice(reached[-2], reached[-1])
+        wanted = np.minimum(degree[frontier], fan_out)
         starts = np.concatenate([[0], wanted.cumsum()])
         drawn = np.empty(starts[-1], dtype=np.int64)
-        kernels.draw_neighbors(frontier, degree[done:], starts, word, indptr, indices, keep, gone, drawn)
-        done = len(nodes)
+        kernels.draw_neighbors(nodes[frontier], degree[frontier], starts, word, indptr, indices, keep, gone, drawn)
         nodes, numbers = _numbered(nodes, drawn)
-        degree = np.concatenate([degree, degrees(nodes[done:])])
+        degree = np.concatenate([degree, degrees(nodes[reached[-1] :])])
+        reached.append(len(nodes))
         counts.append(wanted)
         columns.append(numbers)
-    counts.append(np.zeros(len(nodes) - done, dtype=np.int64))
     rows, entries = np.concatenate([[0], np.concatenate(counts).cumsum()]), np.concatenate(columns)
-    node_ids = torch.from_numpy(nodes)
-    sample = Graph(
-        indptr=torch.from_numpy(rows),
-        indices=torch.from_numpy(entries),
-        x=_rows_of(graph.x, node_ids),
-        feature_mask=graph.feature_mask,
-        node_ids=node_ids,
-        sampled=Sampled(torch.from_numpy(degree), *_transposed(rows, entries, len(nodes))[:2]),
-    )
-    return sample, torch.from_numpy(places)
+    sample: Graph | None = None
+    # From the innermost: the nodes up to one hop, then two, ...; the outermost of each have no row
+    for filled, size in pairwise(reached[1:]):
+        row_starts = np.concatenate([rows[: filled + 1], np.full(size - filled, rows[filled])])
+        row_entries = entries[: rows[filled]]
+        transposed = _transposed(row_starts, row_entries, size)[:2]
+        sample = Graph(
+            indptr=torch.from_numpy(row_starts),
+            indices=torch.from_numpy(row_entries),
+            node_ids=torch.from_numpy(nodes[:size]),
+            sampled=Sampled(torch.from_numpy(degree[:size]), *transposed, sample),
+        )
+    assert sample is not None
+    x = _rows_of(graph.x, torch.from_numpy(nodes))
+    return replace(sample, x=x, feature_mask=graph.feature_mask), torch.from_numpy(places)
 
 
 def single_nodes(graph: Graph, nodes: Tensor) -> Graph:

@@ -55,9 +55,12 @@ class AbstractLayeredEncoder(AbstractEncoder, ABC):
         """The layer's result ``(N, C)``, from the messages of each node and its neighbours."""
 
     def forward(self, graph: Graph, key: Key | None = None) -> Tensor:
-        """``(N, out_channels)``."""
+        """``(N, out_channels)``; of a sample, the nodes that it was made for and some more."""
         h = self.aggregate(0, graph, self.messages(0, graph, None, key))
         for layer in range(1, self.num_layers):
+            if graph.sampled is not None and graph.sampled.inner is not None:
+                graph = graph.sampled.inner  # farther nodes have done their part
+                h = h[: graph.num_nodes]
             h = self.aggregate(layer, graph, self.messages(layer, graph, h, key))
         return h
 
