@@ -39,21 +39,35 @@ from mebns_pl.graph.proximity import (
     PersonalizedPageRank,
     ResourceAllocation,
 )
+from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
 from mebns_pl.mebns.cheap_engines import Every, LastBlock
 from mebns_pl.mebns.teacher_filter import TeacherFilter
-from mebns_pl.models import GAT, GCN, SAGE, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
+from mebns_pl.models import GAT, GCN, NCN, SAGE, SEAL, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
 from mebns_pl.models.proximity import ProximityPredictor
+from mebns_pl.negatives.proposals.abstract import AbstractProposal
+from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
+from mebns_pl.negatives.proposals.cache import CacheProposal
+from mebns_pl.negatives.proposals.chain import ChainProposal
 from mebns_pl.negatives.proposals.degree import DegreeProposal
+from mebns_pl.negatives.proposals.generator import GeneratorProposal
 from mebns_pl.negatives.proposals.khop import KHopProposal, WalkProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
 from mebns_pl.negatives.proposals.pairs import UniformPairProposal
 from mebns_pl.negatives.proposals.proximity import ProximityProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
+from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
+from mebns_pl.negatives.selectors.adaptive_hardness import AdaptiveHardnessSelector
+from mebns_pl.negatives.selectors.bayesian import BayesianSelector
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
+from mebns_pl.negatives.selectors.softmax import SoftmaxSelector
+from mebns_pl.negatives.selectors.top import TopSelector
 from mebns_pl.negatives.std_generator import StdGenerator
+from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
+from mebns_pl.negatives.weightings.equal import EqualWeighting
+from mebns_pl.negatives.weightings.self_adversarial import SelfAdversarialWeighting
 from mebns_pl.systems import Heuristic, MeBNS, Plain, RankWatch, Schedule, Updates
 from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointError
 from mebns_pl.systems.scoring import CascadeScoring, StudentScoring
@@ -64,11 +78,22 @@ __version__ = version("mebns_pl")
 __all__ = [
     "GAT",
     "GCN",
+    "NCN",
     "SAGE",
+    "SEAL",
+    "AbstractAdaptiveProposal",
+    "AbstractNegativeWeighting",
+    "AbstractProposal",
+    "AbstractSelector",
     "AdamicAdar",
+    "AdaptiveHardnessSelector",
     "AllPairsPool",
     "AtomicCheckpointIO",
+    "BayesianSelector",
+    "CacheProposal",
+    "CandidateScores",
     "CascadeScoring",
+    "ChainProposal",
     "CheckpointError",
     "CommonNeighbors",
     "DegreeProposal",
@@ -76,11 +101,13 @@ __all__ = [
     "DotDecoder",
     "EdgeSplit",
     "EncoderDecoder",
+    "EqualWeighting",
     "Every",
     "FeatureCosine",
     "Features",
     "FirstSelector",
     "FullGraph",
+    "GeneratorProposal",
     "Graph",
     "GraphSpec",
     "HardestSelector",
@@ -107,6 +134,7 @@ __all__ = [
     "NewNodes",
     "PageRankPool",
     "PersonalizedPageRank",
+    "Picks",
     "Plain",
     "PredictionPairs",
     "PredictionWriter",
@@ -120,11 +148,15 @@ __all__ = [
     "ResourceAllocation",
     "ResultTable",
     "Schedule",
+    "SelfAdversarialWeighting",
     "ShortestPath",
+    "SoftmaxSelector",
     "SplitFractions",
     "StdGenerator",
     "StudentScoring",
+    "Subgraphs",
     "TeacherFilter",
+    "TopSelector",
     "TwoHopPool",
     "UMDCollector",
     "UniformPairProposal",
@@ -133,6 +165,7 @@ __all__ = [
     "Updates",
     "WalkProposal",
     "WeightNet",
+    "enclosing_subgraphs",
     "predict_links",
     "score_links",
 ]  # fmt: skip

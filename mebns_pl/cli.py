@@ -1,4 +1,4 @@
-"""The command line: ``mebns fit | validate | test | predict | score | datasets``. Wiring only."""
+"""The command line: ``mebns fit | validate | test | predict | score | datasets | samplers``. Wiring only."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.listing import dataset_table
 from mebns_pl.data.tables import DataError
 from mebns_pl.messages import parse_message, user_message
+from mebns_pl.negatives.listing import recipe_table, sampler_table
 from mebns_pl.preflight import check_config_file, check_run
 from mebns_pl.resume import FoundCheckpoint, Resume, take_resume, without_resume
 from mebns_pl.systems.evaluation import AbstractLinkSystem
@@ -39,7 +40,10 @@ from mebns_pl.systems.scoring import AbstractScoring
 
 log = logging.getLogger(__name__)
 
-DESCRIPTION = "Link prediction with meta-bootstrapped negative sampling. `mebns datasets` lists the graphs there are."
+DESCRIPTION = (
+    "Link prediction with meta-bootstrapped negative sampling. `mebns datasets` lists the graphs there are, "
+    "`mebns samplers` the samplers."
+)
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": 100,
@@ -331,6 +335,21 @@ def completed(args: list[str]) -> list[str]:
     return [command, *rest]
 
 
+def list_samplers(arguments: Sequence[str]) -> None:
+    """``mebns samplers``: shows the recipes and what they are made of."""
+    parser = argparse.ArgumentParser(prog="mebns samplers", description="Recipes, and the classes they are made of.")
+    parser.add_argument("--recipes", type=Path, default=Path("configs/sampler"), help="folder of recipes")
+    recipes = recipe_table(parser.parse_args(arguments).recipes)
+    console = Console()
+    console.width = max(console.width, 120)
+    if recipes.row_count:
+        console.print(recipes, "")
+    console.print(sampler_table())
+
+
+LISTINGS = {"datasets": list_datasets, "samplers": list_samplers}
+
+
 def main(args: ArgsType = None) -> MeBNSCLI:
     """Runs the command line.
 
@@ -338,11 +357,11 @@ def main(args: ArgsType = None) -> MeBNSCLI:
         args: command line as a list of strings, or None for ``sys.argv``.
 
     Raises:
-        SystemExit: after ``datasets``, as after ``--help``: nothing is run.
+        SystemExit: after ``datasets`` and ``samplers``, as after ``--help``: nothing is run.
     """
     given = sys.argv[1:] if args is None else args
-    if isinstance(given, list) and given[:1] == ["datasets"]:
-        list_datasets(given[1:])
+    if isinstance(given, list) and given and given[0] in LISTINGS:
+        LISTINGS[given[0]](given[1:])
         sys.exit(0)
     if isinstance(given, list):
         given = completed(given)

@@ -39,10 +39,12 @@ _UNKNOWN = re.compile(
 def user_message(error: BaseException) -> str | None:
     """What to tell a user of an error that is his to mend; None for all others, which are faults of the program.
 
-    Those are this package's own errors (:class:`~mebns_pl.data.tables.DataError` and others), files that cannot be read or written (``OSError``),
-    and values that this package, or a library it hands them on to, refuses by a ``raise`` of its own.
+    Those are this package's own errors (:class:`~mebns_pl.data.tables.DataError` and others), files that cannot be read
+    or written (``OSError``), and values that this package, or a library it hands them on to, refuses by a ``raise`` of
+    its own.
 
     Example:
+        >>> from mebns_pl.data.tables import DataError
         >>> user_message(DataError("edges.csv: no such file"))
         'edges.csv: no such file'
         >>> user_message(ValueError("not raised by anybody")) is None

@@ -182,10 +182,12 @@ class EvalChunks(Dataset[EvalBatch]):
     Args:
         whole: all the edges of the stage with their negatives.
         share: which slice is this rank's.
+        most_pairs: most pairs of a chunk, where a predictor can bear fewer than ``EVAL_PAIRS``; or None.
     """
 
     whole: EvalBatch
     share: Share
+    most_pairs: int | None = None
 
     @property
     def _rows(self) -> range:
@@ -195,7 +197,7 @@ class EvalChunks(Dataset[EvalBatch]):
     @property
     def _size(self) -> int:
         others = 0 if self.whole.negatives is None else self.whole.negatives.shape[2]
-        return max(1, EVAL_PAIRS // (others + 2))
+        return max(1, _most(self.most_pairs) // (others + 2))
 
     def __len__(self) -> int:
         return -(-len(self._rows) // self._size)
@@ -221,6 +223,7 @@ class PairBlocks(Dataset[Tensor]):
         allowed: turns pairs round so that they lead from sources to targets; None leaves them as they are.
         num_nodes: N, for keys.
         share: which blocks are this rank's.
+        most_pairs: most pairs of a block, where a predictor can bear fewer than ``EVAL_PAIRS``; or None.
 
     Example:
         >>> blocks = PairBlocks(torch.arange(10).view(2, 5), None, 10, Share(0, 2))
@@ -228,12 +231,19 @@ class PairBlocks(Dataset[Tensor]):
         [[0, 1, 2]]
     """
 
-    def __init__(self, pairs: Tensor, allowed: AllowedPairs | None, num_nodes: int, share: Share) -> None:
+    def __init__(
+        self,
+        pairs: Tensor,
+        allowed: AllowedPairs | None,
+        num_nodes: int,
+        share: Share,
+        most_pairs: int | None = None,
+    ) -> None:
         self.pairs = pairs
         self.allowed = allowed
         self.num_nodes = num_nodes
         size = pairs.shape[-1]
-        block = max(1, min(EVAL_PAIRS, -(-size // share.size)))
+        block = max(1, min(_most(most_pairs), -(-size // share.size)))
         starts = list(range(0, size, block))[share.rank :: share.size]
         self.blocks = [slice(start, start + block) for start in starts] or [slice(0, 0)]
 
@@ -246,3 +256,7 @@ class PairBlocks(Dataset[Tensor]):
         part = self.pairs[..., self.blocks[index]]
         pairs = pairs_of(part, self.num_nodes) if part.dim() == 1 else part
         return pairs if self.allowed is None else self.allowed.oriented(pairs)
+
+
+def _most(most_pairs: int | None) -> int:
+    return EVAL_PAIRS if most_pairs is None else min(EVAL_PAIRS, most_pairs)

@@ -122,9 +122,8 @@ class FullGraph(AbstractBatching):
 
     def stochastic_scores(self, predictor: LinkPredictor, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One pass over the whole graph."""
-        inputs = predictor.prepare(graph, pairs, key=key)
         with torch.no_grad():
-            return predictor.scorer(graph, key)(inputs)
+            return score_pairs(predictor, predictor.scorer(graph, key), graph, pairs, key)
 
 
 class NeighborSampling(AbstractBatching):

@@ -31,7 +31,7 @@ from mebns_pl.data.umd_collector import Score, Spread, UMDCollector, one_by_one
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.proximity import PersonalizedPageRank
-from mebns_pl.keys import Key
+from mebns_pl.keys import Key, permutation
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
 from mebns_pl.negatives.proposals.proximity import ProximityProposal
@@ -52,18 +52,21 @@ class SplitFractions:
         val: share of all edges held out for validation, in (0, 1).
         test: share of all edges held out for test, in (0, 1).
         meta: share of the remaining edges set apart for the meta set, in [0, 1).
+        supervision: share of the training edges that losses are computed on, in (0, 1], drawn once; all of them pass
+            messages. Predictors that are costly by the pair (SEAL) may not need them all.
 
     Raises:
         ValueError: a share outside its range.
 
     Example:
         >>> SplitFractions(val=0.1)
-        SplitFractions(val=0.1, test=0.1, meta=0.05)
+        SplitFractions(val=0.1, test=0.1, meta=0.05, supervision=1.0)
     """
 
     val: float = 0.05
     test: float = 0.10
     meta: float = 0.05
+    supervision: float = 1.0
 
     def __post_init__(self) -> None:
         for name, value, good in (
@@ -77,6 +80,8 @@ class SplitFractions:
                 )
         if not self.val + self.test < 1:
             raise ValueError(f"split.val + split.test: got {self.val} + {self.test}; allowed is a sum below 1")
+        if not 0 < self.supervision <= 1:
+            raise ValueError(f"split.supervision: expected a share in (0, 1], got {self.supervision}")
 
 
 class LinkDataModule(LightningDataModule):
@@ -163,6 +168,7 @@ class LinkDataModule(LightningDataModule):
         self.given: GivenPairs | None = None
         self.pool: PairPool | None = None
         self.prepare: Prepare | None = None
+        self.eval_pairs: int | None = None
 
     # What there is, computed when first asked for
 
@@ -293,7 +299,7 @@ class LinkDataModule(LightningDataModule):
         if self.learns_meta and not bool((self.known.num_legal(self.split.meta.flatten()) > 0).any()):
             raise DataError(_NO_META_NEGATIVE)
         steps = TrainSteps(
-            positives=self.split.train if self.learns_meta else self.split.observed,
+            positives=self._supervision(self.split.train if self.learns_meta else self.split.observed),
             known=self.known,
             proposal=self.proposal,
             num_candidates=self.num_candidates,
@@ -306,6 +312,13 @@ class LinkDataModule(LightningDataModule):
             batching=self.batching,
         )
         return StepLoader(steps, StepSampler(len(steps)), **self._loader_options())
+
+    def _supervision(self, edges: Tensor) -> Tensor:
+        """The share of ``edges`` ``(2, n)`` that losses are computed on, one at least."""
+        if self.fractions.supervision == 1:
+            return edges
+        order = permutation(edges.shape[1], self.key.child("supervision"))
+        return edges[:, order[: max(1, int(edges.shape[1] * self.fractions.supervision))].sort().values]
 
     def refresh_meta_set(
         self, score: Score, device: torch.device | str, epoch: int, spread: Spread = one_by_one
@@ -381,19 +394,19 @@ class LinkDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[EvalBatch]:
         """Validation edges with their negatives, none of which is a training or validation edge."""
-        return self._loader(EvalChunks(self._eval_set("val"), self._share()))
+        return self._loader(EvalChunks(self._eval_set("val"), self._share(), self.eval_pairs))
 
     def test_dataloader(self) -> DataLoader[EvalBatch]:
         """Test edges with their negatives, none of which is an edge."""
-        return self._loader(EvalChunks(self._eval_set("test"), self._share()))
+        return self._loader(EvalChunks(self._eval_set("test"), self._share(), self.eval_pairs))
 
     def predict_dataloader(self) -> DataLoader[Tensor]:
         """Blocks of pairs ``(2, m)``: those that were given, or else a pool of pairs that are no known edges."""
         if self.given is not None:
-            blocks = PairBlocks(self.given.pairs, None, self.given.graph.num_nodes, self._share())
+            blocks = PairBlocks(self.given.pairs, None, self.given.graph.num_nodes, self._share(), self.eval_pairs)
         else:
             pool = self.build_pool()
-            blocks = PairBlocks(pool.keys, pool.allowed, self.loaded.num_nodes, self._share())
+            blocks = PairBlocks(pool.keys, pool.allowed, self.loaded.num_nodes, self._share(), self.eval_pairs)
         return self._loader(blocks)
 
     def build_pool(self) -> PairPool:

@@ -267,6 +267,17 @@ def _compact(matrix: Tensor) -> Tensor:
     )
 
 
+def product(matrix: Tensor, transposed: Tensor, h: Tensor) -> Tensor:
+    """M h for a constant sparse ``matrix`` and its transpose, differentiable to any order and in forward mode.
+
+    Args:
+        matrix: ``(R, N)`` sparse CSR.
+        transposed: ``(N, R)`` sparse CSR; only derivatives read it.
+        h: ``(N, C)``.
+    """
+    return _Product.apply((matrix, transposed), h)  # type: ignore[no-any-return]
+
+
 class _Product(torch.autograd.Function):
     """M h for a constant sparse M, given with its transpose; linear, so each derivative is a product again."""
 

@@ -6,10 +6,80 @@
 
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 
+from mebns_pl.graph.kernels import _drain as drain
+from mebns_pl.graph.kernels import _mark_skipped as mark_skipped
+from mebns_pl.graph.kernels import _offer as offer
+
 # mypy: disable-error-code="no-untyped-def"
+
+
+@numba.njit(nogil=True, cache=True)
+def _katz(  # pragma: no cover (compiled)
+    node, indptr, indices, beta, tolerance, max_length, total, term, coming, reached, seen
+):
+    """Fills ``total`` at the first nodes of ``reached``; returns how many these are, negative without convergence."""
+    reached[0], seen[node], count = node, True, 1
+    term[node] = 1.0
+    going, length = True, 0
+    while going and length < max_length:
+        length += 1
+        going = False
+        before = count
+        for i in range(before):
+            current = reached[i]
+            share = beta * term[current]
+            if share > 0.0:
+                for j in range(indptr[current], indptr[current + 1]):
+                    other = indices[j]
+                    coming[other] += share
+                    if not seen[other]:
+                        seen[other] = True
+                        reached[count] = other
+                        count += 1
+                        going = True
+        for i in range(count):
+            current = reached[i]
+            total[current] += coming[current]
+            if coming[current] > tolerance * total[current]:
+                going = True
+            term[current], coming[current] = coming[current], 0.0
+    return -count if going else count
+
+
+@numba.njit(nogil=True, cache=True)
+def katz_top(  # pragma: no cover (compiled)
+    nodes, indptr, indices, beta, tolerance, max_length, bits, skip_indptr, skip_indices, out_index, out_score
+):
+    """The nodes of the highest sums over walks, rounded to ``bits``, as the kernels of :mod:`.kernels` give them.
+
+    Returns the first node without convergence, or -1.
+    """
+    num_nodes, k = indptr.shape[0] - 1, out_index.shape[1]
+    total, term, coming = np.zeros(num_nodes), np.zeros(num_nodes), np.zeros(num_nodes)
+    reached, seen = np.empty(num_nodes, np.int64), np.zeros(num_nodes, np.bool_)
+    stamp = np.full(num_nodes, -1, np.int64)
+    scores, hashes, heap = np.empty(k, np.float32), np.empty(k, np.uint64), np.empty(k, np.int64)
+    for row in range(nodes.shape[0]):
+        node = nodes[row]
+        count = _katz(node, indptr, indices, beta, tolerance, max_length, total, term, coming, reached, seen)
+        if count < 0:
+            return node
+        mark_skipped(stamp, row, node, skip_indptr, skip_indices)
+        size = 0
+        for i in range(count):
+            other = reached[i]
+            mantissa, exponent = math.frexp(total[other])
+            score = np.float32(math.ldexp(np.rint(mantissa * bits) / bits, exponent))
+            if score > 0 and stamp[other] != row:
+                size = offer(scores, hashes, heap, size, score, other, node)
+            total[other], term[other], seen[other] = 0.0, 0.0, False
+        drain(scores, hashes, heap, size, out_index[row], out_score[row])
+    return -1
 
 
 @numba.njit(nogil=True, cache=True)
@@ -25,32 +95,8 @@ def katz_pairs(  # pragma: no cover (compiled)
     reached, seen = np.empty(num_nodes, np.int64), np.zeros(num_nodes, np.bool_)
     for row in range(nodes.shape[0]):
         node = nodes[row]
-        reached[0], seen[node], count = node, True, 1
-        term[node] = 1.0
-        going, length = True, 0
-        while going and length < max_length:
-            length += 1
-            going = False
-            before = count
-            for i in range(before):
-                current = reached[i]
-                share = beta * term[current]
-                if share > 0.0:
-                    for j in range(indptr[current], indptr[current + 1]):
-                        other = indices[j]
-                        coming[other] += share
-                        if not seen[other]:
-                            seen[other] = True
-                            reached[count] = other
-                            count += 1
-                            going = True
-            for i in range(count):
-                current = reached[i]
-                total[current] += coming[current]
-                if coming[current] > tolerance * total[current]:
-                    going = True
-                term[current], coming[current] = coming[current], 0.0
-        if going:
+        count = _katz(node, indptr, indices, beta, tolerance, max_length, total, term, coming, reached, seen)
+        if count < 0:
             return node
         for place in range(starts[row], starts[row + 1]):
             out[place] = total[targets[place]]

@@ -159,7 +159,7 @@ class PersonalizedPageRank(AbstractMeasure, AbstractPairMeasure):
         def rows(block: np.ndarray, skip: Skip, index: np.ndarray, score: np.ndarray) -> None:
             kernels.push_top(block, indptr, indices, alpha, eps, *skip, index, score)
 
-        return _top(rows, graph, nodes, k, exclude)
+        return top_lists(rows, graph, nodes, k, exclude)
 
     def pairs(self, graph: Graph, source: Tensor, target: Tensor) -> Tensor:
         indptr, indices = structure(graph)
@@ -236,7 +236,7 @@ class FeatureCosine(AbstractMeasure, AbstractPairMeasure):
                 scores = (x[block[part]] @ x.T).astype(np.float32)
                 kernels.dense_top(block[part], scores, _ROUND_OFF, *skip, index[part], score[part])
 
-        return _top(rows, graph, nodes, k, exclude)
+        return top_lists(rows, graph, nodes, k, exclude)
 
 
 class MinRank(AbstractMeasure):
@@ -299,7 +299,7 @@ Skip = tuple[np.ndarray, np.ndarray]
 Rows = Callable[[np.ndarray, Skip, np.ndarray, np.ndarray], None]
 
 
-def _top(rows: Rows, graph: Graph, nodes: Tensor, k: int, exclude: Graph | None) -> tuple[Tensor, Tensor]:
+def top_lists(rows: Rows, graph: Graph, nodes: Tensor, k: int, exclude: Graph | None) -> tuple[Tensor, Tensor]:
     """Runs ``rows`` over slices of ``nodes`` in threads and gathers the lists."""
     if k < 1:
         raise ValueError(f"k: got {k}; allowed is 1 or more")
@@ -322,7 +322,7 @@ def _product_top(
     def rows(block: np.ndarray, skip: Skip, index: np.ndarray, score: np.ndarray) -> None:
         kernels.product_top(block, left, right, graph.num_nodes, least, *skip, index, score)
 
-    return _top(rows, graph, nodes, k, exclude)
+    return top_lists(rows, graph, nodes, k, exclude)
 
 
 def structure(graph: Graph) -> tuple[np.ndarray, np.ndarray]:

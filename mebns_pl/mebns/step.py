@@ -39,8 +39,12 @@ from mebns_pl.mebns.losses import (
 )
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models.predictor import LinkPredictor, PairInputs
-from mebns_pl.negatives.selectors.abstract import AbstractSelector
+from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores
+from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
+from mebns_pl.negatives.weightings.equal import EqualWeighting
 from mebns_pl.types import Inputs, MetaSet, TrainBatch
+
+_EQUAL = EqualWeighting()
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,7 @@ def mebns_step(
     teacher: Teacher | None = None,
     meta: Meta | None = None,
     gradient_clip_norm: float | None = None,
+    weighting: AbstractNegativeWeighting = _EQUAL,
 ) -> StepResult:
     """One training step: gradients for every learner, from their present state.
 
@@ -178,8 +183,10 @@ def mebns_step(
         key: names every draw of this step.
         group: the ranks.
         teacher: filters candidates and learns on STD data; None keeps all candidates.
-        meta: weights the negatives; None gives equal weights. Needs ``teacher``.
+        meta: weights the negatives; None leaves it to ``weighting``. Needs ``teacher``.
         gradient_clip_norm: joint 2-norm to which the student's gradient is clipped, in the lookahead too.
+        weighting: weights of the negatives by the student's logits. The weight net's scores are added to their
+            logarithm, so that a weight net that gives all the same leaves them in proportion.
 
     Returns:
         Gradients and logs; nothing that was passed in has changed.
@@ -207,8 +214,9 @@ def mebns_step(
 
     inputs = prepared.with_key(student_key)
     score = predictor.scorer(message_graph, student_key)
-    columns, mask = selector.select(kept, _candidate_scores(score, inputs, pairs), pairs.rows, key.child("selector"))
-    picked, mask = pairs.picked(columns), mask.flatten()
+    scores = _candidate_scores(score, inputs, pairs, graph)
+    columns, picks_mask = selector.select(kept, scores, pairs.rows, key.child("selector"))
+    picked, mask = pairs.picked(columns), picks_mask.flatten()
     num_negatives = group.sum(mask.sum().to(ones.dtype)).clamp(min=1)
 
     places = torch.arange(pairs.size, device=picked.device)
@@ -219,14 +227,15 @@ def mebns_step(
         return balanced_loss(positive, negative, weights, num_positives, num_negatives)
 
     picked_hardness = None if hardness is None else hardness.gather(1, columns).flatten()
-    weights, hypergradient = mask.to(negative.dtype), None
+    weights = weighting.weights(logits[pairs.size :].detach().view(columns.shape), picks_mask).flatten()
+    log_weights, hypergradient = weights.log(), None
     if meta is not None:
         assert picked_hardness is not None
         features = torch.stack([negative.detach(), picked_hardness], dim=1)
 
         def weights_at(params: dict[str, Tensor]) -> Tensor:
             scores = functional_call(meta.weight_net.module, params, (features,))
-            return negative_weights(scores, mask, num_negatives, group)
+            return negative_weights(scores + log_weights, mask, num_negatives, group)
 
         problem = BilevelProblem(
             student=student.module,
@@ -283,14 +292,23 @@ def _predictor(learner: Learner) -> LinkPredictor:
     return learner.module
 
 
-def _candidate_scores(score: Callable[[Inputs], Tensor], inputs: Inputs, pairs: StepPairs) -> Callable[[], Tensor]:
-    """The student's logits ``(b, K)`` of all candidates, for selectors that ask for them."""
+def _candidate_scores(
+    score: Callable[[Inputs], Tensor], inputs: Inputs, pairs: StepPairs, graph: Graph
+) -> CandidateScores:
+    """What selectors may ask for."""
 
-    def scores() -> Tensor:
+    def candidates() -> Tensor:
         with torch.no_grad():
             return score(inputs.select(pairs.candidates)).view(pairs.size, pairs.num_candidates)
 
-    return scores
+    def positives() -> Tensor:
+        with torch.no_grad():
+            return score(inputs.select(pairs.positives))
+
+    def degrees() -> Tensor:
+        return graph.degree[pairs.pairs[1, pairs.candidates]].view(pairs.size, pairs.num_candidates)
+
+    return CandidateScores(candidates, positives, degrees, graph.num_nodes)
 
 
 def _teacher_pass(

@@ -17,7 +17,6 @@ from mebns_pl.graph.neighbors import single_nodes, surroundings
 from mebns_pl.keys import Key
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.encoders import AbstractLayeredEncoder
-from mebns_pl.models.scoring import SCORE_BLOCK
 
 EDGE_BLOCK = 2**20
 """Directed edges of a block; a node with more is a block of its own."""
@@ -97,7 +96,9 @@ def layerwise_scorer(
     @torch.no_grad()
     def score(pairs: Tensor) -> Tensor:
         logits, names = [], torch.arange(pairs.shape[1], device=device)
-        for block, rows in zip(pairs.split(SCORE_BLOCK, dim=1), names.split(SCORE_BLOCK), strict=True):
+        for block, rows in zip(
+            pairs.split(predictor.score_block, dim=1), names.split(predictor.score_block), strict=True
+        ):
             source, target = (z.index_select(0, nodes).to(device) for nodes in block.cpu())
             with torch.autocast(torch.device(device).type, enabled=False):
                 logits.append(predictor.decoder(source, target, rows, key and key.child("decoder")))

@@ -62,6 +62,8 @@ class LinkPredictor(nn.Module, ABC, Generic[InputsT]):
     Attributes:
         prepares_ahead: whether preparing is work worth doing in loader workers, where a batch's inputs are then made
             (enclosing subgraphs); false where the inputs are little more than the pairs.
+        score_block: most pairs that evaluation prepares and scores in one go; bounds its memory, and two of them are a
+            step of the progress bar.
 
     Example:
         >>> class Degrees(LinkPredictor[PairInputs]):
@@ -76,6 +78,7 @@ class LinkPredictor(nn.Module, ABC, Generic[InputsT]):
     """
 
     prepares_ahead: ClassVar[bool] = False
+    score_block: ClassVar[int] = 2**16
 
     @abstractmethod
     def prepare(self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None) -> InputsT:

@@ -21,6 +21,7 @@ from mebns_pl.data.batches import StepSampler
 from mebns_pl.data.batching import AbstractBatching, FullGraph, NeighborSampling, PairScore
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
 from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.mebns.replicas import check_replicas
@@ -29,6 +30,7 @@ from mebns_pl.mebns.tables import table_optimizer
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
 from mebns_pl.models.predictor import LinkPredictor
+from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
 from mebns_pl.systems.checkpoint_io import use_atomic_files
 from mebns_pl.systems.epoch_means import EpochMeans
 from mebns_pl.systems.identity import KEY
@@ -58,12 +60,14 @@ class AbstractLinkSystem(LightningModule, ABC):
         self.student = student
         self.updates = updates
         self.accumulator = GradientAccumulator(updates)
+        self.adaptive_proposal: AbstractAdaptiveProposal | None = None
         self.group: AbstractGroup = SingleProcess()
         self.batching: AbstractBatching = FullGraph()
         self.key = Key(0, "step")
         self.val_ranking, self.val_classes = link_metrics(), classification_metrics()
         self.test_ranking, self.test_classes = link_metrics(), classification_metrics()
         self.val_shared, self.test_shared = shared_link_metrics(), shared_link_metrics()
+        self.known: KnownEdges | None = None  # on this device, for an adaptive proposal's candidates
         self._graph: Graph | None = None
         self._score: PairScore | None = None
         self._scoring: AbstractScoring = StudentScoring()
@@ -81,23 +85,32 @@ class AbstractLinkSystem(LightningModule, ABC):
         return [] if watched or self.trainer.world_size == 1 else [RankWatch()]
 
     def setup(self, stage: str) -> None:
-        """Tells the data module how to embed nodes (for a pool of pairs to predict), and what to prepare ahead.
+        """Tells the data module how to embed nodes, what to prepare ahead, and how many pairs can be scored at once.
 
-        Checkpoint files are written atomically from here on.
+        An adaptive proposal's candidates are known in the step only, so then nothing can be prepared ahead. Checkpoint
+        files are written atomically from here on.
 
         Raises:
-            ValueError: neighbour batches, and a model or precision that does not go with them.
+            ValueError: neighbour batches, and a model, proposal or precision that does not go with them.
         """
         self.batching = self.data.batching
         self.batching.check(self.student)
-        if self.trainer.precision == "64-true" and isinstance(self.batching, NeighborSampling):
-            raise ValueError(
-                "trainer.precision: NeighborSampling hands features out as they are stored, so not in 64-true; "
-                "take 32-true or bf16-mixed"
-            )
-        self.data.embed = self.embed
+        if isinstance(self.batching, NeighborSampling):
+            if self.trainer.precision == "64-true":
+                raise ValueError(
+                    "trainer.precision: NeighborSampling hands features out as they are stored, so not in 64-true; "
+                    "take 32-true or bf16-mixed"
+                )
+            if self.adaptive_proposal is not None:
+                raise ValueError(
+                    f"adaptive_proposal: got {type(self.adaptive_proposal).__name__}, which scores on the whole graph; "
+                    "NeighborSampling takes proposals of the data module only"
+                )
         use_atomic_files(self.trainer)
-        self.data.prepare = self.student.prepare if self.student.prepares_ahead else None
+        ahead = self.student.prepares_ahead and self.adaptive_proposal is None
+        self.data.embed = self.embed
+        self.data.prepare = self.student.prepare if ahead else None
+        self.data.eval_pairs = 2 * self.student.score_block
 
     def on_fit_start(self) -> None:
         """Takes the graph to the device, and the seed and ranks from the run."""
@@ -105,6 +118,9 @@ class AbstractLinkSystem(LightningModule, ABC):
         self.key = data.key.child("step")
         self.group = DistributedGroup() if self.trainer.world_size > 1 else SingleProcess()
         self._graph = self._placed(data.train_graph)
+        if self.adaptive_proposal is not None:
+            self.known = data.known.to(self.device)
+            self.adaptive_proposal.start(self._graph, self.known, self.key.child("adaptive"))
 
     def on_train_start(self) -> None:
         """Makes sure that ranks share the data as the data module parts it.
@@ -123,8 +139,8 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     def teardown(self, stage: str) -> None:
         """Lets the graph go: the next stage may bring other data, or another device."""
-        self._score = self._graph = self._predict = None
-        self.data.embed = self.data.prepare = None
+        self._score = self._graph = self._predict = self.known = None
+        self.data.embed = self.data.prepare = self.data.eval_pairs = None
 
     @property
     def data(self) -> LinkDataModule:

@@ -19,8 +19,12 @@ from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.models.weight_net import WeightNet
+from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
 from mebns_pl.negatives.selectors.abstract import AbstractSelector
 from mebns_pl.negatives.selectors.first import FirstSelector
+from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
+from mebns_pl.negatives.weightings.equal import EqualWeighting
+from mebns_pl.systems.adaptive import adapted
 from mebns_pl.systems.evaluation import AbstractLinkSystem, refuse_batch_norm
 from mebns_pl.systems.finite import refuse_non_finite
 from mebns_pl.systems.outputs import StepOutput, step_output
@@ -46,8 +50,8 @@ class Schedule:
         ValueError: an epoch out of its range.
 
     Example:
-        >>> Schedule(warmup=10)
-        Schedule(warmup=10, teacher=None)
+        >>> Schedule(warmup=10).teacher is None
+        True
     """
 
     warmup: int = 5
@@ -81,6 +85,9 @@ class MeBNS(AbstractLinkSystem):
         engine: how the hypergradient is computed.
         schedule: warm-up and freezing.
         updates: accumulation over batches, and clipping of the student's gradient (in the lookahead, too).
+        adaptive_proposal: makes a proposal that learns with the student, whose candidates stand in place of the data
+            module's; or None.
+        weighting: weights of the negatives, which the weight net's multiply; equal by default.
 
     Raises:
         ValueError: an optimizer that the bilevel step cannot look through, or a BatchNorm layer.
@@ -104,6 +111,8 @@ class MeBNS(AbstractLinkSystem):
         engine: AbstractEngine | None = None,
         schedule: Schedule = Schedule(),
         updates: Updates = Updates(),
+        adaptive_proposal: Callable[[GraphSpec], AbstractAdaptiveProposal] | None = None,
+        weighting: AbstractNegativeWeighting | None = None,
     ) -> None:
         # The student first: its initial weights are those of Plain with the same seed
         super().__init__(predictor(spec), updates)
@@ -115,6 +124,9 @@ class MeBNS(AbstractLinkSystem):
         self.teacher_filter = teacher_filter or TeacherFilter()
         self.engine = engine or HigherEngine()
         self.schedule = schedule
+        self.weighting = weighting or EqualWeighting()
+        # After the learners, whose initial weights so do not depend on it
+        self.adaptive_proposal = None if adaptive_proposal is None else adaptive_proposal(spec)
 
     def configure_optimizers(self) -> Configured:
         """Student's, teacher's, weight net's; then those of the tables that are trained row by row."""
@@ -167,6 +179,7 @@ class MeBNS(AbstractLinkSystem):
         """Filter, pick, weight, learn."""
         student, teacher, weight_net = self.learners((self.student, self.teacher, self.weight_net))
         key = self.key.at(batch.epoch, batch.step)
+        batch, update_proposal = adapted(self, batch, key)
         warm = batch.epoch < self.schedule.warmup
         learns = self.schedule.teacher is None or batch.epoch < self.schedule.teacher
         result = mebns_step(
@@ -179,8 +192,10 @@ class MeBNS(AbstractLinkSystem):
             teacher=Teacher(teacher, None if warm else self.teacher_filter, learns),
             meta=None if warm else self.meta(weight_net, key),
             gradient_clip_norm=self.updates.gradient_clip_norm,
+            weighting=self.weighting,
         )
         refuse_non_finite(self, batch, result)
+        update_proposal()
         self.learn(
             {
                 "student": result.unclipped_student_grads,

@@ -10,8 +10,12 @@ from torch.optim import Adam
 from mebns_pl.mebns.step import mebns_step
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
+from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
 from mebns_pl.negatives.selectors.abstract import AbstractSelector
 from mebns_pl.negatives.selectors.first import FirstSelector
+from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
+from mebns_pl.negatives.weightings.equal import EqualWeighting
+from mebns_pl.systems.adaptive import adapted
 from mebns_pl.systems.evaluation import AbstractLinkSystem
 from mebns_pl.systems.finite import refuse_non_finite
 from mebns_pl.systems.outputs import StepOutput, step_output
@@ -29,6 +33,9 @@ class Plain(AbstractLinkSystem):
         selector: picks negatives among the candidates; the first (that is, the proposal's own draw) by default.
         optimizer: makes the optimizer.
         updates: accumulation over batches, and clipping.
+        adaptive_proposal: makes a proposal that learns with the student, whose candidates stand in place of the data
+            module's; or None.
+        weighting: weights of the negatives; equal by default.
         lr_scheduler: makes a scheduler of the learning rate, stepped after each epoch (one that watches a metric:
             after each validation), or None.
 
@@ -45,11 +52,16 @@ class Plain(AbstractLinkSystem):
         selector: AbstractSelector | None = None,
         optimizer: OptimizerCallable = Adam,
         updates: Updates = Updates(),
+        adaptive_proposal: Callable[[GraphSpec], AbstractAdaptiveProposal] | None = None,
+        weighting: AbstractNegativeWeighting | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(predictor(spec), updates)
         self.selector = selector or FirstSelector()
         self.optimizer = optimizer
+        self.weighting = weighting or EqualWeighting()
+        # After the learners, whose initial weights so do not depend on it
+        self.adaptive_proposal = None if adaptive_proposal is None else adaptive_proposal(spec)
         self.lr_scheduler = lr_scheduler
 
     def configure_optimizers(self) -> Configured:
@@ -62,9 +74,19 @@ class Plain(AbstractLinkSystem):
         """Candidates, picks, loss, update."""
         (student,) = self.learners([self.student])
         key = self.key.at(batch.epoch, batch.step)
-        norm = self.updates.gradient_clip_norm
-        result = mebns_step(student, self.selector, batch, self.graph, key, self.group, gradient_clip_norm=norm)
+        batch, update_proposal = adapted(self, batch, key)
+        result = mebns_step(
+            student,
+            self.selector,
+            batch,
+            self.graph,
+            key,
+            self.group,
+            gradient_clip_norm=self.updates.gradient_clip_norm,
+            weighting=self.weighting,
+        )
         refuse_non_finite(self, batch, result)
+        update_proposal()
         self.learn(
             {"student": result.unclipped_student_grads, "student_tables": result.student_tables or None},
             {"student": (self.all_optimizers()[0], student.params()), "student_tables": student.table_part()},

@@ -171,6 +171,40 @@ def test_plain_systems_train_on_observed_edges_and_mebns_on_training_edges() -> 
     assert not pairs_of(data.split.meta) & pairs_of(data.split.train)
 
 
+def test_a_share_of_the_training_edges_as_supervision() -> None:
+    whole, part = ready(), ready(split=SplitFractions(0.1, 0.1, 0.15, supervision=0.3))
+    assert torch.equal(part.train_graph.indices, whole.train_graph.indices)  # all pass messages
+    every, some = epoch_positives(whole), epoch_positives(part)
+    assert some < every
+    assert len(some) == int(0.3 * len(every))
+    assert epoch_positives(ready(split=SplitFractions(0.1, 0.1, 0.15, supervision=1.0))) == every
+    steps = part.train_dataloader().dataset
+    later = {pair for step in range(len(steps)) for pair in pairs_of(steps[(5, step)].positives.sort(0).values)}
+    assert later == some  # the share is fixed
+    part.learns_meta = True
+    assert epoch_positives(part) <= pairs_of(part.split.train)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, -0.1])
+def test_supervision_out_of_range_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match=f"split.supervision.*got {share}"):
+        SplitFractions(supervision=share)
+
+
+def test_a_predictor_that_bears_few_pairs_gets_small_evaluation_batches() -> None:
+    data = ready()
+    whole = list(data.val_dataloader())
+    data.eval_pairs = 40
+    chunks = list(data.val_dataloader())
+    assert len(chunks) > len(whole)
+    assert all(chunk.positives.shape[1] * 10 <= 40 for chunk in chunks)
+    for name in ("positives", "negatives", "random_negatives"):
+        parts = [torch.cat([getattr(batch, name) for batch in batches], dim=1) for batches in (whole, chunks)]
+        assert torch.equal(*parts)
+    data.eval_pairs = 100
+    assert all(pairs.shape[1] <= 100 for pairs in data.predict_dataloader())
+
+
 def test_negatives_are_never_known_and_can_be_held_out() -> None:
     data = ready()
     data.learns_meta = True

@@ -44,6 +44,15 @@ def test_legal_nodes_by_rank(graph: tuple[int, list[tuple[int, int]]]) -> None:
         assert known.legal_node(anchors, torch.arange(len(legal))).tolist() == legal
 
 
+@given(graph=graphs())
+def test_blocked_is_all_that_is_not_legal(graph: tuple[int, list[tuple[int, int]]]) -> None:
+    num_nodes, edges = graph
+    indptr, indices = build(num_nodes, edges).blocked()
+    for anchor in range(num_nodes):
+        blocked = sorted(set(range(num_nodes)) - set(legal_nodes(edges, num_nodes, anchor)))
+        assert indices[indptr[anchor] : indptr[anchor + 1]].tolist() == blocked
+
+
 def test_shapes_are_kept() -> None:
     known = build(5, [(0, 1), (1, 2)])
     anchors = torch.tensor([[0, 1, 2], [3, 4, 1]])

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mebns_pl.graph import proximity
 from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.pair_measures import Katz
 from mebns_pl.graph.proximity import (
     AbstractMeasure,
     AbstractNeighborMeasure,
@@ -54,6 +55,23 @@ def assert_lists(
         padding = k - len(best)
         assert index[row].tolist() == [w for w, _ in best] + [-1] * padding
         np.testing.assert_allclose(score[row].numpy(), [s for _, s in best] + [0.0] * padding, rtol=1e-6)
+
+
+@given(graph=graphs(), k=st.integers(1, 16), exclude=st.booleans())
+def test_katz_lists_are_those_of_its_pairs(graph, k, exclude):
+    edges, num_nodes = graph
+    built, a = build(edges, num_nodes), reference.adjacency(edges, num_nodes)
+    source, target = torch.cartesian_prod(torch.arange(num_nodes), torch.arange(num_nodes)).t()
+    scores = Katz(0.02).pairs(built, source, target).view(num_nodes, num_nodes).float().numpy()
+    nodes = torch.arange(num_nodes).flip(0)
+    expected = [reference.top(scores[u], u, k, excluded(a, u, exclude)) for u in nodes.tolist()]
+    assert_lists(Katz(0.02).top(built, nodes, k, built if exclude else None), expected, k)
+
+
+def test_katz_lists_are_refused_where_walks_do_not_converge():
+    complete = Graph.from_edges(torch.combinations(torch.arange(6)).t(), 6)
+    with pytest.raises(ValueError, match=r"beta: got 0.2; the walks from node 3 do not converge"):
+        Katz(0.2).top(complete, torch.tensor([3]), 2)
 
 
 def excluded(a: np.ndarray, node: int, exclude: bool) -> set[int]:
@@ -163,6 +181,7 @@ def every_measure() -> list[AbstractMeasure]:
         ResourceAllocation(),
         PersonalizedPageRank(),
         FeatureCosine(),
+        Katz(),
         MinRank([ResourceAllocation(), PersonalizedPageRank(), FeatureCosine()]),
     ]
 

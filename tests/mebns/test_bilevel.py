@@ -240,6 +240,11 @@ CASES = {
     "GAT, sgd, clipping": (Setting(encoder="GAT", optimizer="sgd", clip=0.03), {}, 0),
     "SAGE, adam": (Setting(encoder="SAGE", optimizer="adam"), {"eps": 1e-3}, 2),
     "SAGE, sgd": (Setting(encoder="SAGE", optimizer="sgd"), {}, 0),
+    "NCN, adam": (Setting(encoder="NCN", optimizer="adam"), {"eps": 1e-3}, 2),
+    "NCN, sgd, sparse": (Setting(encoder="NCN", optimizer="sgd", features="sparse"), {}, 0),
+    "SEAL, adam": (Setting(encoder="SEAL", optimizer="adam", features="none"), {"eps": 1e-3}, 2),
+    "SEAL, sgd, clipping": (Setting(encoder="SEAL", optimizer="sgd", clip=0.03), {}, 0),
+    "SEAL, adam, sparse": (Setting(encoder="SEAL", optimizer="adam", features="sparse"), {"eps": 1e-3}, 1),
 }
 
 

@@ -14,6 +14,7 @@ from mebns_pl.mebns.bilevel import AbstractEngine, DirectionalEngine, HigherEngi
 from mebns_pl.mebns.group import SingleProcess
 from mebns_pl.mebns.step import Learner, Meta, StepPairs, Teacher, mebns_step
 from mebns_pl.models import WeightNet
+from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
 from mebns_pl.negatives.selectors.first import FirstSelector
 from references import step as reference
 from references.step import Setting
@@ -69,6 +70,8 @@ VARIANTS = {
     "first selector": Setting(selector="first"),
     "many negatives": Setting(selector="first", num_negatives=9, drop_easy=0.0),
     "no weight net": Setting(meta=False),
+    "self-adversarial": Setting(meta=False, selector="first", num_negatives=4, temperature=0.5),
+    "self-adversarial and weight net": Setting(selector="first", num_negatives=4, drop_easy=0.0, temperature=0.5),
     "sparse features": Setting(features="sparse"),
     "sparse features, SAGE": Setting(features="sparse", encoder="SAGE"),
     "sparse features, GAT": Setting(features="sparse", encoder="GAT"),
@@ -115,6 +118,33 @@ def test_logs_tell_what_was_done() -> None:
     weights = list(negatives.weights[negatives.mask])
     expected = slow.loss_at(reference.params_of(state.student.module), weights).detach()
     torch.testing.assert_close(result.losses["student"], expected)
+
+
+def test_selectors_are_told_what_they_ask_for() -> None:
+    """The positives' and candidates' logits of this very pass, and degrees in the whole training graph."""
+    asked: dict[str, torch.Tensor] = {}
+
+    class Asking(AbstractSelector):
+        num_negatives = 1
+
+        def select(self, mask: torch.Tensor, score: CandidateScores, rows: torch.Tensor, key: Key) -> Picks:
+            asked.update(candidates=score(), positives=score.positives(), degrees=score.degrees())
+            assert score.num_nodes == reference.NUM_NODES
+            return FirstSelector().select(mask, score, rows, key)
+
+    setting = Setting(meta=False)
+    state, batch, graph = reference.make_state(setting), reference.make_batch(0), reference.make_graph("dense")
+    mebns_step(state.student, Asking(), batch, graph, KEY, SingleProcess())
+    student, key = state.student.module, KEY.child("student")
+    params, masked = reference.params_of(student), reference.graph_without("dense", batch.union_positives)
+    # The plain step draws no teacher negatives: names of pairs count those of the batch all the same
+    expected = reference.candidate_pass(student, params, masked, batch, key)
+    torch.testing.assert_close(asked["candidates"], torch.stack([torch.stack(row) for row in expected]).detach())
+    positives = reference.positive_pass(student, params, masked, batch, key)
+    torch.testing.assert_close(asked["positives"], torch.stack(positives).detach())
+    assert not any(value.requires_grad for value in asked.values())
+    edges = reference.make_edges().flatten().tolist()
+    assert asked["degrees"].tolist() == [[edges.count(node) for node in row] for row in batch.candidates.tolist()]
 
 
 # --- purity ---------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def test_equals_the_whole_graph(
 
 
 def test_a_scorer_equals_the_predictor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layerwise, "SCORE_BLOCK", 16)
+    monkeypatch.setattr(EncoderDecoder, "score_block", 16)
     graph = make_graph("dense")
     predictor = EncoderDecoder(graph.spec).double()
     pairs = torch.randint(60, (2, 50), generator=torch.Generator().manual_seed(1))

@@ -21,7 +21,9 @@ from mebns_pl.keys import Key
 from mebns_pl.models import (
     GAT,
     GCN,
+    NCN,
     SAGE,
+    SEAL,
     DotDecoder,
     EncoderDecoder,
     LinkPredictor,
@@ -55,6 +57,11 @@ BUILDERS: dict[type, list[Build]] = {
     EncoderDecoder: [
         mlp(GCN), mlp(SAGE), mlp(GAT),
         partial(EncoderDecoder, encoder=partial(GCN, hidden_channels=4, dropout=0.3), decoder=DotDecoder),
+    ],
+    NCN: [partial(NCN, encoder=partial(GCN, hidden_channels=4, dropout=0.3), hidden_channels=5, dropout=0.3)],
+    SEAL: [
+        partial(SEAL, num_pooled=10, hidden_channels=4, num_layers=2, dropout=0.3),
+        partial(SEAL, num_hops=2, num_pooled=11, hidden_channels=3, max_nodes_per_hop=4, use_features=False),
     ],
 }  # fmt: skip
 

@@ -31,6 +31,7 @@ from mebns_pl.negatives.proposals import (
     WalkProposal,
 )
 from references import negatives as reference
+from references.negatives import GRAPHS, MIXED, Edges
 
 for module in pkgutil.iter_modules(package.__path__):
     importlib.import_module(f"{package.__name__}.{module.name}")
@@ -60,7 +61,6 @@ BUILDERS: dict[type, list[Callable[[], AbstractProposal]]] = {
     ],
 }
 KEY = Key(0, "tests/proposals")
-Edges = list[tuple[int, int]]
 
 
 def with_builders() -> list:
@@ -77,21 +77,6 @@ def with_builders() -> list:
         for cls in concrete(AbstractProposal)
         for number, build in enumerate(BUILDERS.get(cls, [missing(cls)]))
     ]
-
-
-# A triangle with a tail, a star that shares a leaf with it, and nodes 9 and 10 without edges.
-MIXED: Edges = [(0, 1), (0, 2), (1, 2), (2, 3), (3, 4), (4, 5), (4, 6), (4, 7), (7, 8)]
-GRAPHS: dict[str, tuple[Edges, int]] = {
-    "mixed": (MIXED, 11),
-    "star": ([(0, leaf) for leaf in range(1, 8)], 8),
-    "complete": ([(a, b) for a in range(6) for b in range(a + 1, 6)], 6),
-    "complete but for one edge": ([(a, b) for a in range(6) for b in range(a + 1, 6) if (a, b) != (2, 4)], 6),
-    "complete and an isolated node": ([(a, b) for a in range(6) for b in range(a + 1, 6)], 7),
-    "one edge": ([(0, 1)], 2),
-    "one edge of many nodes": ([(3, 5)], 8),
-    "no edge": ([], 5),
-    "one node": ([], 1),
-}
 
 
 def set_up(proposal: AbstractProposal, edges: Edges, num_nodes: int) -> KnownEdges:

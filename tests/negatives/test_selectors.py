@@ -12,10 +12,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
 import mebns_pl.negatives.selectors as package
 from mebns_pl.keys import Key
-from mebns_pl.negatives.selectors import AbstractSelector, FirstSelector, HardestSelector
+from mebns_pl.negatives.selectors import (
+    AbstractSelector,
+    AdaptiveHardnessSelector,
+    BayesianSelector,
+    CandidateScores,
+    FirstSelector,
+    HardestSelector,
+    SoftmaxSelector,
+    TopSelector,
+)
 from references import negatives as reference
 
 for module in pkgutil.iter_modules(package.__path__):
@@ -32,6 +42,10 @@ def concrete(base: type) -> list[type]:
 BUILDERS: dict[type, Callable[[int], AbstractSelector]] = {
     FirstSelector: lambda m: FirstSelector(num_negatives=m),
     HardestSelector: lambda m: HardestSelector(num_negatives=m),
+    TopSelector: lambda m: TopSelector(top=m + 1, num_negatives=m),
+    SoftmaxSelector: lambda m: SoftmaxSelector(temperature=0.5, num_negatives=m),
+    AdaptiveHardnessSelector: lambda m: AdaptiveHardnessSelector(num_negatives=m),
+    BayesianSelector: lambda m: BayesianSelector(num_negatives=m),
 }
 KEY = Key(0, "tests/selectors")
 
@@ -39,6 +53,14 @@ KEY = Key(0, "tests/selectors")
 def build(cls: type, num_negatives: int) -> AbstractSelector:
     assert cls in BUILDERS, f"{cls.__name__} has no entry in BUILDERS: tell this test how to build it"
     return BUILDERS[cls](num_negatives)
+
+
+def known_scores(scores: torch.Tensor) -> CandidateScores:
+    """The candidates' scores with something to ask for beside them."""
+    generator = torch.Generator().manual_seed(3)
+    degrees = torch.randint(9, (20, scores.shape[1]), generator=generator)[-len(scores) :]
+    positives = torch.randn(20, generator=generator)[-len(scores) :] if len(scores) else scores.new_zeros(0)
+    return CandidateScores.given(scores, positives, degrees[: len(scores)], num_nodes=30)
 
 
 def rows_of(mask: torch.Tensor) -> torch.Tensor:
@@ -61,7 +83,7 @@ def test_contract(cls, mask, num_negatives):
     selector = build(cls, num_negatives)
     scores = torch.randn(mask.shape, generator=torch.Generator().manual_seed(2))
     before = torch.get_rng_state()
-    picks = selector.select(mask, lambda: scores, rows_of(mask), KEY)
+    picks = selector.select(mask, known_scores(scores), rows_of(mask), KEY)
     assert torch.equal(torch.get_rng_state(), before)
     assert selector.num_negatives == num_negatives
     size = min(num_negatives, mask.shape[1])
@@ -73,7 +95,7 @@ def test_contract(cls, mask, num_negatives):
         assert all(0 <= column < len(legal) for column in columns)
         assert [legal[column] for column in columns] == picked
         assert sum(picked) == min(size, sum(legal))
-    again = selector.select(mask, lambda: scores, rows_of(mask), KEY)
+    again = selector.select(mask, known_scores(scores), rows_of(mask), KEY)
     assert torch.equal(again.columns, picks.columns)
     assert torch.equal(again.mask, picks.mask)
 
@@ -83,8 +105,8 @@ def test_picks_do_not_depend_on_how_the_batch_is_cut(cls):
     mask = torch.rand(20, 8, generator=torch.Generator().manual_seed(1)) < 0.6
     scores = torch.randn(20, 8, generator=torch.Generator().manual_seed(2))
     selector = build(cls, 3)
-    whole = selector.select(mask, lambda: scores, torch.arange(20), KEY)
-    part = selector.select(mask[7:], lambda: scores[7:], torch.arange(7, 20), KEY)
+    whole = selector.select(mask, known_scores(scores), torch.arange(20), KEY)
+    part = selector.select(mask[7:], known_scores(scores[7:]), torch.arange(7, 20), KEY)
     assert torch.equal(part.columns, whole.columns[7:])
     assert torch.equal(part.mask, whole.mask[7:])
 
@@ -124,6 +146,8 @@ def test_rules_equal_the_loop(case):
     assert picked(FirstSelector(num_negatives)) == [reference.first(row, num_negatives) for row in mask]
     expected = [reference.hardest(row, values, num_negatives) for row, values in zip(mask, scores, strict=True)]
     assert picked(HardestSelector(num_negatives)) == expected
+    # Whoever chooses among the M highest chooses all of M
+    assert [sorted(row) for row in picked(TopSelector(num_negatives, num_negatives))] == [sorted(e) for e in expected]
 
 
 def test_first_asks_for_no_scores():
@@ -143,3 +167,132 @@ def test_a_masked_score_that_is_no_number_changes_nothing():
 def test_scores_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"\(1, 3\), got \(3,\)"):
         HardestSelector().select(torch.ones(1, 3, dtype=torch.bool), lambda: torch.ones(3), torch.arange(1), KEY)
+
+
+@pytest.mark.parametrize("cls", concrete(AbstractSelector))
+def test_what_is_masked_changes_nothing(cls):
+    mask = torch.rand(20, 8, generator=torch.Generator().manual_seed(1)) < 0.6
+    scores = torch.randn(20, 8, generator=torch.Generator().manual_seed(2))
+    picks = [
+        build(cls, 2).select(mask, known_scores(scores.masked_fill(~mask, value)), torch.arange(20), KEY)
+        for value in (-50.0, 50.0)
+    ]
+    assert torch.equal(picks[0].mask, picks[1].mask)
+    assert torch.equal(picks[0].columns[picks[0].mask], picks[1].columns[picks[1].mask])
+
+
+# --- distributions --------------------------------------------------------------------------------------------------
+
+DRAWS = 20_000
+LOGITS = torch.tensor([0.3, -1.0, 2.0, 9.0, 1.0])
+LEGAL = torch.tensor([True, True, True, False, True])
+
+
+def frequencies(selector: AbstractSelector) -> list[tuple[int, ...]]:
+    """The picks of many rows with the same candidates, in their order."""
+    mask, scores = LEGAL.expand(DRAWS, -1), LOGITS.expand(DRAWS, -1)
+    picks = selector.select(mask, CandidateScores.given(scores), torch.arange(DRAWS), KEY)
+    assert picks.mask.all()
+    return [tuple(row) for row in picks.columns.tolist()]
+
+
+def check_frequencies(drawn: list[tuple[int, ...]], expected: dict[tuple[int, ...], float]) -> None:
+    assert set(drawn) == set(expected)
+    assert sum(expected.values()) == pytest.approx(1)
+    counts = [drawn.count(cell) for cell in expected]
+    assert chisquare(counts, [DRAWS * share for share in expected.values()]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.4, 3.0])
+def test_softmax_draws_by_the_softmax(temperature):
+    shares = reference.softmax(LOGITS.tolist(), LEGAL.tolist(), temperature)
+    expected = {(column,): share for column, share in enumerate(shares) if share}
+    check_frequencies(frequencies(SoftmaxSelector(temperature)), expected)
+
+
+def test_softmax_draws_without_replacement():
+    shares = reference.softmax(LOGITS.tolist(), LEGAL.tolist(), 1.0)
+    expected = {(a, b): shares[a] * shares[b] / (1 - shares[a]) for a in (0, 1, 2, 4) for b in (0, 1, 2, 4) if a != b}
+    check_frequencies(frequencies(SoftmaxSelector(1.0, num_negatives=2)), expected)
+
+
+def test_top_is_uniform_among_the_highest():
+    check_frequencies(frequencies(TopSelector(top=3)), {(0,): 1 / 3, (2,): 1 / 3, (4,): 1 / 3})
+    pairs = {(a, b): 1 / 6 for a in (0, 2, 4) for b in (0, 2, 4) if a != b}
+    check_frequencies(frequencies(TopSelector(top=3, num_negatives=2)), pairs)
+
+
+@pytest.mark.parametrize("selector", [SoftmaxSelector(), TopSelector(top=4)], ids=lambda s: type(s).__name__)
+def test_rows_and_keys_draw_apart(selector):
+    drawn = frequencies(selector)
+    mask, scores = LEGAL.expand(DRAWS, -1), LOGITS.expand(DRAWS, -1)
+    other = selector.select(mask, CandidateScores.given(scores), torch.arange(DRAWS), KEY.at(1))
+    assert [tuple(row) for row in other.columns.tolist()] != drawn
+
+
+# --- rules worked out by hand ---------------------------------------------------------------------------------------
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_adaptive_hardness_and_bayes_equal_the_loop(data):
+    b, k = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 6))
+    numbers = st.floats(-6, 6, width=32)
+    mask = [data.draw(st.lists(st.booleans(), min_size=k, max_size=k)) for _ in range(b)]
+    scores = [data.draw(st.lists(numbers, min_size=k, max_size=k)) for _ in range(b)]
+    degrees = [data.draw(st.lists(st.integers(0, 19), min_size=k, max_size=k)) for _ in range(b)]
+    positives = data.draw(st.lists(numbers, min_size=b, max_size=b))
+    given = CandidateScores.given(
+        torch.tensor(scores, dtype=torch.float64),
+        torch.tensor(positives, dtype=torch.float64),
+        torch.tensor(degrees),
+        20,
+    )
+
+    def costs(selector: AbstractSelector, rule: Callable[[int], list[float]]) -> None:
+        picks = selector.select(torch.tensor(mask), given, torch.arange(b), KEY)
+        for row in range(b):
+            cost = rule(row)
+            best = sorted(cost[column] for column in range(k) if mask[row][column])[: selector.num_negatives]
+            found = [cost[column] for column in picks.columns[row][picks.mask[row]].tolist()]
+            assert found == pytest.approx(best, rel=1e-9, abs=1e-12)
+
+    costs(
+        AdaptiveHardnessSelector(1.5, 0.7, -3.0, num_negatives=2),
+        lambda row: reference.hardness_gap(scores[row], positives[row], 1.5, 0.7, -3.0),
+    )
+    costs(
+        BayesianSelector(2.0, num_negatives=2),
+        lambda row: reference.bayesian_risk(scores[row], mask[row], positives[row], degrees[row], 20, 2.0),
+    )
+
+
+def test_adaptive_hardness_is_adaptive():
+    """The better the positive, the easier the negative."""
+    scores = torch.linspace(-6, 0, 60).expand(2, -1)
+    given = CandidateScores.given(scores, positives=torch.tensor([-3.0, 3.0]))
+    picks = AdaptiveHardnessSelector().select(torch.ones(2, 60, dtype=torch.bool), given, torch.arange(2), KEY)
+    low, high = scores.gather(1, picks.columns)[:, 0].tolist()
+    assert low > high + 0.3
+
+
+def test_bayes_shuns_popular_candidates():
+    given = CandidateScores.given(torch.ones(1, 2), torch.ones(1), torch.tensor([[15, 1]]), num_nodes=20)
+    picks = BayesianSelector().select(torch.ones(1, 2, dtype=torch.bool), given, torch.arange(1), KEY)
+    assert picks.columns.tolist() == [[1]]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TopSelector(top=1, num_negatives=2), "top: must be at least num_negatives = 2, got 1"),
+        (lambda: SoftmaxSelector(temperature=0.0), "temperature: must be above 0, got 0.0"),
+        (lambda: AdaptiveHardnessSelector(alpha=0.0), "alpha: must be above 0"),
+        (lambda: AdaptiveHardnessSelector(beta=-1.0), "beta: must be above 0"),
+        (lambda: AdaptiveHardnessSelector(power=0.0), "power: must be below 0"),
+        (lambda: BayesianSelector(trade_off=-1.0), "trade_off: must be finite and at least 0"),
+    ],
+)
+def test_wrong_arguments_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -44,6 +44,7 @@ CASES: dict[str, Setting] = {
     # With a weight net the count of negatives cancels out; without one it matters
     "no weight net": Setting(meta=False),
     "frozen teacher, first selector": Setting(learns=False, selector="first"),
+    "self-adversarial": Setting(selector="first", num_negatives=4, temperature=0.5),
 }
 
 

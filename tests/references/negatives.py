@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 Edges = Sequence[tuple[int, int]]
+
+
+# A triangle with a tail, a star that shares a leaf with it, and nodes 9 and 10 without edges.
+MIXED: Edges = [(0, 1), (0, 2), (1, 2), (2, 3), (3, 4), (4, 5), (4, 6), (4, 7), (7, 8)]
+GRAPHS: dict[str, tuple[Edges, int]] = {
+    "mixed": (MIXED, 11),
+    "star": ([(0, leaf) for leaf in range(1, 8)], 8),
+    "complete": ([(a, b) for a in range(6) for b in range(a + 1, 6)], 6),
+    "complete but for one edge": ([(a, b) for a in range(6) for b in range(a + 1, 6) if (a, b) != (2, 4)], 6),
+    "complete and an isolated node": ([(a, b) for a in range(6) for b in range(a + 1, 6)], 7),
+    "one edge": ([(0, 1)], 2),
+    "one edge of many nodes": ([(3, 5)], 8),
+    "no edge": ([], 5),
+    "one node": ([], 1),
+}
 
 
 def neighbors(edges: Edges, node: int) -> set[int]:
@@ -75,6 +91,27 @@ def common_neighbors(edges: Edges, num_nodes: int, anchor: int) -> dict[int, int
     return {node: count for node, count in counts.items() if count}
 
 
+def chain_moves(
+    edges: Edges, num_nodes: int, anchor: int, logits: Sequence[float], power: float, uniform_share: float
+) -> np.ndarray:
+    """Transition matrix of one Metropolis-Hastings move over all nodes; only legal ones are moved to."""
+    legal = legal_nodes(edges, num_nodes, anchor)
+
+    def proposed(start: int, end: int) -> float:
+        near = neighbors(edges, start) | {start}
+        return uniform_share * (end in legal) / len(legal) + (1 - uniform_share) * (end in near) / len(near)
+
+    moves = np.zeros((num_nodes, num_nodes))
+    for start in range(num_nodes):
+        for end in legal:
+            if end != start:
+                back = math.exp(power * logits[end]) * proposed(end, start)
+                there = math.exp(power * logits[start]) * proposed(start, end)
+                moves[start, end] = proposed(start, end) * min(1.0, back / there) if there else 0.0
+        moves[start, start] = 1 - moves[start].sum()
+    return moves
+
+
 def first(mask: Sequence[bool], num_negatives: int) -> list[int]:
     """The first legal columns."""
     return [column for column, legal in enumerate(mask) if legal][:num_negatives]
@@ -84,3 +121,41 @@ def hardest(mask: Sequence[bool], scores: Sequence[float], num_negatives: int) -
     """The legal columns of the highest scores, the smaller column first of equal ones."""
     legal = [column for column, is_legal in enumerate(mask) if is_legal]
     return sorted(legal, key=lambda column: (-scores[column], column))[:num_negatives]
+
+
+def softmax(scores: Sequence[float], mask: Sequence[bool], temperature: float) -> list[float]:
+    """Probability of each column under a softmax over the legal ones."""
+    powers = [math.exp(score / temperature) if legal else 0.0 for score, legal in zip(scores, mask, strict=True)]
+    return [power / sum(powers) for power in powers]
+
+
+def sigmoid(value: float) -> float:
+    """Logistic function."""
+    return 1 / (1 + math.exp(-value))
+
+
+def hardness_gap(scores: Sequence[float], positive: float, alpha: float, beta: float, power: float) -> list[float]:
+    """How far each candidate is from the wanted hardness."""
+    return [abs(sigmoid(score) - beta * (sigmoid(positive) + alpha) ** (power + 1)) for score in scores]
+
+
+def bayesian_risk(
+    scores: Sequence[float],
+    mask: Sequence[bool],
+    positive: float,
+    degrees: Sequence[int],
+    num_nodes: int,
+    trade_off: float,
+) -> list[float]:
+    """The risk of each candidate: information by the odds that it is no missing edge."""
+    legal = [score for score, is_legal in zip(scores, mask, strict=True) if is_legal]
+    risks = []
+    for score, node_degree in zip(scores, degrees, strict=True):
+        share = sum(other <= score for other in legal) / (len(legal) + 1)
+        prior = node_degree / num_nodes
+        # Bayes: the density of the k-th largest score is 2 (1 - F) for a true and 2 F for a false negative
+        true, false = (1 - share) * (1 - prior), share * prior
+        unbias = true / (true + false)
+        information = 1 - sigmoid(positive - score)
+        risks.append((1 - unbias) * information - trade_off * unbias * information)
+    return risks

@@ -219,6 +219,7 @@ def command_line_parser() -> ArgumentParser:
         patch.setattr(cli.MeBNSCLI, "instantiate_classes", lambda self: None)
         patch.setattr(cli.MeBNSCLI, "after_instantiate_classes", lambda self: None)
         patch.setattr(cli.MeBNSCLI, "_run_subcommand", lambda self, name: None)
+        patch.setattr(cli.MeBNSCLI, "after_instantiate_classes", lambda self: None)
         parser = cli.main(["fit"]).parser
     torch.set_rng_state(state)  # the command line seeds the global generator
     return parser

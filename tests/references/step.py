@@ -26,9 +26,10 @@ from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine
 from mebns_pl.mebns.group import AbstractGroup, SingleProcess
 from mebns_pl.mebns.step import Learner, Meta, StepResult, Teacher, mebns_step
 from mebns_pl.mebns.teacher_filter import TeacherFilter
-from mebns_pl.models import GAT, GCN, SAGE, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
+from mebns_pl.models import GAT, GCN, NCN, SAGE, SEAL, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
+from mebns_pl.negatives.weightings import EqualWeighting, SelfAdversarialWeighting
 from mebns_pl.types import GraphSpec, MetaSet, TrainBatch
 
 Params = dict[str, Tensor]
@@ -47,6 +48,10 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "GAT": partial(GAT, hidden_channels=4, heads=2, dropout=0.3),
     "SAGE": partial(SAGE, hidden_channels=4, dropout=0.3),
 }
+PREDICTORS: dict[str, Callable[[GraphSpec], LinkPredictor]] = {
+    "NCN": partial(NCN, encoder=ENCODERS["GCN"], hidden_channels=6, dropout=0.3),
+    "SEAL": partial(SEAL, num_pooled=10, hidden_channels=4, num_layers=2, dropout=0.3),
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Setting:
     """Everything that a run of steps is made of.
 
     Args:
-        encoder: a name of ``ENCODERS``.
+        encoder: a name of ``ENCODERS``, or of ``PREDICTORS`` that are more than an encoder with a decoder.
         optimizer: a name of ``OPTIMIZERS``, for all three learners.
         features: ``dense``, ``sparse`` or ``none``.
         selector: ``hardest`` or ``first``.
@@ -64,6 +69,7 @@ class Setting:
         learns: whether the teacher does.
         meta: whether there is a weight net.
         clip: norm, or None.
+        temperature: of self-adversarial weights; None for equal ones.
         empty: whether no anchor of the batches has a legal candidate.
     """
 
@@ -78,6 +84,7 @@ class Setting:
     meta: bool = True
     clip: float | None = None
     empty: bool = False
+    temperature: float | None = None
 
 
 NUM_NODES = 24
@@ -167,7 +174,9 @@ class State:
 
 
 def make_predictor(encoder: str, spec: GraphSpec) -> LinkPredictor:
-    """An encoder with an MLP decoder, float64."""
+    """A whole predictor, or an encoder with an MLP decoder, float64."""
+    if encoder in PREDICTORS:
+        return PREDICTORS[encoder](spec).double()
     return EncoderDecoder(spec, ENCODERS[encoder], partial(MLPDecoder, hidden_channels=6, dropout=0.3)).double()
 
 
@@ -213,6 +222,7 @@ def fast_gradients(
         teacher=Teacher(state.teacher, band, setting.learns),
         meta=Meta(state.weight_net, engine or HigherEngine(), meta_batch) if setting.meta else None,
         gradient_clip_norm=setting.clip,
+        weighting=EqualWeighting() if setting.temperature is None else SelfAdversarialWeighting(setting.temperature),
     )
 
 
@@ -313,9 +323,23 @@ def balanced(positive: list[Tensor], negative: list[Tensor], weights: Sequence[T
     return total
 
 
-def softmax_weights(weight_net: nn.Module, params: Params, features: list[Tensor]) -> list[Tensor]:
-    """``n softmax`` of the weight net's scores, one feature row at a time."""
-    powers = [functional_call(weight_net, params, (row[None],))[0].exp() for row in features]
+def row_weights(scores: list[float], temperature: float | None) -> list[float]:
+    """Weights of one row's negatives before the weight net's: mean 1."""
+    if temperature is None:
+        return [1.0] * len(scores)
+    powers = [math.exp(score / temperature) for score in scores]
+    return [len(powers) * power / sum(powers) for power in powers]
+
+
+def softmax_weights(
+    weight_net: nn.Module, params: Params, features: list[Tensor], base: Sequence[float] | None = None
+) -> list[Tensor]:
+    """``n softmax`` of the weight net's scores, one feature row at a time, times the weights there were."""
+    base = [1.0] * len(features) if base is None else base
+    powers = [
+        weight * functional_call(weight_net, params, (row[None],))[0].exp()
+        for weight, row in zip(base, features, strict=True)
+    ]
     return [len(powers) * power / torch.stack(powers).sum() for power in powers]
 
 
@@ -361,11 +385,13 @@ class Slow:
     Args:
         loss_at: (student's parameters, weights) -> the student's loss.
         features: the weight net's input, a row for each negative.
+        base: weights of the negatives before the weight net's.
         meta_loss_at: student's parameters -> loss on the meta batch.
     """
 
     loss_at: Callable[[Params, Sequence[Tensor | float]], Tensor]
     features: list[Tensor]
+    base: list[float]
     meta_loss_at: Callable[[Params], Tensor]
 
 
@@ -382,13 +408,15 @@ def prepare(state: State, setting: Setting, batch: TrainBatch, meta_batch: MetaS
     with torch.no_grad():
         hardness = candidate_pass(teacher, params_of(teacher), graph, batch, teacher_key)
         scores = candidate_pass(student, params_of(student), graph, batch, student_key)
-    picks = []
+    picks: list[tuple[int, int]] = []
+    base: list[float] = []
     for row in range(batch.positives.shape[1]):
         mask = batch.candidate_mask[row].tolist()
         if setting.drop_easy is not None:
             mask = filtered([float(h) for h in hardness[row]], mask, setting.drop_easy, setting.drop_top)
         columns = picked(setting.selector, setting.num_negatives, [float(score) for score in scores[row]], mask)
         picks += [(row, column) for column in columns]
+        base += row_weights([float(scores[row][column]) for column in columns], setting.temperature)
 
     def loss_at(params: Params, weights: Sequence[Tensor | float]) -> Tensor:
         logits = candidate_pass(student, params, graph, batch, student_key)
@@ -408,7 +436,7 @@ def prepare(state: State, setting: Setting, batch: TrainBatch, meta_batch: MetaS
         negative = [logit for logit, label in zip(logits, labels, strict=True) if label == 0]
         return balanced(positive, negative, [1.0] * len(negative))
 
-    return Slow(loss_at, features, meta_loss_at)
+    return Slow(loss_at, features, base, meta_loss_at)
 
 
 def slow_hypergradient(
@@ -418,7 +446,7 @@ def slow_hypergradient(
     student, net = state.student.module, state.weight_net.module
     phi = {name: param.detach().requires_grad_() for name, param in net.named_parameters()}
     theta = params_of(student)
-    loss = slow.loss_at(theta, softmax_weights(net, phi, slow.features))
+    loss = slow.loss_at(theta, softmax_weights(net, phi, slow.features, slow.base))
     grads = torch.autograd.grad(loss, list(theta.values()), create_graph=True, materialize_grads=True)
     ahead = unrolled(state.student.optimizer, theta, clipped_by_hand(list(grads), setting.clip))
     ahead = {name: value if moves(name) else theta[name].detach() for name, value in ahead.items()}
@@ -442,7 +470,7 @@ def meta_loss_after(state: State, setting: Setting, slow: Slow, phi: Params) -> 
     """The meta loss after a step of the student's *real* optimizer with the weights of ``phi``."""
     student = copy.deepcopy(state.student)
     with torch.no_grad():
-        weights = softmax_weights(state.weight_net.module, phi, slow.features)
+        weights = softmax_weights(state.weight_net.module, phi, slow.features, slow.base)
     real_step(student, slow, weights, setting.clip)
     with torch.no_grad():
         return float(slow.meta_loss_at(params_of(student.module)))
@@ -453,12 +481,12 @@ def slow_step(state: State, setting: Setting, batch: TrainBatch, meta_batch: Met
     slow = prepare(state, setting, batch, meta_batch, key)
     new = copy.deepcopy(state)
 
-    weights: Sequence[Tensor | float] = [1.0] * len(slow.features)
+    weights: Sequence[Tensor | float] = slow.base
     if setting.meta:
         apply(new.weight_net, slow_hypergradient(state, setting, slow))
         net = new.weight_net.module
         with torch.no_grad():
-            weights = softmax_weights(net, params_of(net), slow.features)
+            weights = softmax_weights(net, params_of(net), slow.features, slow.base)
     real_step(new.student, slow, weights, setting.clip)
 
     if setting.learns:

@@ -11,7 +11,7 @@ from torch.optim import SGD
 
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.graph.csr import Graph
-from mebns_pl.models import GCN, DotDecoder, EncoderDecoder, scoring
+from mebns_pl.models import GCN, DotDecoder, EncoderDecoder, LinkPredictor
 from mebns_pl.systems import MeBNS, Plain
 from mebns_pl.systems.evaluation import AbstractLinkSystem, refuse_batch_norm
 from mebns_pl.types import EvalBatch, GraphSpec
@@ -53,7 +53,7 @@ def expected_metrics(system: AbstractLinkSystem, graph: Graph, batches: list[Eva
 @pytest.mark.parametrize("kind", ["Plain", "MeBNS"])
 def test_validation_and_test_metrics_equal_a_recomputation(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mebns_pl.data.batches.EVAL_PAIRS", 50)  # several chunks
-    monkeypatch.setattr(scoring, "SCORE_BLOCK", 7)  # and several blocks in each
+    monkeypatch.setattr(LinkPredictor, "score_block", 7)  # and several blocks in each
     data = make_data()
     system = MAKE[kind](data.spec)
     trainer = fit(system, data, epochs=2)
@@ -101,7 +101,7 @@ def test_score_is_without_dropout_and_gradient(monkeypatch: pytest.MonkeyPatch) 
     assert not found.requires_grad
     expected = [logit(system, data.train_graph, *pair) for pair in pairs.t().tolist()]
     torch.testing.assert_close(found, torch.tensor(expected))
-    monkeypatch.setattr(scoring, "SCORE_BLOCK", 2)
+    monkeypatch.setattr(LinkPredictor, "score_block", 2)
     torch.testing.assert_close(system.score(pairs), found)
 
 

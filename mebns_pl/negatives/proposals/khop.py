@@ -83,8 +83,8 @@ class WalkProposal(AbstractProposal):
     neighbours. Walks that end at the anchor or at a known edge are repeated at most eight times; what is still illegal
     then is replaced by uniform legal nodes. No table is made: memory is the graph's own.
 
-    Ahrabian et al., *Structure Aware Negative Sampling in Knowledge Graphs* (SANS), EMNLP 2020, arXiv 2009.11355,
-    section 3 (RW-SANS); there a neighbourhood is what a number of walks made beforehand have met.
+    Ahrabian et al., *Structure Aware Negative Sampling in Knowledge Graphs* (SANS), EMNLP 2020, arXiv 2009.11355
+    (its RW-SANS); there a neighbourhood is what a number of walks made beforehand have met.
 
     Cost: O(1) once; O(K (length + log E)) an anchor.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from mebns_pl.keys import Key
@@ -23,18 +25,66 @@ class Picks(NamedTuple):
     mask: Tensor
 
 
+@dataclass(frozen=True)
+class CandidateScores:
+    """What a selector can ask about a step's candidates; each is computed only when it is asked for.
+
+    Calling it gives the student's logits ``(b, K)`` of the candidates, without gradient.
+
+    Args:
+        candidates: gives these logits.
+        positives: gives the student's logits ``(b,)`` of the rows' positives, without gradient.
+        degrees: gives the candidates' degrees ``(b, K)`` int64 in the training graph.
+        num_nodes: N.
+
+    Example:
+        >>> score = CandidateScores.given(torch.zeros(2, 3))
+        >>> score().shape, score.positives().shape
+        (torch.Size([2, 3]), torch.Size([2]))
+    """
+
+    candidates: Callable[[], Tensor]
+    positives: Callable[[], Tensor]
+    degrees: Callable[[], Tensor]
+    num_nodes: int
+
+    def __call__(self) -> Tensor:
+        return self.candidates()
+
+    @staticmethod
+    def given(
+        candidates: Tensor, positives: Tensor | None = None, degrees: Tensor | None = None, num_nodes: int | None = None
+    ) -> CandidateScores:
+        """Scores that are known: to try a selector by itself.
+
+        Args:
+            candidates: ``(b, K)`` logits.
+            positives: ``(b,)`` logits; 0 by default.
+            degrees: ``(b, K)`` int64; 0 by default.
+            num_nodes: N; K by default.
+        """
+        size = candidates.shape[1]
+        return CandidateScores(
+            lambda: candidates,
+            lambda: candidates.new_zeros(len(candidates)) if positives is None else positives,
+            lambda: torch.zeros_like(candidates, dtype=torch.int64) if degrees is None else degrees,
+            size if num_nodes is None else num_nodes,
+        )
+
+
 class AbstractSelector(ABC):
     """A rule that picks ``num_negatives`` of K candidates, given the current student's scores."""
 
     num_negatives: int
 
     @abstractmethod
-    def select(self, mask: Tensor, score: Callable[[], Tensor], rows: Tensor, key: Key) -> Picks:
+    def select(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Picks:
         """Picks among the candidates where ``mask`` is True.
 
         Args:
             mask: ``(b, K)`` bool, the candidates there are to pick from (legal, and kept by the filter).
-            score: gives the student's logits ``(b, K)``, without gradient; called by the rules that need them only.
+            score: ``score()`` gives the student's logits ``(b, K)``, without gradient; called by the rules that need
+                them only. :class:`CandidateScores` tells what else there is.
             rows: ``(b,)`` int64, the anchors' places in the union batch of all ranks: a rule that draws does so by row
                 (:func:`mebns_pl.keys.uniform`), so that a row's picks do not depend on how the batch is cut.
             key: key of this draw.

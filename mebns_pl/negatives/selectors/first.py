@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 
 from mebns_pl.keys import Key
-from mebns_pl.negatives.selectors.abstract import AbstractSelector, Picks
+from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
 
 
 class FirstSelector(AbstractSelector):
@@ -35,7 +33,7 @@ class FirstSelector(AbstractSelector):
             raise ValueError(f"num_negatives: must be at least 1, got {num_negatives}")
         self.num_negatives = num_negatives
 
-    def select(self, mask: Tensor, score: Callable[[], Tensor], rows: Tensor, key: Key) -> Picks:
+    def select(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Picks:
         """See :meth:`AbstractSelector.select`; ``score``, ``rows`` and ``key`` are not used."""
         legal_first = mask.byte().sort(dim=1, descending=True, stable=True).indices
         columns = legal_first[:, : self.num_negatives]

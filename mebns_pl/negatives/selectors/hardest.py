@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 
 from mebns_pl.keys import Key
-from mebns_pl.negatives.selectors.abstract import AbstractSelector, Picks
+from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
+from mebns_pl.negatives.selectors.ordering import highest
 
 
 class HardestSelector(AbstractSelector):
@@ -37,14 +36,6 @@ class HardestSelector(AbstractSelector):
             raise ValueError(f"num_negatives: must be at least 1, got {num_negatives}")
         self.num_negatives = num_negatives
 
-    def select(self, mask: Tensor, score: Callable[[], Tensor], rows: Tensor, key: Key) -> Picks:
+    def select(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Picks:
         """See :meth:`AbstractSelector.select`; ``rows`` and ``key`` are not used."""
-        scores = score()
-        if scores.shape != mask.shape:
-            raise ValueError(f"score: must give the mask's shape {tuple(mask.shape)}, got {tuple(scores.shape)}")
-        # Two stable sorts, the second by legality, rather than one with -inf put on the illegal: a legal candidate
-        # scored -inf still goes before every illegal one.
-        by_score = scores.sort(dim=1, descending=True, stable=True).indices
-        legal_first = mask.gather(1, by_score).byte().sort(dim=1, descending=True, stable=True).indices
-        columns = by_score.gather(1, legal_first[:, : self.num_negatives])
-        return Picks(columns, mask.gather(1, columns))
+        return highest(score(), mask, self.num_negatives)

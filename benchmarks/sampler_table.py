@@ -1,0 +1,189 @@
+"""Every recipe of configs/sampler, plain and inside MeBNS: trains what is missing, into docs/results/recipes.csv.
+
+Nothing but the configuration changes: files of configs/ are stacked, with --model=Plain or --model=MeBNS. Encoder
+(GCN), decoder, learning rate, batch size and epochs are equal for all, and the epoch is chosen on validation MRR
+against HeaRT-style negatives. Resumable: each finished run is a row, and rows that are there are not run again. Runs
+that are missing are marked in the tables that are printed at the end.
+
+    python benchmarks/sampler_table.py --root ../shared/data --jobs 2
+    python benchmarks/sampler_table.py --recipes dns --graphs cora --seeds 0      # a part of it
+    python benchmarks/sampler_table.py --report                                   # only the tables, from the CSV
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import logging
+import tempfile
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import product
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RESULTS = REPOSITORY / "docs" / "results" / "recipes.csv"
+RECIPES = ("rns", "pns", "structure", "sans", "dns", "dns_mn", "softmax", "ahns", "bns", "self_adversarial",
+           "nscaching", "mcns", "kbgan")  # fmt: skip
+KINDS = ("Plain", "MeBNS")
+FIELDS = ("graph", "recipe", "kind", "seed", "epochs", "best_epoch", "val_mrr", "test_mrr", "test_hits@10", "test_auc",
+          "churn@1", "held_out_share", "seconds_per_epoch")  # fmt: skip
+HEADINGS = ("recipe", "", "test MRR", "AUC", "churn@1", "MRR - plain (95 % interval)", "held-out drawn", "s/epoch")
+
+
+def build(recipe: str, kind: str, graph: str, root: str | None, *options: str):
+    """The system and the data module of a stack of configuration files, as the command line makes them."""
+    from lightning.pytorch import LightningModule
+
+    from mebns_pl import LinkDataModule
+    from mebns_pl.cli import MeBNSCLI
+
+    files = ("base", f"data/{graph}", "model/gcn_dot", f"sampler/{recipe}")
+    args = [part for name in files for part in ("-c", str(REPOSITORY / "configs" / f"{name}.yaml"))]
+    args += [f"--model={kind}", "--trainer.logger=false", "--trainer.accelerator=cpu", *options]
+    if root is not None:
+        args += [f"--data.root={root}"]
+    made = MeBNSCLI(
+        LightningModule, LinkDataModule, subclass_mode_model=True, seed_everything_default=0,
+        auto_configure_optimizers=False, save_config_callback=None, run=False, args=args,
+    )  # fmt: skip
+    return made.model, made.datamodule
+
+
+def run(graph: str, recipe: str, kind: str, seed: int, root: str | None, epochs: int) -> dict[str, str | float]:
+    """Trains one cell and returns its row."""
+    import torch
+    from lightning.pytorch import Callback, Trainer
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    import mebns_pl as m
+
+    class HeldOut(Callback):
+        """Counts, for analysis, how many of the negatives that were learned from are held-out edges."""
+
+        def on_train_start(self, trainer, pl_module) -> None:
+            split, num_nodes = trainer.datamodule.split, trainer.datamodule.loaded.num_nodes
+            held_out = torch.cat([split.val, split.test], dim=1)
+            self.held_out = m.KnownEdges(m.Graph.from_edges(held_out, num_nodes))
+            self.hits = self.total = 0
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+            source, target = outputs["picked"]
+            self.hits += int(self.held_out.mask(source, target).sum())
+            self.total += len(source)
+
+    torch.set_num_threads(1)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    system, data = build(recipe, kind, graph, root, f"--seed_everything={seed}")
+    monitor, held_out = m.MigrationMonitor(), HeldOut()
+    with tempfile.TemporaryDirectory() as folder:
+        best = ModelCheckpoint(folder, monitor="val/mrr", mode="max", filename="best")
+        trainer = Trainer(
+            max_epochs=epochs, check_val_every_n_epoch=min(5, epochs), accelerator="cpu", logger=False,
+            callbacks=[best, monitor, held_out], enable_progress_bar=False, enable_model_summary=False,
+            num_sanity_val_steps=0, use_distributed_sampler=False, default_root_dir=folder,
+        )  # fmt: skip
+        start = time.perf_counter()
+        trainer.fit(system, data)
+        seconds = time.perf_counter() - start
+        best_epoch = torch.load(best.best_model_path, weights_only=True)["epoch"] + 1
+        metrics = trainer.test(system, data, ckpt_path=best.best_model_path, verbose=False)[0]
+    return {
+        "graph": graph, "recipe": recipe, "kind": kind, "seed": seed, "epochs": epochs, "best_epoch": best_epoch,
+        "val_mrr": float(best.best_model_score), "test_mrr": metrics["test/mrr"],
+        "test_hits@10": metrics["test/hits@10"], "test_auc": metrics["test/auc"],
+        "churn@1": monitor.tracker.late_churn(), "held_out_share": held_out.hits / max(held_out.total, 1),
+        "seconds_per_epoch": seconds / epochs,
+    }  # fmt: skip
+
+
+def name_of(row: dict[str, str]) -> tuple[str, str, str, int, int]:
+    """What a row is a row of."""
+    return row["graph"], row["recipe"], row["kind"], int(row["seed"]), int(row["epochs"])
+
+
+def main() -> None:
+    """Runs what is missing, then prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--graphs", nargs="+", default=["cora", "usair"])
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES)
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--root", default=None, help="folder with the graphs' files")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--report", action="store_true", help="print the tables only")
+    args = parser.parse_args()
+    done = {name_of(row) for row in read(args.results)}
+    cells = product(args.seeds, args.graphs, args.recipes, args.kinds)
+    wanted = [(graph, recipe, kind, seed) for seed, graph, recipe, kind in cells]
+    missing = [] if args.report else [cell for cell in wanted if (*cell, args.epochs) not in done]
+    with ProcessPoolExecutor(args.jobs) as pool:
+        futures = {pool.submit(run, *cell, args.root, args.epochs): cell for cell in missing}
+        for future in as_completed(futures):
+            append(args.results, future.result())
+            print("finished", *futures[future], flush=True)
+    report([row for row in read(args.results) if int(row["epochs"]) == args.epochs], wanted)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows that are there."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def append(path: Path, row: dict[str, str | float]) -> None:
+    """Adds a row."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
+
+
+def report(rows: list[dict[str, str]], wanted: list[tuple[str, str, str, int]]) -> None:
+    """Prints a Markdown table for each graph; the difference is to the plain recipe, paired by seed."""
+    import numpy as np
+    from scipy import stats
+
+    by_cell = {name_of(row)[:4]: row for row in rows}
+    summary = {}
+    for graph in dict.fromkeys(cell[0] for cell in wanted):
+        print(f"\n### {graph}\n")
+        print(f"| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}")
+        for recipe, kind in dict.fromkeys((cell[1], cell[2]) for cell in wanted):
+            seeds = [s for g, r, k, s in wanted if (g, r, k) == (graph, recipe, kind) and (g, r, k, s) in by_cell]
+            if not seeds:
+                print(f"| {recipe} | {kind} | not run |{' |' * (len(HEADINGS) - 3)}")
+                continue
+
+            def column(name: str, of: str = kind, graph=graph, recipe=recipe, seeds=seeds) -> np.ndarray:
+                return np.array([float(by_cell[graph, recipe, of, s][name]) for s in seeds])
+
+            def cell(name: str, column=column) -> str:
+                values = column(name)
+                return f"{values.mean():.3f} ± {values.std(ddof=1) if len(values) > 1 else float('nan'):.3f}"
+
+            difference = ""
+            if kind != "Plain" and len(seeds) > 1 and all((graph, recipe, "Plain", s) in by_cell for s in seeds):
+                gap = column("test_mrr") - column("test_mrr", of="Plain")
+                half = stats.t.ppf(0.975, len(gap) - 1) * gap.std(ddof=1) / len(gap) ** 0.5
+                difference = f"{gap.mean():+.3f} ({gap.mean() - half:+.3f}, {gap.mean() + half:+.3f})"
+            summary[f"{graph}/{recipe}/{kind}"] = round(float(column("test_mrr").mean()), 4)
+            held_out, seconds = column("held_out_share").mean(), column("seconds_per_epoch").mean()
+            row = [recipe, kind, cell("test_mrr"), cell("test_auc"), cell("churn@1"), difference]
+            print(f"| {' | '.join([*row, f'{100 * held_out:.2f} %', f'{seconds:.2f}'])} |")
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main()

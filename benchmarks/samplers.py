@@ -1,0 +1,208 @@
+"""How many negatives a second each recipe draws, beside PyG's samplers and a naive loop; and what DNS adds to a step.
+
+    python benchmarks/samplers.py --root ../shared/data
+
+Seconds are processor time, summed over threads, so that other work on the machine counts little; torch has one thread.
+The alternatives take turns, and of several rounds the best counts. Tables, then as the last line one JSON object:
+`uniform_over_structured_speedup` (candidates a second of exactly masked uniform draws over those of PyG's
+structured_negative_sampling, for the same anchors) and `dns_over_plain_step` (a training step with the hardest of K = 8
+over one with K = 1, candidates drawn in both), each the worse of the graphs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import random
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from sampler_table import RECIPES, build
+from torch import Tensor
+from torch_geometric.utils import negative_sampling, structured_negative_sampling
+
+import mebns_pl as m
+from mebns_pl.mebns.group import SingleProcess
+from mebns_pl.mebns.step import Learner, mebns_step
+from mebns_pl.systems.adaptive import adapted
+
+BATCH = 1024
+NAIVE = 4096
+"""Anchors that the naive loop is given."""
+
+
+def best_seconds(alternatives: dict[str, Callable[[int], object]], rounds: int) -> dict[str, float]:
+    """The best time of each, taken in turn; every call gets the number of its round. The first round is not counted."""
+    best = dict.fromkeys(alternatives, float("inf"))
+    for number in range(rounds + 1):
+        for name, work in alternatives.items():
+            start = time.process_time()
+            work(number)
+            seconds = time.process_time() - start
+            if number:
+                best[name] = min(best[name], seconds)
+    return best
+
+
+# --- uniform draws ----------------------------------------------------------------------------------------------------
+
+
+def uniform_samplers(data: m.LinkDataModule) -> dict[str, tuple[int, Callable[[int], object]]]:
+    """Name -> how many negatives a call draws, and the call: one for each directed edge, its source the anchor."""
+    graph, known = data.train_graph, data.known
+    edge_index, anchors, num_nodes = graph.edge_index, graph.edge_index[0], graph.num_nodes
+    proposal = m.UniformProposal()
+    proposal.setup(graph, known)
+    neighbors = [set(row.tolist()) for row in graph.indices.split(graph.indptr.diff().tolist())]
+    some = anchors[torch.randperm(len(anchors), generator=torch.Generator().manual_seed(0))[:NAIVE]].tolist()
+
+    def ours(number: int) -> tuple[Tensor, Tensor]:
+        drawn = proposal.propose(anchors, 1, m.Key(number, "benchmark"))
+        return drawn, ~known.mask(anchors[:, None], drawn)
+
+    def naive(number: int) -> list[int]:
+        draw = random.Random(number)
+        found = []
+        for anchor in some:
+            node = draw.randrange(num_nodes)
+            while node == anchor or node in neighbors[anchor]:
+                node = draw.randrange(num_nodes)
+            found.append(node)
+        return found
+
+    return {
+        "UniformProposal, exact mask": (len(anchors), ours),
+        "PyG structured_negative_sampling": (
+            len(anchors), lambda _: structured_negative_sampling(edge_index, num_nodes, contains_neg_self_loops=False)
+        ),
+        "PyG negative_sampling (free pairs)": (len(anchors), lambda _: negative_sampling(edge_index, num_nodes)),
+        "naive loop": (len(some), naive),
+    }  # fmt: skip
+
+
+# --- recipes ----------------------------------------------------------------------------------------------------------
+
+
+class Recipe:
+    """A recipe's sampling apart from the student's learning: candidates, mask, scores if asked for, picks, update."""
+
+    def __init__(self, recipe: str, graph: str, root: str | None) -> None:
+        self.system, self.data = build(recipe, "Plain", graph, root)
+        self.data.setup("fit")
+        self.steps = self.data.train_dataloader().dataset
+        self.graph = self.system._graph = self.data.train_graph
+        if self.system.adaptive_proposal is not None:
+            self.system.known = self.data.known
+            self.system.adaptive_proposal.start(self.graph, self.data.known, m.Key(0, "benchmark"))
+        self.picks = self.candidates = 0
+
+    def sample(self, number: int) -> None:
+        """One batch of negatives, as a step draws them; the encoder's pass for the scores is in it."""
+        batch = self.steps[0, number % len(self.steps)]
+        batch, update = adapted(self.system, batch, m.Key(number, "benchmark"))
+        anchors, student = batch.positives[0], self.system.student
+        asked: dict[str, Callable[[Tensor], Tensor]] = {}
+
+        def logits(nodes: Tensor) -> Tensor:
+            if not asked:
+                graph = self.graph.without(batch.union_positives)
+                score = student.scorer(graph)
+                asked["score"] = lambda pairs: score(student.prepare(graph, pairs))
+            pairs = torch.stack([anchors[:, None].expand_as(nodes), nodes]).flatten(1)
+            return asked["score"](pairs).view(nodes.shape)
+
+        scores = m.CandidateScores(
+            lambda: logits(batch.candidates),
+            lambda: logits(batch.positives[1][:, None])[:, 0],
+            lambda: self.graph.degree[batch.candidates],
+            self.graph.num_nodes,
+        )
+        with torch.no_grad():
+            picks = self.system.selector.select(
+                batch.candidate_mask, scores, torch.arange(len(anchors)), m.Key(number, "benchmark")
+            )
+            self.system.weighting.weights(torch.zeros(picks.mask.shape), picks.mask)
+        update()
+        self.candidates, self.picks = batch.candidates.numel(), int(picks.mask.sum())
+
+
+# --- a training step --------------------------------------------------------------------------------------------------
+
+
+def step_of(graph: str, root: str | None, num_candidates: int, selector: m.AbstractSelector) -> Callable[[int], None]:
+    """A whole training step with its candidates drawn: data, forward, backward, optimizer."""
+    options = (f"--data.num_candidates={num_candidates}",)
+    system, data = build("rns", "Plain", graph, root, *options)
+    data.setup("fit")
+    steps, train_graph = data.train_dataloader().dataset, data.train_graph
+    optimizer = torch.optim.Adam(system.student.parameters(), lr=0.01)
+    student = Learner(system.student, optimizer)
+
+    def step(number: int) -> None:
+        batch = steps[0, number % max(len(steps) - 1, 1)]
+        result = mebns_step(student, selector, batch, train_graph, m.Key(number, "benchmark"), SingleProcess())
+        for param, grad in zip(student.params(), result.student_grads, strict=True):
+            param.grad = grad
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--graphs", nargs="+", default=["pubmed", "ogbl-ddi"])
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES)
+    parser.add_argument("--root", default=None, help="folder with the graphs' files")
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    speedups, ratios = {}, {}
+    for graph in args.graphs:
+        _, data = build("rns", "Plain", graph, args.root)
+        num_nodes, num_edges = data.train_graph.num_nodes, data.train_graph.num_edges // 2
+        print(f"\n## {graph}: {num_nodes:,} nodes, {num_edges:,} training edges\n")
+
+        samplers = uniform_samplers(data)
+        seconds = best_seconds({name: call for name, (_, call) in samplers.items()}, args.rounds)
+        rates = {name: size / seconds[name] for name, (size, _) in samplers.items()}
+        print("| one uniform negative for each directed edge | negatives/s |\n|---|---:|")
+        for name, rate in rates.items():
+            print(f"| {name} | {rate:,.0f} |")
+        names = list(rates)
+        speedups[graph] = rates[names[0]] / rates[names[1]]
+        print(f"\nuniform over structured_negative_sampling: {speedups[graph]:.1f}x\n", flush=True)
+
+        print(f"| recipe, {BATCH} positives a batch | candidates/s | negatives/s | ms a batch |\n|---|---:|---:|---:|")
+        for name in args.recipes:
+            recipe = Recipe(name, graph, args.root)
+            took = best_seconds({name: recipe.sample}, args.rounds)[name]
+            print(
+                f"| {name} | {recipe.candidates / took:,.0f} | {recipe.picks / took:,.0f} | {1e3 * took:.1f} |",
+                flush=True,
+            )
+
+        make = partial(step_of, graph, args.root)
+        sizes = {f"DNS, K = {size}": make(size, m.HardestSelector(1)) for size in (2, 8, 32)}
+        took = best_seconds({"plain, K = 1": make(1, m.FirstSelector(1)), **sizes}, 2 * args.rounds)
+        print("\n| a training step, GCN of 256, dot product | ms | over plain |\n|---|---:|---:|")
+        for name, value in took.items():
+            print(f"| {name} | {1e3 * value:.1f} | {value / took['plain, K = 1']:.2f} |")
+        ratios[graph] = took["DNS, K = 8"] / took["plain, K = 1"]
+    print(json.dumps({
+        "uniform_over_structured_speedup": round(min(speedups.values()), 2),
+        "dns_over_plain_step": round(max(ratios.values()), 2),
+        "graphs": args.graphs,
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

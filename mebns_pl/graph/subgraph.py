@@ -1,0 +1,215 @@
+"""Enclosing subgraphs of many node pairs at once, with SEAL's node labels, as one block-diagonal graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mebns_pl.graph import subgraph_kernels as kernels
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.proximity import num_threads
+from mebns_pl.types import to_device
+
+_NO_LIMIT = 2**62
+_LEAST = 32  # pairs a thread: fewer are not worth starting it
+
+
+@dataclass(frozen=True)
+class Subgraphs:
+    """Enclosing subgraphs of M pairs as one block-diagonal graph, in the layout of PyG's ``Batch``.
+
+    Args:
+        ptr: ``(M + 1,)`` int64; the nodes of pair i are ``ptr[i] ... ptr[i + 1] - 1``, the pair's own two first:
+            source, target, or one where they are the same.
+        nodes: ``(n,)`` int64, node numbers in the whole graph.
+        labels: ``(n,)`` int64 double-radius labels: 1 for the two ends, 0 for nodes that do not reach both of them.
+        indptr: ``(n + 1,)`` int64, CSR row starts of the symmetric adjacency.
+        indices: ``(e,)`` int64, neighbours by their place in ``nodes``, ascending within each row.
+
+    Example:
+        >>> path = Graph.from_edges(torch.tensor([[0, 1, 2], [1, 2, 3]]), num_nodes=4)
+        >>> subgraphs = enclosing_subgraphs(path, torch.tensor([[0, 1], [2, 2]]))
+        >>> subgraphs.nodes.tolist(), subgraphs.labels.tolist(), subgraphs.ptr.tolist()
+        ([0, 2, 1, 3, 1, 2, 0, 3], [1, 1, 2, 0, 1, 1, 0, 0], [0, 4, 8])
+        >>> subgraphs.select(torch.tensor([1])).edge_index.tolist()
+        [[2, 3, 0, 1], [0, 1, 2, 3]]
+    """
+
+    ptr: Tensor
+    nodes: Tensor
+    labels: Tensor
+    indptr: Tensor
+    indices: Tensor
+
+    @property
+    def num_pairs(self) -> int:
+        """M."""
+        return self.ptr.numel() - 1
+
+    @cached_property
+    def batch(self) -> Tensor:
+        """``(n,)`` int64, the pair of each node."""
+        pairs = torch.arange(self.num_pairs, device=self.ptr.device)
+        return torch.repeat_interleave(pairs, self.ptr.diff(), output_size=self.nodes.numel())
+
+    @cached_property
+    def edge_index(self) -> Tensor:
+        """``(2, e)`` int64, the edges in PyG's layout: (source, target)."""
+        if self.ptr.device.type == "cpu":
+            edge_index = torch.empty(2, self.indices.numel(), dtype=torch.int64)
+            kernels.fill_edge_index(self.indptr.numpy(), self.indices.numpy(), edge_index.numpy())
+            return edge_index
+        nodes = torch.arange(self.nodes.numel(), device=self.ptr.device)
+        rows = torch.repeat_interleave(nodes, self.indptr.diff(), output_size=self.indices.numel())
+        return torch.stack([self.indices, rows])
+
+    def select(self, index: Tensor | slice) -> Subgraphs:
+        """The subgraphs of some pairs, in the order of ``index``, in which one may stand more than once.
+
+        Args:
+            index: int64 positions, each in ``-M ... M - 1``; a bool mask ``(M,)``; or a slice.
+
+        Raises:
+            ValueError: a position outside, a mask of another length, or subgraphs that are not on the CPU.
+        """
+        _refuse_device("the subgraphs", self.ptr)
+        places = _positions(index, self.num_pairs)
+        ptr, indptr = self.ptr.numpy(), self.indptr.numpy()
+        first, last = ptr[places], ptr[places + 1]
+        new_ptr, new_edge = _starts(last - first), _starts(indptr[last] - indptr[first])
+        out = _empty(new_ptr[-1], new_edge[-1])
+        nodes, labels, indices = self.nodes.numpy(), self.labels.numpy(), self.indices.numpy()
+        kernels.select(places, ptr, nodes, labels, indptr, indices, new_ptr, new_edge, out)
+        return _subgraphs(new_ptr, out)
+
+    def to(self, device: torch.device | str) -> Subgraphs:
+        """The same subgraphs on ``device``."""
+        return to_device(self, device)
+
+
+def enclosing_subgraphs(
+    graph: Graph, pairs: Tensor, num_hops: int = 1, max_nodes_per_hop: int | None = None, threads: int | None = None
+) -> Subgraphs:
+    """The h-hop enclosing subgraphs of pairs with double-radius node labels (SEAL, Zhang and Chen, NeurIPS 2018).
+
+    A pair's subgraph is induced on the nodes within ``num_hops`` of either end; an edge between the two ends is no part
+    of it. With d_s the distance to the source by paths in the subgraph without the target, d_t the converse and
+    d = d_s + d_t, the label of a node is ``1 + min(d_s, d_t) + (d // 2) (d // 2 + d % 2 - 1)`` (equation 4 of arXiv
+    1802.09691); the ends have 1, and nodes that do not reach both have 0. For a pair of a node with itself both
+    distances are those to the one node.
+
+    Each pair's subgraph depends on the pair alone, not on the others or on the number of threads. Cost for a pair: the
+    sum of its nodes' degrees; the size of the graph does not matter.
+
+    Args:
+        graph: the graph on the CPU; edges left out of its message passing do not exist.
+        pairs: ``(2, M)`` int64, sources and targets.
+        num_hops: h, 0 or more.
+        max_nodes_per_hop: of the nodes that a hop adds, only this many are kept, drawn by a hash of (pair, node) that
+            is the same for both directions of a pair; those left out do not come back in a later hop. None keeps all.
+        threads: at most this many threads; None takes as many as there are cores for this process.
+
+    Raises:
+        ValueError: an argument out of its range, or a graph or pairs that are not on the CPU.
+    """
+    _refuse_device("graph", graph.indptr)
+    _refuse_device("pairs", pairs)
+    if pairs.dim() != 2 or pairs.shape[0] != 2 or pairs.dtype != torch.int64:
+        raise ValueError(f"pairs: got {pairs.dtype} of shape {tuple(pairs.shape)}; allowed is int64 of shape (2, M)")
+    if pairs.numel() and (int(pairs.min()) < 0 or int(pairs.max()) >= graph.num_nodes):
+        found = f"{int(pairs.min())} ... {int(pairs.max())}"
+        raise ValueError(f"pairs: got nodes {found}; allowed are 0 ... {graph.num_nodes - 1}")
+    if num_hops < 0:
+        raise ValueError(f"num_hops: got {num_hops}; allowed is 0 or more")
+    for name, value in (("max_nodes_per_hop", max_nodes_per_hop), ("threads", threads)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}: got {value}; allowed is 1 or more, or None")
+    if graph.num_nodes >= 2**31:
+        raise ValueError(f"graph: got {graph.num_nodes} nodes; allowed are fewer than 2^31")
+
+    sources, targets = pairs[0].contiguous().numpy(), pairs[1].contiguous().numpy()
+    indptr, indices = graph.indptr.numpy(), graph.indices.numpy()
+    keep = None if graph.keep is None else graph.keep.numpy()
+    limit = _NO_LIMIT if max_nodes_per_hop is None else max_nodes_per_hop
+
+    def enclose(part: slice) -> tuple[np.ndarray, ...]:
+        ends = sources[part], targets[part]
+        return kernels.enclose(*ends, indptr, indices, keep, num_hops, limit)  # type: ignore[no-any-return]
+
+    threads = threads or num_threads()
+    parts = _in_threads(enclose, _slices(len(sources), threads), threads)
+    ptr = _starts(np.concatenate([part[0] for part in parts]))
+    node, edge = _starts([len(part[2]) for part in parts]), _starts([len(part[5]) for part in parts])
+    out = _empty(node[-1], edge[-1])
+
+    def join(place: int) -> None:
+        num_nodes, num_edges, *arrays = parts[place]
+        kernels.join(num_nodes, num_edges, tuple(arrays), node[place], edge[place], out)
+
+    _in_threads(join, range(len(parts)), threads)
+    return _subgraphs(ptr, out)
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _empty(num_nodes: int, num_edges: int) -> Arrays:
+    """Room for (nodes, labels, indptr without its 0, indices)."""
+    sizes = num_nodes, num_nodes, num_nodes, num_edges
+    nodes, labels, indptr, indices = (np.empty(int(size), np.int64) for size in sizes)
+    return nodes, labels, indptr, indices
+
+
+def _subgraphs(ptr: np.ndarray, out: Arrays) -> Subgraphs:
+    nodes, labels, indptr, indices = (torch.from_numpy(array) for array in out)
+    return Subgraphs(torch.from_numpy(ptr), nodes, labels, torch.cat([indptr.new_zeros(1), indptr]), indices)
+
+
+def _starts(counts: np.ndarray | list[int]) -> np.ndarray:
+    """``(k + 1,)`` int64: 0 and the running sums of ``k`` counts."""
+    starts = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=starts[1:])
+    return starts
+
+
+def _slices(size: int, threads: int) -> list[slice]:
+    """Parts of ``range(size)``: several for each thread, as pairs differ in cost; one where there is little to do."""
+    step = max(_LEAST, -(-size // (4 * threads))) if threads > 1 else max(1, size)
+    return [slice(start, start + step) for start in range(0, max(1, size), step)]
+
+
+def _in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
+    """The results in the order of ``items``; a single item needs no other thread."""
+    if len(items) == 1:
+        return [work(items[0])]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))
+
+
+def _positions(index: Tensor | slice, size: int) -> np.ndarray:
+    if isinstance(index, slice):
+        return np.arange(*index.indices(size))
+    if index.dtype == torch.bool:
+        if index.shape != (size,):
+            raise ValueError(f"index: got a mask of shape {tuple(index.shape)}; allowed is ({size},)")
+        return index.nonzero().flatten().numpy()
+    if index.dtype != torch.int64 or index.dim() != 1:
+        raise ValueError(f"index: got {index.dtype} of shape {tuple(index.shape)}; allowed is int64 of shape (k,)")
+    outside = index[(index < -size) | (index >= size)]
+    if len(outside):
+        raise ValueError(f"index: got {int(outside[0])}; allowed are {-size} ... {size - 1}")
+    return torch.where(index < 0, index + size, index).numpy()
+
+
+def _refuse_device(name: str, tensor: Tensor) -> None:
+    if tensor.device.type != "cpu":
+        raise ValueError(f"{name}: got tensors on {tensor.device}; allowed is the CPU, so move it there first")

@@ -1,0 +1,386 @@
+"""Compiled loops that cut the enclosing subgraphs of node pairs out of a CSR adjacency, label their nodes, join them.
+
+What a pair costs depends on the rows of its own nodes alone. In graphs of more than 65,536 nodes a hash table, made
+anew for each pair, says which number a node has in the subgraph: 2^k entries ``node << 32 | number``, -1 where empty;
+``shift`` is 64 - k, which turns a hash into a slot; ``marks`` tell by a node's last bits that it may be a member. In
+smaller graphs an array over all nodes does, ``numbers``, -1 where a node has none, of which a pair clears what it has
+written. ``keep`` is a mask over ``indices``, or None.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from mebns_pl.graph.kernels import mix, pair_hash
+
+# mypy: disable-error-code="no-untyped-def"
+
+_DROPPED = 2**31 - 1  # the number of nodes that a hop's limit has left out
+_FAR = 2**30  # a distance that no path has
+_MARKS = 2**15  # bytes, as many as stay in a core's first cache
+_SMALL = 2**16  # nodes of a graph whose array of numbers stays in a core's cache
+
+
+@numba.njit(nogil=True, cache=True)
+def _kept(keep, place):  # pragma: no cover (compiled)
+    if keep is None:
+        return True
+    return keep[place]
+
+
+@numba.njit(nogil=True, cache=True)
+def _room(array, size):  # pragma: no cover (compiled)
+    """The array itself, or a longer copy where it holds fewer than ``size`` entries."""
+    if array.shape[0] >= size:
+        return array
+    longer = np.empty(max(size, 2 * array.shape[0]), array.dtype)
+    longer[: array.shape[0]] = array
+    return longer
+
+
+@numba.njit(nogil=True, cache=True)
+def _slot(table, shift, node):  # pragma: no cover (compiled)
+    """Where the node stands in the table, or the empty slot where it would."""
+    slot = np.int64((np.uint64(node) * np.uint64(0x9E3779B97F4A7C15)) >> shift)
+    last = table.shape[0] - 1
+    while table[slot] >= 0 and table[slot] >> 32 != node:
+        slot = (slot + 1) & last
+    return slot
+
+
+@numba.njit(nogil=True, cache=True)
+def _widened(store, table, size):  # pragma: no cover (compiled)
+    """A table for ``size`` nodes with the entries of ``table``: ``(store, table, shift)``; it lies in the store."""
+    bits = 3
+    while 1 << bits < 8 * size:
+        bits += 1
+    shift = np.uint64(64 - bits)
+    entries = table.copy()
+    store = _room(store, 1 << bits)
+    wider = store[: 1 << bits]
+    wider[:] = -1
+    for entry in entries:
+        if entry >= 0:
+            wider[_slot(wider, shift, entry >> 32)] = entry
+    return store, wider, shift
+
+
+@numba.njit(nogil=True, cache=True)
+def _touched(members, first, last, indptr, indices):  # pragma: no cover (compiled)
+    """Reads both ends of the members' rows: ``(sum of their lengths, some word)``.
+
+    The reads depend on nothing but the list of members, so that a processor waits for many of them at once; read one
+    after the other later, rows of a large graph would each cost a wait for main memory. The word must be used.
+    """
+    total, word = 0, 0
+    for i in range(first, last):
+        start, stop = indptr[members[i]], indptr[members[i] + 1]
+        total += stop - start
+        if start < stop:
+            word |= indices[start] | indices[stop - 1]
+    return total, word
+
+
+@numba.njit(nogil=True, cache=True)
+def _thin(members, first, last, limit, word, numbers, table, shift):  # pragma: no cover (compiled)
+    """Keeps those ``limit`` of ``members[first:last]`` with the smallest hashes; returns the new end."""
+    hashes = np.empty(last - first, np.uint64)
+    for i in range(first, last):
+        hashes[i - first] = mix(word ^ np.uint64(members[i]))
+    greatest = np.sort(hashes)[limit - 1]
+    end = first
+    for i in range(first, last):
+        node, number = members[i], _DROPPED
+        if hashes[i - first] <= greatest:
+            members[end] = node
+            number = end
+            end += 1
+        if numbers.shape[0]:
+            numbers[node] = number
+        else:
+            table[_slot(table, shift, node)] = node << 32 | number
+    return end
+
+
+@numba.njit(nogil=True, cache=True)
+def _gather(  # pragma: no cover (compiled)
+    source, target, indptr, indices, keep, num_hops, limit, members, seen, numbers, store
+):
+    """The nodes of a subgraph, hop by hop: ``(count, members, num_seen, seen, store, table, shift)``.
+
+    ``seen`` are the members and those that the limit has left out.
+    """
+    small, num_nodes = numbers.shape[0] > 0, indptr.shape[0] - 1
+    word = pair_hash(min(source, target), max(source, target))
+    members[0], members[1] = source, target
+    num_ends = 1 if source == target else 2
+    store, table, shift = _widened(store, store[:0], num_ends)
+    for i in range(num_ends):
+        seen[i] = members[i]
+        if small:
+            numbers[members[i]] = i
+        else:
+            table[_slot(table, shift, members[i])] = members[i] << 32 | i
+    first, count, num_seen = 0, num_ends, num_ends
+    for _ in range(num_hops):
+        last = count
+        reach, word_read = _touched(members, first, last, indptr, indices)
+        reach = min(reach, num_nodes)
+        members, seen = _room(members, count + reach + 1), _room(seen, num_seen + reach)
+        members[count] = word_read
+        if not small and 8 * (num_seen + reach) > table.shape[0]:
+            store, table, shift = _widened(store, table, num_seen + reach)
+        for i in range(first, last):
+            for place in range(indptr[members[i]], indptr[members[i] + 1]):
+                node = indices[place]
+                if small:
+                    new = numbers[node] < 0 and _kept(keep, place)
+                    if new:
+                        numbers[node] = count
+                else:
+                    slot = _slot(table, shift, node)
+                    new = table[slot] < 0 and _kept(keep, place)
+                    if new:
+                        table[slot] = node << 32 | count
+                if new:
+                    members[count] = node
+                    seen[num_seen] = node
+                    count += 1
+                    num_seen += 1
+        if count - last > limit:
+            count = _thin(members, last, count, limit, word, numbers, table, shift)
+        first = last
+    return count, members, num_seen, seen, store, table, shift
+
+
+@numba.njit(nogil=True, cache=True)
+def _connect(  # pragma: no cover (compiled)
+    members, count, num_ends, indptr, indices, keep, numbers, marks, table, shift, ends, local, found, degrees
+):
+    """The edges among members: row i of ``local``, which is unordered, ends at ``ends[i]``; returns ``(local, found)``.
+
+    ``degrees[j]`` counts the rows with j in them. The edge between the two ends of the pair is left out. The inner loop
+    writes each neighbour and goes on by 1 only if it is a member: whether it is, a processor cannot foresee.
+    """
+    size, word_read = _touched(members, 0, count, indptr, indices)
+    local = _room(local, min(size, count * count) + 1)
+    local[0] = word_read
+    small = numbers.shape[0] > 0
+    if not small:
+        for i in range(count):
+            marks[members[i] & (_MARKS - 1)] = 1
+    edge = 0
+    for i in range(count):
+        first, last, before = indptr[members[i]], indptr[members[i] + 1], edge
+        if last - first > 16 * count:
+            # a row much longer than the subgraph: look the members up in it
+            row = indices[first:last]
+            for j in range(count):
+                place = np.searchsorted(row, members[j])
+                local[edge] = j
+                edge += place < last - first and row[place] == members[j] and _kept(keep, first + place)
+        elif small:
+            for place in range(first, last):
+                number = np.uint32(numbers[indices[place]])  # -1 becomes a large one
+                local[edge] = number
+                edge += (number < count) & _kept(keep, place)
+        else:
+            # first those whose last bits are a member's, nearly all of them members, then which they are
+            found = _room(found, last - first + 1)
+            num_found = 0
+            for place in range(first, last):
+                found[num_found] = indices[place]
+                num_found += (marks[indices[place] & (_MARKS - 1)] > 0) & _kept(keep, place)
+            for k in range(num_found):
+                j = table[_slot(table, shift, found[k])] & 0xFFFFFFFF
+                local[edge] = j
+                edge += j < count
+        if i < 2 and num_ends == 2:
+            for place in range(before, edge):
+                if local[place] == 1 - i:
+                    edge -= 1
+                    local[place] = local[edge]
+                    break
+        ends[i] = edge
+    if not small:
+        for i in range(count):
+            marks[members[i] & (_MARKS - 1)] = 0
+    degrees[:count] = 0
+    for place in range(edge):
+        degrees[local[place]] += 1
+    return local, found
+
+
+@numba.njit(nogil=True, cache=True)
+def _transpose(count, ends, local, degrees, starts, out):  # pragma: no cover (compiled)
+    """Writes the rows in ascending order: the transposed of a symmetric matrix is itself. Fills ``starts`` too."""
+    starts[0] = 0
+    for i in range(count):
+        starts[i + 1] = starts[i] + degrees[i]
+    place = 0
+    for i in range(count):
+        while place < ends[i]:
+            j = local[place]
+            out[starts[j]] = i
+            starts[j] += 1
+            place += 1
+    for i in range(count, 0, -1):
+        starts[i] = starts[i - 1]
+    starts[0] = 0
+
+
+@numba.njit(nogil=True, cache=True)
+def _distances(root, removed, count, starts, rows, distance, queue):  # pragma: no cover (compiled)
+    """``distance[i]`` from the root by paths without the node ``removed``, -1 where there is none.
+
+    A breadth-first search that goes over to the nodes not yet reached, each of which looks for one neighbour in the
+    last level, when they have fewer edges than that level (Beamer, Asanovic and Patterson, SC 2012).
+    """
+    distance[:count] = -1
+    distance[root] = 0
+    queue[0], head, tail, step = root, 0, 1, 0
+    level_edges = starts[root + 1] - starts[root]
+    edges_left = starts[count] - level_edges
+    if removed >= 0:
+        distance[removed] = _FAR
+        edges_left -= starts[removed + 1] - starts[removed]
+    while head < tail and edges_left > 0:
+        last = tail
+        if edges_left + count < level_edges:
+            for node in range(count):
+                if distance[node] < 0:
+                    for place in range(starts[node], starts[node + 1]):
+                        if distance[rows[place]] == step:
+                            distance[node] = step + 1
+                            queue[tail] = node
+                            tail += 1
+                            break
+        else:
+            for i in range(head, last):
+                for place in range(starts[queue[i]], starts[queue[i] + 1]):
+                    # written without a branch that no processor could foresee
+                    node = rows[place]
+                    known = distance[node]
+                    queue[tail] = node
+                    tail += known < 0
+                    distance[node] = step + 1 if known < 0 else known
+        step += 1
+        head, level_edges = last, 0
+        for i in range(head, tail):
+            level_edges += starts[queue[i] + 1] - starts[queue[i]]
+        edges_left -= level_edges
+
+
+@numba.njit(nogil=True, cache=True)
+def _label(num_ends, count, starts, rows, first, second, queue, out):  # pragma: no cover (compiled)
+    """Double-radius node labels (Zhang and Chen, NeurIPS 2018, equation 4), 0 where an end is out of reach."""
+    if num_ends == 2:
+        _distances(0, 1, count, starts, rows, first, queue)
+        _distances(1, 0, count, starts, rows, second, queue)
+    else:
+        _distances(0, -1, count, starts, rows, first, queue)
+        second[:count] = first[:count]
+    for i in range(count):
+        a, b = np.int64(first[i]), np.int64(second[i])
+        if i < num_ends:
+            out[i] = 1
+        elif a < 0 or b < 0:
+            out[i] = 0
+        else:
+            half, odd = (a + b) // 2, (a + b) % 2
+            out[i] = 1 + min(a, b) + half * (half + odd - 1)
+
+
+@numba.njit(nogil=True, cache=True)
+def enclose(sources, targets, indptr, indices, keep, num_hops, limit):  # pragma: no cover (compiled)
+    """The subgraphs of pairs, one after the other.
+
+    Returns:
+        ``num_nodes`` and ``num_edges`` ``(m,)`` of each, ``nodes``, ``labels`` and ``degrees`` of all their nodes, and
+        ``rows``, the neighbours of each node in ascending order, numbered within their own subgraph.
+    """
+    m = sources.shape[0]
+    num_nodes, num_edges = np.empty(m, np.int64), np.empty(m, np.int64)
+    room = 256 * min(m, 256)  # memory that is not written costs nothing
+    nodes, labels, degrees = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int32)
+    rows = np.empty(32 * room, np.int32)
+    members, seen = np.empty(1024, np.int64), np.empty(1024, np.int64)
+    graph_size = indptr.shape[0] - 1
+    numbers = np.full(graph_size if graph_size <= _SMALL else 0, -1, np.int32)
+    store, marks, found = np.empty(2048, np.int64), np.zeros(_MARKS, np.uint8), np.empty(1024, np.int64)
+    local, ends = np.empty(4096, np.int32), np.empty(1024, np.int64)
+    starts, first = np.empty(1025, np.int64), np.empty(1024, np.int32)
+    second, queue = np.empty(1024, np.int32), np.empty(1024, np.int32)
+    node, edge = 0, 0
+    for pair in range(m):
+        num_ends = 1 if sources[pair] == targets[pair] else 2
+        count, members, num_seen, seen, store, table, shift = _gather(
+            sources[pair], targets[pair], indptr, indices, keep, num_hops, limit, members, seen, numbers, store
+        )
+        nodes, labels, degrees = _room(nodes, node + count), _room(labels, node + count), _room(degrees, node + count)
+        ends, starts, first = _room(ends, count), _room(starts, count + 1), _room(first, count)
+        second, queue = _room(second, count), _room(queue, count + 1)
+        degree = degrees[node:]
+        local, found = _connect(
+            members, count, num_ends, indptr, indices, keep, numbers, marks, table, shift, ends, local, found, degree
+        )
+        if numbers.shape[0]:
+            for i in range(num_seen):
+                numbers[seen[i]] = -1
+        rows = _room(rows, edge + ends[count - 1])
+        _transpose(count, ends, local, degree, starts, rows[edge:])
+        _label(num_ends, count, starts, rows[edge:], first, second, queue, labels[node:])
+        nodes[node : node + count] = members[:count]
+        num_nodes[pair], num_edges[pair] = count, ends[count - 1]
+        node += count
+        edge += ends[count - 1]
+    return num_nodes, num_edges, nodes[:node], labels[:node], degrees[:node], rows[:edge]
+
+
+@numba.njit(nogil=True, cache=True)
+def join(num_nodes, num_edges, part, node, edge, out):  # pragma: no cover (compiled)
+    """Writes one result of :func:`enclose` into the joint arrays, its first node and edge at ``node`` and ``edge``.
+
+    ``part`` is (nodes, labels, degrees, rows), ``out`` is (nodes, labels, indptr without its 0, indices).
+    """
+    nodes, labels, degrees, rows = part
+    out_nodes, out_labels, out_indptr, out_indices = out
+    out_nodes[node : node + nodes.shape[0]] = nodes
+    out_labels[node : node + nodes.shape[0]] = labels
+    end = edge
+    for i in range(degrees.shape[0]):
+        end += degrees[i]
+        out_indptr[node + i] = end
+    place = 0
+    for pair in range(num_nodes.shape[0]):
+        for _ in range(num_edges[pair]):
+            out_indices[edge + place] = rows[place] + node
+            place += 1
+        node += num_nodes[pair]
+
+
+@numba.njit(nogil=True, cache=True)
+def select(index, ptr, nodes, labels, indptr, indices, new_ptr, new_edge, out):  # pragma: no cover (compiled)
+    """Copies the blocks ``index``; the i-th gets the nodes from ``new_ptr[i]`` and the edges from ``new_edge[i]`` on.
+
+    ``out`` is (nodes, labels, indptr without its 0, indices).
+    """
+    out_nodes, out_labels, out_indptr, out_indices = out
+    for i in range(index.shape[0]):
+        first, last, node, edge = ptr[index[i]], ptr[index[i] + 1], new_ptr[i], new_edge[i]
+        for j in range(last - first):
+            out_nodes[node + j] = nodes[first + j]
+            out_labels[node + j] = labels[first + j]
+            out_indptr[node + j] = indptr[first + j + 1] - indptr[first] + edge
+        for j in range(indptr[last] - indptr[first]):
+            out_indices[edge + j] = indices[indptr[first] + j] - first + node
+
+
+@numba.njit(nogil=True, cache=True)
+def fill_edge_index(indptr, indices, out):  # pragma: no cover (compiled)
+    """``out`` ``(2, e)``: the neighbours, then the row of each of them."""
+    for row in range(indptr.shape[0] - 1):
+        for place in range(indptr[row], indptr[row + 1]):
+            out[0, place] = indices[place]
+            out[1, place] = row

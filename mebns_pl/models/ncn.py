@@ -1,0 +1,131 @@
+"""NCN: neural common neighbours, an encoder whose decoder also sees the embeddings of a pair's common neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.row_sets import RowSets, common_neighbors
+from mebns_pl.keys import Key
+from mebns_pl.models.encoders import GCN, AbstractEncoder
+from mebns_pl.models.layers import KeyedDropout
+from mebns_pl.models.predictor import LinkPredictor
+from mebns_pl.types import GraphSpec
+
+
+@dataclass(frozen=True)
+class NCNInputs:
+    """Pairs on a graph with their common neighbours.
+
+    Args:
+        graph: the message-passing graph, target edges already left out.
+        pairs: ``(2, M)`` int64.
+        common: the common neighbours of each pair.
+        rows: ``(M,)`` int64, each pair's name within the union batch, under which it draws its dropout mask.
+        key: the key of this stochastic pass, or None for a deterministic one.
+    """
+
+    graph: Graph
+    pairs: Tensor
+    common: RowSets
+    rows: Tensor
+    key: Key | None = None
+
+    def select(self, index: Tensor | slice) -> NCNInputs:
+        """The pairs at ``index``."""
+        common = self.common.select(index)
+        return replace(self, pairs=self.pairs[:, index], common=common, rows=self.rows[index])
+
+    def with_key(self, key: Key | None) -> NCNInputs:
+        """The same pairs in another stochastic pass."""
+        return replace(self, key=key)
+
+
+class NCN(LinkPredictor[NCNInputs]):
+    r"""Neural common neighbours (Wang, Yang and Zhang, ICLR 2024, 2302.00890, eq. 8).
+
+    With embeddings :math:`z` of any encoder the logit of :math:`(u, v)` is
+
+    .. math:: f\bigl(g(z_u \odot z_v) + h(\textstyle\sum_{w \in N(u) \cap N(v)} z_w)\bigr)
+
+    where f, g and h are perceptrons of two layers. Neighbours are those of the graph that messages pass on, from which
+    the positives of a batch are left out, as in the paper.
+
+    Args:
+        spec: the graph's size.
+        encoder: makes the encoder from the spec.
+        hidden_channels: H, width of the perceptrons.
+        dropout: probability in [0, 1), of their hidden layers.
+
+    Cost of M pairs: one encoding of the graph (C channels); for each pair the sum of its two degrees to find the common
+    neighbours, C additions for each of them, and 2 C H + 3 H^2 multiply-adds.
+
+    Example:
+        >>> import torch
+        >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=3)
+        >>> predictor = NCN(graph.spec, hidden_channels=8)
+        >>> predictor(predictor.prepare(graph, torch.tensor([[0], [2]]))).shape
+        torch.Size([1])
+    """
+
+    def __init__(
+        self,
+        spec: GraphSpec,
+        encoder: Callable[[GraphSpec], AbstractEncoder] = GCN,
+        hidden_channels: int = 256,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder(spec)
+        self.ends = _Perceptron(self.encoder.out_channels, hidden_channels, hidden_channels, dropout)
+        self.common = _Perceptron(self.encoder.out_channels, hidden_channels, hidden_channels, dropout)
+        self.head = _Perceptron(hidden_channels, hidden_channels, 1, dropout)
+
+    def prepare(self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None) -> NCNInputs:
+        """Finds the common neighbours."""
+        inputs = self.pair_inputs(graph, pairs, rows, key)
+        return NCNInputs(graph, pairs, common_neighbors(graph, pairs), inputs.rows, key)
+
+    def forward(self, inputs: NCNInputs) -> Tensor:
+        """Logits ``(M,)``."""
+        return self.scorer(inputs.graph, inputs.key)(inputs)
+
+    def scorer(self, graph: Graph, key: Key | None = None) -> Callable[[NCNInputs], Tensor]:
+        """Encodes ``graph`` once; the function returned scores."""
+        z = self.encoder(graph, key and key.child("encoder"))
+
+        def score(inputs: NCNInputs) -> Tensor:
+            key, rows = inputs.key, inputs.rows
+            product = z.index_select(0, inputs.pairs[0]) * z.index_select(0, inputs.pairs[1])
+            ends = self.ends(product, rows, key and key.child("ends"))
+            common = self.common(inputs.common.sums(z), rows, key and key.child("common"))
+            return self.head(ends + common, rows, key and key.child("head")).squeeze(1)  # type: ignore[no-any-return]
+
+        return score
+
+    def embeddings(self, graph: Graph) -> Tensor:
+        """The encoder's, ``(N, C)``."""
+        return self.encoder(graph)  # type: ignore[no-any-return]
+
+    @property
+    def inductive(self) -> bool:
+        """Whether the encoder is."""
+        return self.encoder.inductive
+
+
+class _Perceptron(nn.Module):
+    """Linear, LayerNorm, ReLU, dropout by row, Linear."""
+
+    def __init__(self, in_channels: int, hidden_channels: int, out_channels: int, dropout: float) -> None:
+        super().__init__()
+        self.first = nn.Linear(in_channels, hidden_channels)
+        self.norm = nn.LayerNorm(hidden_channels)
+        self.dropout = KeyedDropout(dropout)
+        self.last = nn.Linear(hidden_channels, out_channels)
+
+    def forward(self, h: Tensor, rows: Tensor, key: Key | None) -> Tensor:
+        """``(M, in_channels) -> (M, out_channels)``."""
+        return self.last(self.dropout(self.norm(self.first(h)).relu(), rows, key))  # type: ignore[no-any-return]

@@ -1,0 +1,80 @@
+"""Candidates from a cache of hard negatives for each anchor."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.known_edges import KnownEdges
+from mebns_pl.keys import Key
+from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal, Gather, Score, write_rows
+from mebns_pl.negatives.row_draws import gumbel, legal_nodes, whole_numbers
+from mebns_pl.types import GraphSpec
+
+
+class CacheProposal(AbstractAdaptiveProposal):
+    """A cache of nodes for each anchor, drawn from uniformly and refreshed by importance (NSCaching).
+
+    After a step the cache C_u of each of its anchors becomes ``size`` of the nodes ``C_u + R_u``, drawn one after the
+    other without replacement with ``p(v) = exp f(u, v) / Z``, where R_u are ``num_new`` uniform legal nodes and f is
+    the student's logit. A cache starts with uniform legal nodes. Of rows of a batch with the same anchor the first one
+    refreshes.
+
+    Zhang et al., *NSCaching: Simple and Efficient Negative Sampling for Knowledge Graph Embedding*, ICDE 2019, arXiv
+    1812.06410, algorithms 2 and 3.
+
+    Cost: memory 8 N ``size`` bytes; a step scores ``size + num_new`` nodes an anchor.
+
+    Args:
+        spec: the graph's size.
+        size: nodes of each cache, at least 1; the paper's N1.
+        num_new: fresh nodes at each refresh, at least 1; the paper's N2.
+
+    Raises:
+        ValueError: ``size`` or ``num_new`` is below 1.
+
+    Example:
+        >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=6)
+        >>> proposal = CacheProposal(graph.spec, size=4)
+        >>> proposal.start(graph, KnownEdges(graph), Key(0, "docs"))
+        >>> proposal.cache.shape
+        torch.Size([6, 4])
+    """
+
+    cache: Tensor
+
+    def __init__(self, spec: GraphSpec, size: int = 50, num_new: int = 50) -> None:
+        super().__init__()
+        for name, value in (("size", size), ("num_new", num_new)):
+            if value < 1:
+                raise ValueError(f"{name}: must be at least 1, got {value}")
+        self.size = size
+        self.num_new = num_new
+        self.register_buffer("cache", torch.full((spec.num_nodes, size), -1))
+        self._known: KnownEdges | None = None
+
+    def start(self, graph: Graph, known: KnownEdges, key: Key) -> None:
+        """See :meth:`AbstractAdaptiveProposal.start`."""
+        self._known = known
+        nodes = (self.cache[:, 0] < 0).nonzero().flatten()
+        self.cache[nodes] = legal_nodes(known, nodes, nodes, self.size, key.child("start"))
+
+    def propose(self, anchors: Tensor, rows: Tensor, num_candidates: int, score: Score, key: Key) -> Tensor:
+        """See :meth:`AbstractAdaptiveProposal.propose`; scores are not asked for."""
+        places = whole_numbers(key.child("draw"), rows, self.size, num_candidates)
+        return self.cache[anchors].gather(1, places)
+
+    def update(self, anchors: Tensor, rows: Tensor, candidates: Tensor, score: Score, gather: Gather, key: Key) -> None:
+        """See :meth:`AbstractAdaptiveProposal.update`.
+
+        Raises:
+            RuntimeError: ``start`` was not called.
+        """
+        if self._known is None:
+            raise RuntimeError("CacheProposal: call start(graph, known, key) before update(...)")
+        fresh = legal_nodes(self._known, anchors, rows, self.num_new, key.child("fresh"))
+        nodes = torch.cat([self.cache[anchors], fresh], dim=1)
+        logits = score(nodes).double() + gumbel(key.child("refresh"), rows, nodes.shape[1])
+        kept = nodes.gather(1, logits.topk(self.size, dim=1).indices)
+        write_rows(self.cache, gather(anchors), gather(kept))

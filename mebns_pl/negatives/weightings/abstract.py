@@ -1,0 +1,23 @@
+"""The contract of weightings: the picked negatives' logits -> their weights in the loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+
+class AbstractNegativeWeighting(ABC):
+    """A rule that weights the negatives of each row; a row is whole on one rank, so no rank needs another's."""
+
+    @abstractmethod
+    def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Weights with mean 1 over the negatives of each row, through which no gradient flows.
+
+        Args:
+            logits: ``(b, M)`` the student's logits of the picked negatives, detached.
+            mask: ``(b, M)`` bool, False where there is none.
+
+        Returns:
+            ``(b, M)``, 0 or more, 0 where masked; a row without negatives is all 0.
+        """

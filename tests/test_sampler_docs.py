@@ -1,0 +1,120 @@
+"""What docs/samplers.md shows runs as it stands there, and tells of everything there is; so does `mebns samplers`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mebns_pl import cli
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.known_edges import KnownEdges
+from mebns_pl.keys import Key
+from mebns_pl.negatives.listing import OPTIONS, concrete_classes, recipe_rule
+from mebns_pl.negatives.selectors import CandidateScores
+from references.negatives import GRAPHS, legal_nodes
+from references.runs import command_line_parser, fit, make_data
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PAGE = (REPOSITORY / "docs" / "samplers.md").read_text("utf-8")
+RECIPES = sorted(path.stem for path in (REPOSITORY / "configs" / "sampler").glob("*.yaml"))
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the page's module and recipe."""
+    (module,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
+    (tmp_path / "my_samplers.py").write_text(module)
+    (tmp_path / "mine.yaml").write_text(recipe)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("my_samplers", None)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", ["Plain", "MeBNS"])
+def test_a_users_own_sampler_runs_from_yaml(own: Path, kind: str) -> None:
+    base = REPOSITORY / "configs" / "base.yaml"
+    args = ["-c", str(base), "-c", "mine.yaml", f"--model={kind}", "--trainer.logger=false"]
+    parser, before = command_line_parser(), torch.get_rng_state()
+    made = parser.instantiate_classes(parser.parse_args(["fit", *args])).fit
+    torch.set_rng_state(before)
+    assert type(made.model.selector).__name__ == "BandSelector"
+    assert type(made.data.proposal).__name__ == "FarProposal"
+    made.data.collector = make_data().collector
+    trainer = fit(made.model, made.data, 1, limit_train_batches=2, limit_val_batches=0)
+    assert trainer.global_step == 2
+
+
+def test_a_users_own_sampler_keeps_the_contract(own: Path) -> None:
+    import my_samplers
+
+    for edges, num_nodes in GRAPHS.values():
+        graph = Graph.from_edges(torch.tensor(edges, dtype=torch.int64).reshape(-1, 2).t(), num_nodes)
+        if not edges:
+            continue
+        proposal = my_samplers.FarProposal()
+        proposal.setup(graph, KnownEdges(graph))
+        drawn = proposal.propose(torch.arange(num_nodes), 9, Key(0, "tests/docs"))
+        for anchor, row in enumerate(drawn.tolist()):
+            assert set(row) <= set(legal_nodes(edges, num_nodes, anchor) or range(num_nodes))
+    mask = torch.rand(20, 10, generator=torch.Generator().manual_seed(1)) < 0.7
+    scores = torch.randn(20, 10, generator=torch.Generator().manual_seed(2))
+    picks = my_samplers.BandSelector().select(mask, CandidateScores.given(scores), torch.arange(20), Key(0, "tests"))
+    assert torch.equal(picks.mask, mask.gather(1, picks.columns))
+    for row in range(20):
+        legal = sorted(scores[row][mask[row]].tolist(), reverse=True)
+        place = legal.index(float(scores[row, picks.columns[row, 0]]))
+        assert 0.1 <= place / len(legal) < 0.5
+
+
+def test_the_page_tells_of_every_recipe_and_class() -> None:
+    for name in RECIPES:
+        assert f"`{name}`" in PAGE, name
+    for base in OPTIONS.values():
+        for cls in concrete_classes(base):
+            if cls.__module__.startswith("mebns_pl."):
+                told = PAGE + (REPOSITORY / "docs" / "configuration.md").read_text("utf-8")
+                assert f"`{cls.__name__}`" in told, cls.__name__
+
+
+def test_links_of_the_page_lead_somewhere() -> None:
+    names = re.findall(r"\]\(((?!http)[^)#]+)\)|-c (configs/\S+\.yaml)", PAGE)
+    for name in {name for pair in names for name in pair if name}:
+        assert (REPOSITORY / name).exists() or (REPOSITORY / "docs" / name).exists(), name
+
+
+def test_mebns_samplers_lists_all(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["samplers"])
+    assert end.value.code == 0
+    told = capsys.readouterr().out
+    for name in RECIPES:
+        assert re.search(rf"^{name} ", told, flags=re.MULTILINE), name
+    for option, base in OPTIONS.items():
+        for cls in concrete_classes(base):
+            if cls.__module__.startswith("mebns_pl."):
+                assert re.search(rf"^{option} +{cls.__name__} +\S", told, flags=re.MULTILINE), cls.__name__
+
+
+def test_mebns_samplers_needs_no_recipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        cli.main(["samplers"])
+    told = capsys.readouterr().out
+    assert "HardestSelector" in told
+    assert "recipe" not in told
+
+
+def test_every_recipe_says_what_it_is() -> None:
+    for name in RECIPES:
+        rule = recipe_rule(REPOSITORY / "configs" / "sampler" / f"{name}.yaml")
+        assert 20 < len(rule) < 200, f"{name}: {rule!r}"
