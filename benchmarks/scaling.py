@@ -1,10 +1,10 @@
 """How a MeBNS step on sampled neighbourhoods grows with the graph: power-law graphs with features, two sizes.
 
-Each size runs in a process of its own: a keyed random graph is made, its features are written to disk and
-memory-mapped, and a MeBNS system trains on it through the Trainer, with the bilevel step on and batches made by a
-loader worker. Printed are the seconds of set-up and of a meta set, the median time of a step, its quartiles and its
-processor time, and the highest memory of the process with its worker (proportional set size: shared pages count once).
-The last line is JSON.
+Each size runs in a process of its own, and they step in turns, ten steps each, so that whatever else the machine does
+slows both alike. A keyed random graph is made, its features are written to disk and memory-mapped, and a MeBNS system
+trains on it through the Trainer, with the bilevel step on and batches made by a loader worker. Printed are the seconds
+of set-up and of a meta set, the median time of a step, its quartiles and its processor time, and the highest memory of
+the process with its worker (proportional set size: shared pages count once). The last line is JSON.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --batch-size 512 --fan-out 10 --steps 50
@@ -16,9 +16,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import multiprocessing
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -41,7 +40,8 @@ from mebns_pl.keys import permutation
 NUM_FEATURES = 128
 META_EDGES = 20_000
 EXPONENT = 2.5
-WARM_STEPS = 5
+WARM_STEPS = 10
+TURN = 10
 
 
 def power_law_edges(num_nodes: int, num_edges: int, key: m.Key) -> Tensor:
@@ -75,15 +75,40 @@ def make_graph(num_nodes: int, num_edges: int, folder: Path, features: bool) -> 
 
 
 class Clock(Callback):
-    """When steps ended."""
+    """Takes turns with the other sizes, and times the steps of a turn but its first, waiting for batches included.
 
-    def __init__(self) -> None:
-        self.ends: list[float] = []
+    Args:
+        turn: this process's place in a round.
+        turns: number of processes.
+        steps: how many there are in all.
+        barrier: where they meet between turns.
+    """
+
+    def __init__(self, turn: int, turns: int, steps: int, barrier: Any) -> None:
+        self.turn, self.turns, self.steps, self.barrier = turn, turns, steps, barrier
+        self.done = 0
+        self.last = (0.0, 0.0)
+        self.walls: list[float] = []
         self.used: list[float] = []
+        self.began = 0.0
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
-        self.ends.append(time.perf_counter())
-        self.used.append(time.process_time())
+        now = time.perf_counter(), time.process_time()
+        place = self.done % TURN
+        if self.done >= WARM_STEPS and place > 0:
+            self.walls.append(now[0] - self.last[0])
+            self.used.append(now[1] - self.last[1])
+        self.last = now
+        self.done += 1
+        if self.done == WARM_STEPS:
+            self.began = now[0]
+            self._wait(self.turn)
+        elif self.done > WARM_STEPS and self.done % TURN == 0:
+            self._wait(self.turns - (self.turn if self.done == self.steps else 0))
+
+    def _wait(self, times: int) -> None:
+        for _ in range(times):
+            self.barrier.wait()
 
 
 class Memory(threading.Thread):
@@ -114,8 +139,10 @@ def _proportional_set_size(process: str) -> int:
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
-def run(num_nodes: int, num_edges: int, options: argparse.Namespace) -> dict[str, float]:
-    """Trains on one graph and measures."""
+def run(size: str, options: argparse.Namespace, turn: int, barrier: Any, results: Any) -> None:
+    """Trains on one graph, measures, and puts what it found into ``results``."""
+    num_nodes, num_edges = map(int, size.split(","))
+    multiprocessing.set_start_method("fork", force=True)  # loader workers share this process's memory
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
@@ -143,7 +170,7 @@ def run(num_nodes: int, num_edges: int, options: argparse.Namespace) -> dict[str
         predictor = partial(m.EncoderDecoder, encoder=partial(m.GCN, hidden_channels=options.channels))
         adam: Any = partial(Adam, lr=0.001)
         system = m.MeBNS(data.spec, predictor, m.HardestSelector(), adam, adam, schedule=m.Schedule(warmup=0))
-        clock = Clock()
+        clock = Clock(turn, len(options.sizes), WARM_STEPS + options.steps, barrier)
         trainer = Trainer(
             accelerator=options.accelerator,
             devices=1,
@@ -159,46 +186,51 @@ def run(num_nodes: int, num_edges: int, options: argparse.Namespace) -> dict[str
         )
         trainer.fit(system, data)
         batch = data.train_dataloader().dataset[0, 0]
-    times = np.diff(clock.ends[WARM_STEPS - 1 :])
-    low, middle, high = statistics.quantiles(times, n=4)
+    low, middle, high = statistics.quantiles(clock.walls, n=4)
     found = {
         "graph_s": made - began,
         "setup_s": ready - made,
-        "first_steps_and_meta_set_s": clock.ends[WARM_STEPS - 1] - ready,
+        "first_steps_and_meta_set_s": clock.began - ready,
         "local_nodes": float(batch.inputs.graph.num_nodes),
         "local_edges": float(batch.inputs.graph.num_edges),
         "step_s": middle,
         "step_low_s": low,
         "step_high_s": high,
-        "step_processor_s": float(np.median(np.diff(clock.used[WARM_STEPS - 1 :]))),
+        "step_processor_s": statistics.median(clock.used),
         "peak_gb": memory.peak / 1e9,
     }
-    return found
+    results.put((turn, found))
 
 
 def main() -> None:
-    """Runs both sizes and prints."""
+    """Runs all sizes and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["100000,1000000", "1000000,10000000"], help="nodes,edges")
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--candidates", type=int, default=4)
     parser.add_argument("--fan-out", type=int, default=5)
     parser.add_argument("--channels", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--accelerator", default="cpu")
     parser.add_argument("--learned", action="store_true", help="no features: learned embeddings")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        nodes, edges = map(int, options.one.split(","))
-        print(json.dumps(run(nodes, edges, options)))
-        return
-    results = []
-    for size in options.sizes:
-        command = [sys.executable, __file__, *sys.argv[1:], "--one", size]
-        results.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1]))
+    if options.steps % TURN:
+        parser.error(f"--steps: expected a multiple of {TURN}, got {options.steps}")
+    context = multiprocessing.get_context("spawn")
+    barrier, queue = context.Barrier(len(options.sizes), timeout=3600), context.Queue()
+    processes = [
+        context.Process(target=run, args=(size, options, turn, barrier, queue))
+        for turn, size in enumerate(options.sizes)
+    ]
+    for process in processes:
+        process.start()
+    found = dict(queue.get() for _ in processes)
+    for process in processes:
+        process.join()
+    results = [found[turn] for turn in range(len(processes))]
+    for size, result in zip(options.sizes, results, strict=True):
         print("{:>12} nodes {:>13} edges".format(*(f"{int(number):,}" for number in size.split(","))), end=": ")
-        print(", ".join(f"{name} {value:,.3f}" for name, value in results[-1].items()), flush=True)
+        print(", ".join(f"{name} {value:,.3f}" for name, value in result.items()))
     ratio = results[-1]["step_s"] / results[0]["step_s"]
     peak = max(result["peak_gb"] for result in results)
     print(json.dumps({"step_ratio_1e6_over_1e5": round(ratio, 3), "peak_gb": round(peak, 3)}))
