@@ -21,6 +21,7 @@ from mebns_pl.callbacks import (
     ResultTable,
 )
 from mebns_pl.callbacks.links import NewNodes, predict_links, score_links
+from mebns_pl.data.batching import FullGraph, NeighborSampling
 from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
 from mebns_pl.data.eval_negatives import HeartNegatives, RandomNegatives
 from mebns_pl.data.pools import AllPairsPool, NearestPool, PageRankPool, TwoHopPool, UnionPool
@@ -105,6 +106,7 @@ __all__ = [
     "FeatureCosine",
     "Features",
     "FirstSelector",
+    "FullGraph",
     "GeneratorProposal",
     "Graph",
     "GraphSpec",
@@ -128,6 +130,7 @@ __all__ = [
     "MinRank",
     "MixtureProposal",
     "NearestPool",
+    "NeighborSampling",
     "NewNodes",
     "PageRankPool",
     "PersonalizedPageRank",

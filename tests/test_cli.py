@@ -5,12 +5,14 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
 
 from mebns_pl import cli
+from mebns_pl.data.batching import NeighborSampling
 from mebns_pl.systems import MeBNS, Plain
 from references.runs import command_line_parser, make_loaded
 
@@ -112,6 +114,35 @@ def test_fit_test_and_predict(capsys: pytest.CaptureFixture[str]) -> None:
     graph, student = run.datamodule.full_graph, run.model.student
     with torch.no_grad():
         assert float(student(student.prepare(graph, pairs))) == pytest.approx(table["logit"][0], abs=1e-5)
+
+
+@pytest.mark.parametrize("features", [False, True])
+def test_neighbor_batches(features: bool) -> None:
+    """Learned embeddings, or features that stay on disk."""
+    more = ["-c", str(CONFIGS / "batching" / "neighbor.yaml"), "--data.batch_size=40", "--data.num_workers=0"]
+    if features:
+        np.save("x.npy", np.random.default_rng(0).standard_normal((40, 4), dtype=np.float32))
+        more += ["--data.nodes=x.npy"]
+    run = cli.main(arguments("fit", *more, "--data.batching.fan_out=3"))
+    assert isinstance(run.datamodule.batching, NeighborSampling)
+    assert run.datamodule.batching.fan_out == 3
+    assert len(run.trainer.optimizers) == (3 if features else 5)
+    checkpoint = "--ckpt_path=logs/run/version_0/checkpoints/last.ckpt"
+    run = cli.main(arguments("test", checkpoint, *more))
+    assert 0 < float(run.trainer.callback_metrics["test/mrr"]) <= 1
+    run = cli.main(arguments("predict", checkpoint, *more))
+    table = pd.read_csv("out/links.csv")
+    names = run.datamodule.loaded.node_names
+    pairs = torch.tensor([[names.index(name) for name in table[end]] for end in ("source", "target")])
+    student = run.model.student
+    with torch.no_grad():
+        logits = student(student.prepare(run.datamodule.full_graph, pairs))
+    assert logits.tolist() == pytest.approx(table["logit"].tolist(), abs=1e-5)
+
+
+def test_the_class_alone_names_neighbor_batches() -> None:
+    config = command_line_parser().parse_args(["fit", "--data.batching=NeighborSampling", "--data.batching.fan_out=4"])
+    assert config.fit.data.batching.init_args.fan_out == 4
 
 
 def test_the_seed_decides_all_and_resume_goes_on() -> None:

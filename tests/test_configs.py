@@ -117,6 +117,16 @@ def test_the_control_is_one_option_away(sampler: str) -> None:
     assert "teacher_filter" not in plain.model.init_args
 
 
+@pytest.mark.parametrize("name", ["pubmed_gcn_mebns", "cora_sage_dns"])
+def test_neighbor_batches_stack_on_any_run(name: str) -> None:
+    whole, part = parse(*stack(f"experiment/{name}")), parse(*stack(f"experiment/{name}", "batching/neighbor"))
+    assert short(part.data.batching.class_path) == "NeighborSampling"
+    assert (
+        part.data.batching.init_args.num_hops >= part.model.init_args.predictor.init_args.encoder.init_args.num_layers
+    )
+    assert part.model == whole.model
+
+
 def test_base_alone_and_with_plain() -> None:
     assert short(parse(*stack("base")).model.class_path) == "MeBNS"
     plain = parse(*stack("base"), "--model=Plain").model

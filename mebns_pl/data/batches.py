@@ -5,14 +5,15 @@ Every item is a function of its index and a key; nothing depends on the order in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from mebns_pl.data.batching import AbstractBatching, FullGraph, Prepare
 from mebns_pl.data.pools.abstract import AllowedPairs, pairs_of
 from mebns_pl.data.step_pairs import StepPairs
 from mebns_pl.graph.csr import Graph
@@ -20,10 +21,7 @@ from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key, permutation
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
 from mebns_pl.negatives.std_generator import StdGenerator
-from mebns_pl.types import EvalBatch, Inputs, Share, TrainBatch
-
-Prepare = Callable[[Graph, Tensor, Tensor], Inputs]
-"""(message-passing graph, pairs, row names) -> a predictor's inputs."""
+from mebns_pl.types import EvalBatch, Share, TrainBatch
 
 EVAL_PAIRS = 2**17
 """Pairs scored in one go in evaluation and prediction: bounds their memory."""
@@ -118,6 +116,7 @@ class TrainSteps(Dataset[TrainBatch]):
         key: names all draws.
         graph: the training graph, for ``prepare``.
         prepare: makes the predictors' inputs here rather than in the step, or None.
+        batching: which part of the graph a step works on.
     """
 
     positives: Tensor
@@ -130,14 +129,22 @@ class TrainSteps(Dataset[TrainBatch]):
     key: Key
     graph: Graph
     prepare: Prepare | None = None
+    batching: AbstractBatching = field(default_factory=FullGraph)
+    _orders: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return -(-self.positives.shape[1] // self.batch_size)
 
+    def _order(self, epoch: int) -> Tensor:
+        """The epoch's order of positives; kept, since drawing it is work that grows with the graph."""
+        if epoch not in self._orders:
+            self._orders.clear()
+            self._orders[epoch] = permutation(self.positives.shape[1], self.key.child("order").at(epoch))
+        return self._orders[epoch]
+
     def __getitem__(self, index: tuple[int, int]) -> TrainBatch:
         epoch, step = index
-        order = permutation(self.positives.shape[1], self.key.child("order").at(epoch))
-        union = self.positives[:, order[step * self.batch_size : (step + 1) * self.batch_size]]
+        union = self.positives[:, self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]]
         key = self.key.at(epoch, step)
         turned = torch.rand(union.shape[1], generator=key.child("turn").generator()) < 0.5
         union = torch.where(turned, union.flip(0), union)
@@ -163,10 +170,9 @@ class TrainSteps(Dataset[TrainBatch]):
             number=epoch * len(self) + step,
             free_anchors=None if opposite is anchors else opposite[part],
         )
-        if self.prepare is None:
-            return batch
-        pairs = StepPairs(batch)
-        return replace(batch, inputs=self.prepare(self.graph.without(union), pairs.pairs, pairs.names))
+        pairs, draw = StepPairs(batch), key.child("neighbors")
+        inputs = self.batching.inputs(self.prepare, self.graph, pairs.pairs, pairs.names, union, draw)
+        return replace(batch, inputs=inputs)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mebns_pl.data.batches import EvalChunks, PairBlocks, Prepare, StepLoader, StepSampler, TrainSteps
+from mebns_pl.data.batches import EvalChunks, PairBlocks, StepLoader, StepSampler, TrainSteps
+from mebns_pl.data.batching import AbstractBatching, FullGraph, Prepare
 from mebns_pl.data.catalog import CATALOG, load_graph
 from mebns_pl.data.eval_negatives import AbstractEvalNegatives, HeartNegatives
 from mebns_pl.data.files import SUFFIXES, LoadedGraph, read_graph
@@ -36,7 +37,7 @@ from mebns_pl.negatives.proposals.mixture import MixtureProposal
 from mebns_pl.negatives.proposals.proximity import ProximityProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.std_generator import StdGenerator
-from mebns_pl.types import EdgeSplit, EvalBatch, GraphSpec, MetaSet, Share, TrainBatch, to_device
+from mebns_pl.types import EdgeSplit, EvalBatch, GraphSpec, Inputs, MetaSet, Share, TrainBatch, to_device
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,8 @@ class LinkDataModule(LightningDataModule):
         graph: a name of the catalogue, or the path of a file: an edge list (CSV, TSV, Parquet), GraphML, ``.npz`` or
             saved PyG ``Data``.
         root: folder with the catalogue's raw files, for names that are not embedded.
-        nodes: path of a node table with features, beside an edge list of one's own.
+        nodes: path of a node table with features, beside an edge list of one's own; or of an ``.npy`` file with them,
+            which stays on disk, beside any file of one's own.
         time_column: the edge list's column with the time of each edge, for a protocol that parts by time; or None.
         split: shares of the parts.
         proposal: draws candidates for the student; uniform by default.
@@ -105,6 +107,8 @@ class LinkDataModule(LightningDataModule):
         protocol: a protocol of the field in place of ``split.val``, ``split.test`` and ``eval_negatives``, or None.
         pairs: which pairs prediction scores.
         batch_size: positives of a step over all ranks, 1 or more.
+        batching: which part of the graph a step works on: :class:`FullGraph` by default, or :class:`NeighborSampling`
+            for graphs that do not fit the device.
         num_workers: loader workers; 0 prepares batches in the main process.
         seed: seed of every draw.
 
@@ -129,6 +133,7 @@ class LinkDataModule(LightningDataModule):
         protocol: Protocol | None = None,
         pairs: PredictionPairs = DEFAULT_PAIRS,
         batch_size: int = 1024,
+        batching: AbstractBatching | None = None,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
@@ -153,6 +158,7 @@ class LinkDataModule(LightningDataModule):
         self.protocol = protocol
         self.pairs = pairs
         self.batch_size = batch_size
+        self.batching = batching or FullGraph()
         self.num_workers = num_workers
         self.key = Key(seed, "data")
         self.meta_set: MetaSet | None = None
@@ -303,6 +309,7 @@ class LinkDataModule(LightningDataModule):
             key=self.key.child("train"),
             graph=self.train_graph,
             prepare=self.prepare,
+            batching=self.batching,
         )
         return StepLoader(steps, StepSampler(len(steps)), **self._loader_options())
 
@@ -340,11 +347,22 @@ class LinkDataModule(LightningDataModule):
             raise DataError(_NO_META_NEGATIVE)
         pairs = torch.cat([edges, negatives], dim=1)
         labels = torch.cat([torch.ones(edges.shape[1]), torch.zeros(negatives.shape[1])])
-        graph = self.train_graph.without(edges).to(device)
+        graph = self.batching.resident(self.train_graph.without(edges), device)
         self.meta_set = self.collector.collect(
             score, graph, pairs.to(device), labels.to(device), key.child("passes"), spread
         )
         return self.meta_set
+
+    def meta_inputs(self, meta_batch: MetaSet, share: slice, key: Key) -> Inputs | None:
+        """The inputs of a meta batch's pairs, its edges left out, where they are made ahead of the step; or None.
+
+        Args:
+            meta_batch: the union batch's pairs.
+            share: the columns that are this rank's.
+            key: names the draws.
+        """
+        pairs, edges = meta_batch.pairs[:, share].cpu(), meta_batch.pairs[:, meta_batch.labels > 0.5].cpu()
+        return self.batching.inputs(None, self.train_graph, pairs, torch.arange(pairs.shape[1]), edges, key)
 
     def probe(self, size: int) -> Tensor:
         """Legal negatives to watch migration on, half uniform and half structural: ``(2, size)`` or fewer.

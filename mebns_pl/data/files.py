@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from mebns_pl.data.loaded import LoadedGraph, first_times, name_order, unique_edges
-from mebns_pl.data.readers import parquet
+from mebns_pl.data.readers import mapped, parquet
 from mebns_pl.data.readers.graphml import read_graphml
 from mebns_pl.data.readers.matrices import read_mat
 from mebns_pl.data.readers.whole import read_archive, read_saved
@@ -60,7 +60,8 @@ def read_graph(
 
     Args:
         path: the graph, or its edge list.
-        nodes_path: the node table beside an edge list, or None.
+        nodes_path: the node table beside an edge list; or, beside any file without features, an ``.npy`` file of them,
+            which is memory-mapped (:func:`~mebns_pl.data.readers.mapped.with_mapped_features`); or None.
         feature_columns: columns or attributes of nodes to use as features; None takes all. For tables and GraphML.
         time_column: column, attribute or key with the times of edges, or None.
         undirected: links are predicted in undirected graphs, so files with directed edges are made undirected, which
@@ -78,6 +79,9 @@ def read_graph(
         >>> graph.edges.tolist(), graph.notes
         ([[0, 0, 1], [1, 2, 2]], ['directed: made undirected, 3 of 3 edges came in one direction only'])
     """
+    if nodes_path is not None and Path(nodes_path).suffix == mapped.SUFFIX:
+        graph = read_graph(path, feature_columns=feature_columns, time_column=time_column, undirected=undirected)
+        return mapped.with_mapped_features(graph, nodes_path)
     path = Path(path)
     suffix = standard_suffix(path)
     if suffix in (*DELIMITERS, *parquet.SUFFIXES):

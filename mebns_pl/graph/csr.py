@@ -62,8 +62,26 @@ class Features:
 
 
 @dataclass(frozen=True)
+class Sampled:
+    """What a graph of sampled neighbours knows besides its rows; row v of it holds a sample of v's neighbours.
+
+    Args:
+        degree: ``(N,)`` int64, how many neighbours each node has where its row was drawn.
+        indptr: ``(N + 1,)`` int64, CSR row starts of the transposed adjacency.
+        indices: ``(E,)`` int64, its columns.
+        inner: what an encoder's next layer needs: the nodes one hop nearer to those asked for, the first of this
+            graph's, and the rows of those nearer still; None where there are no more hops.
+    """
+
+    degree: Tensor
+    indptr: Tensor
+    indices: Tensor
+    inner: Graph | None = None
+
+
+@dataclass(frozen=True)
 class Graph:
-    """An undirected graph as message passing sees it.
+    """An undirected graph as message passing sees it, or a sample of one for a batch of its nodes.
 
     Args:
         indptr: ``(N + 1,)`` int64, CSR row starts.
@@ -73,6 +91,7 @@ class Graph:
         feature_mask: ``(F,)`` factors on the features (augmentation); None changes nothing.
         node_ids: ``(N,)`` int64, the names of the nodes in the whole graph, for keyed draws in neighbour
             batches; None where this is the whole graph.
+        sampled: what makes this a directed sample of a larger graph; None where it is undirected.
 
     Example:
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=4)
@@ -86,6 +105,7 @@ class Graph:
     keep: Tensor | None = None
     feature_mask: Tensor | None = None
     node_ids: Tensor | None = None
+    sampled: Sampled | None = None
     _shared: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
@@ -150,7 +170,9 @@ class Graph:
 
     @cached_property
     def degree(self) -> Tensor:
-        """``(N,)`` int64, kept neighbours of each node."""
+        """``(N,)`` int64, kept neighbours of each node; of a sample, those in the graph it was drawn from."""
+        if self.sampled is not None:
+            return self.sampled.degree
         if self.keep is None:
             return self.indptr.diff()
         return torch.zeros_like(self.indptr[1:]).index_add_(0, self.rows, self.keep.long())
@@ -163,11 +185,12 @@ class Graph:
     def neighbor_sum(self, h: Tensor) -> Tensor:
         """A h, the sum over kept neighbours: ``(N, C) -> (N, C)``, differentiable to any order, and in forward mode.
 
+        In a sample each row is scaled by degree / neighbours drawn: an unbiased estimate of the sum over all.
+
         Cost: E C multiply-adds as one CSR product; no ``(E, C)`` messages are made.
         """
         h = h.float() if h.dtype == torch.bfloat16 else h  # sparse kernels have no bfloat16
-        adjacency = self._adjacency(h.dtype)
-        return _Product.apply((adjacency, adjacency), h)  # type: ignore[no-any-return]
+        return _Product.apply(self._adjacency(h.dtype), h)  # type: ignore[no-any-return]
 
     def without(self, pairs: Tensor) -> Graph:
         """Leaves the undirected ``pairs`` ``(2, n)`` out of message passing; pairs that are no edges change nothing.
@@ -207,22 +230,32 @@ class Graph:
         keep[place] = False
         return replace(self, keep=keep)
 
-    def _adjacency(self, dtype: torch.dtype) -> Tensor:
-        if "adjacency" not in self.__dict__ or self.__dict__["adjacency"].dtype != dtype:
-            kept = torch.ones_like(self.indices, dtype=torch.bool) if self.keep is None else self.keep
+    def _adjacency(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The matrix of :meth:`neighbor_sum` and its transpose."""
+        if "adjacency" not in self.__dict__ or self.__dict__["adjacency"][0].dtype != dtype:
             # int32 indices spare the sparse kernels a conversion at every product
             index_dtype = torch.int32 if self.num_edges < 2**31 - 1 else torch.int64
             if "indptr32" not in self._shared:
                 self._shared["indptr32"] = self.indptr.to(index_dtype)
                 self._shared["indices32"] = self.indices.to(index_dtype)
-            self.__dict__["adjacency"] = torch.sparse_csr_tensor(
-                self._shared["indptr32"],
-                self._shared["indices32"],
-                kept.to(dtype),
-                (self.num_nodes, self.num_nodes),
-                check_invariants=False,
-            )
+            rows = self._shared["indptr32"], self._shared["indices32"]
+            if self.sampled is None:
+                kept = torch.ones_like(self.indices, dtype=torch.bool) if self.keep is None else self.keep
+                matrix = self._matrix(*rows, kept.to(dtype))
+                self.__dict__["adjacency"] = matrix, matrix
+            else:
+                counts = self.indptr.diff()
+                scale = self.sampled.degree.to(dtype) / counts.clamp(min=1).to(dtype)
+                columns = self.sampled.indptr.to(index_dtype), self.sampled.indices.to(index_dtype)
+                self.__dict__["adjacency"] = (
+                    self._matrix(*rows, torch.repeat_interleave(scale, counts)),
+                    self._matrix(*columns, scale[self.sampled.indices]),
+                )
         return self.__dict__["adjacency"]  # type: ignore[no-any-return]
+
+    def _matrix(self, indptr: Tensor, indices: Tensor, values: Tensor) -> Tensor:
+        size = (self.num_nodes, self.num_nodes)
+        return torch.sparse_csr_tensor(indptr, indices, values, size, check_invariants=False)
 
 
 def _compact(matrix: Tensor) -> Tensor:

@@ -155,12 +155,13 @@ class BilevelProblem:
     group: AbstractGroup
 
     def student_params(self) -> Params:
-        """The student's live parameters."""
-        return dict(self.student.named_parameters())
+        """The student's live parameters that the optimizer moves."""
+        moved = {id(param) for group in self.optimizer.param_groups for param in group["params"]}
+        return {name: param for name, param in self.student.named_parameters() if id(param) in moved}
 
     def reduced(self, grads: Sequence[Tensor | None]) -> list[Tensor]:
         """Local gradients -> clipped union gradients; zeros stand for unused parameters."""
-        params = self.student.parameters()
+        params = self.student_params().values()
         full = [torch.zeros_like(p) if g is None else g for p, g in zip(params, grads, strict=True)]
         return clipped(self.group.sum_all(full), self.gradient_clip_norm)
 

@@ -32,6 +32,10 @@ class AbstractGroup(ABC):
     def max(self, value: Tensor) -> Tensor:
         """The elementwise maximum over ranks, same shape; without gradient."""
 
+    @abstractmethod
+    def sum_rows(self, value: Tensor) -> Tensor:
+        """The sum over ranks of a sparse ``(N, C)`` tensor of some rows, coalesced; without gradient."""
+
     def sum_all(self, values: Sequence[Tensor]) -> list[Tensor]:
         """:meth:`sum` of several tensors as one flat vector: one message."""
         flat = self.sum(torch.cat([value.reshape(-1) for value in values]))
@@ -118,6 +122,10 @@ class SingleProcess(AbstractGroup):
         """``value`` without gradient."""
         return value.detach()
 
+    def sum_rows(self, value: Tensor) -> Tensor:
+        """``value``, coalesced."""
+        return value.detach().coalesce()
+
     def sum_all(self, values: Sequence[Tensor]) -> list[Tensor]:
         """``values``."""
         return list(values)
@@ -152,6 +160,24 @@ class DistributedGroup(AbstractGroup):
         value = value.detach().clone()
         torch.distributed.all_reduce(value, torch.distributed.ReduceOp.MAX)
         return value
+
+    def sum_rows(self, value: Tensor) -> Tensor:
+        """Every rank sends its rows to all; they are added in the order of ranks."""
+        value = value.detach().coalesce()
+        nodes, rows = value.indices()[0], value.values()
+        counts = [torch.zeros_like(nodes[:0].sum()) for _ in range(self.size)]
+        torch.distributed.all_gather(counts, torch.tensor(len(nodes), device=nodes.device))
+        longest = int(torch.stack(counts).max())
+        parts = [self._gathered(part, longest, counts) for part in (nodes, rows)]
+        return torch.sparse_coo_tensor(parts[0][None], parts[1], value.shape).coalesce()
+
+    def _gathered(self, part: Tensor, longest: int, counts: Sequence[Tensor]) -> Tensor:
+        """The ranks' parts ``(n_r, ...)`` one behind the other."""
+        padded = part.new_zeros(longest, *part.shape[1:])
+        padded[: len(part)] = part
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        torch.distributed.all_gather(parts, padded)
+        return torch.cat([other[: int(count)] for other, count in zip(parts, counts, strict=True)])
 
 
 def _all_reduced(value: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ from mebns_pl.mebns.losses import (
     positive_losses,
 )
 from mebns_pl.mebns.teacher_filter import TeacherFilter
-from mebns_pl.models.predictor import LinkPredictor
+from mebns_pl.models.predictor import LinkPredictor, PairInputs
 from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores
 from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
 from mebns_pl.negatives.weightings.equal import EqualWeighting
@@ -49,14 +49,31 @@ _EQUAL = EqualWeighting()
 
 @dataclass(frozen=True)
 class Learner:
-    """A module and the optimizer that moves it."""
+    """A module and the optimizers that move it.
+
+    Args:
+        module: the module.
+        optimizer: moves its parameters.
+        tables: moves its embedding tables, of which a step meets a few rows, where they are not among ``optimizer``'s
+            parameters; else None.
+    """
 
     module: nn.Module
     optimizer: Optimizer
+    tables: Optimizer | None = None
 
     def params(self) -> list[nn.Parameter]:
-        """The module's parameters, in order."""
-        return list(self.module.parameters())
+        """The parameters that ``optimizer`` moves, in the module's order."""
+        moved = {id(param) for group in self.optimizer.param_groups for param in group["params"]}
+        return [param for param in self.module.parameters() if id(param) in moved]
+
+    def table_part(self) -> tuple[Optimizer, list[nn.Parameter]]:
+        """``tables`` with what it moves; the optimizer of the rest, with nothing, where there is none."""
+        return self.tables or self.optimizer, self.table_params()
+
+    def table_params(self) -> list[nn.Parameter]:
+        """The embedding tables that ``tables`` moves."""
+        return [] if self.tables is None else [p for group in self.tables.param_groups for p in group["params"]]
 
 
 @dataclass(frozen=True)
@@ -67,11 +84,13 @@ class Meta:
         weight_net: the meta learner: ``(n, 2)`` features (student's loss, teacher's logit) -> ``(n,)`` scores.
         engine: computes the hypergradient.
         batch: the union batch's meta pairs, the same on all ranks.
+        inputs: the inputs of this rank's share of them, where they were made ahead; or None.
     """
 
     weight_net: Learner
     engine: AbstractEngine
     batch: MetaSet
+    inputs: Inputs | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +143,8 @@ class StepResult:
         weight_net_grads: one tensor a parameter, or None where the weight net does not learn.
         losses: ``student``, ``teacher``, ``meta``: ``()`` tensors over the union batch.
         negatives: this rank's picks.
+        student_tables: one sparse tensor of the batch's rows for each of the student's tables, never clipped.
+        teacher_tables: likewise the teacher's; empty where it did not learn.
     """
 
     student_grads: list[Tensor]
@@ -132,6 +153,8 @@ class StepResult:
     weight_net_grads: list[Tensor] | None
     losses: dict[str, Tensor]
     negatives: Negatives
+    student_tables: list[Tensor]
+    teacher_tables: list[Tensor]
 
 
 def mebns_step(
@@ -155,7 +178,8 @@ def mebns_step(
         student: the predictor to train.
         selector: picks negatives among the candidates that the filter keeps.
         batch: this rank's slice of the union batch.
-        graph: the whole training graph; the union's positives are left out of message passing here.
+        graph: the whole training graph; the union's positives are left out of message passing here. Not looked at
+            where the inputs of ``batch`` and ``meta`` were made ahead on graphs of their own.
         key: names every draw of this step.
         group: the ranks.
         teacher: filters candidates and learns on STD data; None keeps all candidates.
@@ -169,7 +193,7 @@ def mebns_step(
     """
     if meta is not None and teacher is None:
         raise ValueError("meta: the weight net reads the teacher's logits, so teacher must be given too")
-    message_graph = graph.without(batch.union_positives)
+    message_graph = _message_graph(batch, graph)
     pairs = StepPairs(batch)
     ones = torch.ones(pairs.size, device=batch.positives.device)
     num_positives = group.sum(ones.sum())
@@ -179,9 +203,10 @@ def mebns_step(
         prepared = predictor.prepare(message_graph, pairs.pairs, pairs.names)
 
     hardness, teacher_loss, teacher_grads = None, None, None
+    teacher_tables: list[Tensor] = []
     kept = batch.candidate_mask
     if teacher is not None:
-        hardness, teacher_loss, teacher_grads = _teacher_pass(
+        hardness, teacher_loss, teacher_grads, teacher_tables = _teacher_pass(
             teacher, batch, pairs, prepared, message_graph, key.child("teacher"), num_positives, group
         )
         if teacher.filter is not None:
@@ -219,7 +244,7 @@ def mebns_step(
             inner_loss=inner_loss,
             negative_losses_at=lambda p: negative_losses(functional_call(student.module, p, (inputs.select(picked),))),
             num_negatives=num_negatives,
-            outer_loss_at=_outer_loss(predictor, meta.batch, graph, group),
+            outer_loss_at=_outer_loss(predictor, meta, graph, group),
             weights_at=weights_at,
             weight_params=dict(meta.weight_net.module.named_parameters()),
             group=group,
@@ -229,7 +254,8 @@ def mebns_step(
         weights = _weights_after(meta.weight_net, hypergradient, problem)
 
     loss = inner_loss(weights)
-    grads = group.sum_all(torch.autograd.grad(loss, student.params(), materialize_grads=True))
+    local, tables = _gradients(loss, student)
+    grads = group.sum_all(local)
     meta_loss = None if hypergradient is None else hypergradient.outer_loss
     losses = {"student": loss, "teacher": teacher_loss, "meta": meta_loss}
     return StepResult(
@@ -248,7 +274,16 @@ def mebns_step(
             kept=kept,
             columns=columns,
         ),
+        student_tables=[group.sum_rows(table) for table in tables],
+        teacher_tables=teacher_tables,
     )
+
+
+def _message_graph(batch: TrainBatch, graph: Graph) -> Graph:
+    """What the step encodes: the graph that the inputs bring along, or else the whole one without target edges."""
+    if isinstance(batch.inputs, PairInputs):
+        return batch.inputs.graph
+    return graph.without(batch.union_positives)
 
 
 def _predictor(learner: Learner) -> LinkPredictor:
@@ -285,8 +320,8 @@ def _teacher_pass(
     key: Key,
     num_positives: Tensor,
     group: AbstractGroup,
-) -> tuple[Tensor, Tensor | None, list[Tensor] | None]:
-    """Hardness ``(b, K)`` of the candidates, and where the teacher learns its loss on STD data with the gradient."""
+) -> tuple[Tensor, Tensor | None, list[Tensor] | None, list[Tensor]]:
+    """Hardness ``(b, K)`` of the candidates, and where the teacher learns its loss on STD data with the gradients."""
     pass_key = key if teacher.learns else None
     inputs = prepared.with_key(pass_key)
     with torch.set_grad_enabled(teacher.learns):
@@ -294,29 +329,37 @@ def _teacher_pass(
     with torch.no_grad():
         hardness = at_least_single(score(inputs.select(pairs.candidates))).view(pairs.size, pairs.num_candidates)
     if not teacher.learns:
-        return hardness, None, None
+        return hardness, None, None, []
     mask = batch.teacher_mask.flatten()
     places = torch.arange(pairs.pairs.shape[1], device=mask.device)
     logits = score(inputs.select(torch.cat([places[pairs.positives], places[pairs.teacher]])))
     positive, negative = positive_losses(logits[: pairs.size]), negative_losses(logits[pairs.size :])
     num_negatives = group.sum(mask.sum().to(num_positives.dtype)).clamp(min=1)
     loss = balanced_loss(positive, negative, mask.to(negative.dtype), num_positives, num_negatives)
-    grads = torch.autograd.grad(loss, teacher.predictor.params(), materialize_grads=True)
-    return hardness, loss, group.sum_all(grads)
+    grads, tables = _gradients(loss, teacher.predictor)
+    return hardness, loss, group.sum_all(grads), [group.sum_rows(table) for table in tables]
+
+
+def _gradients(loss: Tensor, learner: Learner) -> tuple[list[Tensor], list[Tensor]]:
+    """This rank's gradients of a learner's parameters and of its tables."""
+    params = learner.params()
+    grads = torch.autograd.grad(loss, [*params, *learner.table_params()], materialize_grads=True)
+    return list(grads[: len(params)]), list(grads[len(params) :])
 
 
 def _outer_loss(
-    predictor: LinkPredictor, batch: MetaSet, graph: Graph, group: AbstractGroup
+    predictor: LinkPredictor, meta: Meta, graph: Graph, group: AbstractGroup
 ) -> Callable[[dict[str, Tensor]], Tensor]:
     """Parameters -> this rank's share of the balanced loss on the union meta batch, without dropout.
 
     The batch's own positives are left out of message passing.
     """
+    batch, inputs = meta.batch, meta.inputs
     positive = batch.labels > 0.5
-    message_graph = graph.without(batch.pairs[:, positive])
     share = group.share(batch.pairs.shape[1])
     own_positive, num_positives, num_negatives = positive[share], positive.sum(), (~positive).sum()
-    inputs = predictor.prepare(message_graph, batch.pairs[:, share])
+    if inputs is None:
+        inputs = predictor.prepare(graph.without(batch.pairs[:, positive]), batch.pairs[:, share])
 
     def outer_loss(params: dict[str, Tensor]) -> Tensor:
         logits = functional_call(predictor, params, (inputs,))

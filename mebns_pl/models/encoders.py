@@ -34,7 +34,38 @@ class AbstractEncoder(nn.Module, ABC):
         return bool(linears) and all(layer.spec.num_features for layer in linears)
 
 
-class GCN(AbstractEncoder):
+class AbstractLayeredEncoder(AbstractEncoder, ABC):
+    """Layers that each map every node alone (``messages``) and then look at its neighbours (``aggregate``).
+
+    Told apart, the two can be computed for the whole graph block by block: see
+    :func:`mebns_pl.models.layerwise.embed_layerwise`.
+
+    Args:
+        num_layers: number of layers.
+    """
+
+    num_layers: int
+
+    @abstractmethod
+    def messages(self, layer: int, graph: Graph, h: Tensor | None, key: Key | None = None) -> tuple[Tensor, ...]:
+        """What a layer makes of each node's own ``h`` ``(N, C)``, or of its features: tensors ``(N, ...)``."""
+
+    @abstractmethod
+    def aggregate(self, layer: int, graph: Graph, messages: tuple[Tensor, ...]) -> Tensor:
+        """The layer's result ``(N, C)``, from the messages of each node and its neighbours."""
+
+    def forward(self, graph: Graph, key: Key | None = None) -> Tensor:
+        """``(N, out_channels)``; of a sample, the nodes that it was made for and some more."""
+        h = self.aggregate(0, graph, self.messages(0, graph, None, key))
+        for layer in range(1, self.num_layers):
+            if graph.sampled is not None and graph.sampled.inner is not None:
+                graph = graph.sampled.inner  # farther nodes have done their part
+                h = h[: graph.num_nodes]
+            h = self.aggregate(layer, graph, self.messages(layer, graph, h, key))
+        return h
+
+
+class GCN(AbstractLayeredEncoder):
     r"""Graph convolutional network (Kipf and Welling, 1609.02907, eq. 2).
 
     Each layer is :math:`H' = \hat D^{-1/2} (A + I) \hat D^{-1/2} \, \mathrm{dropout}(H W) + b`, with a ReLU between
@@ -57,25 +88,24 @@ class GCN(AbstractEncoder):
 
     def __init__(self, spec: GraphSpec, hidden_channels: int = 128, num_layers: int = 2, dropout: float = 0.1) -> None:
         super().__init__()
-        self.out_channels = hidden_channels
+        self.out_channels, self.num_layers = hidden_channels, num_layers
         self.linears = _linear_stack(spec, hidden_channels, num_layers)
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(hidden_channels)) for _ in range(num_layers))
         self.dropout = KeyedDropout(dropout)
 
-    def forward(self, graph: Graph, key: Key | None = None) -> Tensor:
-        """``(N, hidden_channels)``."""
-        h: Tensor | None = None
-        scale: Tensor | None = None
-        for layer, (linear, bias) in enumerate(zip(self.linears, self.biases, strict=True)):
-            h = linear(graph) if h is None else linear(h.relu())
-            scale = (graph.degree + 1).to(h.dtype).rsqrt()[:, None] if scale is None else scale
-            h = self.dropout(h, graph.dropout_rows, key and key.child(layer)) * scale
-            h = (graph.neighbor_sum(h) + h) * scale + bias
-        assert h is not None
-        return h
+    def messages(self, layer: int, graph: Graph, h: Tensor | None, key: Key | None = None) -> tuple[Tensor, ...]:
+        """The linear map, scaled."""
+        m = self.linears[layer](graph if h is None else h.relu())
+        m = self.dropout(m, graph.dropout_rows, key and key.child(layer))
+        return (m * _inverse_root(graph, m.dtype),)
+
+    def aggregate(self, layer: int, graph: Graph, messages: tuple[Tensor, ...]) -> Tensor:
+        """The scaled sum over neighbours and the node itself."""
+        (m,) = messages
+        return (graph.neighbor_sum(m) + m) * _inverse_root(graph, m.dtype) + self.biases[layer]  # type: ignore[no-any-return]
 
 
-class SAGE(AbstractEncoder):
+class SAGE(AbstractLayeredEncoder):
     r"""GraphSAGE with mean aggregation (Hamilton et al., 1706.02216, algorithm 1).
 
     Each layer is :math:`H' = D^{-1} A \, \mathrm{dropout}(H W_1) + H W_2 + b`, with a ReLU between layers; a node
@@ -97,27 +127,27 @@ class SAGE(AbstractEncoder):
 
     def __init__(self, spec: GraphSpec, hidden_channels: int = 128, num_layers: int = 2, dropout: float = 0.1) -> None:
         super().__init__()
-        self.out_channels = hidden_channels
+        self.out_channels, self.num_layers = hidden_channels, num_layers
         self.neighbor_linears = _linear_stack(spec, hidden_channels, num_layers)
         self.own_linears = _linear_stack(spec, hidden_channels, num_layers)
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(hidden_channels)) for _ in range(num_layers))
         self.dropout = KeyedDropout(dropout)
 
-    def forward(self, graph: Graph, key: Key | None = None) -> Tensor:
-        """``(N, hidden_channels)``."""
-        h: Tensor | None = None
-        layers = zip(self.neighbor_linears, self.own_linears, self.biases, strict=True)
-        for layer, (neighbor_linear, own_linear, bias) in enumerate(layers):
-            inputs = graph if h is None else h.relu()
-            neighbors, own = neighbor_linear(inputs), own_linear(inputs)
-            neighbors = self.dropout(neighbors, graph.dropout_rows, key and key.child(layer))
-            mean = graph.neighbor_sum(neighbors) / graph.degree.clamp(min=1).to(own.dtype)[:, None]
-            h = mean + self.dropout(own, graph.dropout_rows, key and key.child(f"own{layer}")) + bias
-        assert h is not None
-        return h
+    def messages(self, layer: int, graph: Graph, h: Tensor | None, key: Key | None = None) -> tuple[Tensor, ...]:
+        """Both linear maps: what neighbours get, and what the node itself keeps."""
+        inputs = graph if h is None else h.relu()
+        neighbors, own = self.neighbor_linears[layer](inputs), self.own_linears[layer](inputs)
+        neighbors = self.dropout(neighbors, graph.dropout_rows, key and key.child(layer))
+        return neighbors, self.dropout(own, graph.dropout_rows, key and key.child(f"own{layer}"))
+
+    def aggregate(self, layer: int, graph: Graph, messages: tuple[Tensor, ...]) -> Tensor:
+        """The mean over neighbours, and the node's own part."""
+        neighbors, own = messages
+        mean = graph.neighbor_sum(neighbors) / graph.degree.clamp(min=1).to(own.dtype)[:, None]
+        return mean + own + self.biases[layer]  # type: ignore[no-any-return]
 
 
-class GAT(AbstractEncoder):
+class GAT(AbstractLayeredEncoder):
     r"""Graph attention network (Velickovic et al., 1710.10903, eq. 4-6).
 
     A linear map of the features, then ``GATConv`` layers with a ReLU between them.
@@ -146,18 +176,24 @@ class GAT(AbstractEncoder):
         _check_num_layers(num_layers)
         if hidden_channels % heads:
             raise ValueError(f"heads: must divide hidden_channels={hidden_channels}, got {heads}")
-        self.out_channels = hidden_channels
+        self.out_channels, self.num_layers = hidden_channels, num_layers
         self.linear = FeatureLinear(spec, hidden_channels)
         self.convs = nn.ModuleList(GATConv(hidden_channels, hidden_channels // heads, heads) for _ in range(num_layers))
         self.dropout = KeyedDropout(dropout)
 
-    def forward(self, graph: Graph, key: Key | None = None) -> Tensor:
-        """``(N, hidden_channels)``."""
-        h = self.linear(graph)
-        for layer, conv in enumerate(self.convs):
-            h = h.relu() if layer else h
-            h = conv(self.dropout(h, graph.dropout_rows, key and key.child(layer)), graph.edge_index)
-        return h  # type: ignore[no-any-return]
+    def messages(self, layer: int, graph: Graph, h: Tensor | None, key: Key | None = None) -> tuple[Tensor, ...]:
+        """The layer's inputs with dropout: attention maps them itself."""
+        h = self.linear(graph) if h is None else h.relu()
+        return (self.dropout(h, graph.dropout_rows, key and key.child(layer)),)
+
+    def aggregate(self, layer: int, graph: Graph, messages: tuple[Tensor, ...]) -> Tensor:
+        """Attention over neighbours and the node itself."""
+        return self.convs[layer](messages[0], graph.edge_index)  # type: ignore[no-any-return]
+
+
+def _inverse_root(graph: Graph, dtype: torch.dtype) -> Tensor:
+    """``(N, 1)``: 1 / sqrt(degree + 1)."""
+    return (graph.degree + 1).to(dtype).rsqrt()[:, None]
 
 
 def _check_num_layers(num_layers: int) -> None:

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key, dropout_mask
@@ -75,9 +76,17 @@ class FeatureLinear(nn.Module):
         if graph.node_ids is None and graph.spec != self.spec:
             raise ValueError(f"graph: the model was built for {self.spec}, got {graph.spec}")
         if graph.x is None:
+            if graph.sampled is not None:  # a gradient of the batch's rows alone
+                return functional.embedding(graph.dropout_rows, self.weight, sparse=True)
             return self.weight if graph.node_ids is None else self.weight[graph.node_ids]
         weight = self.weight if graph.feature_mask is None else self.weight * graph.feature_mask[:, None]
         return graph.x @ weight
 
     def extra_repr(self) -> str:
         return f"{self.spec}, out_channels={self.weight.shape[1]}"
+
+
+def tables_of(module: nn.Module) -> list[nn.Parameter]:
+    """The embedding tables ``(N, C)`` in a module: what stands for the features where a graph has none."""
+    layers = (layer for layer in module.modules() if isinstance(layer, FeatureLinear))
+    return [layer.weight for layer in layers if not layer.spec.num_features]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
@@ -17,12 +18,15 @@ from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
 from mebns_pl.data.batches import StepSampler
+from mebns_pl.data.batching import AbstractBatching, FullGraph, NeighborSampling, PairScore
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
 from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.mebns.replicas import check_replicas
+from mebns_pl.mebns.step import Learner
+from mebns_pl.mebns.tables import table_optimizer
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
 from mebns_pl.models.predictor import LinkPredictor
@@ -36,7 +40,7 @@ from mebns_pl.systems.schedulers import step_after_epoch, step_after_validation
 from mebns_pl.systems.scoring import AbstractScoring, StudentScoring
 from mebns_pl.systems.trainer_options import check_trainer
 from mebns_pl.systems.updates import GradientAccumulator, Updates
-from mebns_pl.types import EvalBatch, Inputs
+from mebns_pl.types import EvalBatch
 
 
 class AbstractLinkSystem(LightningModule, ABC):
@@ -58,15 +62,16 @@ class AbstractLinkSystem(LightningModule, ABC):
         self.accumulator = GradientAccumulator(updates)
         self.adaptive_proposal: AbstractAdaptiveProposal | None = None
         self.group: AbstractGroup = SingleProcess()
+        self.batching: AbstractBatching = FullGraph()
         self.key = Key(0, "step")
         self.val_ranking, self.val_classes = link_metrics(), classification_metrics()
         self.test_ranking, self.test_classes = link_metrics(), classification_metrics()
         self.val_shared, self.test_shared = shared_link_metrics(), shared_link_metrics()
         self.known: KnownEdges | None = None  # on this device, for an adaptive proposal's candidates
         self._graph: Graph | None = None
-        self._score: Callable[[Inputs], Tensor] | None = None
+        self._score: PairScore | None = None
         self._scoring: AbstractScoring = StudentScoring()
-        self._predict: Callable[[Tensor], Tensor] | None = None
+        self._predict: PairScore | None = None
         self._means, self._means_logged = EpochMeans(), False
         self._at_epoch_start = False  # a checkpoint from there was loaded
         self.run_config: dict[str, Any] | None = None  # the command line's options, in plain values
@@ -84,7 +89,23 @@ class AbstractLinkSystem(LightningModule, ABC):
 
         An adaptive proposal's candidates are known in the step only, so then nothing can be prepared ahead. Checkpoint
         files are written atomically from here on.
+
+        Raises:
+            ValueError: neighbour batches, and a model, proposal or precision that does not go with them.
         """
+        self.batching = self.data.batching
+        self.batching.check(self.student)
+        if isinstance(self.batching, NeighborSampling):
+            if self.trainer.precision == "64-true":
+                raise ValueError(
+                    "trainer.precision: NeighborSampling hands features out as they are stored, so not in 64-true; "
+                    "take 32-true or bf16-mixed"
+                )
+            if self.adaptive_proposal is not None:
+                raise ValueError(
+                    f"adaptive_proposal: got {type(self.adaptive_proposal).__name__}, which scores on the whole graph; "
+                    "NeighborSampling takes proposals of the data module only"
+                )
         use_atomic_files(self.trainer)
         if self.trainer.precision == "64-true":
             self.double()  # Lightning would do so after it has loaded a checkpoint, and round what it has loaded
@@ -134,14 +155,14 @@ class AbstractLinkSystem(LightningModule, ABC):
 
     @property
     def graph(self) -> Graph:
-        """The message-passing graph on this module's device."""
+        """The message-passing graph, where the data module's batching keeps it."""
         if self._graph is None:
             self._graph = self._placed(self.data.train_graph)
         return self._graph
 
     def _placed(self, graph: Graph) -> Graph:
         """On this module's device; with ``64-true`` the features are float64, too."""
-        graph = graph.to(self.device)
+        graph = self.batching.resident(graph, self.device)
         if graph.x is None or self.trainer.precision != "64-true":
             return graph
         return replace(graph, x=graph.x.type(torch.float64))
@@ -149,12 +170,12 @@ class AbstractLinkSystem(LightningModule, ABC):
     def score(self, pairs: Tensor) -> Tensor:
         """The student's logits ``(m,)`` of ``pairs`` ``(2, m)`` on the training graph, without dropout or gradient."""
         with torch.no_grad():
-            return score_pairs(self.student, self.student.scorer(self.graph), self.graph, pairs)
+            return self.batching.scorer(self.student, self.graph, self.device)(pairs)
 
     def embed(self, graph: Graph) -> Tensor | None:
         """The student's embeddings ``(N, C)`` of the nodes of ``graph``, on its device, or None where it has none."""
         with torch.no_grad():
-            return self.student.embeddings(graph.to(self.device))
+            return self.batching.embeddings(self.student, graph, self.device)
 
     @property
     def gate(self) -> tuple[LinkPredictor, TeacherFilter] | None:
@@ -164,11 +185,12 @@ class AbstractLinkSystem(LightningModule, ABC):
     # Validation and test
 
     def _begin(self) -> None:
-        self._score = self.student.scorer(self.graph)  # encodes once for all batches of the stage
+        # Encodes once for all batches of the stage
+        self._score = self.batching.scorer(self.student, self.graph, self.device)
 
     def _logits(self, pairs: Tensor) -> Tensor:
         assert self._score is not None
-        return score_pairs(self.student, self._score, self.graph, pairs)
+        return self._score(pairs)
 
     def _evaluate(
         self, batch: EvalBatch, ranking: MetricCollection, classes: MetricCollection, shared: MetricCollection
@@ -229,17 +251,11 @@ class AbstractLinkSystem(LightningModule, ABC):
         """The student's logits ``(m,)`` of ``pairs`` ``(2, m)``, while a stage runs: its graph is encoded once."""
         return self._logits(pairs)
 
-    def logits_of(self, predictor: LinkPredictor) -> Callable[[Tensor], Tensor]:
+    def logits_of(self, predictor: LinkPredictor) -> PairScore:
         """A function to another predictor's logits on the present graph, encoded here, without gradient."""
-        graph = self.graph
         with torch.no_grad():
-            score = predictor.scorer(graph)
-
-        def logits(pairs: Tensor) -> Tensor:
-            with torch.no_grad():
-                return score_pairs(predictor, score, graph, pairs)
-
-        return logits
+            score = self.batching.scorer(predictor, self.graph, self.device)
+        return torch.no_grad()(score)
 
     def score_by(self, scoring: AbstractScoring) -> None:
         """Sets what predictions are scored by; the student's logits by default.
@@ -272,6 +288,30 @@ class AbstractLinkSystem(LightningModule, ABC):
         optimizers = self.optimizers()
         return optimizers if isinstance(optimizers, list) else [optimizers]
 
+    def make_optimizers(
+        self, factories: Sequence[OptimizerCallable], modules: Sequence[nn.Module]
+    ) -> tuple[list[Optimizer], list[Optimizer]]:
+        """One optimizer a module, and one for the embedding tables of each that is trained row by row."""
+        optimizers, tables = [], []
+        for make, module in zip(factories, modules, strict=True):
+            sparse = self.batching.tables(module)
+            names = {id(table) for table in sparse}
+            optimizers.append(make([param for param in module.parameters() if id(param) not in names]))
+            if sparse:
+                tables.append(table_optimizer(optimizers[-1], sparse))
+        return optimizers, tables
+
+    def learners(self, modules: Sequence[nn.Module]) -> list[Learner]:
+        """The modules with their optimizers: Lightning's list has those of tables at its end."""
+        optimizers = [optimizer.optimizer for optimizer in self.all_optimizers()]
+        tables, learners = iter(optimizers[len(modules) :]), []
+        for module, optimizer in zip(modules, optimizers, strict=False):
+            learner = Learner(module, optimizer, next(tables) if self.batching.tables(module) else None)
+            if learner.tables is not None:  # a scheduler moves the rate of the first alone
+                learner.tables.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"]
+            learners.append(learner)
+        return learners
+
     def all_schedulers(self) -> list[Any]:
         """The learning-rate schedulers, always as a list."""
         schedulers = self.lr_schedulers()
@@ -293,16 +333,17 @@ class AbstractLinkSystem(LightningModule, ABC):
     def learn(
         self,
         grads: Mapping[str, Sequence[Tensor] | None],
-        optimizers: Mapping[str, Optimizer | LightningOptimizer],
+        movers: Mapping[str, tuple[Optimizer | LightningOptimizer, Sequence[nn.Parameter]]],
     ) -> None:
         """Takes a step's gradients, and moves the learners when their group of steps is full.
 
         Args:
-            grads: by name of the learner, which is its attribute's; before clipping, None where it does not learn.
-            optimizers: by name. Lightning counts the steps of those that it has wrapped.
+            grads: by name of the learner; before clipping, None where it does not learn.
+            movers: by name, the optimizer and the parameters that the gradients are of. Lightning counts the steps of
+                those optimizers that it has wrapped.
         """
         for name, means in self.accumulator.add(grads, self.trainer.is_last_batch).items():
-            self.apply_gradients(optimizers[name], list(getattr(self, name).parameters()), means)
+            self.apply_gradients(*movers[name], means)
 
     def replicated(self) -> dict[str, Tensor]:
         """Everything that must be the same on all ranks: parameters, optimizer states, gradients added up so far."""
@@ -313,7 +354,8 @@ class AbstractLinkSystem(LightningModule, ABC):
                 values = {key: value for key, value in state.items() if isinstance(value, Tensor)}
                 found |= {f"{names[param]}, {key} of its optimizer": value for key, value in values.items()}
         for name, sums in self.accumulator.state_dict().get("sums", {}).items():
-            found |= {f"{name}, accumulated gradient {place}": value for place, value in enumerate(sums)}
+            dense = [value.coalesce().values() if value.is_sparse else value for value in sums]
+            found |= {f"{name}, accumulated gradient {place}": value for place, value in enumerate(dense)}
         return found
 
     def log_mean(self, name: str, value: Tensor | float) -> None:
@@ -361,20 +403,6 @@ class AbstractLinkSystem(LightningModule, ABC):
         self._means.load_state_dict(checkpoint[KEY]["epoch_means"])
         self._at_epoch_start = checkpoint[KEY]["at_epoch_start"]
         self.accumulator.load_state_dict(checkpoint["accumulated"])
-
-
-def score_pairs(
-    predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor, key: Key | None = None
-) -> Tensor:
-    """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks; with a key, in one stochastic pass.
-
-    Never in half precision: scores of 8 bits would be tied in their hundreds, and ranks with them.
-    """
-    if not pairs.shape[1]:
-        return torch.empty(0, device=pairs.device)
-    rows = torch.arange(pairs.shape[1], device=pairs.device).split(predictor.score_block)
-    with torch.autocast(pairs.device.type, enabled=False):
-        return torch.cat([score(predictor.prepare(graph, pairs[:, block], block, key)) for block in rows])
 
 
 def refuse_batch_norm(module: nn.Module) -> None:

@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from mebns_pl.mebns.step import StepResult
+from mebns_pl.models.layers import tables_of
 from mebns_pl.systems.checkpoint_io import write_atomically
 from mebns_pl.types import TrainBatch
 
@@ -24,6 +25,7 @@ class NonFiniteError(RuntimeError):
 def all_finite(result: StepResult) -> bool:
     """Whether all losses and gradients of a step are finite: one number is read from the device."""
     grads = [grad for part in _gradients(result).values() for grad in part]
+    grads += [table.values() for table in (*result.student_tables, *result.teacher_tables)]
     largest = torch.nn.utils.get_total_norm(grads, torch.inf)
     return bool(torch.isfinite(torch.stack([largest, *(loss.to(largest) for loss in result.losses.values())])).all())
 
@@ -41,9 +43,13 @@ def first_fault(result: StepResult, modules: Mapping[str, nn.Module]) -> str:
         if loss is not None and not bool(torch.isfinite(loss)):
             return f"{part}: its loss is {float(loss)}"
         if part in gradients:
-            for (name, _), grad in zip(modules[part].named_parameters(), gradients[part], strict=True):
+            tables = tables_of(modules[part]) if _tables(result, part) else []
+            names = [n for n, param in modules[part].named_parameters() if not any(param is table for table in tables)]
+            for name, grad in zip(names, gradients[part], strict=True):
                 if not bool(torch.isfinite(grad).all()):
                     return f"{part}: the gradient of {name} is not finite"
+            if not all(bool(torch.isfinite(table.values()).all()) for table in _tables(result, part)):
+                return f"{part}: the gradient of its node embeddings is not finite"
     return "none"
 
 
@@ -81,6 +87,10 @@ def refuse_non_finite(system: LightningModule, batch: TrainBatch, result: StepRe
         f"training stopped in epoch {batch.epoch}, step {batch.step}: {fault}; {where}. The last checkpoint is "
         "from before it. Lower the learning rate, or set model.updates.gradient_clip_norm"
     )
+
+
+def _tables(result: StepResult, part: str) -> list[Tensor]:
+    return {"student": result.student_tables, "teacher": result.teacher_tables}.get(part, [])
 
 
 def _gradients(result: StepResult) -> dict[str, list[Tensor]]:

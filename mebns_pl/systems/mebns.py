@@ -25,7 +25,7 @@ from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
 from mebns_pl.negatives.weightings.equal import EqualWeighting
 from mebns_pl.systems.adaptive import adapted
-from mebns_pl.systems.evaluation import AbstractLinkSystem, refuse_batch_norm, score_pairs
+from mebns_pl.systems.evaluation import AbstractLinkSystem, refuse_batch_norm
 from mebns_pl.systems.finite import refuse_non_finite
 from mebns_pl.systems.outputs import StepOutput, step_output
 from mebns_pl.systems.schedulers import Configured, configured
@@ -129,18 +129,20 @@ class MeBNS(AbstractLinkSystem):
         self.adaptive_proposal = None if adaptive_proposal is None else adaptive_proposal(spec)
 
     def configure_optimizers(self) -> Configured:
-        """Student's, teacher's, weight net's."""
+        """Student's, teacher's, weight net's; then those of the tables that are trained row by row."""
         modules = (self.student, self.teacher, self.weight_net)
-        optimizers = [make(module.parameters()) for make, module in zip(self.optimizer_factories, modules, strict=True)]
+        optimizers, tables = self.make_optimizers(self.optimizer_factories, modules)
         check_optimizer(optimizers[0], "optimizer")
         check_optimizer(optimizers[2], "weight_net_optimizer")
         self.engine.check(self.student)
         names = ("lr_scheduler", "teacher_lr_scheduler", "weight_net_lr_scheduler")
-        return configured(optimizers, {f"schedule.{name}": getattr(self.schedule, name) for name in names})
+        makers = {f"schedule.{name}": getattr(self.schedule, name) for name in names}
+        optimizers, schedulers = configured(optimizers, makers)
+        return optimizers + tables, schedulers
 
     def learned(self) -> list[Optimizer]:
         """The student's optimizer; the teacher's unless it is frozen; the weight net's after warm-up."""
-        epoch, (student, teacher, weight_net) = self.current_epoch, super().learned()
+        epoch, (student, teacher, weight_net) = self.current_epoch, super().learned()[:3]
         teaches = self.schedule.teacher is None or epoch < self.schedule.teacher
         return [student, *([teacher] * teaches), *([weight_net] * (epoch >= self.schedule.warmup))]
 
@@ -166,9 +168,7 @@ class MeBNS(AbstractLinkSystem):
 
     def teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
-        graph = self._placed(graph)
-        with torch.no_grad():
-            return score_pairs(self.teacher, self.teacher.scorer(graph, key), graph, pairs, key)
+        return self.batching.stochastic_scores(self.teacher, self._placed(graph), pairs, key)
 
     @property
     def gate(self) -> tuple[LinkPredictor, TeacherFilter]:
@@ -177,9 +177,7 @@ class MeBNS(AbstractLinkSystem):
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Filter, pick, weight, learn."""
-        optimizers = self.all_optimizers()
-        modules = (self.student, self.teacher, self.weight_net)
-        student, teacher, weight_net = (Learner(m, o.optimizer) for m, o in zip(modules, optimizers, strict=True))
+        student, teacher, weight_net = self.learners((self.student, self.teacher, self.weight_net))
         key = self.key.at(batch.epoch, batch.step)
         batch, update_proposal = adapted(self, batch, key)
         warm = batch.epoch < self.schedule.warmup
@@ -192,7 +190,7 @@ class MeBNS(AbstractLinkSystem):
             key,
             self.group,
             teacher=Teacher(teacher, None if warm else self.teacher_filter, learns),
-            meta=None if warm else Meta(weight_net, self.engine, self.meta_batch(key)),
+            meta=None if warm else self.meta(weight_net, key),
             gradient_clip_norm=self.updates.gradient_clip_norm,
             weighting=self.weighting,
         )
@@ -203,12 +201,28 @@ class MeBNS(AbstractLinkSystem):
                 "student": result.unclipped_student_grads,
                 "teacher": result.teacher_grads,
                 "weight_net": result.weight_net_grads,
+                "student_tables": result.student_tables or None,
+                "teacher_tables": result.teacher_tables or None,
             },
-            # The student's step alone goes through Lightning, which counts global steps by it
-            {"student": optimizers[0], "teacher": teacher.optimizer, "weight_net": weight_net.optimizer},
+            {
+                # The student's step alone goes through Lightning, which counts global steps by it
+                "student": (self.all_optimizers()[0], student.params()),
+                "teacher": (teacher.optimizer, teacher.params()),
+                "weight_net": (weight_net.optimizer, weight_net.params()),
+                "student_tables": student.table_part(),
+                "teacher_tables": teacher.table_part(),
+            },
         )
         self.log_step(batch, result)
         return step_output(batch, result)
+
+    def meta(self, weight_net: Learner, key: Key) -> Meta:
+        """The upper level of a step."""
+        batch = self.meta_batch(key)
+        share = self.group.share(batch.pairs.shape[1])
+        inputs = self.data.meta_inputs(batch, share, key.child("meta/neighbors"))
+        moved = None if inputs is None else to_device(inputs, self.device)
+        return Meta(weight_net, self.engine, batch, moved)
 
     def meta_batch(self, key: Key) -> MetaSet:
         """The union batch's meta pairs, the same on all ranks."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.optim import Adam
 
-from mebns_pl.mebns.step import Learner, mebns_step
+from mebns_pl.mebns.step import mebns_step
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
@@ -65,13 +65,14 @@ class Plain(AbstractLinkSystem):
         self.lr_scheduler = lr_scheduler
 
     def configure_optimizers(self) -> Configured:
-        """The student's optimizer."""
-        return configured([self.optimizer(self.student.parameters())], {"lr_scheduler": self.lr_scheduler})
+        """The student's optimizer, and one of its tables where they are trained row by row."""
+        optimizers, tables = self.make_optimizers([self.optimizer], [self.student])
+        optimizers, schedulers = configured(optimizers, {"lr_scheduler": self.lr_scheduler})
+        return optimizers + tables, schedulers
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Candidates, picks, loss, update."""
-        (optimizer,) = self.all_optimizers()
-        student = Learner(self.student, optimizer.optimizer)
+        (student,) = self.learners([self.student])
         key = self.key.at(batch.epoch, batch.step)
         batch, update_proposal = adapted(self, batch, key)
         result = mebns_step(
@@ -86,6 +87,9 @@ class Plain(AbstractLinkSystem):
         )
         refuse_non_finite(self, batch, result)
         update_proposal()
-        self.learn({"student": result.unclipped_student_grads}, {"student": optimizer})
+        self.learn(
+            {"student": result.unclipped_student_grads, "student_tables": result.student_tables or None},
+            {"student": (self.all_optimizers()[0], student.params()), "student_tables": student.table_part()},
+        )
         self.log_mean("train/student_loss", result.losses["student"])
         return step_output(batch, result)

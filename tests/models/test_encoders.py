@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from inspect import isabstract
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def concrete(base: type) -> set[type]:
         cls
         for child in base.__subclasses__()
         for cls in {child, *concrete(child)}
-        if cls.__module__.startswith("mebns_pl.")
+        if cls.__module__.startswith("mebns_pl.") and not isabstract(cls)
     }
 
 

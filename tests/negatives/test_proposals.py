@@ -8,6 +8,7 @@ import pickle
 import pkgutil
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -111,6 +112,24 @@ def test_contract(build, edges, num_nodes, num_candidates):
     assert torch.equal(anchors, torch.arange(num_nodes).repeat(3))
     set_up(proposal, edges, num_nodes)
     assert torch.equal(proposal.propose(anchors, num_candidates, KEY), drawn)
+
+
+def held_arrays(value):
+    """Every numpy array that an object keeps, at any depth of tuples, lists and the package's own objects."""
+    if isinstance(value, np.ndarray):
+        return [value]
+    parts = value if isinstance(value, (tuple, list)) else []
+    if type(value).__module__.startswith("mebns_pl"):
+        parts = vars(value).values()
+    return [array for part in parts for array in held_arrays(part)]
+
+
+@pytest.mark.parametrize("build", with_builders())
+def test_no_array_hangs_on_a_tensor(build):
+    """Spawned loader workers move tensors into shared memory; an array on top of one would read what is freed."""
+    proposal = build()
+    set_up(proposal, *next(iter(GRAPHS.values())))
+    assert not held_arrays(proposal)
 
 
 @pytest.mark.parametrize("build", with_builders())

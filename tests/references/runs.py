@@ -217,6 +217,7 @@ def command_line_parser() -> ArgumentParser:
     state = torch.get_rng_state()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli.MeBNSCLI, "instantiate_classes", lambda self: None)
+        patch.setattr(cli.MeBNSCLI, "after_instantiate_classes", lambda self: None)
         patch.setattr(cli.MeBNSCLI, "_run_subcommand", lambda self, name: None)
         patch.setattr(cli.MeBNSCLI, "after_instantiate_classes", lambda self: None)
         parser = cli.main(["fit"]).parser

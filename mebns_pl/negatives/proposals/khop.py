@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,9 +51,8 @@ class KHopProposal(AbstractProposal):
     def setup(self, graph: Graph, known: KnownEdges) -> None:
         """See :meth:`AbstractProposal.setup`."""
         self._known = known
-        self._graph = structure(graph)
-        indptr, indices = known.blocked()
-        self._blocked = indptr.numpy(), indices.numpy()
+        self._graph = _structure(graph)
+        self._blocked = known.blocked()
 
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
         """See :meth:`AbstractProposal.propose`.
@@ -64,10 +64,10 @@ class KHopProposal(AbstractProposal):
             raise RuntimeError("KHopProposal: call setup(graph, known) before propose(...)")
         drawn = torch.empty(len(anchors), num_candidates, dtype=torch.int64)
         starts, names, out = anchors.contiguous().numpy(), torch.arange(len(anchors)).numpy(), drawn.numpy()
-        seed, hops = key.integer(), self.hops
+        seed, hops, graph, blocked = key.integer(), self.hops, _arrays(self._graph), _arrays(self._blocked)
 
         def draw(part: slice) -> None:
-            walk_kernels.ball_draws(starts[part], names[part], seed, hops, self._graph, self._blocked, out[part])
+            walk_kernels.ball_draws(starts[part], names[part], seed, hops, graph, blocked, out[part])
 
         in_threads(draw, len(anchors))
         empty = (drawn[:, 0] < 0).nonzero().flatten()
@@ -111,7 +111,7 @@ class WalkProposal(AbstractProposal):
     def setup(self, graph: Graph, known: KnownEdges) -> None:
         """See :meth:`AbstractProposal.setup`."""
         self._known = known
-        self._graph = structure(graph)
+        self._graph = _structure(graph)
 
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
         """See :meth:`AbstractProposal.propose`.
@@ -134,5 +134,22 @@ class WalkProposal(AbstractProposal):
 
     def _walk(self, starts: Tensor, names: Tensor, key: Key) -> Tensor:
         ends = torch.empty_like(starts)
-        walk_kernels.walk_ends(starts.numpy(), names.numpy(), key.integer(), 2, self.length, *self._graph, ends.numpy())
+        arrays = (*_arrays(self._graph), ends.numpy())
+        walk_kernels.walk_ends(starts.numpy(), names.numpy(), key.integer(), 2, self.length, *arrays)
         return ends
+
+
+def _structure(graph: Graph) -> tuple[Tensor, Tensor]:
+    """:func:`structure` as tensors.
+
+    Where loader workers are spawned the graph's tensors move into shared memory; arrays on top of them would be left
+    hanging.
+    """
+    if graph.keep is None:
+        return graph.indptr, graph.indices
+    indptr, indices = structure(graph)
+    return torch.from_numpy(indptr), torch.from_numpy(indices)
+
+
+def _arrays(tensors: tuple[Tensor, Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    return tensors[0].numpy(), tensors[1].numpy()

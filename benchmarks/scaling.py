@@ -1,0 +1,240 @@
+"""How a MeBNS step on sampled neighbourhoods grows with the graph: power-law graphs with features, two sizes.
+
+Each size runs in a process of its own, and they step in turns, ten steps each, so that whatever else the machine does
+slows both alike. A keyed random graph is made, its features are written to disk and memory-mapped, and a MeBNS system
+trains on it through the Trainer, with the bilevel step on and batches made by a loader worker. Printed are the seconds
+of set-up and of a meta set, the median time of a step, its quartiles and its processor time, and the highest memory of
+the process with its worker (proportional set size: shared pages count once). The last line is JSON.
+
+    python benchmarks/scaling.py
+    python benchmarks/scaling.py --batch-size 512 --fan-out 10 --steps 50
+    python benchmarks/scaling.py --learned       # no features: embedding tables, trained row by row
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import multiprocessing
+import statistics
+import tempfile
+import threading
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+from torch import Tensor
+from torch.optim import Adam
+
+import mebns_pl as m
+from mebns_pl.data.files import LoadedGraph, unique_edges
+from mebns_pl.data.readers.mapped import with_mapped_features
+from mebns_pl.keys import permutation
+
+NUM_FEATURES = 128
+META_EDGES = 20_000
+EXPONENT = 2.5
+WARM_STEPS = 10
+TURN = 10
+
+
+def power_law_edges(num_nodes: int, num_edges: int, key: m.Key) -> Tensor:
+    """``(2, num_edges)`` undirected edges of a Chung-Lu graph whose degrees follow a power law."""
+    generator = key.generator()
+    # Node i has weight (i + 1) ** (-1 / (EXPONENT - 1)), drawn by the inverse of its distribution function
+    power = (EXPONENT - 1) / (EXPONENT - 2)
+    edges = torch.empty(2, 0, dtype=torch.int64)
+    while edges.shape[1] < num_edges:
+        more = torch.rand(2, num_edges + num_edges // 10, generator=generator, dtype=torch.float64)
+        drawn = (num_nodes * more**power).long().clamp_(max=num_nodes - 1)
+        edges, _ = unique_edges(torch.cat([edges, drawn], dim=1), num_nodes)
+    chosen = permutation(edges.shape[1], key.child("choice"))[:num_edges]
+    names = permutation(num_nodes, key.child("names"))  # a node's number tells nothing of its degree
+    return names[edges[:, chosen.sort().values]]
+
+
+def make_graph(num_nodes: int, num_edges: int, folder: Path, features: bool) -> LoadedGraph:
+    """The graph, its features on disk."""
+    key = m.Key(0, "scaling")
+    edges, _ = unique_edges(power_law_edges(num_nodes, num_edges, key.child("edges")), num_nodes)
+    graph = LoadedGraph(f"power law {num_nodes:,}", edges, [str(i) for i in range(num_nodes)])
+    if not features:
+        return graph
+    path, generator = folder / "x.npy", key.child("features").numpy()
+    x = np.lib.format.open_memmap(path, "w+", np.float32, (num_nodes, NUM_FEATURES))
+    for start in range(0, num_nodes, 10_000):
+        x[start : start + 10_000] = generator.standard_normal(x[start : start + 10_000].shape, dtype=np.float32)
+    x.flush()
+    return with_mapped_features(graph, path)
+
+
+class Clock(Callback):
+    """Takes turns with the other sizes, and times the steps of a turn but its first, waiting for batches included.
+
+    Args:
+        turn: this process's place in a round.
+        turns: number of processes.
+        steps: how many there are in all.
+        barrier: where they meet between turns.
+    """
+
+    def __init__(self, turn: int, turns: int, steps: int, barrier: Any) -> None:
+        self.turn, self.turns, self.steps, self.barrier = turn, turns, steps, barrier
+        self.done = 0
+        self.last = (0.0, 0.0)
+        self.walls: list[float] = []
+        self.used: list[float] = []
+        self.began = 0.0
+
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+        now = time.perf_counter(), time.process_time()
+        place = self.done % TURN
+        if self.done >= WARM_STEPS and place > 0:
+            self.walls.append(now[0] - self.last[0])
+            self.used.append(now[1] - self.last[1])
+        self.last = now
+        self.done += 1
+        if self.done == WARM_STEPS:
+            self.began = now[0]
+            self._wait(self.turn)
+        elif self.done > WARM_STEPS and self.done % TURN == 0:
+            self._wait(self.turns - (self.turn if self.done == self.steps else 0))
+
+    def _wait(self, times: int) -> None:
+        for _ in range(times):
+            self.barrier.wait()
+
+
+class Memory(threading.Thread):
+    """The highest memory of this process and its children together, looked at twice a second."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak = 0
+
+    def run(self) -> None:
+        while True:
+            self.peak = max(self.peak, sum(map(_proportional_set_size, _family())))
+            time.sleep(0.5)
+
+
+def _family() -> list[str]:
+    found = ["self"]
+    for children in Path("/proc/self/task").glob("*/children"):
+        found += children.read_text().split()
+    return found
+
+
+def _proportional_set_size(process: str) -> int:
+    try:
+        lines = Path("/proc", process, "smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+def run(size: str, options: argparse.Namespace, turn: int, barrier: Any, results: Any) -> None:
+    """Trains on one graph, measures, and puts what it found into ``results``."""
+    num_nodes, num_edges = map(int, size.split(","))
+    multiprocessing.set_start_method("fork", force=True)  # loader workers share this process's memory
+    torch.set_num_threads(1)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    seed_everything(0, verbose=False)
+    memory = Memory()
+    memory.start()
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        graph = make_graph(num_nodes, num_edges, Path(folder), not options.learned)
+        made = time.perf_counter()
+        walks = m.WalkProposal(length=3)
+        data = m.LinkDataModule(
+            split=m.SplitFractions(val=0.01, test=0.01, meta=META_EDGES / (0.98 * num_edges)),
+            proposal=m.MixtureProposal([m.UniformProposal(), walks], [0.5, 0.5]),
+            std_generator=m.StdGenerator(walks),
+            collector=m.UMDCollector(num_passes=2, batch_size=128),
+            num_candidates=options.candidates,
+            batch_size=options.batch_size,
+            batching=m.NeighborSampling(fan_out=options.fan_out, num_hops=2),
+            num_workers=1,
+        )
+        data.loaded = graph
+        data.setup("fit")
+        ready = time.perf_counter()
+        predictor = partial(m.EncoderDecoder, encoder=partial(m.GCN, hidden_channels=options.channels))
+        adam: Any = partial(Adam, lr=0.001)
+        system = m.MeBNS(data.spec, predictor, m.HardestSelector(), adam, adam, schedule=m.Schedule(warmup=0))
+        clock = Clock(turn, len(options.sizes), WARM_STEPS + options.steps, barrier)
+        trainer = Trainer(
+            accelerator=options.accelerator,
+            devices=1,
+            max_epochs=1,
+            limit_train_batches=WARM_STEPS + options.steps,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            callbacks=[clock],
+        )
+        trainer.fit(system, data)
+        batch = data.train_dataloader().dataset[0, 0]
+    low, middle, high = statistics.quantiles(clock.walls, n=4)
+    found = {
+        "graph_s": made - began,
+        "setup_s": ready - made,
+        "first_steps_and_meta_set_s": clock.began - ready,
+        "local_nodes": float(batch.inputs.graph.num_nodes),
+        "local_edges": float(batch.inputs.graph.num_edges),
+        "step_s": middle,
+        "step_low_s": low,
+        "step_high_s": high,
+        "step_processor_s": statistics.median(clock.used),
+        "peak_gb": memory.peak / 1e9,
+    }
+    results.put((turn, found))
+
+
+def main() -> None:
+    """Runs all sizes and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", default=["100000,1000000", "1000000,10000000"], help="nodes,edges")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--candidates", type=int, default=4)
+    parser.add_argument("--fan-out", type=int, default=5)
+    parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--accelerator", default="cpu")
+    parser.add_argument("--learned", action="store_true", help="no features: learned embeddings")
+    options = parser.parse_args()
+    if options.steps % TURN:
+        parser.error(f"--steps: expected a multiple of {TURN}, got {options.steps}")
+    context = multiprocessing.get_context("spawn")
+    barrier, queue = context.Barrier(len(options.sizes), timeout=3600), context.Queue()
+    processes = [
+        context.Process(target=run, args=(size, options, turn, barrier, queue))
+        for turn, size in enumerate(options.sizes)
+    ]
+    for process in processes:
+        process.start()
+    found = dict(queue.get() for _ in processes)
+    for process in processes:
+        process.join()
+    results = [found[turn] for turn in range(len(processes))]
+    for size, result in zip(options.sizes, results, strict=True):
+        print("{:>12} nodes {:>13} edges".format(*(f"{int(number):,}" for number in size.split(","))), end=": ")
+        print(", ".join(f"{name} {value:,.3f}" for name, value in result.items()))
+    ratio = results[-1]["step_s"] / results[0]["step_s"]
+    peak = max(result["peak_gb"] for result in results)
+    print(json.dumps({"step_ratio_1e6_over_1e5": round(ratio, 3), "peak_gb": round(peak, 3)}))
+
+
+if __name__ == "__main__":
+    main()

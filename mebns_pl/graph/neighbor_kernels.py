@@ -1,0 +1,139 @@
+"""Compiled loops of neighbour sampling: what a node draws, numbering nodes anew, transposing.
+
+A graph comes as its CSR arrays, with ``gone``, the ascending places in ``indices`` of entries that are left out, and
+``keep``, a mask over ``indices`` or an array of length 0 that keeps all. Without a mask a node costs its sample,
+however many neighbours it has; with one its row is read.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from mebns_pl.graph.kernels import mix, pair_hash
+
+# mypy: disable-error-code="no-untyped-def"
+
+
+@numba.njit(nogil=True, cache=True)
+def _first_at(values, bound):  # pragma: no cover (compiled)
+    """How many of the ascending ``values`` are below ``bound``."""
+    low, high = 0, values.shape[0]
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle] < bound:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@numba.njit(nogil=True, cache=True)
+def edge_places(source, target, indptr, indices, out):  # pragma: no cover (compiled)
+    """``out[i]``: where (source[i], target[i]) stands in ``indices``, or -1 where it is no edge."""
+    for i in range(source.shape[0]):
+        start, stop = indptr[source[i]], indptr[source[i] + 1]
+        place = start + _first_at(indices[start:stop], target[i])
+        out[i] = place if place < stop and indices[place] == target[i] else -1
+
+
+@numba.njit(nogil=True, cache=True)
+def count_neighbors(nodes, indptr, keep, gone, out):  # pragma: no cover (compiled)
+    """``out[i]``: how many neighbours ``nodes[i]`` has that are neither masked nor gone."""
+    for i in range(nodes.shape[0]):
+        start, stop = indptr[nodes[i]], indptr[nodes[i] + 1]
+        first, last = _first_at(gone, start), _first_at(gone, stop)
+        out[i] = stop - start - (last - first)
+        if keep.shape[0]:
+            out[i] = 0
+            for place in range(start, stop):
+                if keep[place]:
+                    out[i] += 1
+            for j in range(first, last):
+                if keep[gone[j]]:
+                    out[i] -= 1
+
+
+@numba.njit(nogil=True, cache=True)
+def draw_neighbors(nodes, degree, starts, word, indptr, indices, keep, gone, out):  # pragma: no cover (compiled)
+    """Fills ``out[starts[i] : starts[i + 1]]`` by that many of the ``degree[i]`` neighbours of ``nodes[i]``, ascending.
+
+    Where these are fewer than all, they are drawn without replacement (Floyd's sampling), as ``word`` and the node say.
+    """
+    for i in range(nodes.shape[0]):
+        wanted, hashed = starts[i + 1] - starts[i], pair_hash(word, nodes[i])
+        ranks = out[starts[i] : starts[i + 1]]  # first of all which of the neighbours, counted from 0
+        for draw in range(wanted):
+            top = degree[i] - wanted + draw
+            rank = top
+            if wanted < degree[i]:
+                rank = np.int64(mix(hashed ^ np.uint64(draw)) % np.uint64(top + 1))
+                for other in range(draw):
+                    if ranks[other] == rank:
+                        rank = top
+                        break
+            ranks[draw] = rank
+        ranks.sort()
+        place, stop = indptr[nodes[i]], indptr[nodes[i] + 1]
+        skip = _first_at(gone, place)
+        if keep.shape[0]:
+            seen, draw = -1, 0
+            while draw < wanted:
+                left_out = skip < gone.shape[0] and gone[skip] == place
+                skip += left_out
+                seen += keep[place] and not left_out
+                if seen == ranks[draw]:
+                    ranks[draw] = indices[place]
+                    draw += 1
+                place += 1
+        else:
+            first = skip
+            for draw in range(wanted):
+                # Every entry that is gone below a place moves it on by one
+                while skip < gone.shape[0] and gone[skip] < stop and gone[skip] <= place + ranks[draw] + skip - first:
+                    skip += 1
+                ranks[draw] = indices[place + ranks[draw] + skip - first]
+
+
+@numba.njit(nogil=True, cache=True)
+def number_nodes(known, names, slots, values, nodes, out):  # pragma: no cover (compiled)
+    """Numbers ``names`` by the order in which they first come, after the ``known`` nodes 0, 1, 2, ...
+
+    Args:
+        known: distinct nodes.
+        names: any nodes; ``out`` gets their numbers.
+        slots: a hash table of -1, a power of two and at least twice as long as both together.
+        values: its values, of the same length.
+        nodes: gets the nodes in the order of their numbers.
+        out: gets the number of each name.
+
+    Returns:
+        How many nodes there are.
+    """
+    mask, count = np.uint64(slots.shape[0] - 1), 0
+    for i in range(known.shape[0] + names.shape[0]):
+        name = known[i] if i < known.shape[0] else names[i - known.shape[0]]
+        slot = mix(name) & mask
+        while slots[slot] != -1 and slots[slot] != name:
+            slot = (slot + np.uint64(1)) & mask
+        if slots[slot] == -1:
+            slots[slot], values[slot], nodes[count] = name, count, name
+            count += 1
+        if i >= known.shape[0]:
+            out[i - known.shape[0]] = values[slot]
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def transpose(indptr, indices, out_indptr, out_indices, out_places):  # pragma: no cover (compiled)
+    """The transposed CSR by counting; ``out_indptr`` holds zeros, ``out_places`` gets where each entry came from."""
+    for place in range(indices.shape[0]):
+        out_indptr[indices[place] + 1] += 1
+    for row in range(out_indptr.shape[0] - 1):
+        out_indptr[row + 1] += out_indptr[row]
+    following = out_indptr[:-1].copy()
+    for row in range(indptr.shape[0] - 1):
+        for place in range(indptr[row], indptr[row + 1]):
+            to = following[indices[place]]
+            out_indices[to], out_places[to] = row, place
+            following[indices[place]] += 1

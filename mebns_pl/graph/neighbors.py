@@ -1,0 +1,187 @@
+"""Neighbour sampling: the part of a graph that a few nodes' embeddings are computed from.
+
+What a node draws from its neighbours is a function of the key and the node alone, whoever asks: so a node's embedding
+is the same in whichever batch it stands, and ranks with a slice of a batch each compute what one process would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mebns_pl.graph import neighbor_kernels as kernels
+from mebns_pl.graph.csr import Features, Graph, Sampled
+from mebns_pl.keys import Key
+
+_ALL = 2**62
+"""A fan-out that no node has."""
+
+
+def sample_neighbors(
+    graph: Graph, names: Tensor, fan_out: int, num_hops: int, key: Key, left_out: Tensor | None = None
+) -> tuple[Graph, Tensor]:
+    """Samples the surroundings of some nodes: each node up to ``num_hops - 1`` steps away keeps ``fan_out`` neighbours.
+
+    Of a node with more kept neighbours than ``fan_out``, so many are drawn uniformly without replacement. On the
+    sample an encoder of at most ``num_hops`` layers gives the nodes asked for an estimate of their embeddings
+    (:meth:`Graph.neighbor_sum` is unbiased), and with a fan-out that no degree exceeds, the embeddings themselves.
+
+    Cost: expected O(fan_out) a node that keeps neighbours, the features of the nodes that are reached, and for each
+    pair left out a binary search; it does not grow with the graph. A graph with a ``keep`` mask costs the degrees of
+    the nodes that are reached.
+
+    Args:
+        graph: the whole graph on the CPU.
+        names: ``(M,)`` int64 nodes, repeated as they may be.
+        fan_out: largest number of neighbours that a node keeps, 1 or more.
+        num_hops: how far to go, 1 or more.
+        key: names the draw.
+        left_out: ``(2, n)`` int64, undirected pairs to leave out besides; or None.
+
+    Returns:
+        The sample, with ``node_ids``, the nodes asked for in the order in which they first come and then the others;
+        and ``(M,)`` int64, the numbers of ``names`` in it.
+
+    Raises:
+        ValueError: ``fan_out`` or ``num_hops`` is below 1.
+
+    Example:
+        >>> star = Graph.from_edges(torch.tensor([[0, 0, 0, 0], [1, 2, 3, 4]]), num_nodes=5)
+        >>> sample, places = sample_neighbors(star, torch.tensor([2, 0]), fan_out=3, num_hops=1, key=Key(0, "docs"))
+        >>> sample.node_ids[places].tolist(), sample.indptr.tolist(), sample.degree[:2].tolist()
+        ([2, 0], [0, 1, 4, 4, 4], [1, 4])
+    """
+    for name, value in (("fan_out", fan_out), ("num_hops", num_hops)):
+        if value < 1:
+            raise ValueError(f"{name}: expected 1 or more, got {value}")
+    gone = _places(graph, left_out)
+
+    def degrees(nodes: np.ndarray) -> np.ndarray:
+        found = np.empty(len(nodes), dtype=np.int64)
+        kernels.count_neighbors(nodes, graph.indptr.numpy(), _mask(graph), gone, found)
+        return found
+
+    return _sample(graph, names.numpy(), fan_out, num_hops, key.integer(), gone, degrees)
+
+
+def surroundings(graph: Graph, nodes: Tensor) -> Graph:
+    """Some nodes with all their neighbours: what one layer of an encoder needs to compute them.
+
+    Cost: that of the nodes' edges, and O(E) once for a graph.
+
+    Args:
+        graph: the whole graph on the CPU.
+        nodes: ``(n,)`` int64, distinct; they come first in ``node_ids``.
+    """
+    degree, nothing = graph.degree.numpy(), np.empty(0, dtype=np.int64)
+    return _sample(graph, nodes.numpy(), _ALL, 1, 0, nothing, lambda reached: degree[reached])[0]
+
+
+def _sample(
+    graph: Graph,
+    names: np.ndarray,
+    fan_out: int,
+    num_hops: int,
+    seed: int,
+    gone: np.ndarray,
+    degrees: Callable[[np.ndarray], np.ndarray],
+) -> tuple[Graph, Tensor]:
+    """:func:`sample_neighbors`, with the places of what is left out, and a function that tells nodes' degrees."""
+    indptr, indices, keep, word = graph.indptr.numpy(), graph.indices.numpy(), _mask(graph), np.uint64(seed)
+    nodes, places = _numbered(np.empty(0, dtype=np.int64), names)
+    degree = degrees(nodes)
+    reached, counts, columns = [0, len(nodes)], [], []
+    for _ in range(num_hops):
+        frontier = slice(reached[-2], reached[-1])
+        wanted = np.minimum(degree[frontier], fan_out)
+        starts = np.concatenate([[0], wanted.cumsum()])
+        drawn = np.empty(starts[-1], dtype=np.int64)
+        kernels.draw_neighbors(nodes[frontier], degree[frontier], starts, word, indptr, indices, keep, gone, drawn)
+        nodes, numbers = _numbered(nodes, drawn)
+        degree = np.concatenate([degree, degrees(nodes[reached[-1] :])])
+        reached.append(len(nodes))
+        counts.append(wanted)
+        columns.append(numbers)
+    rows, entries = np.concatenate([[0], np.concatenate(counts).cumsum()]), np.concatenate(columns)
+    sample: Graph | None = None
+    # From the innermost: the nodes up to one hop, then two, ...; the outermost of each have no row
+    for filled, size in pairwise(reached[1:]):
+        row_starts = np.concatenate([rows[: filled + 1], np.full(size - filled, rows[filled])])
+        row_entries = entries[: rows[filled]]
+        transposed = _transposed(row_starts, row_entries, size)[:2]
+        sample = Graph(
+            indptr=torch.from_numpy(row_starts),
+            indices=torch.from_numpy(row_entries),
+            node_ids=torch.from_numpy(nodes[:size]),
+            sampled=Sampled(torch.from_numpy(degree[:size]), *transposed, sample),
+        )
+    assert sample is not None
+    x = _rows_of(graph.x, torch.from_numpy(nodes))
+    return replace(sample, x=x, feature_mask=graph.feature_mask), torch.from_numpy(places)
+
+
+def single_nodes(graph: Graph, nodes: Tensor) -> Graph:
+    """Some nodes with their features and without neighbours.
+
+    Args:
+        graph: the whole graph on the CPU.
+        nodes: ``(n,)`` int64, distinct.
+    """
+    starts, entries = torch.zeros(len(nodes) + 1, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
+    sampled = Sampled(graph.degree[nodes], starts, entries)
+    return Graph(starts, entries, _rows_of(graph.x, nodes), None, graph.feature_mask, nodes, sampled)
+
+
+def _places(graph: Graph, left_out: Tensor | None) -> np.ndarray:
+    """Ascending places in ``graph.indices`` of both directions of the pairs."""
+    if left_out is None or not left_out.numel():
+        return np.empty(0, dtype=np.int64)
+    source, target = torch.cat([left_out, left_out.flip(0)], dim=1).numpy()
+    found = np.empty(len(source), dtype=np.int64)
+    kernels.edge_places(source, target, graph.indptr.numpy(), graph.indices.numpy(), found)
+    return np.unique(found[found >= 0])
+
+
+def _mask(graph: Graph) -> np.ndarray:
+    """The kernels' form of ``graph.keep``."""
+    return np.empty(0, dtype=bool) if graph.keep is None else graph.keep.numpy()
+
+
+def _numbered(known: np.ndarray, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All nodes, the known ones first, and the number of each name among them."""
+    most = len(known) + len(names)
+    slots = np.full(1 << (2 * most).bit_length(), -1, dtype=np.int64)
+    nodes, numbers = np.empty(most, dtype=np.int64), np.empty(len(names), dtype=np.int64)
+    count = kernels.number_nodes(known, names, slots, np.empty_like(slots), nodes, numbers)
+    return nodes[:count].copy(), numbers
+
+
+def _transposed(indptr: np.ndarray, indices: np.ndarray, num_columns: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Row starts, columns and places of the transposed CSR."""
+    starts = np.zeros(num_columns + 1, dtype=np.int64)
+    rows, places = np.empty(len(indices), dtype=np.int64), np.empty(len(indices), dtype=np.int64)
+    kernels.transpose(indptr, indices, starts, rows, places)
+    return torch.from_numpy(starts), torch.from_numpy(rows), torch.from_numpy(places)
+
+
+def _rows_of(x: Tensor | Features | None, nodes: Tensor) -> Tensor | Features | None:
+    """The features of some nodes; of a memory-mapped matrix only those rows are read."""
+    if x is None or isinstance(x, Tensor):
+        return x if x is None else x.index_select(0, nodes)
+    starts, columns = x.matrix.crow_indices().long(), x.matrix.col_indices()
+    counts = (starts[nodes + 1] - starts[nodes]) if len(nodes) else nodes
+    indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    places = torch.arange(int(indptr[-1])) + torch.repeat_interleave(starts[nodes] - indptr[:-1], counts)
+    indices, values = columns[places].long(), x.matrix.values()[places]
+    size, num_features = (len(nodes), x.matrix.shape[1]), x.matrix.shape[1]
+    turned_indptr, turned_indices, origin = _transposed(indptr.numpy(), indices.numpy(), num_features)
+    matrix = torch.sparse_csr_tensor(indptr.int(), indices.int(), values, size, check_invariants=False)
+    transposed = torch.sparse_csr_tensor(
+        turned_indptr.int(), turned_indices.int(), values[origin], size[::-1], check_invariants=False
+    )
+    return Features(matrix, transposed)
