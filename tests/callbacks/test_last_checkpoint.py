@@ -17,6 +17,8 @@ from lightning.pytorch.loggers import Logger
 from torch.optim.lr_scheduler import StepLR
 
 from mebns_pl.callbacks import LastCheckpoint, MigrationFigures
+from mebns_pl.data.batching import NeighborSampling
+from mebns_pl.models import GCN, DotDecoder, EncoderDecoder
 from mebns_pl.negatives.proposals.cache import CacheProposal
 from mebns_pl.negatives.proposals.generator import GeneratorProposal
 from mebns_pl.systems import Schedule, Updates
@@ -25,6 +27,7 @@ from mebns_pl.types import GraphSpec
 from references.runs import (
     equal,
     make_data,
+    make_loaded,
     make_mebns,
     make_plain,
     make_trainer,
@@ -40,8 +43,8 @@ SCHEDULE = Schedule(
     teacher_lr_scheduler=partial(ReduceLROnPlateau, monitor="val/mrr", patience=0),
     weight_net_lr_scheduler=partial(StepLR, step_size=1, gamma=0.5),
 )
-# Names of folders, and what Lightning does not bring back
-SKIPPED = re.compile("best_k_models|current_score")
+# Names of folders, what Lightning does not bring back, and a default that torch adds to SparseAdam's as it is loaded
+SKIPPED = re.compile("best_k_models|current_score|init_args.differentiable")
 Rows = dict[tuple[str, int], str]
 Run = tuple[AbstractLinkSystem, Trainer]
 
@@ -63,7 +66,25 @@ def mebns_in_groups(spec: GraphSpec, seed: int) -> AbstractLinkSystem:
     return make_mebns(spec, seed, schedule=SCHEDULE, updates=Updates(accumulate=2), adaptive_proposal=proposal)
 
 
-IN_GROUPS = {"Plain": plain_in_groups, "MeBNS": mebns_in_groups}
+def tables_in_groups(spec: GraphSpec, seed: int) -> AbstractLinkSystem:
+    """Of embedding tables, whose gradients are sparse."""
+    return make_mebns(spec, seed, predictor=two_hops, schedule=SCHEDULE, updates=Updates(accumulate=2))
+
+
+def two_hops(spec: GraphSpec) -> EncoderDecoder:
+    """As many layers as hops are sampled."""
+    return EncoderDecoder(spec, partial(GCN, hidden_channels=8, num_layers=2, dropout=0.1), DotDecoder)
+
+
+IN_GROUPS: dict[str, dict[str, Any]] = {
+    "Plain": {"make": plain_in_groups},
+    "MeBNS": {"make": mebns_in_groups},
+    "neighbors": {
+        "make": tables_in_groups,
+        "loaded": make_loaded(features=False),
+        "batching": NeighborSampling(fan_out=2, num_hops=2),
+    },
+}
 
 
 class Memory(Logger):
@@ -140,7 +161,8 @@ def run(
 ) -> Run:
     """Trains, from ``last.ckpt`` where there is one."""
     options = {"check_val_every_n_epoch": 2, "num_workers": 0, "minutes": 1e-9} | changes
-    data, path = make_data(num_workers=options.pop("num_workers")), folder / "last.ckpt"
+    data_options = {name: options.pop(name, None) for name in ("loaded", "num_workers", "batching")}
+    data, path = make_data(**data_options), folder / "last.ckpt"
     # A resumed run starts from other weights: all of them must come from the checkpoint
     system = make(data.spec, 7 if path.exists() else 0)
     best = ModelCheckpoint(folder, filename="best", monitor="val/mrr", mode="max", enable_version_counter=False)
@@ -197,19 +219,19 @@ def test_a_run_stopped_anywhere_goes_on_exactly(tmp_path: Path, whole: tuple[Pat
 @pytest.mark.parametrize("kind", IN_GROUPS)
 def test_a_run_stopped_within_a_group_of_steps_goes_on_exactly(tmp_path: Path, kind: str) -> None:
     """The gradients added up so far, the adaptive proposal's state and the figures' come back."""
-    folder, part, make = tmp_path / "whole", tmp_path / "part", IN_GROUPS[kind]
-    one, log = run(folder, Memory(folder), make=make), Memory(part)
+    folder, part, options = tmp_path / "whole", tmp_path / "part", IN_GROUPS[kind]
+    one, log = run(folder, Memory(folder), **options), Memory(part)
     with pytest.raises(KillError):
-        run(part, log, StopAt("on_train_batch_end", STEPS + 2), make=make)
+        run(part, log, StopAt("on_train_batch_end", STEPS + 2), **options)
     assert torch.load(part / "last.ckpt", weights_only=True)["accumulated"]["steps"] == 1
-    agree(one, run(part, log, make=make), (folder, part))
+    agree(one, run(part, log, **options), (folder, part))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", IN_GROUPS)
 def test_a_run_stopped_at_every_visit_of_every_hook_goes_on_exactly(tmp_path: Path, kind: str) -> None:
-    folder, make, visits = tmp_path / "whole", IN_GROUPS[kind], Visits()
-    one = run(folder, Memory(folder), visits, make=make)
+    folder, options, visits = tmp_path / "whole", IN_GROUPS[kind], Visits()
+    one = run(folder, Memory(folder), visits, **options)
     assert visits.counts["on_train_batch_end"] == EPOCHS * STEPS
     passed = {"on_validation_end", "on_train_end", "on_save_checkpoint", "on_before_optimizer_step"}
     assert passed <= visits.counts.keys()
@@ -218,8 +240,8 @@ def test_a_run_stopped_at_every_visit_of_every_hook_goes_on_exactly(tmp_path: Pa
             part = tmp_path / f"{hook}-{visit}"
             log = Memory(part)
             with pytest.raises(KillError):
-                run(part, log, StopAt(hook, visit), make=make)
-            agree(one, run(part, log, make=make), (folder, part))
+                run(part, log, StopAt(hook, visit), **options)
+            agree(one, run(part, log, **options), (folder, part))
 
 
 def test_with_epoch_checkpoints_alone(tmp_path: Path, whole: tuple[Path, Run]) -> None:
