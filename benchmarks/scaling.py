@@ -231,9 +231,10 @@ def main() -> None:
     for size, result in zip(options.sizes, results, strict=True):
         print("{:>12} nodes {:>13} edges".format(*(f"{int(number):,}" for number in size.split(","))), end=": ")
         print(", ".join(f"{name} {value:,.3f}" for name, value in result.items()))
-    ratio = results[-1]["step_s"] / results[0]["step_s"]
+    ratio, processor_ratio = (results[-1][name] / results[0][name] for name in ("step_s", "step_processor_s"))
     peak = max(result["peak_gb"] for result in results)
-    print(json.dumps({"step_ratio_1e6_over_1e5": round(ratio, 3), "peak_gb": round(peak, 3)}))
+    figures = {"step_ratio_1e6_over_1e5": ratio, "processor_ratio_1e6_over_1e5": processor_ratio, "peak_gb": peak}
+    print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
 
 if __name__ == "__main__":

@@ -118,6 +118,12 @@ def enclosing_subgraphs(
 
     Raises:
         ValueError: an argument out of its range, or a graph or pairs that are not on the CPU.
+
+    Example:
+        >>> square = Graph.from_edges(torch.tensor([[0, 1, 2, 0], [1, 2, 3, 3]]), num_nodes=4)
+        >>> found = enclosing_subgraphs(square, torch.tensor([[0], [2]]))
+        >>> found.nodes.tolist(), found.labels.tolist()
+        ([0, 2, 1, 3], [1, 1, 2, 2])
     """
     _refuse_device("graph", graph.indptr)
     _refuse_device("pairs", pairs)

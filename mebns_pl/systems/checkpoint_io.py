@@ -17,7 +17,15 @@ PARTIAL = ".partial"
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be written, cannot be read, or belongs to another run."""
+    """A checkpoint that cannot be written, cannot be read, or belongs to another run.
+
+    Example:
+        >>> try:
+        ...     AtomicCheckpointIO().load_checkpoint("nowhere.ckpt")
+        ... except CheckpointError as error:
+        ...     str(error)
+        'checkpoint nowhere.ckpt: no such file'
+    """
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

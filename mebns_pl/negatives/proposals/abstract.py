@@ -16,6 +16,18 @@ class AbstractProposal(ABC):
 
     ``setup`` is called once with the training graph; ``propose`` any number of times after it, in the main process or
     in loader workers. Draws are independent, so an anchor can be given the same candidate twice.
+
+    Example:
+        >>> import torch
+        >>> class AnyNode(AbstractProposal):
+        ...     def setup(self, graph, known):
+        ...         self.num_nodes = graph.num_nodes
+        ...     def propose(self, anchors, num_candidates, key):
+        ...         return torch.randint(self.num_nodes, (len(anchors), num_candidates), generator=key.generator())
+        >>> proposal = AnyNode()
+        >>> proposal.setup(Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=4), None)
+        >>> proposal.propose(torch.tensor([0, 1]), 3, Key(0, "docs")).shape
+        torch.Size([2, 3])
     """
 
     @abstractmethod

@@ -28,6 +28,21 @@ class AbstractAdaptiveProposal(nn.Module, ABC):
     process would. State is kept for every node, so an adaptive proposal works with whole graphs only.
 
     The constructor takes the graph's size, and all state is made there, that a checkpoint can be loaded into it.
+
+    Example:
+        >>> class EveryNode(AbstractAdaptiveProposal):
+        ...     def start(self, graph, known, key):
+        ...         self.num_nodes = graph.num_nodes
+        ...     def propose(self, anchors, rows, num_candidates, score, key):
+        ...         scores = score(torch.arange(self.num_nodes).expand(len(anchors), -1))
+        ...         return scores.topk(num_candidates).indices
+        ...     def update(self, anchors, rows, candidates, score, gather, key):
+        ...         pass
+        >>> proposal = EveryNode()
+        >>> proposal.start(Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=4), None, Key(0, "docs"))
+        >>> anchors = torch.tensor([0])
+        >>> proposal.propose(anchors, anchors, 2, lambda nodes: -nodes.float(), Key(0, "docs")).tolist()
+        [[0, 1]]
     """
 
     @abstractmethod

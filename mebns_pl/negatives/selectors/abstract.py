@@ -19,6 +19,12 @@ class Picks(NamedTuple):
     Args:
         columns: ``(b, M)`` int64, places among the K candidates of each anchor.
         mask: ``(b, M)`` bool, False where the anchor had fewer than M candidates to pick from.
+
+    Example:
+        >>> candidates = torch.tensor([[7, 8, 9]])
+        >>> picks = Picks(columns=torch.tensor([[2]]), mask=torch.tensor([[True]]))
+        >>> candidates.gather(1, picks.columns).tolist()
+        [[9]]
     """
 
     columns: Tensor
@@ -73,7 +79,18 @@ class CandidateScores:
 
 
 class AbstractSelector(ABC):
-    """A rule that picks ``num_negatives`` of K candidates, given the current student's scores."""
+    """A rule that picks ``num_negatives`` of K candidates, given the current student's scores.
+
+    Example:
+        >>> class LastSelector(AbstractSelector):
+        ...     num_negatives = 1
+        ...     def select(self, mask, score, rows, key):
+        ...         columns = torch.full((len(mask), 1), mask.shape[1] - 1)
+        ...         return Picks(columns, mask.gather(1, columns))
+        >>> mask = torch.tensor([[True, True, False]])
+        >>> LastSelector().select(mask, CandidateScores.given(torch.zeros(1, 3)), torch.arange(1), Key(0, "docs")).mask
+        tensor([[False]])
+    """
 
     num_negatives: int
 

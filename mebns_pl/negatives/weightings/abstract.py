@@ -8,7 +8,17 @@ from torch import Tensor
 
 
 class AbstractNegativeWeighting(ABC):
-    """A rule that weights the negatives of each row; a row is whole on one rank, so no rank needs another's."""
+    """A rule that weights the negatives of each row; a row is whole on one rank, so no rank needs another's.
+
+    Example:
+        >>> import torch
+        >>> class FirstAlone(AbstractNegativeWeighting):
+        ...     def weights(self, logits, mask):
+        ...         first = (mask.cumsum(dim=1) == 1) & mask
+        ...         return first * mask.sum(dim=1, keepdim=True).to(logits.dtype)
+        >>> FirstAlone().weights(torch.zeros(1, 3), torch.tensor([[False, True, True]]))
+        tensor([[0., 2., 0.]])
+    """
 
     @abstractmethod
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
