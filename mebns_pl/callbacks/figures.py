@@ -180,18 +180,18 @@ def meta_set_figure(mean: Tensor, std: Tensor, labels: Tensor) -> Figure:
     return figure
 
 
-def surface_figure(surface: Tensor, offsets: Tensor, title: str, top: float | None = None) -> Figure:
+def surface_figure(surface: Tensor, offsets: Tensor, title: str, scale: tuple[float, float] | None = None) -> Figure:
     """Contours of the loss along two directions.
 
     Args:
         surface: ``(n, n)`` losses, the first direction down.
         offsets: ``(n,)``.
         title: names the checkpoint.
-        top: the highest loss of the colour scale, for several figures to share; the surface's own by default.
+        scale: lowest and highest loss of the colours, for several figures to share; the surface's own by default.
     """
     figure, axes = _canvas(title, "second direction", "first direction")
     values = surface.numpy()
-    low, high = float(values.min()), float(values.max()) if top is None else top
+    low, high = (float(values.min()), float(values.max())) if scale is None else scale
     levels = np.linspace(low, max(high, low + 1e-6), 22)
     filled = axes.contourf(offsets.numpy(), offsets.numpy(), values, levels=levels, cmap="viridis", extend="max")
     axes.contour(offsets.numpy(), offsets.numpy(), values, levels=levels[::3], colors="white", linewidths=0.5)
