@@ -1,4 +1,4 @@
-"""The command line, wiring only: ``mebns fit | validate | test | predict | score | landscape | datasets | samplers``."""
+"""Wiring of the command line: ``mebns fit | validate | test | predict | score | landscape | datasets | samplers``."""
 
 from __future__ import annotations
 

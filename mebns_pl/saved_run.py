@@ -33,6 +33,12 @@ def load_run(checkpoint: str | Path) -> tuple[AbstractLinkSystem, LinkDataModule
     Raises:
         DataError: no such file, or no configuration beside it.
         CheckpointError: the checkpoint belongs to another model, graph or split than the configuration.
+
+    Example:
+        >>> load_run("logs/mebns/version_0/checkpoints/no.ckpt")
+        Traceback (most recent call last):
+            ...
+        mebns_pl.data.tables.DataError: ckpt: no such file: 'logs/mebns/version_0/checkpoints/no.ckpt'
     """
     path, config = Path(checkpoint), config_beside(checkpoint)
     if not path.is_file():

@@ -18,10 +18,10 @@ from mebns_pl.systems.plain import Plain
 class HyperParameters(Callback):
     """Writes a finished run's main options and final metrics, so that TensorBoard's HPARAMS tab compares runs.
 
-    Options: ``system``, ``graph``, ``predictor``, ``encoder``, ``decoder``, ``selector``, ``proposal``, ``engine``,
-    ``lr``, ``candidates`` (K), ``batch_size``, ``seed``. Metrics: ``final/best_val_mrr``, the highest validation MRR,
-    and ``final/late_churn``, the mean churn@1 over the second half of training, where there is a
-    :class:`MigrationMonitor`. What a run does not have is left out. Other loggers than TensorBoard's get nothing.
+    Options: ``Encoder``, ``Graph``, ``Proposal``, ``Selector``, ``System``, which the tab shows at first, and
+    ``candidates (K)``, ``decoder``, ``engine``, ``lr``, ``seed``. Metrics: ``final/best_val_mrr``, the highest
+    validation MRR, and ``final/late_churn``, the mean churn@1 over the second half of training, where there is a
+    :class:`MigrationMonitor`. Other loggers than TensorBoard's get nothing.
 
     Example:
         >>> HyperParameters().best is None
@@ -60,24 +60,24 @@ class HyperParameters(Callback):
 
 
 def main_options(system: AbstractLinkSystem, data: LinkDataModule) -> dict[str, str | int | float]:
-    """What tells runs apart, in plain values by name; see :class:`HyperParameters`."""
+    """What tells runs apart, by name; "none" where a run does not have it. See :class:`HyperParameters`."""
+    student = system.student
     proposal = data.proposal if system.adaptive_proposal is None else system.adaptive_proposal
-    options: dict[str, str | int | float] = {
-        "system": type(system).__name__,
-        "graph": data.loaded.name,
-        "predictor": type(system.student).__name__,
-        "proposal": type(proposal).__name__,
-        "candidates": data.num_candidates,
-        "batch_size": data.batch_size,
+    group = system.all_optimizers()[0].optimizer.param_groups[0]
+    # The tab shows the first five by name, upper case before lower, and only what the first of the runs has
+    return {
+        "Encoder": _name(student.encoder if isinstance(student, EncoderDecoder) else student),
+        "Graph": data.loaded.name,
+        "Proposal": _name(proposal),
+        "Selector": _name(system.selector) if isinstance(system, Plain | MeBNS) else "none",
+        "System": _name(system),
+        "candidates (K)": data.num_candidates,
+        "decoder": _name(student.decoder) if isinstance(student, EncoderDecoder) else "none",
+        "engine": _name(system.engine) if isinstance(system, MeBNS) else "none",
+        "lr": float(group.get("initial_lr", group["lr"])),
         "seed": data.key.seed,
     }
-    if isinstance(system.student, EncoderDecoder):
-        options["encoder"] = type(system.student.encoder).__name__
-        options["decoder"] = type(system.student.decoder).__name__
-    if isinstance(system, Plain | MeBNS):
-        options["selector"] = type(system.selector).__name__
-        group = system.all_optimizers()[0].optimizer.param_groups[0]
-        options["lr"] = float(group.get("initial_lr", group["lr"]))
-    if isinstance(system, MeBNS):
-        options["engine"] = type(system.engine).__name__
-    return options
+
+
+def _name(part: object) -> str:
+    return type(part).__name__

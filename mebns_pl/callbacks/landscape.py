@@ -213,8 +213,8 @@ def write_landscapes(found: Mapping[str, Landscape], folder: str | Path) -> pd.D
             "trace": landscape.trace.value,
             "trace_error": landscape.trace.error,
         }
-        figure = surface_figure(landscape.surface, landscape.offsets, f"Loss round {name}", scale)
-        figure.savefig(place / "surface.png", dpi=120)
+        figure = surface_figure(landscape.surface, landscape.offsets, f"Loss round\n{name}", scale)
+        figure.savefig(place / "surface.png")
         offsets = [f"{value:g}" for value in landscape.offsets.tolist()]
         pd.DataFrame(landscape.surface.numpy(), offsets, offsets).to_csv(place / "surface.csv", index_label="first")
         with SummaryWriter(str(place)) as writer:
@@ -247,6 +247,12 @@ def compare_checkpoints(
     Raises:
         DataError: a missing file; one given twice; other edges than the first one's.
         CheckpointError: a checkpoint of another model or split than the configuration beside it.
+
+    Example:
+        >>> compare_checkpoints(["logs/mebns/version_0/checkpoints/no.ckpt"], "logs/landscape")
+        Traceback (most recent call last):
+            ...
+        mebns_pl.data.tables.DataError: ckpt: no such file: 'logs/mebns/version_0/checkpoints/no.ckpt'
     """
     found: dict[str, Landscape] = {}
     digests: dict[str, str] = {}

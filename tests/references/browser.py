@@ -37,7 +37,7 @@ window.found = (selector) => [...window.everything(document)].filter((element) =
 window.shown = (element) => element.getBoundingClientRect().width > 0 && element.getBoundingClientRect().height > 0;
 window.text = () => found('body, *').filter((element) => !['SCRIPT', 'STYLE', 'TEMPLATE'].includes(element.tagName))
   .flatMap((element) => [...element.childNodes, ...(element.shadowRoot ? element.shadowRoot.childNodes : [])])
-  .filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => node.textContent.trim()).filter(Boolean).join('\\n');
+  .filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => node.textContent.trim()).join('\\n');
 """
 
 
@@ -108,9 +108,7 @@ class Browser:
 
     def resize(self, width: int, height: int) -> None:
         """Gives the page another size."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def picture(self, path: Path) -> None:
         """Saves what is seen as a PNG file."""
