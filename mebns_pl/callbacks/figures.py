@@ -158,7 +158,7 @@ def filter_figure(epochs: Sequence[int], kept: Sequence[float], threshold: Seque
     )
     other.set_ylabel("teacher's logit", fontsize=FONT)
     other.tick_params(labelsize=FONT - 1)
-    axes.legend(handles=[first, second], loc="lower right", frameon=False, fontsize=FONT - 1)
+    figure.legend(handles=[first, second], loc="outside lower center", ncols=2, frameon=False, fontsize=FONT - 1)
     return figure
 
 

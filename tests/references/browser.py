@@ -130,13 +130,16 @@ class Browser:
         self.session = aiohttp.ClientSession()
         async with self.session.get(f"http://127.0.0.1:{port}/json") as answer:
             pages = [page for page in await answer.json() if page["type"] == "page"]
-        self.socket = await self.session.ws_connect(pages[0]["webSocketDebuggerUrl"], max_msg_size=0)
+        self.socket = await self.session.ws_connect(pages[0]["webSocketDebuggerUrl"], max_msg_size=0, autoping=True)
 
     async def _call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         self.calls += 1
         await self.socket.send_str(json.dumps({"id": self.calls, "method": method, "params": params}))
         while True:
-            answer = json.loads((await self.socket.receive(timeout=60)).data)
+            message = await self.socket.receive(timeout=120)
+            if message.type != aiohttp.WSMsgType.TEXT:
+                raise RuntimeError(f"{method}: the browser has closed the connection ({message.type.name})")
+            answer = json.loads(message.data)
             if answer.get("id") == self.calls:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")
