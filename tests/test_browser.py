@@ -99,7 +99,8 @@ def test_figures_of_both_runs_are_there_and_none_is_empty(
 ) -> None:
     open_tab(browser, url, f"images&tagFilter={quote(group)}", 1500)
     wait_for_text(browser, "Tags matching")
-    matching = "[...everything(found('tf-category-paginated-view')[0] || document.head)].filter(e => e.matches('img') && shown(e))"
+    pane = "(found('tf-category-paginated-view')[0] || document.head)"
+    matching = f"[...everything({pane})].filter(e => e.matches('img') && shown(e))"
     browser.wait_for(f"{matching}.length === {expected} && {LOADED}")
     shares = browser.ask(INK)
     assert min(shares) > 0.02, shares
