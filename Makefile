@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format typecheck bench docs clean
+.PHONY: help install demo test test-slow test-browser lint format typecheck bench notebooks docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "Variables: PYTHON ($(PYTHON)), VENV ($(VENV)), JOBS test processes ($(JOBS)), PYTEST_ARGS ($(PYTEST_ARGS))"
 
@@ -35,6 +35,9 @@ test: $(READY) ## run the tests and the docstring examples, without the slow one
 test-slow: $(READY) ## run the slow tests
 	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
+test-browser: $(READY) ## look at a run in TensorBoard with a headless Chromium; pictures go to build/browser
+	@$(BIN)/python -m pytest -m browser -rs tests/test_browser.py
+
 lint: $(READY) ## check style and formatting
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -48,6 +51,13 @@ typecheck: $(READY) ## check the types of the package
 
 bench: $(READY) ## run every benchmark in turn
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+$(VENV)/.notebooks: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks]'
+	@touch $@
+
+notebooks: $(VENV)/.notebooks ## execute the notebooks; copies with outputs go to build/notebooks
+	@$(BIN)/python scripts/run_notebooks.py
 
 $(VENV)/.docs: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

@@ -13,6 +13,7 @@ them by the *student*'s scores, the *weight net* weighs the picks. Every stage i
 from importlib.metadata import version
 
 from mebns_pl.callbacks import (
+    HyperParameters,
     LastCheckpoint,
     MigrationFigures,
     MigrationMonitor,
@@ -20,6 +21,7 @@ from mebns_pl.callbacks import (
     Preemption,
     ResultTable,
 )
+from mebns_pl.callbacks.landscape import Landscape, LandscapeOptions, compare_checkpoints, measure_landscape
 from mebns_pl.callbacks.links import NewNodes, predict_links, score_links
 from mebns_pl.data.batching import FullGraph, NeighborSampling
 from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
@@ -68,6 +70,7 @@ from mebns_pl.negatives.std_generator import StdGenerator
 from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
 from mebns_pl.negatives.weightings.equal import EqualWeighting
 from mebns_pl.negatives.weightings.self_adversarial import SelfAdversarialWeighting
+from mebns_pl.saved_run import load_run
 from mebns_pl.systems import Heuristic, MeBNS, Plain, RankWatch, Schedule, Updates
 from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointError
 from mebns_pl.systems.scoring import CascadeScoring, StudentScoring
@@ -114,11 +117,14 @@ __all__ = [
     "HeartNegatives",
     "Heuristic",
     "HigherEngine",
+    "HyperParameters",
     "Jaccard",
     "KHopProposal",
     "Katz",
     "Key",
     "KnownEdges",
+    "Landscape",
+    "LandscapeOptions",
     "LastBlock",
     "LastCheckpoint",
     "LinkDataModule",
@@ -165,7 +171,10 @@ __all__ = [
     "Updates",
     "WalkProposal",
     "WeightNet",
+    "compare_checkpoints",
     "enclosing_subgraphs",
+    "load_run",
+    "measure_landscape",
     "predict_links",
     "score_links",
 ]  # fmt: skip

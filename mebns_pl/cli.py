@@ -1,4 +1,4 @@
-"""The command line: ``mebns fit | validate | test | predict | score | datasets | samplers``. Wiring only."""
+"""Wiring of the command line: ``mebns fit | validate | test | predict | score | landscape | datasets | samplers``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from rich.console import Console
 
+from mebns_pl.callbacks.hparams import HyperParameters
+from mebns_pl.callbacks.landscape import LandscapeOptions, compare_checkpoints, landscape_table
 from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
 from mebns_pl.callbacks.links import NewNodes, score_links
 from mebns_pl.callbacks.migration import MigrationMonitor
@@ -33,6 +35,7 @@ from mebns_pl.messages import parse_message, user_message
 from mebns_pl.negatives.listing import recipe_table, sampler_table
 from mebns_pl.preflight import check_config_file, check_run
 from mebns_pl.resume import FoundCheckpoint, Resume, take_resume, without_resume
+from mebns_pl.saved_run import config_beside
 from mebns_pl.systems.evaluation import AbstractLinkSystem
 from mebns_pl.systems.identity import plain
 from mebns_pl.systems.mebns import MeBNS
@@ -43,7 +46,7 @@ log = logging.getLogger(__name__)
 
 DESCRIPTION = (
     "Link prediction with meta-bootstrapped negative sampling. `mebns datasets` lists the graphs there are, "
-    "`mebns samplers` the samplers."
+    "`mebns samplers` the samplers; `mebns landscape --ckpt FILE` looks at the loss round trained students."
 )
 
 FIT_DESCRIPTION = (
@@ -57,7 +60,7 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "devices": 1,
     "logger": {
         "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
-        "init_args": {"save_dir": "logs", "name": "mebns"},
+        "init_args": {"save_dir": "logs", "name": "mebns", "default_hp_metric": False},
     },
     "log_every_n_steps": 1,
     "num_sanity_val_steps": 0,
@@ -339,7 +342,7 @@ def completed(args: list[str]) -> list[str]:
     if "--ckpt_path" in options and not {"-c", "--config"} & set(options):
         place = options.index("--ckpt_path")
         checkpoint = Path((rest[place].partition("=")[2] or [*rest, ""][place + 1]) or ".")
-        config = checkpoint.parent.parent / "config.yaml"
+        config = config_beside(checkpoint)
         rest = ["-c", str(config), *rest] if config.is_file() else rest
     return [command, *rest]
 
@@ -356,7 +359,35 @@ def list_samplers(arguments: Sequence[str]) -> None:
     console.print(sampler_table())
 
 
-LISTINGS = {"datasets": list_datasets, "samplers": list_samplers}
+def show_landscape(arguments: Sequence[str]) -> None:
+    """``mebns landscape``: measures and draws the loss round the students of checkpoints."""
+    parser = argparse.ArgumentParser(
+        prog="mebns landscape",
+        description="The loss round trained students: top Hessian eigenvalue, trace, a surface along two directions.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--ckpt", action="append", required=True, help="checkpoint of a run; again for more of them")
+    parser.add_argument("--out", default="logs/landscape", help="folder for pictures, tables and TensorBoard's events")
+    parser.add_argument("--device", default="cpu", help="where it is computed, in float64")
+    helps = {
+        "num_pairs": "training edges in the loss, and as many uniform negatives",
+        "num_probes": "random vectors of the trace's estimate",
+        "grid": "points of the surface along each direction, odd",
+        "span": "how far the surface reaches; 1 moves a filter by its own norm",
+        "seed": "names pairs, probes and directions",
+    }
+    for name, text in helps.items():
+        default = getattr(LandscapeOptions(), name)
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{text} (default: {default})")
+    given = parser.parse_args(arguments)
+    options = LandscapeOptions(**{name: getattr(given, name) for name in helps})
+    rows = compare_checkpoints(given.ckpt, given.out, options, given.device)
+    console = Console()
+    console.print(landscape_table(rows))
+    console.print(f"Pictures: {given.out}/*/surface.png\nTensorBoard: tensorboard --logdir {given.out}", soft_wrap=True)
+
+
+WITHOUT_A_RUN = {"datasets": list_datasets, "samplers": list_samplers, "landscape": show_landscape}
 
 
 def main(args: ArgsType = None) -> MeBNSCLI:
@@ -366,11 +397,12 @@ def main(args: ArgsType = None) -> MeBNSCLI:
         args: command line as a list of strings, or None for ``sys.argv``.
 
     Raises:
-        SystemExit: after ``datasets`` and ``samplers``, as after ``--help``: nothing is run.
+        SystemExit: after ``datasets``, ``samplers`` and ``landscape``, as after ``--help``: nothing is run.
     """
     given = sys.argv[1:] if args is None else args
-    if isinstance(given, list) and given and given[0] in LISTINGS:
-        LISTINGS[given[0]](given[1:])
+    if isinstance(given, list) and given and given[0] in WITHOUT_A_RUN:
+        quieten()
+        WITHOUT_A_RUN[given[0]](given[1:])
         sys.exit(0)
     if isinstance(given, list):
         given = completed(given)
@@ -387,7 +419,7 @@ def main(args: ArgsType = None) -> MeBNSCLI:
             subclass_mode_model=True,
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            trainer_defaults={"callbacks": [ResultTable(), start_watch]},
+            trainer_defaults={"callbacks": [ResultTable(), HyperParameters(), start_watch]},
             save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},
             # Without abbreviations: `--trainer.max_epoch` would be taken for another option that begins so

@@ -17,7 +17,7 @@ LEVELS = (
     {"data", "negatives", "models", "metrics"},
     {"mebns"},
     {"systems"},
-    {"callbacks", "cli", "resume", "demo", "messages", "preflight", "__main__"},
+    {"callbacks", "cli", "resume", "demo", "messages", "preflight", "saved_run", "__main__"},
     {"__init__"},
 )
 FORBIDDEN_WITHIN_LEVEL = {("models", "data")}

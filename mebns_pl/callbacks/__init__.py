@@ -1,5 +1,6 @@
 """Lightning callbacks: migration, the table of results, the prediction writer."""
 
+from mebns_pl.callbacks.hparams import HyperParameters
 from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
@@ -7,4 +8,12 @@ from mebns_pl.callbacks.predictions import PredictionWriter
 from mebns_pl.callbacks.preemption import Preemption
 from mebns_pl.callbacks.results import ResultTable
 
-__all__ = ["LastCheckpoint", "MigrationFigures", "MigrationMonitor", "PredictionWriter", "Preemption", "ResultTable"]
+__all__ = [
+    "HyperParameters",
+    "LastCheckpoint",
+    "MigrationFigures",
+    "MigrationMonitor",
+    "PredictionWriter",
+    "Preemption",
+    "ResultTable",
+]

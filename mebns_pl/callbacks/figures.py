@@ -1,7 +1,7 @@
 """Figures of migration, weights and meta set: arrays in, a matplotlib figure out.
 
-All are drawn for TensorBoard's default card (about 480 pixels wide) in colours that colour-blind readers can tell
-apart (Okabe and Ito's palette; viridis and cividis where a scale is continuous).
+All are drawn small, with large letters, for TensorBoard's cards, which show them some 290 pixels wide; in colours that
+colour-blind readers can tell apart (Okabe and Ito's palette; viridis and cividis where a scale is continuous).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from torch import Tensor
 from mebns_pl.mebns.migration import hard_set_overlap, transition_flow
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
-SIZE = (5.6, 4.2)
+SIZE = (4.4, 3.3)
+DPI = 130
 FONT = 10
 
 
@@ -47,7 +48,7 @@ def flow_figure(hard: Tensor, epochs: Sequence[int]) -> Figure:
     axes.stackplot(epochs[1:], shares, labels=labels, colors=colors)
     axes.set_xlim(epochs[1], max(epochs[-1], epochs[1] + 1))
     axes.set_ylim(0, max(1.3 * float(shares.sum(axis=0).max()), 1.0))
-    axes.legend(loc="upper center", ncols=3, frameon=False, fontsize=FONT - 1)
+    axes.legend(loc="upper center", ncols=3, frameon=False, fontsize=FONT - 1, handlelength=1.4, columnspacing=1.2)
     return figure
 
 
@@ -91,7 +92,7 @@ def ridge_figure(positives: Tensor, probe: Tensor, hard: Tensor, epochs: Sequenc
                               label=label if place == 0 else None)  # fmt: skip
     axes.set_yticks(range(len(rows)), [str(epochs[row]) for row in rows])
     axes.set_ylim(-0.1, len(rows) + 0.55)
-    axes.legend(loc="upper center", ncols=3, frameon=False, fontsize=FONT - 1)
+    axes.legend(loc="upper center", ncols=3, frameon=False, fontsize=FONT - 1, handlelength=1.4, columnspacing=1.2)
     return figure
 
 
@@ -110,7 +111,7 @@ def examples_figure(names: Sequence[str], logits: Tensor, border: Tensor, epochs
     for place, (name, values) in enumerate(zip(names, logits, strict=True)):
         color = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)[place % 6]
         axes.plot(epochs, values.numpy(), color=color, linestyle=styles[place // 6 % 3], linewidth=1.1, label=name)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=FONT - 1)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=FONT - 3, columnspacing=1)
     return figure
 
 
@@ -123,7 +124,7 @@ def weights_figure(weights: Tensor, losses: Tensor, hardness: Tensor | None) -> 
         hardness: ``(m,)`` the teacher's logits, or None.
     """
     panels = [(losses, "student's loss")] + ([] if hardness is None else [(hardness, "teacher's logit")])
-    figure = Figure(figsize=(SIZE[0] * (1.15 if len(panels) > 1 else 1), SIZE[1]), layout="constrained")
+    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     figure.suptitle(f"Weights of {len(weights)} picked negatives", fontsize=FONT + 2)
     # Equal weights have no spread to bin
     spread = float(weights.max() - weights.min())
@@ -157,7 +158,7 @@ def filter_figure(epochs: Sequence[int], kept: Sequence[float], threshold: Seque
     )
     other.set_ylabel("teacher's logit", fontsize=FONT)
     other.tick_params(labelsize=FONT - 1)
-    axes.legend(handles=[first, second], loc="lower right", frameon=False, fontsize=FONT - 1)
+    figure.legend(handles=[first, second], loc="outside lower center", ncols=2, frameon=False, fontsize=FONT - 1)
     return figure
 
 
@@ -180,20 +181,21 @@ def meta_set_figure(mean: Tensor, std: Tensor, labels: Tensor) -> Figure:
     return figure
 
 
-def surface_figure(surface: Tensor, offsets: Tensor, title: str, top: float | None = None) -> Figure:
+def surface_figure(surface: Tensor, offsets: Tensor, title: str, scale: tuple[float, float] | None = None) -> Figure:
     """Contours of the loss along two directions.
 
     Args:
         surface: ``(n, n)`` losses, the first direction down.
         offsets: ``(n,)``.
         title: names the checkpoint.
-        top: the highest loss of the colour scale, for several figures to share; the surface's own by default.
+        scale: lowest and highest loss of the colours, for several figures to share; the surface's own by default.
     """
-    figure, axes = _canvas(title, "second direction", "first direction")
+    figure, axes = _canvas(title, "second direction, norms", "first direction, norms")
     values = surface.numpy()
-    low, high = float(values.min()), float(values.max()) if top is None else top
+    low, high = (float(values.min()), float(values.max())) if scale is None else scale
     levels = np.linspace(low, max(high, low + 1e-6), 22)
-    filled = axes.contourf(offsets.numpy(), offsets.numpy(), values, levels=levels, cmap="viridis", extend="max")
+    extend = "max" if float(values.max()) > levels[-1] else "neither"
+    filled = axes.contourf(offsets.numpy(), offsets.numpy(), values, levels=levels, cmap="viridis", extend=extend)
     axes.contour(offsets.numpy(), offsets.numpy(), values, levels=levels[::3], colors="white", linewidths=0.5)
     axes.plot(0, 0, marker="*", color=ORANGE, markersize=13, markeredgecolor="black")
     figure.colorbar(filled, ax=axes, label="loss", format="%.2f")
@@ -202,7 +204,7 @@ def surface_figure(surface: Tensor, offsets: Tensor, title: str, top: float | No
 
 
 def _canvas(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=SIZE, layout="constrained")
+    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=FONT + 2)
     axes.set_xlabel(xlabel, fontsize=FONT)

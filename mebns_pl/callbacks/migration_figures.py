@@ -133,7 +133,7 @@ class MigrationFigures(Callback):
         hard = torch.stack([hard_set(scores, monitor.tracker.share) for scores in probe])
         assert monitor.tracker.flips is not None
         flips = monitor.tracker.flips
-        most = flips.argsort(descending=True, stable=True)[: self.num_examples]
+        most = self._most_migrated(trainer)
         border = torch.stack([scores[members].min() for scores, members in zip(probe, hard, strict=True)])
         drawn = {
             "overlap": figures.overlap_figure(hard, self.epochs),
@@ -141,7 +141,7 @@ class MigrationFigures(Callback):
             "crossings": figures.flips_figure(flips),
             "scores": figures.ridge_figure(positives, probe, hard, self.epochs),
             "most_migrated": figures.examples_figure(
-                self._names(trainer, most), probe[:, most].t(), border, self.epochs
+                self._names(trainer, most, longest=15), probe[:, most].t(), border, self.epochs
             ),
         }
         if len(self._step.get("hardness", ())):
@@ -170,8 +170,23 @@ class MigrationFigures(Callback):
                 return callback
         raise ValueError("callbacks: MigrationFigures reads a MigrationMonitor's scores; put one before it")
 
-    def _names(self, trainer: Trainer, places: Tensor) -> list[str]:
+    def _most_migrated(self, trainer: Trainer) -> Tensor:
+        """Places in the probe of the pairs that crossed most often, none twice: a probe can hold a pair twice."""
+        monitor = self._monitor(trainer)
+        assert monitor.tracker.flips is not None
+        pairs = monitor.probe.cpu()
+        chosen: dict[frozenset[int], int] = {}
+        for place in monitor.tracker.flips.argsort(descending=True, stable=True).tolist():
+            chosen.setdefault(frozenset(pairs[:, place].tolist()), place)
+            if len(chosen) == self.num_examples:
+                break
+        return torch.tensor(list(chosen.values()))
+
+    def _names(self, trainer: Trainer, places: Tensor, longest: int | None = None) -> list[str]:
+        """Names of pairs; those of nodes are cut to ``longest`` characters."""
         nodes = data_of(trainer).loaded.node_names
+        if longest is not None:
+            nodes = [name if len(name) <= longest else f"{name[: longest - 1].rstrip()}\u2026" for name in nodes]
         pairs = self._monitor(trainer).probe.cpu()[:, places]
         return [f"{nodes[u]} \u2013 {nodes[v]}" for u, v in pairs.t().tolist()]
 
@@ -184,7 +199,7 @@ class MigrationFigures(Callback):
             writer.add_figure(f"figures/{name}", figure, trainer.global_step)
         flips = self._monitor(trainer).tracker.flips
         assert flips is not None
-        most = flips.argsort(descending=True, stable=True)[: self.num_examples]
+        most = self._most_migrated(trainer)
         rows = zip(self._names(trainer, most), flips[most].tolist(), strict=True)
         table = "| pair | crossings |\n|---|---:|\n" + "\n".join(f"| {name} | {count} |" for name, count in rows)
         writer.add_text("figures/most_migrated", table, trainer.global_step)

@@ -1,0 +1,235 @@
+"""How negatives migrate under DNS, and under DNS inside MeBNS: churn of a fixed probe, epoch by epoch, on Cora.
+
+Equal for all methods of a seed: split, probe, proposal (uniform), candidates an anchor, predictor and its initial
+weights (their digest is in the file), learning rate, number of epochs; no early stopping. MeBNS learns from fewer
+positives, since it sets meta edges apart: DNS is run with all, and with the same. Uniform negatives and DNS(M, N) stand
+beside as the floor and as a milder DNS. Writes docs/results/migration.csv, a row an epoch, prints a
+table, and draws docs/figures/migration_*.png. Resumable: runs whose rows are there are not run again.
+
+    python benchmarks/migration.py --root ../shared/data --jobs 1
+    python benchmarks/migration.py --report      # only table and figures, from the CSV
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import tempfile
+import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results" / "migration.csv"
+FIGURES = ROOT / "docs" / "figures"
+SNAPSHOTS = ROOT / "build" / "migration"
+METHODS = {
+    "uniform": "uniform",
+    "dns": "DNS",
+    "dns_mn": "DNS(2, 8)",
+    "dns_same_edges": "DNS, MeBNS's edges",
+    "mebns_dns": "MeBNS(DNS)",
+}
+MEASURES = ("churn@1", "churn@5", "churn@10", "easy_to_hard", "hard_to_easy", "flips_mean", "picked_turned_easy",
+            "unpicked_turned_easy")  # fmt: skip
+FIELDS = ("graph", "method", "seed", "epochs", "epoch", *MEASURES, "val_mrr", "initial_weights")
+
+
+def run(graph: str, method: str, seed: int, epochs: int, root: str | None) -> list[dict[str, Any]]:
+    """Trains one method with one seed; returns its rows, and keeps the hard sets for the heat map."""
+    import torch
+    from lightning.pytorch import Callback, Trainer, seed_everything
+
+    import mebns_pl as m
+    from mebns_pl.data.negative_cache import digest
+    from mebns_pl.mebns.migration import hard_set
+
+    class Recorder(Callback):
+        """Keeps what is logged, epoch by epoch; validation comes before the epoch's end."""
+
+        def __init__(self) -> None:
+            self.rows: list[dict[str, float]] = []
+
+        def on_train_epoch_end(self, trainer, pl_module) -> None:
+            logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            row = {name: logged.get(f"migration/{name}", "") for name in MEASURES}
+            validated = (trainer.current_epoch + 1) % trainer.check_val_every_n_epoch == 0
+            self.rows.append({**row, "val_mrr": logged["val/mrr"] if validated else ""})
+
+    torch.set_num_threads(1)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    seed_everything(seed, verbose=False)
+    data = m.LinkDataModule(graph=graph, root=root, num_candidates=8, batch_size=1024, seed=seed)
+    predictor = partial(
+        m.EncoderDecoder, encoder=partial(m.GCN, hidden_channels=256, num_layers=1), decoder=m.DotDecoder
+    )
+    adam = partial(torch.optim.Adam, lr=0.01)
+    selector = {"uniform": m.FirstSelector(1), "dns_mn": m.TopSelector(top=2)}.get(method, m.HardestSelector(1))
+    if method.startswith("mebns"):
+        slow_adam = partial(torch.optim.Adam, lr=0.001)
+        system = m.MeBNS(data.spec, predictor, selector, adam, adam, weight_net_optimizer=slow_adam)
+    else:
+        system = m.Plain(data.spec, predictor, selector, adam)
+    start = digest([value.detach() for value in system.student.parameters()])[:12]
+    data.learns_meta = method == "dns_same_edges"  # sets the meta edges apart; a MeBNS system asks for that itself
+    monitor, figures, recorder = m.MigrationMonitor(), m.MigrationFigures(max_snapshots=epochs), Recorder()
+    with tempfile.TemporaryDirectory() as folder:
+        Trainer(
+            max_epochs=epochs, check_val_every_n_epoch=5, accelerator="cpu", callbacks=[monitor, figures, recorder],
+            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            num_sanity_val_steps=0, default_root_dir=folder, use_distributed_sampler=False,
+        ).fit(system, data)  # fmt: skip
+    SNAPSHOTS.mkdir(parents=True, exist_ok=True)
+    hard = torch.stack([hard_set(scores, monitor.tracker.share) for scores in figures.probe]).numpy()
+    np.savez_compressed(SNAPSHOTS / f"{graph}_{method}_{seed}.npz", hard=hard, epochs=figures.epochs)
+    known = {"graph": graph, "method": method, "seed": seed, "epochs": epochs, "initial_weights": start}
+    return [{**known, "epoch": epoch, **row} for epoch, row in enumerate(recorder.rows)]
+
+
+def main() -> None:
+    """Runs what is missing, then prints the table and draws the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--graph", default="cora")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--root", default=None, help="folder with planetoid/<Name>/raw")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--report", action="store_true", help="table and figures only")
+    args = parser.parse_args()
+    wanted = [(args.graph, method, seed) for seed, method in product(range(args.seeds), METHODS)]
+    done = {(r["graph"], r["method"], int(r["seed"])) for r in read() if int(r["epochs"]) == args.epochs}
+    missing = [] if args.report else [cell for cell in wanted if cell not in done]
+    with ProcessPoolExecutor(args.jobs) as pool:
+        for future in as_completed([pool.submit(run, *cell, args.epochs, args.root) for cell in missing]):
+            append(future.result())
+    rows = [r for r in read() if (r["graph"], r["method"], int(r["seed"])) in wanted]
+    rows = [r for r in rows if int(r["epochs"]) == args.epochs]
+    if not rows:
+        parser.error(f"no finished run of {args.graph} with {args.epochs} epochs in {RESULTS}")
+    check_controls(rows)
+    report(rows, args.epochs)
+    draw(rows, args.graph, args.epochs)
+
+
+def read() -> list[dict[str, str]]:
+    """The rows that are there."""
+    if not RESULTS.exists():
+        return []
+    with RESULTS.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def append(rows: list[dict[str, Any]]) -> None:
+    """Adds a run's rows, all at once."""
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    new = not RESULTS.exists()
+    with RESULTS.open("a", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        if new:
+            writer.writeheader()
+        for row in rows:
+            short = {name: f"{value:.5g}" if isinstance(value, float) else value for name, value in row.items()}
+            writer.writerow(short)
+
+
+def check_controls(rows: list[dict[str, str]]) -> None:
+    """Makes sure that the methods of a seed began from the same weights.
+
+    Raises:
+        ValueError: they did not.
+    """
+    for seed in {r["seed"] for r in rows}:
+        starts = {r["initial_weights"] for r in rows if r["seed"] == seed}
+        if len(starts) > 1:
+            raise ValueError(f"seed {seed}: methods began from different weights: {', '.join(sorted(starts))}")
+
+
+def series(rows: list[dict[str, str]], method: str, measure: str, epochs: int) -> np.ndarray:
+    """``(seeds, epochs)``, NaN where nothing was measured."""
+    seeds = sorted({int(r["seed"]) for r in rows if r["method"] == method})
+    values = np.full((len(seeds), epochs), np.nan)
+    for r in rows:
+        if r["method"] == method and r[measure]:
+            values[seeds.index(int(r["seed"])), int(r["epoch"])] = float(r[measure])
+    return values
+
+
+def report(rows: list[dict[str, str]], epochs: int) -> None:
+    """Prints a Markdown table: means over the second half of training (MRR: its end, and the best), ± over seeds."""
+    print(f"| negatives | {' | '.join(MEASURES)} | val MRR, best | val MRR, end |\n|{'---|' * (len(MEASURES) + 3)}")
+    for method, name in METHODS.items():
+        if not any(r["method"] == method for r in rows):
+            continue
+        cells = []
+        for measure in MEASURES:
+            values = series(rows, method, measure, epochs)
+            late = np.nanmean(values[:, epochs // 2 :], axis=1)
+            cells.append(_told(values[:, -1] if measure == "flips_mean" else late))
+        mrr = series(rows, method, "val_mrr", epochs)
+        cells += [_told(np.nanmax(mrr, axis=1)), _told(mrr[:, ~np.isnan(mrr).all(axis=0)][:, -1])]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def _told(values: np.ndarray) -> str:
+    spread = values.std(ddof=1) if len(values) > 1 else float("nan")
+    return f"{values.mean():.3f} ± {spread:.3f}"
+
+
+def draw(rows: list[dict[str, str]], graph: str, epochs: int) -> None:
+    """Draws the figures of docs/migration.md; those of hard sets only where this machine has run seed 0."""
+    import torch
+    from matplotlib.figure import Figure
+
+    from mebns_pl.callbacks.figures import BLUE, GREEN, ORANGE, SKY, VERMILION
+    from mebns_pl.mebns.migration import hard_set_overlap
+
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    colors = dict(zip(METHODS, (GREEN, SKY, ORANGE, BLUE, VERMILION), strict=True))
+    lines = dict(zip(METHODS, (":", "-.", "--", "-", "-"), strict=True))
+    panels = {
+        "churn@1": "new in the hard set\nsince the epoch before, %",
+        "picked_turned_easy": "picked, hard,\neasy an epoch later, %",
+        "val_mrr": "validation MRR, %",
+    }
+    figure = Figure(figsize=(7.2, 7.6), layout="constrained")
+    for place, (measure, label) in enumerate(panels.items()):
+        axes = figure.add_subplot(3, 1, place + 1)
+        for method, name in METHODS.items():
+            values = 100 * series(rows, method, measure, epochs)
+            seen = ~np.isnan(values).all(axis=0) if len(values) else np.zeros(0, dtype=bool)
+            if not seen.any():
+                continue
+            x, y = np.arange(epochs)[seen], values[:, seen]
+            axes.plot(x, y.mean(axis=0), color=colors[method], linestyle=lines[method], linewidth=1.5, label=name)
+            axes.fill_between(x, y.min(axis=0), y.max(axis=0), color=colors[method], alpha=0.15, linewidth=0)
+        axes.axvspan(epochs // 2, epochs, color="0.95", zorder=0)
+        axes.set(ylabel=label, xlim=(0, epochs), ylim=(0, 100 if measure == "picked_turned_easy" else None))
+        if place == 0:
+            axes.legend(ncols=3, frameon=False, loc="upper right")
+    axes.set_xlabel("epoch (second half shaded; bands: least and most of the seeds)")
+    figure.suptitle(f"{graph}: migration of negatives, and what it comes with")
+    figure.savefig(FIGURES / "migration_churn.png", dpi=100)
+
+    kept = {method: SNAPSHOTS / f"{graph}_{method}_0.npz" for method in ("dns_same_edges", "mebns_dns")}
+    if not all(path.is_file() for path in kept.values()):
+        return
+    overlap = Figure(figsize=(9, 4.2), layout="constrained")
+    for place, (method, path) in enumerate(kept.items()):
+        hard = torch.from_numpy(np.load(path)["hard"])
+        axes = overlap.add_subplot(1, 2, place + 1)
+        edges = np.arange(len(hard) + 1) - 0.5
+        mesh = axes.pcolormesh(edges, edges, hard_set_overlap(hard).numpy(), vmin=0, vmax=1, cmap="viridis")
+        axes.set(title=METHODS[method], xlabel="epoch", ylabel="epoch", aspect="equal")
+    overlap.colorbar(mesh, ax=overlap.axes, label="Jaccard index of hard sets")
+    overlap.savefig(FIGURES / "migration_overlap.png", dpi=100)
+
+
+if __name__ == "__main__":
+    main()
