@@ -79,7 +79,7 @@ class MigrationFigures(Callback):
         self.kept: list[float] = []
         self.threshold: list[float] = []
         self._step: dict[str, Tensor] = {}
-        self._drawing = 0.0
+        self._drawing, self._last = 0.0, 2.0  # seconds of all drawings, and of the last: at first a guess
         self._started = 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -89,7 +89,7 @@ class MigrationFigures(Callback):
             ValueError: no :class:`MigrationMonitor` stands before this callback.
         """
         self._monitor(trainer)
-        self._drawing, self._started = 0.0, time.perf_counter()
+        self._drawing, self._last, self._started = 0.0, 2.0, time.perf_counter()
         writer = _writer(trainer)
         if writer is not None:
             writer.add_custom_scalars(LAYOUT)
@@ -118,7 +118,7 @@ class MigrationFigures(Callback):
             for history in (self.epochs, self.probe, self.positives, self.kept, self.threshold):
                 del history[1::2]
         elapsed = time.perf_counter() - self._started
-        if len(self.epochs) > 1 and self._drawing + 1.0 < self.budget * elapsed:
+        if len(self.epochs) > 1 and self._drawing + self._last < self.budget * elapsed:
             self._log(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -203,7 +203,8 @@ class MigrationFigures(Callback):
         rows = zip(self._names(trainer, most), flips[most].tolist(), strict=True)
         table = "| pair | crossings |\n|---|---:|\n" + "\n".join(f"| {name} | {count} |" for name, count in rows)
         writer.add_text("figures/most_migrated", table, trainer.global_step)
-        self._drawing += time.perf_counter() - start
+        self._last = time.perf_counter() - start
+        self._drawing += self._last
 
 
 def _writer(trainer: Trainer) -> SummaryWriter | None:
