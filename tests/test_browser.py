@@ -114,6 +114,9 @@ def test_custom_scalars_show_runs_side_by_side(browser: Browser, url: str) -> No
     )
     both = [f"migration/churn@1 ({name}/version_0)" for name in FIGURES]
     wait_for_text(browser, *both)
+    # Lines come after their legends: every one of the nine charts has some
+    drawn = "found('.render-area path').filter(path => (path.getAttribute('d') || '').includes('L')).length"
+    browser.wait_for(f"{drawn} >= 9")
     browser.picture(PICTURES / "custom_scalars.png")
 
 
