@@ -239,5 +239,10 @@ def sort_places(height: Tensor, ptr: Tensor, num_pooled: int) -> RowSets:
 
 
 def _without_edges(graph: Graph) -> Graph:
-    """The nodes with their features, which travel between processes without the edges."""
-    return Graph(torch.zeros_like(graph.indptr), graph.indices[:0], graph.x, None, graph.feature_mask, graph.node_ids)
+    """The nodes with their features, which travel between processes without the edges.
+
+    No view of the graph's arrays goes along: sending one moves the memory that the next batch's kernels are reading.
+    """
+    return Graph(
+        torch.zeros_like(graph.indptr), graph.indices.new_empty(0), graph.x, None, graph.feature_mask, graph.node_ids
+    )

@@ -52,6 +52,17 @@ def test_loader_workers_extract_subgraphs_and_change_nothing() -> None:
     assert equal(*runs)
 
 
+def test_what_workers_send_has_no_part_of_the_graphs_arrays() -> None:
+    """Sending a view would move the memory that kernels read, and a worker would crash now and then."""
+    data = make_data()
+    graph, pairs = data.train_graph, data.split.train[:, :4]
+    inputs = BACKBONES["SEAL"](data.spec).prepare(graph, pairs)
+    assert inputs.nodes is not None
+    own = {tensor.untyped_storage().data_ptr() for tensor in (graph.indptr, graph.indices)}
+    sent = (inputs.nodes.indptr, inputs.nodes.indices, *(vars(inputs.subgraphs)[name] for name in ("ptr", "indptr")))
+    assert not own & {tensor.untyped_storage().data_ptr() for tensor in sent}
+
+
 def test_small_blocks_score_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_data()
     system = make_plain(data.spec, predictor=BACKBONES["SEAL"])
