@@ -13,7 +13,6 @@ few trials on one split, by validation.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import logging
 import multiprocessing
@@ -25,6 +24,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from _rows import append, read
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "backbones.csv"
 FIELDS = ("model", "graph", "seed", "metric", "test", "val", "best_epoch", "epochs", "num_hops", "num_pooled",
@@ -166,27 +167,8 @@ def main() -> None:
     pool = ProcessPoolExecutor(args.jobs, max_tasks_per_child=1, mp_context=multiprocessing.get_context("spawn"))
     with pool:
         for future in as_completed([pool.submit(run, cell, seed, args.root) for cell, seed in missing]):
-            append(RESULTS, future.result())
+            append(RESULTS, [future.result()], FIELDS)
     report(read(RESULTS), cells)
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """The rows that are there."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def append(path: Path, row: dict[str, str | float]) -> None:
-    """Adds a row."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if new:
-            writer.writeheader()
-        writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
 
 
 def report(rows: list[dict[str, str]], cells: list[Cell]) -> None:

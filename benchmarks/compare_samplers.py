@@ -12,7 +12,6 @@ epochs, split and evaluation negatives are equal for all; the epoch is chosen on
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import logging
 import tempfile
@@ -22,6 +21,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from itertools import product
 from pathlib import Path
+
+from _rows import append, read
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "samplers.csv"
 METHODS = ("uniform", "dns", "mebns_uniform", "mebns_dns")
@@ -113,27 +114,8 @@ def main() -> None:
     missing = [] if args.report else [cell for cell in wanted if cell not in done]
     with ProcessPoolExecutor(args.jobs) as pool:
         for future in as_completed([pool.submit(run, *cell, args.root, args.epochs) for cell in missing]):
-            append(RESULTS, future.result())
+            append(RESULTS, [future.result()], FIELDS)
     report(read(RESULTS), [cell for cell in wanted])
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """The rows that are there."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def append(path: Path, row: dict[str, str | float]) -> None:
-    """Adds a row."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if new:
-            writer.writeheader()
-        writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
 
 
 def report(rows: list[dict[str, str]], wanted: list[tuple[str, str, str, int]]) -> None:

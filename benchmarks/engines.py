@@ -10,7 +10,6 @@ is chosen on validation MRR.
 from __future__ import annotations
 
 import argparse
-import csv
 import logging
 import tempfile
 import warnings
@@ -19,6 +18,8 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
+
+from _rows import append, read
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "engines.csv"
 FIELDS = ("graph", "system", "seed", "epochs", "val_mrr", "test_mrr", "test_auc")
@@ -64,24 +65,6 @@ def run(graph: str, system: str, seed: int, root: str | None) -> dict[str, str |
     return dict(zip(FIELDS, (graph, system, seed, epochs, *(round(value, 6) for value in found)), strict=True))
 
 
-def read() -> list[dict[str, str]]:
-    """The rows that are there."""
-    if not RESULTS.exists():
-        return []
-    with RESULTS.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def append(row: dict[str, str | float]) -> None:
-    """Adds a row."""
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 def report(rows: list[dict[str, str]]) -> None:
     """Prints a Markdown table; a cheap system's gap is given in standard deviations of the exact one."""
     print("| graph | system | seeds | test MRR | AUC | gap to exact, in its std |\n|---|---|---|---|---|---|")
@@ -107,12 +90,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--report", action="store_true", help="print the table only")
     args = parser.parse_args()
-    done = {(row["graph"], row["system"], int(row["seed"])) for row in read()}
+    done = {(row["graph"], row["system"], int(row["seed"])) for row in read(RESULTS)}
     cells = [] if args.report else [c for c in product(GRAPHS, SYSTEMS, range(args.seeds)) if c not in done]
     with ProcessPoolExecutor(args.jobs) as pool:
         for future in as_completed([pool.submit(run, *cell, args.root) for cell in cells]):
-            append(future.result())
-    report(read())
+            append(RESULTS, [future.result()], FIELDS)
+    report(read(RESULTS))
 
 
 if __name__ == "__main__":

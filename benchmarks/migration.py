@@ -13,7 +13,6 @@ table, and draws docs/figures/migration_*.png. Resumable: runs whose rows are th
 from __future__ import annotations
 
 import argparse
-import csv
 import logging
 import tempfile
 import warnings
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _rows import append, read
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "migration.csv"
@@ -104,39 +104,18 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="table and figures only")
     args = parser.parse_args()
     wanted = [(args.graph, method, seed) for seed, method in product(range(args.seeds), METHODS)]
-    done = {(r["graph"], r["method"], int(r["seed"])) for r in read() if int(r["epochs"]) == args.epochs}
+    done = {(r["graph"], r["method"], int(r["seed"])) for r in read(RESULTS) if int(r["epochs"]) == args.epochs}
     missing = [] if args.report else [cell for cell in wanted if cell not in done]
     with ProcessPoolExecutor(args.jobs) as pool:
         for future in as_completed([pool.submit(run, *cell, args.epochs, args.root) for cell in missing]):
-            append(future.result())
-    rows = [r for r in read() if (r["graph"], r["method"], int(r["seed"])) in wanted]
+            append(RESULTS, future.result(), FIELDS, digits=5)
+    rows = [r for r in read(RESULTS) if (r["graph"], r["method"], int(r["seed"])) in wanted]
     rows = [r for r in rows if int(r["epochs"]) == args.epochs]
     if not rows:
         parser.error(f"no finished run of {args.graph} with {args.epochs} epochs in {RESULTS}")
     check_controls(rows)
     report(rows, args.epochs)
     draw(rows, args.graph, args.epochs)
-
-
-def read() -> list[dict[str, str]]:
-    """The rows that are there."""
-    if not RESULTS.exists():
-        return []
-    with RESULTS.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def append(rows: list[dict[str, Any]]) -> None:
-    """Adds a run's rows, all at once."""
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if new:
-            writer.writeheader()
-        for row in rows:
-            short = {name: f"{value:.5g}" if isinstance(value, float) else value for name, value in row.items()}
-            writer.writerow(short)
 
 
 def check_controls(rows: list[dict[str, str]]) -> None:

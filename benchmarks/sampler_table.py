@@ -13,7 +13,6 @@ that are missing are marked in the tables that are printed at the end.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import logging
 import tempfile
@@ -22,6 +21,8 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
 from pathlib import Path
+
+from _rows import append, read
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "docs" / "results" / "recipes.csv"
@@ -126,28 +127,9 @@ def main() -> None:
     with ProcessPoolExecutor(args.jobs) as pool:
         futures = {pool.submit(run, *cell, args.root, args.epochs): cell for cell in missing}
         for future in as_completed(futures):
-            append(args.results, future.result())
+            append(args.results, [future.result()], FIELDS)
             print("finished", *futures[future], flush=True)
     report([row for row in read(args.results) if int(row["epochs"]) == args.epochs], wanted)
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """The rows that are there."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def append(path: Path, row: dict[str, str | float]) -> None:
-    """Adds a row."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
 
 
 def report(rows: list[dict[str, str]], wanted: list[tuple[str, str, str, int]]) -> None:
