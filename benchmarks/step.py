@@ -92,10 +92,12 @@ def epoch_seconds(
     return sum(clock.seconds[2:]) / epochs
 
 
-def epoch_ratios(graph: str, root: str | None, epochs: int, repeats: int) -> list[dict[str, float | str]]:
+def epoch_ratios(
+    graph: str, root: str | None, decoders: list[str], epochs: int, repeats: int
+) -> list[dict[str, float | str]]:
     """A row for each sampler and decoder: seconds of the plain epoch, and MeBNS's as multiples of it."""
     data, rows = make_data(graph, root), []
-    for decoder in DECODERS:
+    for decoder in decoders:
         for sampler in SAMPLERS:
             exact = m.DirectionalEngine() if decoder == "MLP" else m.HigherEngine()
             systems = {
@@ -142,6 +144,7 @@ class Bench:
             for module, lr in zip(modules, (0.01, 0.01, 0.001), strict=True)
         )
         self.step(engine=m.HigherEngine(), apply=True)
+        self.frozen = m.FullGraph().scorer(self.teacher.module, self.graph, device)
 
     def meta(self, number: int) -> MetaSet:
         """As many meta edges as random pairs."""
@@ -161,10 +164,11 @@ class Bench:
         """One step; ``masks`` names other dropout masks."""
         epoch, place = divmod(number, len(self.batches))
         batch = self.drawn(epoch, place)
+        frozen = None if learns else self.frozen
         result = mebns_step(
             self.student, SAMPLERS[sampler], batch, self.graph, m.Key(0, "benchmark" + masks).at(epoch, place),
             SingleProcess(),
-            teacher=Teacher(self.teacher, m.TeacherFilter(), learns) if teacher else None,
+            teacher=Teacher(self.teacher, m.TeacherFilter(), learns, frozen) if teacher else None,
             meta=Meta(self.weight_net, engine, self.meta(number)) if engine else None,
         )  # fmt: skip
         if apply:

@@ -30,7 +30,7 @@ from mebns_pl.data.pools import AllPairsPool, NearestPool, PageRankPool, TwoHopP
 from mebns_pl.data.protocols import Protocol
 from mebns_pl.data.restriction import PredictionPairs
 from mebns_pl.data.umd_collector import UMDCollector
-from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.pair_measures import Jaccard, Katz, PreferentialAttachment, ShortestPath
 from mebns_pl.graph.proximity import (
@@ -41,6 +41,7 @@ from mebns_pl.graph.proximity import (
     PersonalizedPageRank,
     ResourceAllocation,
 )
+from mebns_pl.graph.sparse import Features
 from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from rich.console import Console
 
+from mebns_pl.allocator import keep_freed_memory
 from mebns_pl.callbacks.hparams import HyperParameters
 from mebns_pl.callbacks.landscape import LandscapeOptions, compare_checkpoints, landscape_table
 from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
@@ -407,6 +408,7 @@ def main(args: ArgsType = None) -> MeBNSCLI:
     if isinstance(given, list):
         given = completed(given)
     quieten()
+    keep_freed_memory()
     with StartWatch() as start_watch:
         resume, given = take_resume(given)
         for path in _config_files(given) if isinstance(given, list) else ():

@@ -115,6 +115,7 @@ class TrainSteps(Dataset[TrainBatch]):
         share: which slice is this rank's.
         key: names all draws.
         graph: the training graph, for ``prepare``.
+        teacher_epochs: from this epoch on the teacher is frozen and gets no negatives; None never freezes it.
         prepare: makes the predictors' inputs here rather than in the step, or None.
         batching: which part of the graph a step works on.
     """
@@ -128,6 +129,7 @@ class TrainSteps(Dataset[TrainBatch]):
     share: Share
     key: Key
     graph: Graph
+    teacher_epochs: int | None = None
     prepare: Prepare | None = None
     batching: AbstractBatching = field(default_factory=FullGraph)
     _orders: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
@@ -152,7 +154,7 @@ class TrainSteps(Dataset[TrainBatch]):
         anchors = union[0]
         opposite = self.proposal.anchors(anchors, key.child("anchors"))
         candidates = self.proposal.propose(opposite, self.num_candidates, key.child("candidates"))[part]
-        if self.std_generator is None:
+        if self.std_generator is None or (self.teacher_epochs is not None and epoch >= self.teacher_epochs):
             teacher_negatives = candidates[:, :0]
         else:
             teacher_negatives = self.std_generator.generate(anchors, key.child("teacher"))[part]

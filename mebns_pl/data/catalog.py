@@ -14,7 +14,7 @@ from mebns_pl.data.readers.matrices import read_gnn_benchmark, read_mat
 from mebns_pl.data.readers.planetoid import PARTS, read_planetoid
 from mebns_pl.data.sources import AbstractSource, EmbeddedSource, FileSource, OgbSource, read_snap
 from mebns_pl.data.tables import DataError
-from mebns_pl.graph.csr import Features
+from mebns_pl.graph.sparse import Features
 
 __all__ = ["CATALOG", "NAMES", "cache_folder", "load_graph", "normalize_rows"]
 

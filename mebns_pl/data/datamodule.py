@@ -164,6 +164,7 @@ class LinkDataModule(LightningDataModule):
         self.meta_set: MetaSet | None = None
         # What a system asks for when it is set up
         self.learns_meta = False
+        self.teacher_epochs: int | None = None
         self.embed: Embed | None = None
         self.given: GivenPairs | None = None
         self.pool: PairPool | None = None
@@ -304,6 +305,7 @@ class LinkDataModule(LightningDataModule):
             proposal=self.proposal,
             num_candidates=self.num_candidates,
             std_generator=self._std_ready if self.learns_meta else None,
+            teacher_epochs=self.teacher_epochs,
             batch_size=self.batch_size,
             share=self._share(),
             key=self.key.child("train"),

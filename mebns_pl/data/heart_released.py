@@ -27,9 +27,10 @@ import torch
 from torch import Tensor
 
 from mebns_pl.data.progress import in_parallel
-from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.pair_kernels import stack_push
 from mebns_pl.graph.proximity import structure
+from mebns_pl.graph.sparse import Features
 
 _SEED = 42  # the benchmark's
 

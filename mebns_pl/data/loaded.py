@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mebns_pl.data.tables import DataError
-from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.sparse import Features
 from mebns_pl.types import GraphSpec
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from mebns_pl.data.eval_negatives import AbstractEvalNegatives
 from mebns_pl.data.places import cache_folder
-from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from torch import Tensor
 from mebns_pl.data.loaded import LoadedGraph
 from mebns_pl.data.named_pairs import read_columns, read_named_pairs
 from mebns_pl.data.tables import DataError, Table, column_place, name_at
-from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.sparse import Features
 
 
 @dataclass(frozen=True)

@@ -1,64 +1,20 @@
-"""The message-passing graph: a symmetric CSR adjacency with node features, and the products models need."""
+"""The message-passing graph: a symmetric CSR adjacency with node features, and the sums that models need."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from mebns_pl.graph.sparse import Features, product
 from mebns_pl.types import GraphSpec, to_device
-
-warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
 
 def pair_keys(source: Tensor, target: Tensor, num_nodes: int) -> Tensor:
     """One int64 for each ordered pair: ``source * num_nodes + target``."""
     return source * num_nodes + target
-
-
-@dataclass(frozen=True)
-class Features:
-    """A sparse node-feature matrix X with its transpose, both CSR, so that X W and its gradient are products.
-
-    Args:
-        matrix: ``(N, F)`` sparse CSR.
-        transposed: ``(F, N)`` sparse CSR.
-
-    Example:
-        >>> words = Features.of(torch.tensor([[0.0, 2.0], [1.0, 0.0]]).to_sparse())
-        >>> tuple(words.matrix.shape), words.to_dense().tolist()
-        ((2, 2), [[0.0, 2.0], [1.0, 0.0]])
-    """
-
-    matrix: Tensor
-    transposed: Tensor
-
-    @staticmethod
-    def of(matrix: Tensor) -> Features:
-        """Wraps a sparse matrix of any layout."""
-        matrix = matrix.coalesce() if matrix.layout == torch.sparse_coo else matrix
-        return Features(
-            _compact(matrix.to_sparse_csr()), _compact(matrix.to_sparse_coo().t().coalesce().to_sparse_csr())
-        )
-
-    def to_dense(self) -> Tensor:
-        """``(N, F)`` dense."""
-        return self.matrix.to_dense()
-
-    def to(self, device: torch.device | str) -> Features:
-        """The same matrix on ``device``."""
-        return to_device(self, device)
-
-    def type(self, dtype: torch.dtype) -> Features:
-        """The same matrix in another floating point type."""
-        return Features(self.matrix.to(dtype), self.transposed.to(dtype))
-
-    def __matmul__(self, weight: Tensor) -> Tensor:
-        """X W, ``(N, F) @ (F, C) -> (N, C)``, differentiable in W to any order and in forward mode."""
-        return _Product.apply((self.matrix, self.transposed), weight)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -183,14 +139,21 @@ class Graph:
         return torch.arange(self.num_nodes, device=self.indptr.device) if self.node_ids is None else self.node_ids
 
     def neighbor_sum(self, h: Tensor) -> Tensor:
-        """A h, the sum over kept neighbours: ``(N, C) -> (N, C)``, differentiable to any order, and in forward mode.
+        """A h, the sum over kept neighbours: ``(N, C) -> (N, C)``, differentiable to any order.
 
         In a sample each row is scaled by degree / neighbours drawn: an unbiased estimate of the sum over all.
 
         Cost: E C multiply-adds as one CSR product; no ``(E, C)`` messages are made.
         """
-        h = h.float() if h.dtype == torch.bfloat16 else h  # sparse kernels have no bfloat16
-        return _Product.apply(self._adjacency(h.dtype), h)  # type: ignore[no-any-return]
+        return self._product("adjacency", h)
+
+    def normalized_sum(self, h: Tensor) -> Tensor:
+        r""":math:`\hat D^{-1/2} (A + I) \hat D^{-1/2} h` with :math:`\hat D` = degree + 1: ``(N, C) -> (N, C)``.
+
+        The propagation of Kipf and Welling (1609.02907, eq. 2). Otherwise as :meth:`neighbor_sum`; the scaled matrix
+        is made once for a graph, so that no scaled copy of ``h`` is.
+        """
+        return self._product("normalized", h)
 
     def without(self, pairs: Tensor) -> Graph:
         """Leaves the undirected ``pairs`` ``(2, n)`` out of message passing; pairs that are no edges change nothing.
@@ -230,70 +193,51 @@ class Graph:
         keep[place] = False
         return replace(self, keep=keep)
 
-    def _adjacency(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """The matrix of :meth:`neighbor_sum` and its transpose."""
-        if "adjacency" not in self.__dict__ or self.__dict__["adjacency"][0].dtype != dtype:
-            # int32 indices spare the sparse kernels a conversion at every product
-            index_dtype = torch.int32 if self.num_edges < 2**31 - 1 else torch.int64
-            if "indptr32" not in self._shared:
-                self._shared["indptr32"] = self.indptr.to(index_dtype)
-                self._shared["indices32"] = self.indices.to(index_dtype)
-            rows = self._shared["indptr32"], self._shared["indices32"]
-            if self.sampled is None:
-                kept = torch.ones_like(self.indices, dtype=torch.bool) if self.keep is None else self.keep
-                matrix = self._matrix(*rows, kept.to(dtype))
-                self.__dict__["adjacency"] = matrix, matrix
-            else:
-                counts = self.indptr.diff()
-                scale = self.sampled.degree.to(dtype) / counts.clamp(min=1).to(dtype)
-                columns = self.sampled.indptr.to(index_dtype), self.sampled.indices.to(index_dtype)
-                self.__dict__["adjacency"] = (
-                    self._matrix(*rows, torch.repeat_interleave(scale, counts)),
-                    self._matrix(*columns, scale[self.sampled.indices]),
-                )
-        return self.__dict__["adjacency"]  # type: ignore[no-any-return]
+    def _product(self, kind: str, h: Tensor) -> Tensor:
+        """The product of the adjacency, or of the scaled one with self-loops ("normalized"), with ``h``."""
+        h = h.float() if h.dtype == torch.bfloat16 else h  # sparse kernels have no bfloat16
+        if kind not in self.__dict__ or self.__dict__[kind][0].dtype != h.dtype:
+            self.__dict__[kind] = self._matrices(kind == "normalized", h.dtype)
+        matrix, transposed = self.__dict__[kind]
+        return product(matrix, transposed, h)
 
-    def _matrix(self, indptr: Tensor, indices: Tensor, values: Tensor) -> Tensor:
+    def _matrices(self, normalized: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """A matrix with its transpose."""
+        if self.sampled is None:
+            values = torch.ones(self.num_edges, dtype=dtype, device=self.indptr.device)
+            matrix = self._matrix("", self.indptr, self.rows, self.indices, values, normalized)
+            return matrix, matrix
+        counts = self.indptr.diff()
+        scale = self.sampled.degree.to(dtype) / counts.clamp(min=1).to(dtype)
+        indptr, indices = self.sampled.indptr, self.sampled.indices
+        rows = torch.repeat_interleave(torch.arange(self.num_nodes, device=counts.device), indptr.diff())
+        return (
+            self._matrix("", self.indptr, self.rows, self.indices, scale[self.rows], normalized),
+            self._matrix("transposed_", indptr, rows, indices, scale[indices], normalized),
+        )
+
+    def _matrix(
+        self, name: str, indptr: Tensor, rows: Tensor, indices: Tensor, values: Tensor, normalized: bool
+    ) -> Tensor:
+        """The CSR matrix of these entries less those left out; their pattern is kept under ``name``."""
         size = (self.num_nodes, self.num_nodes)
+        if self.keep is not None:
+            values = values * self.keep
+        nodes = torch.arange(self.num_nodes, device=indptr.device)
+        if normalized:
+            # The self-loop stands at the end of its row
+            places, loops = torch.arange(len(indices), device=indptr.device) + rows, indptr[1:] + nodes
+            root = (self.degree + 1).to(values.dtype).rsqrt()
+            weights, values = values, values.new_empty(len(indices) + self.num_nodes)
+            values[places], values[loops] = weights * root[rows] * root[indices], root.square()
+        pattern = f"{name}{'normalized' if normalized else 'adjacency'}"
+        if pattern + "_indptr" not in self._shared:
+            if normalized:
+                with_loops = indices.new_empty(len(indices) + self.num_nodes)
+                with_loops[places], with_loops[loops] = indices, nodes
+                indptr, indices = torch.cat([indptr[:1], indptr[1:] + nodes + 1]), with_loops
+            # int32 indices spare the sparse kernels a conversion at every product
+            small = torch.int32 if len(indices) < 2**31 - 1 else torch.int64
+            self._shared[pattern + "_indptr"], self._shared[pattern + "_indices"] = indptr.to(small), indices.to(small)
+        indptr, indices = self._shared[pattern + "_indptr"], self._shared[pattern + "_indices"]
         return torch.sparse_csr_tensor(indptr, indices, values, size, check_invariants=False)
-
-
-def _compact(matrix: Tensor) -> Tensor:
-    """The CSR matrix with int32 indices where they fit."""
-    if matrix.values().numel() >= 2**31 - 1:
-        return matrix
-    return torch.sparse_csr_tensor(
-        matrix.crow_indices().int(), matrix.col_indices().int(), matrix.values(), matrix.shape, check_invariants=False
-    )
-
-
-def product(matrix: Tensor, transposed: Tensor, h: Tensor) -> Tensor:
-    """M h for a constant sparse ``matrix`` and its transpose, differentiable to any order and in forward mode.
-
-    Args:
-        matrix: ``(R, N)`` sparse CSR.
-        transposed: ``(N, R)`` sparse CSR; only derivatives read it.
-        h: ``(N, C)``.
-    """
-    return _Product.apply((matrix, transposed), h)  # type: ignore[no-any-return]
-
-
-class _Product(torch.autograd.Function):
-    """M h for a constant sparse M, given with its transpose; linear, so each derivative is a product again."""
-
-    @staticmethod
-    def forward(matrices: tuple[Tensor, Tensor], h: Tensor) -> Tensor:
-        with torch.autocast(h.device.type, enabled=False):  # autocast would take the sparse matrix, too
-            return matrices[0] @ h
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-        ctx.matrices = inputs[0]
-
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return None, _Product.apply(ctx.matrices[::-1], grad)
-
-    @staticmethod
-    def jvp(ctx, _, tangent):  # type: ignore[no-untyped-def]
-        return _Product.apply(ctx.matrices, tangent)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from mebns_pl.graph import neighbor_kernels as kernels
-from mebns_pl.graph.csr import Features, Graph, Sampled
+from mebns_pl.graph.csr import Graph, Sampled
+from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
 
 _ALL = 2**62

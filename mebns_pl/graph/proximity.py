@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from mebns_pl.graph import kernels, pair_kernels
-from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.sparse import Features
 
 Csr = tuple[np.ndarray, np.ndarray, np.ndarray]
 _ROUND_OFF = 1e-9  # cosines up to this are rounding errors of a zero

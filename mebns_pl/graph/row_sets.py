@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mebns_pl.graph.csr import Graph, product
+from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.proximity import structure
+from mebns_pl.graph.sparse import product
 from mebns_pl.types import to_device
 
 
@@ -45,7 +46,7 @@ class RowSets:
         return self.ptr.diff()
 
     def sums(self, h: Tensor) -> Tensor:
-        """S h, the sum of each set's rows: ``(N, C) -> (M, C)``, differentiable to any order and in forward mode.
+        """S h, the sum of each set's rows: ``(N, C) -> (M, C)``, differentiable to any order.
 
         Cost: m C additions; m + N once for the transpose, where derivatives may be asked for.
         """

@@ -4,10 +4,10 @@ Two exact engines behind one interface. With inner loss ``L(theta, phi)`` and ``
 both return ``d L_meta(theta'(phi)) / d phi`` and leave the student's parameters, buffers and optimizer state as they
 were:
 
-- :class:`HigherEngine` differentiates through the update with ``higher`` (second-order graphs).
+- :class:`HigherEngine` differentiates through the update with ``higher``, in one chain from outer loss to weight net.
 - :class:`DirectionalEngine` uses that the weights' inputs are detached, so that
-  ``dL_meta/dw_i = < (d theta'/d g)^T grad L_meta(theta'), grad l_i > / (2 n)``: one forward-mode product, no
-  second-order graph.
+  ``dL_meta/dw_i = < (d theta'/d g)^T grad L_meta(theta'), grad l_i > / (2 n)``: the chain is cut at the gradient, and
+  what crosses it is one vector.
 
 The cheaper ones that wrap them are in :mod:`mebns_pl.mebns.cheap_engines`.
 
@@ -25,7 +25,6 @@ from typing import Any
 import higher
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from mebns_pl.mebns.group import AbstractGroup
@@ -133,10 +132,6 @@ class BilevelProblem:
         gradient_clip_norm: clipping that the real step applies too, or None.
         inner_loss: weights ``(n,)`` -> the student's loss at its live parameters; its graph is kept for several
             derivatives.
-        negative_losses_at: parameters -> unweighted losses ``(n,)`` of the negatives, with the dropout masks of
-            ``inner_loss``.
-        num_negatives: ``()``, n- over all ranks; ``weights * losses`` stands in the inner loss with the factor
-            1 / (2 n-).
         outer_loss_at: parameters -> loss on the meta batch.
         weights_at: weight-net parameters -> weights ``(n,)``.
         weight_params: the weight net's parameters.
@@ -147,8 +142,6 @@ class BilevelProblem:
     optimizer: Optimizer
     gradient_clip_norm: float | None
     inner_loss: Callable[[Tensor], Tensor]
-    negative_losses_at: Callable[[Params], Tensor]
-    num_negatives: Tensor
     outer_loss_at: Callable[[Params], Tensor]
     weights_at: Callable[[Params], Tensor]
     weight_params: Params
@@ -216,10 +209,13 @@ class HigherEngine(AbstractEngine):
 
 
 class DirectionalEngine(AbstractEngine):
-    """Takes one forward-mode product instead of a second-order graph; equal to :class:`HigherEngine` up to rounding.
+    """Cuts the chain at the student's gradient; equal to :class:`HigherEngine` up to rounding, and cheaper.
 
-    Cost: the inner gradient, a forward and backward pass on the meta batch, and one forward-mode pass over the
-    negatives: about 2 student steps, and no more memory than one.
+    The gradient is linear in the weights, so that its product with one vector, the outer loss seen through the update,
+    is all there is to differentiate. The update's own graph and the ranks' sums stay outside of it.
+
+    Cost: the inner gradient with a graph, a forward and backward pass on the meta batch, and a backward pass through
+    the inner gradient: about 2 student steps.
 
     Example:
         >>> DirectionalEngine()  # doctest: +ELLIPSIS
@@ -232,7 +228,7 @@ class DirectionalEngine(AbstractEngine):
 
 
 def directional(problem: BilevelProblem, unrolled: Sequence[str]) -> Hypergradient:
-    """The hypergradient by one forward-mode product, looking through the update of some of the student's parameters.
+    """The hypergradient by one product with the gradient, looking through the update of some parameters.
 
     Args:
         problem: the bilevel step.
@@ -245,19 +241,19 @@ def directional(problem: BilevelProblem, unrolled: Sequence[str]) -> Hypergradie
     values = {name: value.detach() for name, value in params.items()}
     with torch.enable_grad():
         weights = problem.weights_at(phi)
-        local = torch.autograd.grad(
-            problem.inner_loss(weights.detach()), live, retain_graph=True, materialize_grads=True
-        )
+        leaf = weights.detach().requires_grad_()
+        local = torch.autograd.grad(problem.inner_loss(leaf), live, create_graph=True, materialize_grads=True)
         grads = [grad.requires_grad_() for grad in problem.group.sum_all([g.detach() for g in local])]
         moved = updated(
             problem.optimizer, live, [values[name] for name in unrolled], clipped(grads, problem.gradient_clip_norm)
         )
         outer = problem.outer_loss_at({**values, **dict(zip(unrolled, moved, strict=True))})
         direction = problem.group.sum_all(torch.autograd.grad(outer, grads, materialize_grads=True))
-    with torch.no_grad(), forward_ad.dual_level():
-        dual = {name: forward_ad.make_dual(values[name], d) for name, d in zip(unrolled, direction, strict=True)}
-        tangent = forward_ad.unpack_dual(problem.negative_losses_at({**values, **dual})).tangent
-    slope = torch.zeros_like(weights) if tangent is None else 0.5 * tangent / problem.num_negatives
+    # Parameters that no negative reaches have gradients that do not depend on the weights
+    reached = [place for place, gradient in enumerate(local) if gradient.requires_grad]
+    (slope,) = torch.autograd.grad(
+        [local[place] for place in reached], leaf, [direction[place] for place in reached], materialize_grads=True
+    )
     return Hypergradient(torch.autograd.grad(weights, list(phi.values()), slope, materialize_grads=True), outer)
 
 

@@ -15,8 +15,8 @@ class LastBlock(AbstractEngine):
     The idea is FaMUS's (Xu et al., CVPR 2021): the layers next to the loss carry most of the meta gradient. With every
     parameter named it is :class:`~mebns_pl.mebns.bilevel.DirectionalEngine`, and exact.
 
-    Cost: one forward pass without a graph on the meta batch and one over the negatives, and the backward passes of the
-    named parameters alone; no more memory than a step.
+    Cost: one forward pass on the meta batch, and the named parameters' share of the backward passes there, of the
+    student's gradient, and of the pass through that.
 
     Args:
         names: parameters, or modules whose parameters all are meant, by their names in the predictor.

@@ -101,11 +101,14 @@ class Teacher:
         predictor: the teacher, a predictor and its optimizer.
         filter: which candidates stay, or None to keep all (warm-up).
         learns: whether this step trains it; a frozen teacher scores without dropout.
+        score: pairs ``(2, m)`` -> logits ``(m,)`` of a frozen teacher that has looked at the whole graph once for many
+            steps; None where it looks at what this step encodes.
     """
 
     predictor: Learner
     filter: TeacherFilter | None
     learns: bool
+    score: Callable[[Tensor], Tensor] | None = None
 
 
 class Negatives(NamedTuple):
@@ -242,8 +245,6 @@ def mebns_step(
             optimizer=student.optimizer,
             gradient_clip_norm=gradient_clip_norm,
             inner_loss=inner_loss,
-            negative_losses_at=lambda p: negative_losses(functional_call(student.module, p, (inputs.select(picked),))),
-            num_negatives=num_negatives,
             outer_loss_at=_outer_loss(predictor, meta, graph, group),
             weights_at=weights_at,
             weight_params=dict(meta.weight_net.module.named_parameters()),
@@ -322,12 +323,16 @@ def _teacher_pass(
     group: AbstractGroup,
 ) -> tuple[Tensor, Tensor | None, list[Tensor] | None, list[Tensor]]:
     """Hardness ``(b, K)`` of the candidates, and where the teacher learns its loss on STD data with the gradients."""
+    shape = pairs.size, pairs.num_candidates
+    if teacher.score is not None:
+        with torch.no_grad():
+            return at_least_single(teacher.score(pairs.pairs[:, pairs.candidates])).view(shape), None, None, []
     pass_key = key if teacher.learns else None
     inputs = prepared.with_key(pass_key)
     with torch.set_grad_enabled(teacher.learns):
         score = _predictor(teacher.predictor).scorer(graph, pass_key)
     with torch.no_grad():
-        hardness = at_least_single(score(inputs.select(pairs.candidates))).view(pairs.size, pairs.num_candidates)
+        hardness = at_least_single(score(inputs.select(pairs.candidates))).view(shape)
     if not teacher.learns:
         return hardness, None, None, []
     mask = batch.teacher_mask.flatten()

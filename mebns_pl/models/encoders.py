@@ -94,15 +94,13 @@ class GCN(AbstractLayeredEncoder):
         self.dropout = KeyedDropout(dropout)
 
     def messages(self, layer: int, graph: Graph, h: Tensor | None, key: Key | None = None) -> tuple[Tensor, ...]:
-        """The linear map, scaled."""
+        """The linear map."""
         m = self.linears[layer](graph if h is None else h.relu())
-        m = self.dropout(m, graph.dropout_rows, key and key.child(layer))
-        return (m * _inverse_root(graph, m.dtype),)
+        return (self.dropout(m, graph.dropout_rows, key and key.child(layer)),)
 
     def aggregate(self, layer: int, graph: Graph, messages: tuple[Tensor, ...]) -> Tensor:
         """The scaled sum over neighbours and the node itself."""
-        (m,) = messages
-        return (graph.neighbor_sum(m) + m) * _inverse_root(graph, m.dtype) + self.biases[layer]  # type: ignore[no-any-return]
+        return graph.normalized_sum(messages[0]) + self.biases[layer]  # type: ignore[no-any-return]
 
 
 class SAGE(AbstractLayeredEncoder):
@@ -189,11 +187,6 @@ class GAT(AbstractLayeredEncoder):
     def aggregate(self, layer: int, graph: Graph, messages: tuple[Tensor, ...]) -> Tensor:
         """Attention over neighbours and the node itself."""
         return self.convs[layer](messages[0], graph.edge_index)  # type: ignore[no-any-return]
-
-
-def _inverse_root(graph: Graph, dtype: torch.dtype) -> Tensor:
-    """``(N, 1)``: 1 / sqrt(degree + 1)."""
-    return (graph.degree + 1).to(dtype).rsqrt()[:, None]
 
 
 def _check_num_layers(num_layers: int) -> None:

@@ -9,8 +9,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from mebns_pl.graph.csr import Graph, product
+from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.row_sets import RowSets
+from mebns_pl.graph.sparse import product
 from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
 from mebns_pl.keys import Key
 from mebns_pl.models.layers import FeatureLinear, KeyedDropout

@@ -10,6 +10,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from mebns_pl.data.batching import PairScore
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine, check_optimizer
@@ -125,6 +126,7 @@ class MeBNS(AbstractLinkSystem):
         self.engine = engine or HigherEngine()
         self.schedule = schedule
         self.weighting = weighting or EqualWeighting()
+        self._frozen_score: PairScore | None = None
         # After the learners, whose initial weights so do not depend on it
         self.adaptive_proposal = None if adaptive_proposal is None else adaptive_proposal(spec)
 
@@ -149,12 +151,13 @@ class MeBNS(AbstractLinkSystem):
     def setup(self, stage: str) -> None:
         """Tells the data module to set meta edges apart and to draw structure-enhanced negatives for the teacher."""
         super().setup(stage)
-        self.data.learns_meta = True
+        self.data.learns_meta, self.data.teacher_epochs = True, self.schedule.teacher
+        self._frozen_score = None
 
     def teardown(self, stage: str) -> None:
         """Leaves the data module as it was, for a plain system to use."""
         super().teardown(stage)
-        self.data.learns_meta = False
+        self.data.learns_meta, self.data.teacher_epochs = False, None
 
     def on_train_epoch_start(self) -> None:
         """Collects the meta set when it is due."""
@@ -189,7 +192,9 @@ class MeBNS(AbstractLinkSystem):
             self.graph,
             key,
             self.group,
-            teacher=Teacher(teacher, None if warm else self.teacher_filter, learns),
+            teacher=Teacher(
+                teacher, None if warm else self.teacher_filter, learns, None if learns else self.frozen_score()
+            ),
             meta=None if warm else self.meta(weight_net, key),
             gradient_clip_norm=self.updates.gradient_clip_norm,
             weighting=self.weighting,
@@ -215,6 +220,12 @@ class MeBNS(AbstractLinkSystem):
         )
         self.log_step(batch, result)
         return step_output(batch, result)
+
+    def frozen_score(self) -> PairScore | None:
+        """The frozen teacher's logits of any pairs, its embeddings made once; None where it needs more than those."""
+        if self._frozen_score is None and isinstance(self.teacher, EncoderDecoder):
+            self._frozen_score = self.logits_of(self.teacher)
+        return self._frozen_score
 
     def meta(self, weight_net: Learner, key: Key) -> Meta:
         """The upper level of a step."""

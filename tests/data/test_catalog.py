@@ -26,7 +26,7 @@ from mebns_pl.data.files import DataError
 from mebns_pl.data.listing import dataset_table
 from mebns_pl.data.places import download_file
 from mebns_pl.data.readers import ogb
-from mebns_pl.graph.csr import Features
+from mebns_pl.graph.sparse import Features
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EMBEDDED = ["air_routes.csv.gz", "air_routes_airports.csv.gz"]

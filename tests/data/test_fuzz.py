@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mebns_pl.data.files import DataError, LoadedGraph, read_edge_list, read_graph
-from mebns_pl.graph.csr import Features
+from mebns_pl.graph.sparse import Features
 
 EXAMPLES = 1100
 """Of edge lists and node tables together, in every run."""

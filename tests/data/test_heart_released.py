@@ -13,7 +13,8 @@ from mebns_pl.data.catalog import load_graph
 from mebns_pl.data.heart_released import HeartReleasedGenerator
 from mebns_pl.data.official_splits import OfficialSplit, load_official_split
 from mebns_pl.graph import proximity
-from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.sparse import Features
 from references import heart_released as reference
 from references import proximity as proximity_reference
 

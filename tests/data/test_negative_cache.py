@@ -16,7 +16,8 @@ from torch import Tensor
 
 from mebns_pl.data.eval_negatives import AbstractEvalNegatives, HeartNegatives, RandomNegatives
 from mebns_pl.data.negative_cache import CachedNegatives, cached, describe, digest, graph_parts
-from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
 
 KEY = Key(0, "tests/cache")

@@ -11,7 +11,8 @@ from mebns_pl.data.files import read_edge_list
 from mebns_pl.data.loaded import LoadedGraph
 from mebns_pl.data.new_nodes import standardized_like, with_new_nodes
 from mebns_pl.data.tables import DataError, standardize_columns
-from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.sparse import Features
 
 NODES = "node,age,town,size\nann,20,Rome,1\nbob,30,Oslo,1\ncy,70,Rome,1\n"
 NEW = "town,size,node,age\nOslo,5,dan,40\nRome,1,eve,20\n"

@@ -26,7 +26,7 @@ from mebns_pl.data.readers.matrices import read_gnn_benchmark
 from mebns_pl.data.readers.planetoid import read_planetoid
 from mebns_pl.data.readers.saved import load_saved
 from mebns_pl.data.sources import read_snap, read_split_archive
-from mebns_pl.graph.csr import Features
+from mebns_pl.graph.sparse import Features
 
 PAIRS = np.array([[0, 1], [1, 2], [2, 3], [3, 4], [4, 0], [1, 3]])
 EDGES = sorted((min(pair), max(pair)) for pair in PAIRS.tolist())

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.neighbors import sample_neighbors, surroundings
+from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
 
 KEY = Key(3, "tests/neighbors")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mebns_pl.graph import pair_measures, proximity
-from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.pair_measures import Jaccard, Katz, PreferentialAttachment, ShortestPath
 from mebns_pl.graph.proximity import (
     AbstractPairMeasure,
@@ -19,6 +19,7 @@ from mebns_pl.graph.proximity import (
     PersonalizedPageRank,
     ResourceAllocation,
 )
+from mebns_pl.graph.sparse import Features
 from references import pair_measures as reference
 from references import proximity as proximity_reference
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mebns_pl.graph import proximity
-from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.pair_measures import Katz
 from mebns_pl.graph.proximity import (
     AbstractMeasure,
@@ -19,6 +19,7 @@ from mebns_pl.graph.proximity import (
     PersonalizedPageRank,
     ResourceAllocation,
 )
+from mebns_pl.graph.sparse import Features
 from references import proximity as reference
 
 NEIGHBOR_MEASURES = [

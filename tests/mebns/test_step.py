@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mebns_pl.graph.csr import Features
+from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, DirectionalEngine, HigherEngine
 from mebns_pl.mebns.group import SingleProcess

@@ -10,10 +10,10 @@ from inspect import isabstract
 import pytest
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.func import functional_call
 
-from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
 from mebns_pl.models import GAT, GCN, SAGE, AbstractEncoder
 from mebns_pl.types import GraphSpec
@@ -89,7 +89,7 @@ def test_gradients_of_sparse_features_equal_dense_ones(cls: type[AbstractEncoder
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cls", ENCODERS)
 def test_derivatives(cls: type[AbstractEncoder], kind: str) -> None:
-    """Forward mode and double backward against central differences along a random direction."""
+    """Gradient and double backward against central differences along a random direction."""
     graph = make_graph(kind, True)
     encoder = make_encoder(cls, graph.spec, dropout=0.3)
     params = {name: param.detach().clone().requires_grad_() for name, param in encoder.named_parameters()}
@@ -110,9 +110,6 @@ def test_derivatives(cls: type[AbstractEncoder], kind: str) -> None:
     flat_direction = torch.cat([value.flatten() for value in direction.values()])
     slope = (loss(shifted(1e-6)) - loss(shifted(-1e-6))) / 2e-6
     torch.testing.assert_close(gradient(params) @ flat_direction, slope.detach(), rtol=1e-6, atol=1e-8)
-    with forward_ad.dual_level():
-        dual = {name: forward_ad.make_dual(p.detach(), direction[name]) for name, p in params.items()}
-        torch.testing.assert_close(forward_ad.unpack_dual(loss(dual)).tangent, gradient(params) @ flat_direction)
     curvature = (gradient(shifted(1e-6)) - gradient(shifted(-1e-6))) / 2e-6
     product = torch.autograd.grad(
         gradient(params, create_graph=True) @ flat_direction, list(params.values()), materialize_grads=True

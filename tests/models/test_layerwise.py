@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
 from mebns_pl.models import GAT, GCN, SAGE, EncoderDecoder, layerwise
 from mebns_pl.models.encoders import AbstractEncoder, AbstractLayeredEncoder

@@ -12,8 +12,6 @@ from functools import partial
 
 import pytest
 import torch
-from torch.autograd import forward_ad
-from torch.func import functional_call
 
 import mebns_pl.models as package
 from mebns_pl.graph.csr import Graph
@@ -184,22 +182,6 @@ def test_no_buffers_are_written(predictor: LinkPredictor, graph: Graph) -> None:
     before = {name: value.clone() for name, value in predictor.state_dict().items()}
     predictor.train()(predictor.prepare(graph, PAIRS, ROWS, KEY))
     assert all(torch.equal(value, before[name]) for name, value in predictor.state_dict().items())
-
-
-def test_forward_mode_equals_backward(predictor: LinkPredictor, graph: Graph, key: Key | None) -> None:
-    inputs = predictor.prepare(graph, PAIRS, ROWS, key)
-    params = dict(predictor.named_parameters())
-    generator = torch.Generator().manual_seed(2)
-    direction = {name: torch.randn(p.shape, generator=generator, dtype=p.dtype) for name, p in params.items()}
-    grads = [
-        torch.autograd.grad(logit, list(params.values()), retain_graph=True, materialize_grads=True)
-        for logit in predictor(inputs)
-    ]
-    expected = [sum(float((g * d).sum()) for g, d in zip(row, direction.values(), strict=True)) for row in grads]
-    with forward_ad.dual_level():
-        dual = {name: forward_ad.make_dual(p.detach(), direction[name]) for name, p in params.items()}
-        tangent = forward_ad.unpack_dual(functional_call(predictor, dual, (inputs,))).tangent
-    assert tangent.tolist() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 def test_double_backward(predictor: LinkPredictor, graph: Graph) -> None:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import GATConv, GCNConv, SAGEConv
 
-from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.sparse import Features
 from mebns_pl.models import GAT, GCN, SAGE
 
 

@@ -19,8 +19,9 @@ from torch.func import functional_call
 from torch.nn.functional import logsigmoid
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
+from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine
 from mebns_pl.mebns.group import AbstractGroup, SingleProcess

@@ -202,6 +202,29 @@ def test_a_frozen_teacher_stays_as_it_is() -> None:
     assert not equal(net[2], net[3])
 
 
+def test_a_frozen_teacher_looks_at_the_graph_once() -> None:
+    """Its hardness is that of the whole training graph, from weights that are no longer moved; it gets no negatives."""
+    data, batches = make_data(), []
+    system = make_mebns(data.spec, schedule=Schedule(warmup=1, teacher=2))
+    outputs_of: dict[tuple[int, int], Any] = {}
+
+    class Watch(Callback):
+        def on_train_batch_end(
+            self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TrainBatch, index: int
+        ) -> None:
+            outputs_of[batch.epoch, batch.step] = outputs
+
+    fit(system, data, epochs=4, callbacks=[Collect(batches), Watch()])
+    assert {batch.epoch for batch in batches} == {0, 1, 2, 3}
+    for batch in batches:
+        frozen = batch.epoch >= 2
+        assert (batch.teacher_negatives.shape[1] == 0) == frozen
+        if frozen:
+            outputs = outputs_of[batch.epoch, batch.step]
+            expected = system.teacher(system.teacher.prepare(data.train_graph, outputs["picked"]))
+            torch.testing.assert_close(outputs["hardness"], expected.detach())
+
+
 def test_the_weight_net_rests_while_warming_up() -> None:
     data, watch = make_data(), Weights()
     system = make_mebns(data.spec, schedule=Schedule(warmup=2))

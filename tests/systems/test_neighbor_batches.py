@@ -20,8 +20,8 @@ from mebns_pl.callbacks import PredictionWriter
 from mebns_pl.data.batching import AbstractBatching, FullGraph, NeighborSampling
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.files import LoadedGraph
-from mebns_pl.graph.csr import Features
 from mebns_pl.graph.proximity import CommonNeighbors
+from mebns_pl.graph.sparse import Features
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
 from mebns_pl.models import GAT, GCN, SAGE, EncoderDecoder, LinkPredictor, MLPDecoder
 from mebns_pl.models.proximity import ProximityPredictor

@@ -14,7 +14,8 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from mebns_pl.graph.csr import Features, Graph
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.sparse import Features
 from mebns_pl.mebns.bilevel import AbstractEngine, DirectionalEngine, HigherEngine
 from mebns_pl.mebns.group import SingleProcess
 from mebns_pl.mebns.losses import negative_losses, positive_losses

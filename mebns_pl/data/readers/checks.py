@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.data.tables import DataError
-from mebns_pl.graph.csr import Features
+from mebns_pl.graph.sparse import Features
 
 MAX_NODES = 2**31
 """One int64 names a pair of nodes, so there may be no more."""

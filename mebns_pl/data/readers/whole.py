@@ -16,7 +16,7 @@ from mebns_pl.data.readers.checks import check_csr, check_features, check_num_no
 from mebns_pl.data.readers.matrices import adjacency_pairs, read_csr_parts
 from mebns_pl.data.readers.saved import load_saved
 from mebns_pl.data.tables import DataError
-from mebns_pl.graph.csr import Features
+from mebns_pl.graph.sparse import Features
 
 ADJACENCIES = {"adj_indptr": "adj_", "indptr": ""}
 """Keys that tell a CSR adjacency matrix, and what its parts' names begin with."""
