@@ -14,18 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import multiprocessing
 import resource
 import tempfile
 import time
-import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from _rows import append, read
+from _runs import append, begin, read
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "backbones.csv"
 FIELDS = ("model", "graph", "seed", "metric", "test", "val", "best_epoch", "epochs", "num_hops", "num_pooled",
@@ -79,13 +77,13 @@ CELLS = (
     Cell("seal", "ns", 5, (98.85, 0.47), num_hops=2, epochs=30),
     Cell("seal", "power", 5, (87.61, 1.57), num_hops=2, epochs=10),
     Cell("seal", "usair", 5, (96.62, 0.72)),
-    Cell("seal", "celegans", 5, (90.30, 1.35), lr=5e-4),
+    Cell("seal", "celegans", 5, (90.30, 1.35), num_hops=2, epochs=40, lr=2e-4),
     Cell("seal", "router", 5, (96.38, 1.45), num_hops=2, epochs=10),
     Cell("ncn", "citeseer", 3, (28.65, 1.21), epochs=40, batch_size=384, structure=0.5),
     Cell("seal", "citeseer", 3, (13.16, 1.66), epochs=10, num_hops=1),
-    Cell("seal", "yeast", 2, (97.91, 0.52), epochs=8, max_nodes_per_hop=100, supervision=0.5),
-    Cell("seal", "pb", 1, (94.72, 0.46), epochs=8, max_nodes_per_hop=100, supervision=0.2),
-    Cell("seal", "ecoli", 1, (97.64, 0.22), epochs=8, max_nodes_per_hop=100, supervision=0.2),
+    Cell("seal", "yeast", 2, (97.91, 0.52), epochs=15, max_nodes_per_hop=100),
+    Cell("seal", "pb", 1, (94.72, 0.46), epochs=15, max_nodes_per_hop=100),
+    Cell("seal", "ecoli", 1, (97.64, 0.22), epochs=15, max_nodes_per_hop=100),
 )  # fmt: skip
 
 
@@ -99,9 +97,7 @@ def run(cell: Cell, seed: int, root: str | None) -> dict[str, str | float]:
     from mebns_pl.data.protocols import OfficialParting, RandomParting, ReleasedComparison, UniformComparison
     from mebns_pl.models.seal import sortpool_size
 
-    torch.set_num_threads(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")
+    begin()
     seed_everything(seed, verbose=False)
     if cell.metric == "mrr":
         protocol = m.Protocol(OfficialParting(), ReleasedComparison())

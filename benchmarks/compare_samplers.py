@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import tempfile
 import time
-import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from itertools import product
 from pathlib import Path
 
-from _rows import append, read
+from _runs import append, begin, read
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "samplers.csv"
 METHODS = ("uniform", "dns", "mebns_uniform", "mebns_dns")
@@ -41,9 +39,7 @@ def run(graph: str, proposal: str, method: str, seed: int, root: str, epochs: in
 
     import mebns_pl as m
 
-    torch.set_num_threads(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")
+    begin()
     seed_everything(seed, verbose=False)
     candidates: m.UniformProposal | m.MixtureProposal = m.UniformProposal()
     if proposal == "half_ppr":

@@ -10,16 +10,14 @@ is chosen on validation MRR.
 from __future__ import annotations
 
 import argparse
-import logging
 import tempfile
-import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 
-from _rows import append, read
+from _runs import append, begin, read
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "engines.csv"
 FIELDS = ("graph", "system", "seed", "epochs", "val_mrr", "test_mrr", "test_auc")
@@ -35,9 +33,7 @@ def run(graph: str, system: str, seed: int, root: str | None) -> dict[str, str |
 
     import mebns_pl as m
 
-    torch.set_num_threads(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")
+    begin()
     seed_everything(seed, verbose=False)
     batch_size, epochs = GRAPHS[graph]
     data = m.LinkDataModule(graph=graph, root=root, num_candidates=8, batch_size=batch_size, seed=seed)

@@ -13,9 +13,7 @@ table, and draws docs/figures/migration_*.png. Resumable: runs whose rows are th
 from __future__ import annotations
 
 import argparse
-import logging
 import tempfile
-import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from itertools import product
@@ -23,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _rows import append, read
+from _runs import append, begin, read
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "migration.csv"
@@ -62,9 +60,7 @@ def run(graph: str, method: str, seed: int, epochs: int, root: str | None) -> li
             validated = (trainer.current_epoch + 1) % trainer.check_val_every_n_epoch == 0
             self.rows.append({**row, "val_mrr": logged["val/mrr"] if validated else ""})
 
-    torch.set_num_threads(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")
+    begin()
     seed_everything(seed, verbose=False)
     data = m.LinkDataModule(graph=graph, root=root, num_candidates=8, batch_size=1024, seed=seed)
     predictor = partial(

@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import tempfile
 import time
-import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
 from pathlib import Path
 
-from _rows import append, read
+from _runs import append, begin, read
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "docs" / "results" / "recipes.csv"
@@ -75,10 +73,7 @@ def run(graph: str, recipe: str, kind: str, seed: int, root: str | None, epochs:
             self.hits += int(self.held_out.mask(source, target).sum())
             self.total += len(source)
 
-    torch.set_num_threads(1)
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")
+    begin()
     system, data = build(recipe, kind, graph, root, f"--seed_everything={seed}")
     monitor, held_out = m.MigrationMonitor(), HeldOut()
     with tempfile.TemporaryDirectory() as folder:

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import time
-import warnings
 from collections.abc import Callable
 from functools import partial
 
 import torch
+from _runs import begin
 from lightning.pytorch import Callback, Trainer, seed_everything
 from rich.console import Console
 from rich.table import Table
@@ -99,7 +98,7 @@ def epoch_ratios(
     data, rows = make_data(graph, root), []
     for decoder in decoders:
         for sampler in SAMPLERS:
-            exact = m.DirectionalEngine() if decoder == "MLP" else m.HigherEngine()
+            exact = m.DirectionalEngine()
             systems = {
                 "plain": None,
                 "exact": (LEARNING, exact),
@@ -415,19 +414,20 @@ def main() -> None:
     """Runs and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default=None, help="folder with planetoid/")
-    parser.add_argument("--epochs", type=int, default=10, help="of a block; a multiple of the meta refresh")
+    parser.add_argument("--epochs", type=int, default=5, help="of a block; a multiple of the meta refresh")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--graphs", nargs="+", default=list(BATCH_SIZE), choices=BATCH_SIZE)
+    parser.add_argument("--decoders", nargs="+", default=list(DECODERS), choices=DECODERS)
     parser.add_argument("--parts", action="store_true", help="the parts of a step only, on the GPU too where one is")
     args = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    begin(threads=2)
     console = Console()
     console.width = max(console.width, 120)
 
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     for device in devices:
-        for graph in BATCH_SIZE:
-            for decoder in DECODERS:
+        for graph in args.graphs:
+            for decoder in args.decoders:
                 parts = profile(graph, args.root, decoder, device)
                 plain = parts[0][2]
                 rows = [[name, what, f"{ms:.1f}", f"{ms / plain:.2f}"] for name, what, ms in parts]
@@ -436,7 +436,9 @@ def main() -> None:
     if args.parts:
         return
 
-    ratios = [row for graph in BATCH_SIZE for row in epoch_ratios(graph, args.root, args.epochs, args.repeats)]
+    ratios = [
+        row for graph in args.graphs for row in epoch_ratios(graph, args.root, args.decoders, args.epochs, args.repeats)
+    ]
     names = ["exact", "cheap", "frozen_exact", "frozen_cheap"]
     rows = [
         [*(str(row[n]) for n in ("graph", "decoder", "sampler")), f"{1e3 * row['seconds']:.0f}"]

@@ -1,11 +1,26 @@
-"""Finished runs as rows of a CSV file, so that a benchmark that was stopped goes on where it was."""
+"""What the benchmarks' runs share: how a process is set up, and rows of a CSV file, so that what was stopped goes on."""
 
 from __future__ import annotations
 
 import csv
+import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+
+def begin(threads: int = 1) -> None:
+    """Sets this process up for a run: so many threads, memory kept as under the command line, no chatter."""
+    import torch
+
+    from mebns_pl.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
 
 
 def read(path: Path) -> list[dict[str, str]]:
