@@ -1,4 +1,4 @@
-"""What the benchmarks' runs share: how a process is set up, and rows of a CSV file, so that what was stopped goes on."""
+"""What the benchmarks share: how a process is set up, and rows of a CSV file, so that a stopped one goes on."""
 
 from __future__ import annotations
 

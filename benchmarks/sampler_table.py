@@ -19,6 +19,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from _runs import append, begin, read
 
@@ -45,14 +46,16 @@ def build(recipe: str, kind: str, graph: str, root: str | None, *options: str):
     if root is not None:
         args += [f"--data.root={root}"]
     made = MeBNSCLI(
-        LightningModule, LinkDataModule, subclass_mode_model=True, seed_everything_default=0,
-        auto_configure_optimizers=False, save_config_callback=None, run=False, args=args,
+        model_class=LightningModule, datamodule_class=LinkDataModule, subclass_mode_model=True,
+        seed_everything_default=0, auto_configure_optimizers=False, save_config_callback=None, run=False, args=args,
     )  # fmt: skip
     return made.model, made.datamodule
 
 
-def run(graph: str, recipe: str, kind: str, seed: int, root: str | None, epochs: int) -> dict[str, str | float]:
-    """Trains one cell and returns its row."""
+def run(
+    graph: str, recipe: str, kind: str, seed: int, root: str | None, epochs: int, config: dict[str, Any] | None = None
+) -> dict[str, str | float]:
+    """Trains one cell, with ``config`` stacked on its files, and returns its row."""
     import torch
     from lightning.pytorch import Callback, Trainer
     from lightning.pytorch.callbacks import ModelCheckpoint
@@ -74,9 +77,11 @@ def run(graph: str, recipe: str, kind: str, seed: int, root: str | None, epochs:
             self.total += len(source)
 
     begin()
-    system, data = build(recipe, kind, graph, root, f"--seed_everything={seed}")
     monitor, held_out = m.MigrationMonitor(), HeldOut()
     with tempfile.TemporaryDirectory() as folder:
+        stacked = Path(folder) / "config.yaml"
+        stacked.write_text(json.dumps(config or {}))  # JSON is YAML
+        system, data = build(recipe, kind, graph, root, f"--seed_everything={seed}", "-c", str(stacked))
         best = ModelCheckpoint(folder, monitor="val/mrr", mode="max", filename="best")
         trainer = Trainer(
             max_epochs=epochs, check_val_every_n_epoch=min(5, epochs), accelerator="cpu", logger=False,

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -199,11 +200,15 @@ class MeBNSCLI(LightningCLI):
         try:
             return super().instantiate_trainer(**kwargs)
         except (MisconfigurationException, ValueError, TypeError) as error:
-            chosen = self.config_init[self.subcommand]["trainer"]
+            chosen = self._own(self.config_init)["trainer"]
             if not any(word in str(error).lower() for word in ("accelerator", "device", "gpu", "backend")):
                 raise
             got = f"trainer.accelerator, trainer.devices: got {chosen['accelerator']!r} and {chosen['devices']!r}"
             raise MisconfigurationException(f"{got}: {error}") from None
+
+    def _own(self, config: Namespace) -> Namespace:
+        """The part of the subcommand; all of it where there is none (``run=False``)."""
+        return config if self.subcommand is None else config[self.subcommand]  # type: ignore[no-any-return]
 
     def _run_subcommand(self, subcommand: str) -> None:
         ckpt_path = self.config_init[subcommand].get("ckpt_path")
@@ -225,7 +230,7 @@ class MeBNSCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Hands the model the options that it was made from, for checkpoints to hold."""
-        options = without_resume(self.config[self.subcommand]).as_dict()
+        options = without_resume(self._own(self.config)).as_dict()
         self.model.run_config = {part: plain(options.get(part)) for part in ("model", "data", "trainer")}
 
     def fit(self, **kwargs: Any) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
+
+INPUTS = ("loss", "hardness")
+"""What a step tells of each negative: the student's loss, the teacher's logit."""
 
 
 class WeightNet(nn.Module):
@@ -14,13 +19,13 @@ class WeightNet(nn.Module):
     bound as a student learns. The last layer starts at zero, so that training starts from equal weights.
 
     Args:
-        num_features: F, width of the input: the student's loss and the teacher's logit.
+        inputs: what it looks at, of ``loss`` (the student's) and ``hardness`` (the teacher's logit).
         hidden_channels: width of the hidden layer.
         max_score: bound on the scores, above 0. Left to itself the meta learner turns to the hardest negatives, and
             the student's validation MRR falls; a narrow bound is the milder default.
 
     Raises:
-        ValueError: ``max_score`` is not above 0.
+        ValueError: ``max_score`` is not above 0; ``inputs`` is empty, or names something else.
 
     Example:
         >>> import torch
@@ -28,18 +33,22 @@ class WeightNet(nn.Module):
         [0.0, 0.0, 0.0, 0.0, 0.0]
     """
 
-    def __init__(self, num_features: int = 2, hidden_channels: int = 64, max_score: float = 0.3) -> None:
+    def __init__(self, inputs: Sequence[str] = INPUTS, hidden_channels: int = 64, max_score: float = 0.3) -> None:
         super().__init__()
+        if not inputs or set(inputs) - set(INPUTS):
+            raise ValueError(f"inputs: expected some of {', '.join(INPUTS)}, got {list(inputs)}")
         if not max_score > 0:
             raise ValueError(f"max_score: expected a number above 0, got {max_score}")
         self.max_score = max_score
-        self.hidden = nn.Linear(num_features, hidden_channels)
+        self.columns = [INPUTS.index(name) for name in inputs]
+        self.hidden = nn.Linear(len(self.columns), hidden_channels)
         self.last = nn.Linear(hidden_channels, 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Scores ``(M,)`` in (-max_score, max_score) from ``features`` ``(M, F)``, unbounded floats."""
+        """Scores ``(M,)`` in (-max_score, max_score) from ``features`` ``(M, 2)``, the columns of ``INPUTS``."""
+        features = features[:, self.columns]
         compressed = features.sign() * features.abs().log1p()
         scores: Tensor = self.last(self.hidden(compressed).relu()).squeeze(1)
         return self.max_score * (scores / self.max_score).tanh()

@@ -42,6 +42,7 @@ class Schedule:
         warmup: for so many epochs the student takes the sampler's negatives unfiltered and unweighted, while the
             teacher learns; 0 or more.
         teacher: for so many epochs the teacher learns, then it is frozen (cheaper); None never freezes it.
+        student_from_teacher: whether the student takes the teacher's weights over at the end of the warm-up.
         lr_scheduler: makes a scheduler of the student's learning rate, stepped after each epoch (one that watches a
             metric: after each validation), or None.
         teacher_lr_scheduler: makes the teacher's; it stands still while the teacher is frozen.
@@ -57,6 +58,7 @@ class Schedule:
 
     warmup: int = 5
     teacher: int | None = None
+    student_from_teacher: bool = False
     lr_scheduler: LRSchedulerCallable | None = None
     teacher_lr_scheduler: LRSchedulerCallable | None = None
     weight_net_lr_scheduler: LRSchedulerCallable | None = None
@@ -160,8 +162,10 @@ class MeBNS(AbstractLinkSystem):
         self.data.learns_meta, self.data.teacher_epochs = False, None
 
     def on_train_epoch_start(self) -> None:
-        """Collects the meta set when it is due."""
+        """Collects the meta set when it is due; the student takes the teacher's weights over where it shall."""
         data, epochs_in = self.data, self.current_epoch - self.schedule.warmup
+        if epochs_in == 0 and self.schedule.student_from_teacher:
+            self.student.load_state_dict(self.teacher.state_dict())
         due = epochs_in >= 0 and epochs_in % data.collector.refresh_epochs == 0
         if due:
             meta_set = data.refresh_meta_set(self.teacher_score, self.device, self.current_epoch, self.group.spread)

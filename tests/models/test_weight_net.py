@@ -24,7 +24,7 @@ def test_starts_from_equal_weights_and_moves() -> None:
 
 
 def test_scores_row_by_row() -> None:
-    net, features = WeightNet(num_features=3, hidden_channels=5, max_score=0.5), torch.randn(7, 3)
+    net, features = WeightNet(hidden_channels=5, max_score=0.5), torch.randn(7, 2)
     torch.nn.init.normal_(net.last.weight)
     scores = net(features)
     assert scores.shape == (7,)
@@ -48,3 +48,19 @@ def test_scores_are_bounded() -> None:
 def test_refuses(max_score: float) -> None:
     with pytest.raises(ValueError, match="max_score"):
         WeightNet(max_score=max_score)
+
+
+def test_it_may_look_at_one_input_alone() -> None:
+    net, features = WeightNet(inputs=["hardness"]), torch.randn(6, 2)
+    torch.nn.init.normal_(net.last.weight)
+    other = features.clone()
+    other[:, 0] += 5
+    assert torch.equal(net(features), net(other))
+    other[:, 1] += 5
+    assert not torch.equal(net(features), net(other))
+
+
+@pytest.mark.parametrize("inputs", [[], ["loss", "degree"]])
+def test_other_inputs_are_refused(inputs: list[str]) -> None:
+    with pytest.raises(ValueError, match="inputs: expected some of loss, hardness"):
+        WeightNet(inputs=inputs)
