@@ -38,8 +38,8 @@ from mebns_pl.negatives.listing import recipe_table, sampler_table
 from mebns_pl.preflight import check_config_file, check_run
 from mebns_pl.resume import FoundCheckpoint, Resume, take_resume, without_resume
 from mebns_pl.saved_run import config_beside
-from mebns_pl.systems.evaluation import AbstractLinkSystem
 from mebns_pl.systems.identity import plain
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.mebns import MeBNS
 from mebns_pl.systems.scoring import AbstractScoring
 from mebns_pl.systems.start_watch import StartWatch
@@ -208,7 +208,7 @@ class MeBNSCLI(LightningCLI):
 
     def _own(self, config: Namespace) -> Namespace:
         """The part of the subcommand; all of it where there is none (``run=False``)."""
-        return config if self.subcommand is None else config[self.subcommand]  # type: ignore[no-any-return]
+        return config if self.subcommand is None else config[self.subcommand]
 
     def _run_subcommand(self, subcommand: str) -> None:
         ckpt_path = self.config_init[subcommand].get("ckpt_path")

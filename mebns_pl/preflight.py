@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from mebns_pl.callbacks.predictions import PredictionWriter
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.tables import DataError, read_bytes
-from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.mebns import MeBNS
 from mebns_pl.systems.trainer_options import check_trainer
 

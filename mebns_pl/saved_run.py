@@ -13,8 +13,8 @@ from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.tables import DataError
 from mebns_pl.preflight import check_config_file
 from mebns_pl.systems.checkpoint_io import CheckpointError
-from mebns_pl.systems.evaluation import AbstractLinkSystem
 from mebns_pl.systems.identity import KEY, describe_data, describe_system, differences
+from mebns_pl.systems.link_system import AbstractLinkSystem
 
 
 def config_beside(checkpoint: str | Path) -> Path:

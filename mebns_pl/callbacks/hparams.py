@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.models.encoder_decoder import EncoderDecoder
-from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.mebns import MeBNS
 from mebns_pl.systems.plain import Plain
 

@@ -30,7 +30,7 @@ from mebns_pl.mebns.landscape import (
 from mebns_pl.mebns.losses import balanced_loss, negative_losses, positive_losses
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.saved_run import load_run
-from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.systems.link_system import AbstractLinkSystem
 
 
 @dataclass(frozen=True)

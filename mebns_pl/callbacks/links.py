@@ -18,7 +18,7 @@ from mebns_pl.data.named_pairs import named_pairs, read_named_pairs
 from mebns_pl.data.new_nodes import GivenPairs, with_new_nodes
 from mebns_pl.data.restriction import PredictionPairs
 from mebns_pl.data.tables import DataError, Table
-from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.scoring import AbstractScoring
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from mebns_pl.data.datamodule import data_of
 from mebns_pl.keys import permutation
 from mebns_pl.mebns.migration import MigrationTracker, nearest_scores
-from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.systems.link_system import AbstractLinkSystem
 
 
 class MigrationMonitor(Callback):

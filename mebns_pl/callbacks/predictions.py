@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from mebns_pl.callbacks.best import AbstractBest, BestOverall, BestPerNode
 from mebns_pl.callbacks.table_files import check_table_path, write_table
 from mebns_pl.data.datamodule import data_of
-from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.scoring import AbstractScoring, StudentScoring
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mebns_pl.data.datamodule import data_of
 from mebns_pl.graph.known_edges import KnownEdges
-from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.scoring import AbstractScoring, StudentScoring
 
 

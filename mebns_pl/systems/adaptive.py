@@ -11,7 +11,7 @@ from torch import Tensor
 from mebns_pl.keys import Key
 from mebns_pl.mebns.group import gather_rows
 from mebns_pl.models.scoring import score_pairs
-from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import TrainBatch
 
 

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from mebns_pl.graph.proximity import AbstractPairMeasure
 from mebns_pl.models.proximity import ProximityPredictor
-from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec, TrainBatch
 
 _NOT_TRAINED = "model: a Heuristic learns nothing and cannot fit; allowed are validate, test and predict"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
@@ -14,8 +13,7 @@ from mebns_pl.data.batching import PairScore
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine, check_optimizer
-from mebns_pl.mebns.group import AbstractGroup
-from mebns_pl.mebns.step import Learner, Meta, Negatives, StepResult, Teacher, mebns_step
+from mebns_pl.mebns.step import Learner, Meta, StepResult, Teacher, mebns_step
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
@@ -26,10 +24,12 @@ from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
 from mebns_pl.negatives.weightings.equal import EqualWeighting
 from mebns_pl.systems.adaptive import adapted
-from mebns_pl.systems.evaluation import AbstractLinkSystem, refuse_batch_norm
+from mebns_pl.systems.evaluation import refuse_batch_norm
 from mebns_pl.systems.finite import refuse_non_finite
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.outputs import StepOutput, step_output
 from mebns_pl.systems.schedulers import Configured, configured
+from mebns_pl.systems.statistics import union_statistics, weight_statistics
 from mebns_pl.systems.updates import Updates
 from mebns_pl.types import GraphSpec, MetaSet, TrainBatch, to_device
 
@@ -265,48 +265,3 @@ class MeBNS(AbstractLinkSystem):
 
 
 _META_TENSORS = ("pairs", "labels", "mean", "std")
-
-
-def union_statistics(batch: TrainBatch, negatives: Negatives, group: AbstractGroup) -> tuple[dict[str, Tensor], Tensor]:
-    """How the filter and the weights behave on the union batch, the same on all ranks; one message.
-
-    Args:
-        batch: this rank's slice.
-        negatives: its picks.
-        group: the ranks.
-
-    Returns:
-        ``kept_share``: kept over legal candidates, and ``hardness``: the teacher's mean logit of the picks; and the
-        weights of all picks ``(n,)``.
-    """
-    assert negatives.hardness is not None
-    rows, picks = negatives.columns.shape
-    weights = negatives.weights.masked_fill(~negatives.mask, -1.0).view(rows, picks)
-    mine = torch.stack(
-        [
-            negatives.kept.sum().to(weights.dtype),
-            batch.candidate_mask.sum().to(weights.dtype),
-            (negatives.hardness * negatives.mask).sum().to(weights.dtype),
-            negatives.mask.sum().to(weights.dtype),
-        ]
-    )
-    # Each rank adds its own rows to the others' zeros
-    whole = weights.new_zeros(batch.union_positives.shape[1], picks)
-    whole[batch.first_row : batch.first_row + rows] = weights
-    (kept, legal, hardness, picked), whole = group.sum_all([mine, whole])
-    return {"kept_share": kept / legal.clamp(min=1), "hardness": hardness / picked.clamp(min=1)}, whole[whole >= 0]
-
-
-def weight_statistics(weights: Tensor) -> dict[str, Tensor]:
-    """How unequal the weights are.
-
-    Args:
-        weights: ``(n,)``, 0 or more, with a positive sum.
-
-    Returns:
-        ``entropy``: of the normalised weights over log n, 1 when all are equal; ``top_tenth``: share of the total that
-        the highest tenth holds, 0.1 when all are equal.
-    """
-    share = weights / weights.sum()
-    entropy = -torch.special.xlogy(share, share).sum() / torch.tensor(max(len(share), 2)).log()
-    return {"entropy": entropy, "top_tenth": share.topk(-(-len(share) // 10)).values.sum()}

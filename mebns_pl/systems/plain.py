@@ -16,8 +16,8 @@ from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
 from mebns_pl.negatives.weightings.equal import EqualWeighting
 from mebns_pl.systems.adaptive import adapted
-from mebns_pl.systems.evaluation import AbstractLinkSystem
 from mebns_pl.systems.finite import refuse_non_finite
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.outputs import StepOutput, step_output
 from mebns_pl.systems.schedulers import Configured, configured
 from mebns_pl.systems.updates import Updates

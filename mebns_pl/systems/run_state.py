@@ -16,7 +16,7 @@ from mebns_pl.systems.checkpoint_io import CheckpointError
 from mebns_pl.systems.identity import KEY, changed_options, describe_data, describe_system, differences, plain
 
 if TYPE_CHECKING:
-    from mebns_pl.systems.evaluation import AbstractLinkSystem
+    from mebns_pl.systems.link_system import AbstractLinkSystem
 
 
 def describe_run(system: AbstractLinkSystem) -> dict[str, Any]:

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from mebns_pl.systems.evaluation import AbstractLinkSystem
+    from mebns_pl.systems.evaluation import AbstractEvaluation
 
 
 class AbstractScoring(ABC):
     """Scores pairs by what a system has learned."""
 
-    def check(self, system: AbstractLinkSystem) -> None:
+    def check(self, system: AbstractEvaluation) -> None:
         """Makes sure that ``system`` has what the scoring needs.
 
         Raises:
@@ -29,7 +29,7 @@ class AbstractScoring(ABC):
         return
 
     @abstractmethod
-    def scorer(self, system: AbstractLinkSystem) -> Callable[[Tensor], Tensor]:
+    def scorer(self, system: AbstractEvaluation) -> Callable[[Tensor], Tensor]:
         """A function from pairs ``(2, m)`` to logits ``(m,)``, -inf where a pair is rejected.
 
         Called once, when prediction begins: ``system.graph`` is the graph of every known edge.
@@ -43,7 +43,7 @@ class StudentScoring(AbstractScoring):
         >>> StudentScoring().check(None)
     """
 
-    def scorer(self, system: AbstractLinkSystem) -> Callable[[Tensor], Tensor]:
+    def scorer(self, system: AbstractEvaluation) -> Callable[[Tensor], Tensor]:
         """See :meth:`AbstractScoring.scorer`."""
         return system.student_logits
 
@@ -78,7 +78,7 @@ class CascadeScoring(AbstractScoring):
         self.drop_easy = drop_easy
         self.sample = sample
 
-    def check(self, system: AbstractLinkSystem) -> None:
+    def check(self, system: AbstractEvaluation) -> None:
         """See :meth:`AbstractScoring.check`.
 
         Raises:
@@ -90,7 +90,7 @@ class CascadeScoring(AbstractScoring):
                 "none; use StudentScoring"
             )
 
-    def scorer(self, system: AbstractLinkSystem) -> Callable[[Tensor], Tensor]:
+    def scorer(self, system: AbstractEvaluation) -> Callable[[Tensor], Tensor]:
         """See :meth:`AbstractScoring.scorer`."""
         self.check(system)
         assert system.gate is not None

@@ -22,7 +22,7 @@ from mebns_pl.models import GCN, DotDecoder, EncoderDecoder
 from mebns_pl.negatives.proposals.cache import CacheProposal
 from mebns_pl.negatives.proposals.generator import GeneratorProposal
 from mebns_pl.systems import Schedule, Updates
-from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec
 from references.runs import (
     equal,

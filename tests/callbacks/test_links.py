@@ -29,7 +29,7 @@ from mebns_pl.callbacks.scores import ScoreTable
 from mebns_pl.data.files import read_edge_list
 from mebns_pl.data.new_nodes import with_new_nodes
 from mebns_pl.data.tables import DataError
-from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from references.runs import fit, make_data, make_loaded, make_plain, make_trainer
 
 ALL = 10**6

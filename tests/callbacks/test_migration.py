@@ -13,7 +13,7 @@ from mebns_pl.callbacks import MigrationMonitor
 from mebns_pl.mebns.migration import MigrationTracker
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.first import FirstSelector
-from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from references.runs import MAKE, equal, fit, make_data, make_plain, probe_monitor, weights
 
 

@@ -30,7 +30,7 @@ from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.hardest import HardestSelector
 from mebns_pl.negatives.std_generator import StdGenerator
 from mebns_pl.systems import MeBNS, Plain, Schedule
-from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec
 
 NUM_NODES = 41

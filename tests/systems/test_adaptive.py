@@ -25,7 +25,7 @@ from mebns_pl.negatives.selectors import FirstSelector, SoftmaxSelector
 from mebns_pl.negatives.weightings import SelfAdversarialWeighting
 from mebns_pl.systems import MeBNS, Plain, Schedule
 from mebns_pl.systems.adaptive import adapted
-from mebns_pl.systems.evaluation import AbstractLinkSystem
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec, TrainBatch
 from references.runs import MAKE, command_line_parser, equal, fit, make_data, make_loaded, weights
 

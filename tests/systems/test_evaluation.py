@@ -13,7 +13,8 @@ from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.graph.csr import Graph
 from mebns_pl.models import GCN, DotDecoder, EncoderDecoder, LinkPredictor
 from mebns_pl.systems import MeBNS, Plain
-from mebns_pl.systems.evaluation import AbstractLinkSystem, refuse_batch_norm
+from mebns_pl.systems.evaluation import refuse_batch_norm
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import EvalBatch, GraphSpec
 from references.runs import MAKE, equal, fit, make_data, make_loaded, make_mebns, make_plain, make_trainer, weights
 

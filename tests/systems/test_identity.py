@@ -16,8 +16,8 @@ from mebns_pl.data.files import LoadedGraph
 from mebns_pl.models import GCN, SAGE, EncoderDecoder, MLPDecoder
 from mebns_pl.systems import Plain
 from mebns_pl.systems.checkpoint_io import CheckpointError
-from mebns_pl.systems.evaluation import AbstractLinkSystem
 from mebns_pl.systems.identity import _PASSING, KEY, changed_options, describe_system, plain
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec
 from references.runs import equal, fit, make_data, make_loaded, make_mebns, make_plain, make_trainer, weights
 

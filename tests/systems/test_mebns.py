@@ -31,8 +31,8 @@ from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models import GCN, EncoderDecoder, MLPDecoder, PairInputs
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
 from mebns_pl.systems import MeBNS, Schedule, Updates
-from mebns_pl.systems.evaluation import AbstractLinkSystem
-from mebns_pl.systems.mebns import weight_statistics
+from mebns_pl.systems.link_system import AbstractLinkSystem
+from mebns_pl.systems.statistics import weight_statistics
 from mebns_pl.types import TrainBatch
 from references.runs import (
     MAKE,

@@ -1,0 +1,55 @@
+"""How the filter and the weights behave, as numbers to log."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mebns_pl.mebns.group import AbstractGroup
+from mebns_pl.mebns.step import Negatives
+from mebns_pl.types import TrainBatch
+
+
+def union_statistics(batch: TrainBatch, negatives: Negatives, group: AbstractGroup) -> tuple[dict[str, Tensor], Tensor]:
+    """How the filter and the weights behave on the union batch, the same on all ranks; one message.
+
+    Args:
+        batch: this rank's slice.
+        negatives: its picks.
+        group: the ranks.
+
+    Returns:
+        ``kept_share``: kept over legal candidates, and ``hardness``: the teacher's mean logit of the picks; and the
+        weights of all picks ``(n,)``.
+    """
+    assert negatives.hardness is not None
+    rows, picks = negatives.columns.shape
+    weights = negatives.weights.masked_fill(~negatives.mask, -1.0).view(rows, picks)
+    mine = torch.stack(
+        [
+            negatives.kept.sum().to(weights.dtype),
+            batch.candidate_mask.sum().to(weights.dtype),
+            (negatives.hardness * negatives.mask).sum().to(weights.dtype),
+            negatives.mask.sum().to(weights.dtype),
+        ]
+    )
+    # Each rank adds its own rows to the others' zeros
+    whole = weights.new_zeros(batch.union_positives.shape[1], picks)
+    whole[batch.first_row : batch.first_row + rows] = weights
+    (kept, legal, hardness, picked), whole = group.sum_all([mine, whole])
+    return {"kept_share": kept / legal.clamp(min=1), "hardness": hardness / picked.clamp(min=1)}, whole[whole >= 0]
+
+
+def weight_statistics(weights: Tensor) -> dict[str, Tensor]:
+    """How unequal the weights are.
+
+    Args:
+        weights: ``(n,)``, 0 or more, with a positive sum.
+
+    Returns:
+        ``entropy``: of the normalised weights over log n, 1 when all are equal; ``top_tenth``: share of the total that
+        the highest tenth holds, 0.1 when all are equal.
+    """
+    share = weights / weights.sum()
+    entropy = -torch.special.xlogy(share, share).sum() / torch.tensor(max(len(share), 2)).log()
+    return {"entropy": entropy, "top_tenth": share.topk(-(-len(share) // 10)).values.sum()}
