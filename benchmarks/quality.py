@@ -34,11 +34,15 @@ def instance(name: str, **options: Any) -> Config:
     return {"class_path": f"mebns_pl.{name}", "init_args": options}
 
 
-def near(share: float) -> Config:
-    """Candidates of which so large a share are among the 250 nearest by PageRank or resource allocation."""
+def nearest() -> Config:
+    """The 250 nodes of least rank by PageRank or resource allocation."""
     measures = [{"class_path": f"mebns_pl.{name}"} for name in ("PersonalizedPageRank", "ResourceAllocation")]
-    parts = [{"class_path": "mebns_pl.UniformProposal"}]
-    parts.append(instance("ProximityProposal", measure=instance("MinRank", measures=measures), top=250))
+    return instance("ProximityProposal", measure=instance("MinRank", measures=measures), top=250)
+
+
+def near(share: float) -> Config:
+    """Candidates of which so large a share are from :func:`nearest`."""
+    parts = [{"class_path": "mebns_pl.UniformProposal"}, nearest()]
     return {"data": {"proposal": instance("MixtureProposal", proposals=parts, weights=[1 - share, share])}}
 
 
@@ -50,10 +54,10 @@ def picks(count: int, temperature: float | None = None) -> Config:
     return model(selector=selector, weighting=instance("SelfAdversarialWeighting", temperature=temperature))
 
 
-def structural(share: float, count: int = 1) -> Config:
-    """What the teacher learns from."""
-    nearest = instance("ProximityProposal", measure={"class_path": "mebns_pl.PersonalizedPageRank"}, top=50)
-    generator = instance("StdGenerator", structure=nearest, structure_ratio=share, num_negatives=count)
+def structural(share: float, count: int = 1, structure: Config | None = None) -> Config:
+    """What the teacher learns from; the structure is that of the meta set, too."""
+    default = instance("ProximityProposal", measure={"class_path": "mebns_pl.PersonalizedPageRank"}, top=50)
+    generator = instance("StdGenerator", structure=structure or default, structure_ratio=share, num_negatives=count)
     return {"data": {"std_generator": generator}}
 
 
@@ -92,6 +96,13 @@ FACTORS: dict[str, Config] = {
     "teacher's structure 0": structural(0.0),
     "teacher's structure 1": structural(1.0),
     "teacher's negatives 4": structural(0.5, 4),
+    "wide structure": structural(0.5, 1, nearest()),
+    "wide structure, student from teacher at 20": joined(
+        structural(0.5, 1, nearest()), model(schedule={"warmup": 20, "student_from_teacher": True})
+    ),
+    "wide structure 1, student from teacher at 50": joined(
+        structural(1.0, 1, nearest()), model(schedule={"warmup": 50, "student_from_teacher": True})
+    ),
     # meta set
     "meta structure 0": collector(structure_ratio=0.0),
     "meta structure 0.5": collector(structure_ratio=0.5),
