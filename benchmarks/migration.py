@@ -1,10 +1,10 @@
-"""How negatives migrate under DNS, and under DNS inside MeBNS: churn of a fixed probe, epoch by epoch, on Cora.
+"""How negatives migrate under three samplers, plain and inside MeBNS: churn of a fixed probe by epochs, on Cora.
 
 Equal for all methods of a seed: split, probe, proposal (uniform), candidates an anchor, predictor and its initial
 weights (their digest is in the file), learning rate, number of epochs; no early stopping. MeBNS learns from fewer
-positives, since it sets meta edges apart: DNS is run with all, and with the same. Uniform negatives and DNS(M, N) stand
-beside as the floor and as a milder DNS. Writes docs/results/migration.csv, a row an epoch, prints a
-table, and draws docs/figures/migration_*.png. Resumable: runs whose rows are there are not run again.
+positives, since it sets meta edges apart: DNS is run with all, and with the same. Writes docs/results/migration.csv, a
+row an epoch, prints a table, and draws docs/figures/migration_*.png. Resumable: runs whose rows are there are not run
+again.
 
     python benchmarks/migration.py --root ../shared/data --jobs 1
     python benchmarks/migration.py --report      # only table and figures, from the CSV
@@ -32,7 +32,9 @@ METHODS = {
     "dns": "DNS",
     "dns_mn": "DNS(2, 8)",
     "dns_same_edges": "DNS, MeBNS's edges",
+    "mebns_uniform": "MeBNS(uniform)",
     "mebns_dns": "MeBNS(DNS)",
+    "mebns_dns_mn": "MeBNS(DNS(2, 8))",
 }
 MEASURES = ("churn@1", "churn@5", "churn@10", "easy_to_hard", "hard_to_easy", "flips_mean", "picked_turned_easy",
             "unpicked_turned_easy")  # fmt: skip
@@ -67,7 +69,9 @@ def run(graph: str, method: str, seed: int, epochs: int, root: str | None) -> li
         m.EncoderDecoder, encoder=partial(m.GCN, hidden_channels=256, num_layers=1), decoder=m.DotDecoder
     )
     adam = partial(torch.optim.Adam, lr=0.01)
-    selector = {"uniform": m.FirstSelector(1), "dns_mn": m.TopSelector(top=2)}.get(method, m.HardestSelector(1))
+    selector = {"uniform": m.FirstSelector(1), "dns_mn": m.TopSelector(top=2)}.get(
+        method.removeprefix("mebns_"), m.HardestSelector(1)
+    )
     if method.startswith("mebns"):
         slow_adam = partial(torch.optim.Adam, lr=0.001)
         system = m.MeBNS(data.spec, predictor, selector, adam, adam, weight_net_optimizer=slow_adam)
@@ -93,7 +97,7 @@ def main() -> None:
     """Runs what is missing, then prints the table and draws the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--graph", default="cora")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--root", default=None, help="folder with planetoid/<Name>/raw")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
@@ -161,13 +165,15 @@ def draw(rows: list[dict[str, str]], graph: str, epochs: int) -> None:
     """Draws the figures of docs/migration.md; those of hard sets only where this machine has run seed 0."""
     import torch
     from matplotlib.figure import Figure
+    from scipy import stats
 
-    from mebns_pl.callbacks.figures import BLUE, GREEN, ORANGE, SKY, VERMILION
+    from mebns_pl.callbacks.figures import BLUE, GREEN, ORANGE, SKY
     from mebns_pl.mebns.migration import hard_set_overlap
 
     FIGURES.mkdir(parents=True, exist_ok=True)
-    colors = dict(zip(METHODS, (GREEN, SKY, ORANGE, BLUE, VERMILION), strict=True))
-    lines = dict(zip(METHODS, (":", "-.", "--", "-", "-"), strict=True))
+    # A colour a sampler; broken lines alone, whole lines inside MeBNS
+    colors = dict(zip(METHODS, (GREEN, BLUE, ORANGE, SKY, GREEN, BLUE, ORANGE), strict=True))
+    lines = dict(zip(METHODS, ("--", "--", "--", ":", "-", "-", "-"), strict=True))
     panels = {
         "churn@1": "new in the hard set\nsince the epoch before, %",
         "picked_turned_easy": "picked, hard,\neasy an epoch later, %",
@@ -183,12 +189,15 @@ def draw(rows: list[dict[str, str]], graph: str, epochs: int) -> None:
                 continue
             x, y = np.arange(epochs)[seen], values[:, seen]
             axes.plot(x, y.mean(axis=0), color=colors[method], linestyle=lines[method], linewidth=1.5, label=name)
-            axes.fill_between(x, y.min(axis=0), y.max(axis=0), color=colors[method], alpha=0.15, linewidth=0)
+            if len(y) > 1:
+                half = stats.t.ppf(0.975, len(y) - 1) * y.std(axis=0, ddof=1) / len(y) ** 0.5
+                low, high = y.mean(axis=0) - half, y.mean(axis=0) + half
+                axes.fill_between(x, low, high, color=colors[method], alpha=0.12, linewidth=0)
         axes.axvspan(epochs // 2, epochs, color="0.95", zorder=0)
         axes.set(ylabel=label, xlim=(0, epochs), ylim=(0, 100 if measure == "picked_turned_easy" else None))
         if place == 0:
             axes.legend(ncols=3, frameon=False, loc="upper right")
-    axes.set_xlabel("epoch (second half shaded; bands: least and most of the seeds)")
+    axes.set_xlabel("epoch (second half shaded; bands: 95 % intervals of the mean over seeds)")
     figure.suptitle(f"{graph}: migration of negatives, and what it comes with")
     figure.savefig(FIGURES / "migration_churn.png", dpi=100)
 
