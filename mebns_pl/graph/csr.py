@@ -165,8 +165,8 @@ class Graph:
         both = torch.cat([pairs, pairs.flip(0)], dim=1)
         keys = pair_keys(both[0], both[1], self.num_nodes)
         place = torch.searchsorted(self.edge_keys, keys).clamp_(max=self.num_edges - 1)
-        place = place[self.edge_keys[place] == keys]
-        return self._masked(place)
+        # Pairs that are no edges go to a slot of their own: to leave them out here, a GPU would have to be waited for
+        return self._masked(torch.where(self.edge_keys[place] == keys, place, self.num_edges))
 
     def dropped(self, keep_edge: Tensor) -> Graph:
         """Leaves undirected edges out by a mask over those with ``source < target``, in CSR order.
@@ -189,9 +189,12 @@ class Graph:
         return to_device(self, device)
 
     def _masked(self, place: Tensor) -> Graph:
-        keep = torch.ones_like(self.indices, dtype=torch.bool) if self.keep is None else self.keep.clone()
+        """Leaves the entries at ``place`` out; E stands for none."""
+        keep = torch.ones(self.num_edges + 1, dtype=torch.bool, device=self.indptr.device)
+        if self.keep is not None:
+            keep[:-1] = self.keep
         keep[place] = False
-        return replace(self, keep=keep)
+        return replace(self, keep=keep[:-1])
 
     def _product(self, kind: str, h: Tensor) -> Tensor:
         """The product of the adjacency, or of the scaled one with self-loops ("normalized"), with ``h``."""

@@ -364,13 +364,15 @@ def _outer_loss(
     share = group.share(batch.pairs.shape[1])
     own_positive, num_positives, num_negatives = positive[share], positive.sum(), (~positive).sum()
     if inputs is None:
-        inputs = predictor.prepare(graph.without(batch.pairs[:, positive]), batch.pairs[:, share])
+        edges = torch.where(positive, batch.pairs, 0)  # a node with itself is no edge
+        inputs = predictor.prepare(graph.without(edges), batch.pairs[:, share])
 
     def outer_loss(params: dict[str, Tensor]) -> Tensor:
         logits = functional_call(predictor, params, (inputs,))
-        positive_part, negative_part = positive_losses(logits[own_positive]), negative_losses(logits[~own_positive])
-        ones = torch.ones_like(negative_part)
-        return balanced_loss(positive_part, negative_part, ones, num_positives, num_negatives)
+        chosen = own_positive.to(logits.dtype)
+        return balanced_loss(
+            chosen * positive_losses(logits), negative_losses(logits), 1 - chosen, num_positives, num_negatives
+        )
 
     return outer_loss
 
