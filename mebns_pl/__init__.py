@@ -24,8 +24,9 @@ from mebns_pl.callbacks import (
 from mebns_pl.callbacks.landscape import Landscape, LandscapeOptions, compare_checkpoints, measure_landscape
 from mebns_pl.callbacks.links import NewNodes, predict_links, score_links
 from mebns_pl.data.batching import FullGraph, NeighborSampling
-from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
+from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.eval_negatives import HeartNegatives, RandomNegatives
+from mebns_pl.data.graph_data import SplitFractions
 from mebns_pl.data.pools import AllPairsPool, NearestPool, PageRankPool, TwoHopPool, UnionPool
 from mebns_pl.data.protocols import Protocol
 from mebns_pl.data.restriction import PredictionPairs

@@ -11,9 +11,10 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
-from mebns_pl.data.datamodule import LinkDataModule, SplitFractions, data_of
+from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.data.eval_negatives import HeartNegatives, RandomNegatives
 from mebns_pl.data.files import DataError, LoadedGraph
+from mebns_pl.data.graph_data import SplitFractions
 from mebns_pl.data.protocols import GeneratedComparison, Protocol, TimeParting
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.proximity import CommonNeighbors

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from mebns_pl.data.batching import NeighborSampling
-from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
+from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.files import DataError, read_graph
+from mebns_pl.data.graph_data import SplitFractions
 from mebns_pl.data.readers.mapped import map_features
 
 EDGES = [(a, b) for a in range(12) for b in range(a + 1, 12) if (a * b) % 3]

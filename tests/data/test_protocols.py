@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from mebns_pl.data.catalog import load_graph
-from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
+from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.eval_negatives import RandomNegatives
+from mebns_pl.data.graph_data import SplitFractions
 from mebns_pl.data.heart_released import HeartReleasedGenerator
 from mebns_pl.data.loaded import LoadedGraph
 from mebns_pl.data.official_splits import OfficialSplit, load_official_split

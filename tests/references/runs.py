@@ -18,9 +18,10 @@ from torch.optim import Adam
 
 from mebns_pl import cli
 from mebns_pl.callbacks import MigrationMonitor
-from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
+from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.eval_negatives import RandomNegatives
 from mebns_pl.data.files import LoadedGraph
+from mebns_pl.data.graph_data import SplitFractions
 from mebns_pl.data.umd_collector import UMDCollector
 from mebns_pl.graph.proximity import PersonalizedPageRank
 from mebns_pl.models import GCN, EncoderDecoder, LinkPredictor, MLPDecoder

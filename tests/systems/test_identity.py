@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from mebns_pl.data.datamodule import LinkDataModule, SplitFractions
+from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.files import LoadedGraph
+from mebns_pl.data.graph_data import SplitFractions
 from mebns_pl.models import GCN, SAGE, EncoderDecoder, MLPDecoder
 from mebns_pl.systems import Plain
 from mebns_pl.systems.checkpoint_io import CheckpointError

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 
 from mebns_pl.callbacks import PredictionWriter
-from mebns_pl.data.datamodule import SplitFractions
 from mebns_pl.data.files import DataError
+from mebns_pl.data.graph_data import SplitFractions
 from mebns_pl.data.step_pairs import StepPairs
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
