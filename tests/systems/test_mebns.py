@@ -225,6 +225,21 @@ def test_a_frozen_teacher_looks_at_the_graph_once() -> None:
             torch.testing.assert_close(outputs["hardness"], expected.detach())
 
 
+def test_the_student_may_start_from_the_teacher() -> None:
+    data, seen = make_data(), {}
+
+    class Watch(Callback):
+        def on_train_batch_start(
+            self, trainer: Trainer, pl_module: LightningModule, batch: TrainBatch, index: int
+        ) -> None:
+            same = equal(weights(pl_module.student), weights(pl_module.teacher))
+            seen[batch.epoch, batch.step] = same
+
+    system = make_mebns(data.spec, schedule=Schedule(warmup=2, student_from_teacher=True))
+    fit(system, data, epochs=4, callbacks=[Watch()])
+    assert [place for place, same in seen.items() if same] == [(2, 0)]
+
+
 def test_the_weight_net_rests_while_warming_up() -> None:
     data, watch = make_data(), Weights()
     system = make_mebns(data.spec, schedule=Schedule(warmup=2))
@@ -392,14 +407,20 @@ def test_checkpoints_load_with_weights_only(tmp_path: Path) -> None:
     assert best["epoch"] < 5  # else the two would be one
 
 
+SCHEDULES = {
+    "moving": Schedule(warmup=1),
+    "student from a frozen teacher": Schedule(warmup=1, teacher=1, student_from_teacher=True),
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize(("stop", "name"), [(1, "last"), (2, "last"), (3, "last"), (3, "best")])
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, stop: int, name: str) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, stop: int, name: str, schedule: str) -> None:
     """Stopped while warming up, just when a meta set is fresh, and between two refreshes of it."""
-    whole, whole_trainer, whole_monitor = run(tmp_path / "whole", 4, schedule=Schedule(warmup=1))
-    run(tmp_path / "part", stop, schedule=Schedule(warmup=1))
-    resumed, trainer, monitor = run(
-        tmp_path / "part", 4, tmp_path / "part" / f"{name}.ckpt", schedule=Schedule(warmup=1)
-    )
+    options = {"schedule": SCHEDULES[schedule]}
+    whole, whole_trainer, whole_monitor = run(tmp_path / "whole", 4, **options)
+    run(tmp_path / "part", stop, **options)
+    resumed, trainer, monitor = run(tmp_path / "part", 4, tmp_path / "part" / f"{name}.ckpt", **options)
     assert equal(weights(whole), weights(resumed))
     states = [tensors_of([o.state_dict() for o in t.optimizers], "o") for t in (whole_trainer, trainer)]
     assert equal(*states)
