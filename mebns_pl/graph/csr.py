@@ -208,39 +208,43 @@ class Graph:
         """A matrix with its transpose."""
         if self.sampled is None:
             values = torch.ones(self.num_edges, dtype=dtype, device=self.indptr.device)
-            matrix = self._matrix("", self.indptr, self.rows, self.indices, values, normalized)
+            matrix = self._matrix("own", self.indptr, self.rows, self.indices, values, normalized)
             return matrix, matrix
         counts = self.indptr.diff()
         scale = self.sampled.degree.to(dtype) / counts.clamp(min=1).to(dtype)
         indptr, indices = self.sampled.indptr, self.sampled.indices
         rows = torch.repeat_interleave(torch.arange(self.num_nodes, device=counts.device), indptr.diff())
         return (
-            self._matrix("", self.indptr, self.rows, self.indices, scale[self.rows], normalized),
-            self._matrix("transposed_", indptr, rows, indices, scale[indices], normalized),
+            self._matrix("own", self.indptr, self.rows, self.indices, scale[self.rows], normalized),
+            self._matrix("transposed", indptr, rows, indices, scale[indices], normalized),
         )
 
     def _matrix(
-        self, name: str, indptr: Tensor, rows: Tensor, indices: Tensor, values: Tensor, normalized: bool
+        self, side: str, indptr: Tensor, rows: Tensor, indices: Tensor, values: Tensor, normalized: bool
     ) -> Tensor:
-        """The CSR matrix of these entries less those left out; their pattern is kept under ``name``."""
-        size = (self.num_nodes, self.num_nodes)
+        """The CSR matrix of these entries, zero where they are left out; its pattern is kept for ``side``."""
         if self.keep is not None:
             values = values * self.keep
-        nodes = torch.arange(self.num_nodes, device=indptr.device)
         if normalized:
-            # The self-loop stands at the end of its row
-            places, loops = torch.arange(len(indices), device=indptr.device) + rows, indptr[1:] + nodes
             root = (self.degree + 1).to(values.dtype).rsqrt()
-            weights, values = values, values.new_empty(len(indices) + self.num_nodes)
-            values[places], values[loops] = weights * root[rows] * root[indices], root.square()
-        pattern = f"{name}{'normalized' if normalized else 'adjacency'}"
-        if pattern + "_indptr" not in self._shared:
+            values = _with_loops(values * root[rows] * root[indices], root.square(), indptr, rows)
+        starts, columns = (f"{side} {part}{' with loops' * normalized}" for part in ("indptr", "indices"))
+        if starts not in self._shared:
             if normalized:
-                with_loops = indices.new_empty(len(indices) + self.num_nodes)
-                with_loops[places], with_loops[loops] = indices, nodes
-                indptr, indices = torch.cat([indptr[:1], indptr[1:] + nodes + 1]), with_loops
+                nodes = torch.arange(self.num_nodes + 1, device=indptr.device)
+                indptr, indices = indptr + nodes, _with_loops(indices, nodes[:-1], indptr, rows)
             # int32 indices spare the sparse kernels a conversion at every product
             small = torch.int32 if len(indices) < 2**31 - 1 else torch.int64
-            self._shared[pattern + "_indptr"], self._shared[pattern + "_indices"] = indptr.to(small), indices.to(small)
-        indptr, indices = self._shared[pattern + "_indptr"], self._shared[pattern + "_indices"]
-        return torch.sparse_csr_tensor(indptr, indices, values, size, check_invariants=False)
+            self._shared[starts], self._shared[columns] = indptr.to(small), indices.to(small)
+        size = (self.num_nodes, self.num_nodes)
+        return torch.sparse_csr_tensor(
+            self._shared[starts], self._shared[columns], values, size, check_invariants=False
+        )
+
+
+def _with_loops(entries: Tensor, loops: Tensor, indptr: Tensor, rows: Tensor) -> Tensor:
+    """A CSR matrix's entries ``(E,)`` with those of the self-loops ``(N,)``, each at the end of its row."""
+    result = entries.new_empty(len(entries) + len(loops))
+    result[torch.arange(len(entries), device=rows.device) + rows] = entries
+    result[indptr[1:] + torch.arange(len(loops), device=rows.device)] = loops
+    return result
