@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import resource
 import time
-import warnings
 
 import torch
+from _runs import begin
 from rich.console import Console
 from rich.table import Table
 from torch.optim import Adam
@@ -79,9 +78,7 @@ def main() -> None:
     parser.add_argument("--edges", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--steps", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore")
-    logging.disable(logging.WARNING)
+    begin()
     kinds = ("plain", "higher", "directional")
     table = Table("edges", *kinds, "peak GB", title="CPU seconds a step")
     found: dict[str, dict[str, float]] = {}
