@@ -29,7 +29,6 @@ from mebns_pl.mebns.group import SingleProcess
 from mebns_pl.mebns.step import Learner, mebns_step
 from mebns_pl.systems.adaptive import adapted
 
-BATCH = 1024
 LONG = 5
 NAIVE = 4096
 """Anchors that the naive loop is given."""
@@ -183,7 +182,7 @@ def main() -> None:
         speedups[graph] = rates[names[0]] / rates[names[1]]
         print(f"\nuniform over structured_negative_sampling: {speedups[graph]:.1f}x\n", flush=True)
 
-        print(f"| recipe, {BATCH} positives a batch | candidates/s | negatives/s | ms a batch |\n|---|---:|---:|---:|")
+        print(f"| recipe, {data.batch_size:,} positives a batch | candidates/s | negatives/s | ms a batch |\n|---|---:|---:|---:|")
         for name in args.recipes:
             recipe = Recipe(name, graph, args.root)
             took = best_seconds({name: recipe.sample}, args.rounds)[name]
