@@ -182,9 +182,8 @@ def main() -> None:
         speedups[graph] = rates[names[0]] / rates[names[1]]
         print(f"\nuniform over structured_negative_sampling: {speedups[graph]:.1f}x\n", flush=True)
 
-        print(
-            f"| recipe, {data.batch_size:,} positives a batch | candidates/s | negatives/s | ms a batch |\n|---|---:|---:|---:|"
-        )
+        print(f"| recipe, {data.batch_size:,} positives a batch | candidates/s | negatives/s | ms a batch |")
+        print("|---|---:|---:|---:|")
         for name in args.recipes:
             recipe = Recipe(name, graph, args.root)
             took = best_seconds({name: recipe.sample}, args.rounds)[name]
