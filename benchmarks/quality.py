@@ -155,7 +155,8 @@ def main() -> None:
     with ProcessPoolExecutor(args.jobs) as pool:
         for future in as_completed([pool.submit(work, *cell, args.root) for cell in missing]):
             append(RESULTS, [future.result()], ("variant", *FIELDS))
-    report([row for row in read(RESULTS) if int(row["epochs"]) == args.epochs], args.graphs, args.variants)
+    rows = [row for row in read(RESULTS) if int(row["epochs"]) == args.epochs and int(row["seed"]) in args.seeds]
+    report(rows, args.graphs, args.variants)
 
 
 def report(rows: list[dict[str, str]], graphs: list[str], variants: list[str]) -> None:
