@@ -160,6 +160,7 @@ class MeBNS(AbstractLinkSystem):
         """Leaves the data module as it was, for a plain system to use."""
         super().teardown(stage)
         self.data.learns_meta, self.data.teacher_epochs = False, None
+        self._frozen_score = None
 
     def on_train_epoch_start(self) -> None:
         """Collects the meta set when it is due; the student takes the teacher's weights over where it shall."""
