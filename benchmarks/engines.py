@@ -36,7 +36,8 @@ def run(graph: str, system: str, seed: int, root: str | None) -> dict[str, str |
     begin()
     seed_everything(seed, verbose=False)
     batch_size, epochs = GRAPHS[graph]
-    data = m.LinkDataModule(graph=graph, root=root, num_candidates=8, batch_size=batch_size, seed=seed)
+    split = m.SplitFractions(meta=0.05)
+    data = m.LinkDataModule(graph=graph, root=root, num_candidates=8, batch_size=batch_size, seed=seed, split=split)
     encoder = partial(m.GCN, hidden_channels=256, num_layers=1)
     adam = partial(torch.optim.Adam, lr=0.01)
     module = m.MeBNS(
@@ -45,9 +46,13 @@ def run(graph: str, system: str, seed: int, root: str | None) -> dict[str, str |
         m.HardestSelector(1),
         adam,
         adam,
+        weight_net=partial(m.WeightNet, max_score=0.3),  # wide, so that what an engine gets wrong can be seen
         weight_net_optimizer=partial(torch.optim.Adam, lr=0.001),
+        teacher_filter=m.TeacherFilter(drop_easy=0.5, drop_top=0.0),
         engine=m.Every(4, m.LastBlock(["encoder.biases"])) if system.endswith("cheap") else m.HigherEngine(),
-        schedule=m.Schedule(warmup=5, teacher=epochs // 5 if system.startswith("frozen") else None),
+        schedule=m.Schedule(
+            warmup=5, teacher=epochs // 5 if system.startswith("frozen") else None, student_from_teacher=False
+        ),
     )
     with tempfile.TemporaryDirectory() as folder:
         best = ModelCheckpoint(folder, monitor="val/mrr", mode="max", filename="best")

@@ -1,20 +1,24 @@
 """What makes MeBNS better or worse: one factor at a time, by validation, on Cora and CiteSeer.
 
-Every variant is a configuration: options on top of configs/sampler/dns.yaml. Resumable: each finished run is a row of
-docs/results/quality.csv, and rows that are there are not run again.
+Every variant is a configuration: options on top of configs/sampler/dns.yaml. Three parts: one factor at a time round
+the former defaults; the filter's band, the weights' bound and the student's start together, round what won; and what
+won, now the default, round three samplers on four graphs, where test edges are looked at. Resumable: each finished run
+is a row of docs/results/quality.csv, and rows that are there are not run again.
 
-    python benchmarks/quality.py --root ../shared/data --jobs 2
-    python benchmarks/quality.py --report                            # only the table
-    python benchmarks/quality.py --graphs usair yeast --seeds 0 1 2 --variants "plain, DNS of 8" default
+    python benchmarks/quality.py factors --root ../shared/data --jobs 2
+    python benchmarks/quality.py factors --report                    # only the table
+    python benchmarks/quality.py together --root ../shared/data --jobs 2
+    python benchmarks/quality.py winners --root ../shared/data --jobs 2
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
 
 from _runs import append, read
@@ -76,45 +80,26 @@ def joined(*configs: Config) -> Config:
     return result
 
 
-FACTORS: dict[str, Config] = {
-    "default": {},
-    # the split
-    "meta edges 1 %": {"data": {"split": {"meta": 0.01}}},
-    "meta edges 2 %": {"data": {"split": {"meta": 0.02}}},
-    # schedule
-    "warm-up 20": model(schedule={"warmup": 20}),
-    "warm-up 50": model(schedule={"warmup": 50}),
-    "teacher frozen at 20": model(schedule={"warmup": 20, "teacher": 20}),
-    "student from teacher at 20": model(schedule={"warmup": 20, "student_from_teacher": True}),
-    "student from teacher at 20, frozen": model(schedule={"warmup": 20, "teacher": 20, "student_from_teacher": True}),
-    # filter
-    "drop easy 0": model(teacher_filter=instance("TeacherFilter", drop_easy=0.0)),
-    "drop easy 0.25": model(teacher_filter=instance("TeacherFilter", drop_easy=0.25)),
-    "drop easy 0.75": model(teacher_filter=instance("TeacherFilter", drop_easy=0.75)),
-    "drop top 0.125": model(teacher_filter=instance("TeacherFilter", drop_top=0.125)),
-    # teacher
-    "teacher's structure 0": structural(0.0),
-    "teacher's structure 1": structural(1.0),
-    "teacher's negatives 4": structural(0.5, 4),
-    "wide structure": structural(0.5, 1, nearest()),
-    "wide structure, student from teacher at 20": joined(
-        structural(0.5, 1, nearest()), model(schedule={"warmup": 20, "student_from_teacher": True})
-    ),
-    "wide structure 1, student from teacher at 50": joined(
-        structural(1.0, 1, nearest()), model(schedule={"warmup": 50, "student_from_teacher": True})
-    ),
-    # meta set
-    "meta structure 0": collector(structure_ratio=0.0),
-    "meta structure 0.5": collector(structure_ratio=0.5),
-    "meta strata 1": collector(num_strata=1),
-    "meta keeps all": collector(keep_fraction=1.0),
-    # meta learner
-    "weights off": model(weight_net=instance("WeightNet", max_score=1e-6)),
-    "weights to 1": model(weight_net=instance("WeightNet", max_score=1.0)),
-    "weights by loss": model(weight_net=instance("WeightNet", inputs=["loss"])),
-    "weights by hardness": model(weight_net=instance("WeightNet", inputs=["hardness"])),
-    "last block": model(engine=instance("LastBlock", names=["encoder.biases"])),
-}
+def schedule(warmup: int, teacher: int | None = None, student_from_teacher: bool = False) -> Config:
+    """Warm-up and freezing."""
+    return model(schedule={"warmup": warmup, "teacher": teacher, "student_from_teacher": student_from_teacher})
+
+
+def band(drop_easy: float, drop_top: float = 0.0) -> Config:
+    """What the filter drops."""
+    return model(teacher_filter=instance("TeacherFilter", drop_easy=drop_easy, drop_top=drop_top))
+
+
+def weights(max_score: float, **options: Any) -> Config:
+    """How far weights may differ, and by what."""
+    return model(weight_net=instance("WeightNet", max_score=max_score, **options))
+
+
+def meta_edges(share: float) -> Config:
+    """How many edges are set apart."""
+    return {"data": {"split": {"meta": share}}}
+
+
 # Factors that change the sampler itself: each with a control of its own
 SAMPLERS: dict[str, Config] = {
     "DNS of 8": {},
@@ -125,52 +110,179 @@ SAMPLERS: dict[str, Config] = {
     "all 8, softmax": picks(8, 1.0),
     "all 8, softmax, half near": joined(picks(8, 1.0), near(0.5)),
 }
-VARIANTS: dict[str, tuple[str, Config]] = {
-    **{f"plain, {name}": ("Plain", config) for name, config in SAMPLERS.items()},
-    **{f"MeBNS, {name}": ("MeBNS", config) for name, config in SAMPLERS.items() if config},
-    **{name: ("MeBNS", config) for name, config in FACTORS.items()},
+FORMER = joined(schedule(5), band(0.5), weights(0.3), meta_edges(0.05))
+FACTORS: dict[str, Config] = {
+    "former default": {},
+    # the split
+    "meta edges 1 %": meta_edges(0.01),
+    "meta edges 2 %": meta_edges(0.02),
+    # schedule
+    "warm-up 20": schedule(20),
+    "warm-up 50": schedule(50),
+    "teacher frozen at 20": schedule(20, 20),
+    "student from teacher at 20": schedule(20, None, True),
+    "student from teacher at 20, frozen": schedule(20, 20, True),
+    # filter
+    "drop easy 0": band(0.0),
+    "drop easy 0.25": band(0.25),
+    "drop easy 0.75": band(0.75),
+    "drop top 0.125": band(0.5, 0.125),
+    # teacher
+    "teacher's structure 0": structural(0.0),
+    "teacher's structure 1": structural(1.0),
+    "teacher's negatives 4": structural(0.5, 4),
+    "wide structure": structural(0.5, 1, nearest()),
+    "wide structure, student from teacher at 20": joined(structural(0.5, 1, nearest()), schedule(20, None, True)),
+    "wide structure 1, student from teacher at 50": joined(structural(1.0, 1, nearest()), schedule(50, None, True)),
+    # meta set
+    "meta structure 0": collector(structure_ratio=0.0),
+    "meta structure 0.5": collector(structure_ratio=0.5),
+    "meta strata 1": collector(num_strata=1),
+    "meta keeps all": collector(keep_fraction=1.0),
+    # meta learner
+    "weights off": weights(1e-6),
+    "weights to 1": weights(1.0),
+    "weights by loss": weights(0.3, inputs=["loss"]),
+    "weights by hardness": weights(0.3, inputs=["hardness"]),
+    "last block": model(engine=instance("LastBlock", names=["encoder.biases"])),
 }
+# What won: a band that drops the top, narrow weights, a student that starts from a frozen teacher, fewer meta edges
+BASE = joined(schedule(20, 20, True), band(0.125, 0.25), weights(0.1), meta_edges(0.02))
+TOGETHER: dict[str, Config] = {
+    "together": {},
+    "together, drop top 0": band(0.125, 0.0),
+    "together, drop top 0.125": band(0.125, 0.125),
+    "together, drop top 0.375": band(0.125, 0.375),
+    "together, drop easy 0": band(0.0, 0.25),
+    "together, drop easy 0.25": band(0.25, 0.25),
+    "together, drop easy 0.5": band(0.5, 0.25),
+    "together, weights off": weights(1e-6),
+    "together, weights to 0.3": weights(0.3),
+    "together, teacher goes on": schedule(20, None, True),
+    "together, student from the start": schedule(20, 20),
+    "together, student from the start, warm-up 5, teacher goes on": schedule(5),
+    "together, from teacher at 10": schedule(10, 10, True),
+    "together, from teacher at 40": schedule(40, 40, True),
+    "together, drop easy 0.25, top 0.375": band(0.25, 0.375),
+    "together, meta edges 1 %": meta_edges(0.01),
+    "together, meta edges 5 %": meta_edges(0.05),
+}
+CONTROL = "plain, DNS of 8"
+ROUND: dict[str, Config] = {
+    "uniform": picks(1),
+    "DNS of 8": {},
+    "DNS(2, 8)": model(selector=instance("TopSelector", top=2)),
+    "DNS of 8, half near": near(0.5),
+}
+PARTS: dict[str, dict[str, tuple[str, Config]]] = {
+    "factors": {
+        **{f"plain, {name}": ("Plain", config) for name, config in SAMPLERS.items()},
+        **{f"MeBNS, {name}": ("MeBNS", joined(FORMER, config)) for name, config in SAMPLERS.items() if config},
+        **{name: ("MeBNS", joined(FORMER, config)) for name, config in FACTORS.items()},
+    },
+    "together": {
+        CONTROL: ("Plain", {}),
+        **{name: ("MeBNS", joined(BASE, config)) for name, config in TOGETHER.items()},
+    },
+    "winners": {
+        f"{kind}{sampler}": (system, config)
+        for sampler, config in ROUND.items()
+        for kind, system in (("plain, ", "Plain"), ("MeBNS round ", "MeBNS"))
+    },
+}
+GRAPHS = {part: ["cora", "citeseer", *(["usair", "yeast"] if part == "winners" else [])] for part in PARTS}
 
 
-def work(graph: str, variant: str, seed: int, epochs: int, root: str | None) -> Config:
+def work(graph: str, part: str, variant: str, seed: int, epochs: int, root: str | None) -> Config:
     """Trains one and returns its row."""
-    kind, config = VARIANTS[variant]
+    kind, config = PARTS[part][variant]
     return {"variant": variant, **run(graph, "dns", kind, seed, root, epochs, config)}
 
 
 def main() -> None:
     """Runs what is missing, then prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--graphs", nargs="+", default=["cora", "citeseer"])
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--graphs", nargs="+", help="those of the part unless told")
+    parser.add_argument("--variants", nargs="+", help="all of the part unless told")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--root", default=None, help="folder with the graphs' files")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--report", action="store_true", help="print the table only")
     args = parser.parse_args()
+    graphs, variants = args.graphs or GRAPHS[args.part], args.variants or list(PARTS[args.part])
+    if unknown := set(variants) - set(PARTS[args.part]):
+        parser.error(f"--variants: {args.part} has no {sorted(unknown)}; it has {list(PARTS[args.part])}")
     done = {(row["graph"], row["variant"], int(row["seed"]), int(row["epochs"])) for row in read(RESULTS)}
-    wanted = list(product(args.graphs, args.variants, args.seeds, [args.epochs]))
-    missing = [] if args.report else [cell for cell in wanted if cell not in done]
+    wanted = product(args.seeds, graphs, variants)
+    missing = [cell for cell in wanted if (cell[1], cell[2], cell[0], args.epochs) not in done and not args.report]
     with ProcessPoolExecutor(args.jobs) as pool:
-        for future in as_completed([pool.submit(work, *cell, args.root) for cell in missing]):
+        futures = [
+            pool.submit(work, graph, args.part, variant, seed, args.epochs, args.root)
+            for seed, graph, variant in missing
+        ]
+        for future in as_completed(futures):
             append(RESULTS, [future.result()], ("variant", *FIELDS))
     rows = [row for row in read(RESULTS) if int(row["epochs"]) == args.epochs and int(row["seed"]) in args.seeds]
-    report(rows, args.graphs, args.variants)
+    if args.part == "winners":
+        report_test(rows, graphs, variants)
+    else:
+        report(rows, graphs, variants)
+
+
+class Cell:
+    """The rows of one variant on one graph, by seed."""
+
+    def __init__(self, rows: list[dict[str, str]], graph: str, variant: str) -> None:
+        chosen = [row for row in rows if (row["graph"], row["variant"]) == (graph, variant)]
+        self.by_seed = {int(row["seed"]): row for row in chosen}
+
+    def values(self, name: str, seeds: Iterable[int] | None = None) -> list[float]:
+        """One number a seed."""
+        return [float(self.by_seed[seed][name]) for seed in seeds or sorted(self.by_seed)]
+
+    def mean(self, name: str, digits: int = 3) -> str:
+        """Mean ± standard deviation."""
+        values = self.values(name)
+        spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+        return f"{mean(values):.{digits}f}{spread}"
+
+    def gain(self, control: Cell, name: str) -> str:
+        """Mean of the differences to the control's runs of the same seeds."""
+        seeds = sorted(self.by_seed.keys() & control.by_seed.keys())
+        pairs = zip(self.values(name, seeds), control.values(name, seeds), strict=True)
+        return f"{mean(own - other for own, other in pairs):+.3f}" if seeds else ""
 
 
 def report(rows: list[dict[str, str]], graphs: list[str], variants: list[str]) -> None:
     """Prints a Markdown table: validation only, so that what is chosen by it has not seen the test edges."""
-    print("| variant | " + " | ".join(f"{graph}: val MRR, churn@1" for graph in graphs) + " | seeds |")
-    print("|---|" + "---|" * (len(graphs) + 1))
+    heads = [f"{graph}: {name}" for graph in graphs for name in ("val MRR", "- DNS", "churn@1", "seeds")]
+    print(f"| variant | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
     for variant in variants:
-        cells, seeds = [], []
+        cells = []
         for graph in graphs:
-            own = [row for row in rows if (row["graph"], row["variant"]) == (graph, variant)]
-            seeds.append(str(len(own)))
-            values = [f"{mean(float(row[name]) for row in own):.4f}" for name in ("val_mrr", "churn@1")] if own else []
-            cells.append(", ".join(values) or "not run")
-        print(f"| {' | '.join([variant, *cells, ', '.join(seeds)])} |")
+            own = Cell(rows, graph, variant)
+            gain = own.gain(Cell(rows, graph, CONTROL), "val_mrr") if variant != CONTROL else ""
+            ran = [own.mean("val_mrr"), gain, own.mean("churn@1"), str(len(own.by_seed))] if own.by_seed else []
+            cells += ran or ["not run", "", "", "0"]
+        print(f"| {variant} | {' | '.join(cells)} |")
+
+
+def report_test(rows: list[dict[str, str]], graphs: list[str], variants: list[str]) -> None:
+    """Prints a Markdown table: each sampler alone and inside MeBNS, in test."""
+    names = ("test_mrr", "test_auc", "churn@1", "val_mrr")
+    print(
+        "| graph | negatives | test MRR | AUC | churn@1 | val MRR | test MRR - plain | AUC - plain | churn@1 - plain |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for graph in graphs:
+        for plain, within in zip(variants[::2], variants[1::2], strict=True):
+            control, own = Cell(rows, graph, plain), Cell(rows, graph, within)
+            for variant, cell in ((plain, control), (within, own)):
+                shown = [cell.mean(name) for name in names] if cell.by_seed else ["not run"]
+                gains = [cell.gain(control, name) for name in names[:3]] if cell is own and cell.by_seed else []
+                print(f"| {' | '.join([graph, variant, *shown, *gains])} |")
 
 
 if __name__ == "__main__":

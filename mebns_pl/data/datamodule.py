@@ -22,6 +22,7 @@ from mebns_pl.data.pools.abstract import Embed
 from mebns_pl.data.pools.built import PairPool, build_pool
 from mebns_pl.data.protocols import GeneratedComparison, Protocol
 from mebns_pl.data.restriction import DEFAULT_PAIRS, PredictionPairs
+from mebns_pl.data.split import canonical_edges
 from mebns_pl.data.tables import DataError
 from mebns_pl.data.umd_collector import Score, Spread, UMDCollector, one_by_one
 from mebns_pl.graph.csr import Graph
@@ -164,7 +165,7 @@ class LinkDataModule(AbstractGraphData):
         if self.learns_meta and not bool((self.known.num_legal(self.split.meta.flatten()) > 0).any()):
             raise DataError(_NO_META_NEGATIVE)
         steps = TrainSteps(
-            positives=self._supervision(self.split.train if self.learns_meta else self.split.observed),
+            positives=self._supervision(self.split.train if self.learns_meta else self._observed()),
             known=self.known,
             proposal=self.proposal,
             num_candidates=self.num_candidates,
@@ -178,6 +179,11 @@ class LinkDataModule(AbstractGraphData):
             batching=self.batching,
         )
         return StepLoader(steps, StepSampler(len(steps)), **self._loader_options())
+
+    def _observed(self) -> Tensor:
+        """Training and meta edges ``(2, n)`` in an order that does not tell which is which."""
+        split = self.split
+        return canonical_edges(split.observed, "edges") if split.meta.shape[1] else split.train
 
     def _supervision(self, edges: Tensor) -> Tensor:
         """The share of ``edges`` ``(2, n)`` that losses are computed on, one at least."""

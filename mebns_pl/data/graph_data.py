@@ -42,12 +42,12 @@ class SplitFractions:
 
     Example:
         >>> SplitFractions(val=0.1)
-        SplitFractions(val=0.1, test=0.1, meta=0.05, supervision=1.0)
+        SplitFractions(val=0.1, test=0.1, meta=0.02, supervision=1.0)
     """
 
     val: float = 0.05
     test: float = 0.10
-    meta: float = 0.05
+    meta: float = 0.02
     supervision: float = 1.0
 
     def __post_init__(self) -> None:

@@ -14,12 +14,13 @@ from mebns_pl.types import EdgeSplit
 
 
 def split_edges(
-    edges: Tensor, val_fraction: float = 0.05, test_fraction: float = 0.10, meta_fraction: float = 0.05, *, key: Key
+    edges: Tensor, val_fraction: float = 0.05, test_fraction: float = 0.10, meta_fraction: float = 0.02, *, key: Key
 ) -> EdgeSplit:
     """Parts undirected edges at random; the same edges and key give the same parts, in whatever order edges come.
 
     Of n edges, ``floor(n test_fraction)`` are for test and ``floor(n val_fraction)`` for validation; of the m that are
-    left ``floor(m meta_fraction)`` are meta edges and the others training edges.
+    left ``floor(m meta_fraction)`` (one at least, where the fraction is above 0) are meta edges and the others training
+    edges.
 
     Args:
         edges: ``(2, n)`` int64, each undirected edge once, in either direction.
@@ -48,12 +49,11 @@ def split_edges(
     edges = canonical_edges(edges, "edges")
     fractions = (val_fraction, test_fraction, meta_fraction)
     sizes = _sizes(edges.shape[1], *fractions)
-    if not _enough(sizes, meta_fraction):
+    if not _enough(sizes):
         # A little below what each share asks for alone; the rest of the way is short.
         bounds = [1 / val_fraction - 1, 1 / test_fraction - 1]
-        bounds += [(1 / meta_fraction - 2) / (1 - val_fraction - test_fraction) - 1] if meta_fraction else []
         needed = max(edges.shape[1] + 1, *(math.floor(bound * (1 - 1e-9)) for bound in bounds))
-        while not _enough(_sizes(needed, *fractions), meta_fraction):
+        while not _enough(_sizes(needed, *fractions)):
             needed += 1
         raise DataError(
             f"edges: got {edges.shape[1]:,}; with val_fraction={val_fraction}, test_fraction={test_fraction} and "
@@ -110,7 +110,7 @@ def _sizes(
 ) -> tuple[int, int, int, int]:
     """Numbers of training, meta, validation and test edges."""
     val, test = _share(num_edges, val_fraction), _share(num_edges, test_fraction)
-    meta = _share(num_edges - val - test, meta_fraction)
+    meta = max(1, _share(num_edges - val - test, meta_fraction)) if meta_fraction else 0
     return num_edges - val - test - meta, meta, val, test
 
 
@@ -118,6 +118,6 @@ def _share(number: int, fraction: float) -> int:
     return math.floor(number * fraction * (1 + 1e-12))  # 100 * 0.29 is 28.999999999999996
 
 
-def _enough(sizes: tuple[int, int, int, int], meta_fraction: float) -> bool:
-    train, meta, val, test = sizes
-    return min(train, val, test) > 0 and (meta > 0 or meta_fraction == 0)
+def _enough(sizes: tuple[int, int, int, int]) -> bool:
+    train, _, val, test = sizes
+    return min(train, val, test) > 0

@@ -37,7 +37,11 @@ def _floor_share(share: float, count: Tensor) -> Tensor:
 
 
 class TeacherFilter:
-    """Keeps the candidates that the teacher finds hard.
+    """Keeps a band of each anchor's candidates, by how hard the teacher finds them.
+
+    Which band helps depends on the graph (docs/quality.md). The default drops only the top: a candidate that the
+    student scores high and the teacher does not is worth more than one that both score high. The paper drops the easy
+    ones: ``TeacherFilter(drop_easy=0.5, drop_top=0.0)``, which the dense air-routes graph prefers.
 
     Args:
         drop_easy: q, the share of each anchor's candidates to drop as easy, in [0, 1).
@@ -45,11 +49,11 @@ class TeacherFilter:
 
     Example:
         >>> hardness, mask = torch.tensor([[3.0, 1.0, 2.0, 0.0]]), torch.ones(1, 4, dtype=torch.bool)
-        >>> TeacherFilter(drop_easy=0.5).keep(hardness, mask).tolist()
+        >>> TeacherFilter(drop_easy=0.5, drop_top=0.0).keep(hardness, mask).tolist()
         [[True, False, True, False]]
     """
 
-    def __init__(self, drop_easy: float = 0.5, drop_top: float = 0.0) -> None:
+    def __init__(self, drop_easy: float = 0.0, drop_top: float = 0.25) -> None:
         for name, value in (("drop_easy", drop_easy), ("drop_top", drop_top)):
             if not 0 <= value < 1:
                 raise ValueError(f"{name}: expected a share in [0, 1), got {value}")

@@ -21,8 +21,8 @@ class WeightNet(nn.Module):
     Args:
         inputs: what it looks at, of ``loss`` (the student's) and ``hardness`` (the teacher's logit).
         hidden_channels: width of the hidden layer.
-        max_score: bound on the scores, above 0. Left to itself the meta learner turns to the hardest negatives, and
-            the student's validation MRR falls; a narrow bound is the milder default.
+        max_score: bound on the scores, above 0. Left to itself the meta learner turns to the hardest negatives: the
+            student's hard set then moves more, and its validation MRR falls (docs/quality.md).
 
     Raises:
         ValueError: ``max_score`` is not above 0; ``inputs`` is empty, or names something else.
@@ -33,7 +33,7 @@ class WeightNet(nn.Module):
         [0.0, 0.0, 0.0, 0.0, 0.0]
     """
 
-    def __init__(self, inputs: Sequence[str] = INPUTS, hidden_channels: int = 64, max_score: float = 0.3) -> None:
+    def __init__(self, inputs: Sequence[str] = INPUTS, hidden_channels: int = 64, max_score: float = 0.1) -> None:
         super().__init__()
         if not inputs or set(inputs) - set(INPUTS):
             raise ValueError(f"inputs: expected some of {', '.join(INPUTS)}, got {list(inputs)}")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -36,13 +37,14 @@ from mebns_pl.types import GraphSpec, MetaSet, TrainBatch, to_device
 
 @dataclass(frozen=True)
 class Schedule:
-    """When what happens, in epochs.
+    """When what happens, in epochs. The defaults are for a run of a hundred (docs/quality.md).
 
     Args:
         warmup: for so many epochs the student takes the sampler's negatives unfiltered and unweighted, while the
             teacher learns; 0 or more.
         teacher: for so many epochs the teacher learns, then it is frozen (cheaper); None never freezes it.
-        student_from_teacher: whether the student takes the teacher's weights over at the end of the warm-up.
+        student_from_teacher: whether the student takes the teacher's weights over at the end of the warm-up, where
+            there is one.
         lr_scheduler: makes a scheduler of the student's learning rate, stepped after each epoch (one that watches a
             metric: after each validation), or None.
         teacher_lr_scheduler: makes the teacher's; it stands still while the teacher is frozen.
@@ -52,13 +54,13 @@ class Schedule:
         ValueError: an epoch out of its range.
 
     Example:
-        >>> Schedule(warmup=10).teacher is None
+        >>> Schedule(warmup=10, teacher=10).student_from_teacher
         True
     """
 
-    warmup: int = 5
-    teacher: int | None = None
-    student_from_teacher: bool = False
+    warmup: int = 20
+    teacher: int | None = 20
+    student_from_teacher: bool = True
     lr_scheduler: LRSchedulerCallable | None = None
     teacher_lr_scheduler: LRSchedulerCallable | None = None
     weight_net_lr_scheduler: LRSchedulerCallable | None = None
@@ -155,6 +157,12 @@ class MeBNS(AbstractLinkSystem):
         super().setup(stage)
         self.data.learns_meta, self.data.teacher_epochs = True, self.schedule.teacher
         self._frozen_score = None
+        epochs, warmup = self.trainer.max_epochs, self.schedule.warmup
+        if stage == "fit" and epochs is not None and 0 <= epochs <= warmup:
+            rank_zero_warn(
+                f"schedule.warmup: {warmup}, but the run has {epochs} epochs: all of it is warm-up, in which MeBNS "
+                "trains like the sampler alone. Set model.schedule.warmup lower, or trainer.max_epochs higher."
+            )
 
     def teardown(self, stage: str) -> None:
         """Leaves the data module as it was, for a plain system to use."""
@@ -165,7 +173,7 @@ class MeBNS(AbstractLinkSystem):
     def on_train_epoch_start(self) -> None:
         """Collects the meta set when it is due; the student takes the teacher's weights over where it shall."""
         data, epochs_in = self.data, self.current_epoch - self.schedule.warmup
-        if epochs_in == 0 and self.schedule.student_from_teacher:
+        if epochs_in == 0 < self.schedule.warmup and self.schedule.student_from_teacher:
             self.student.load_state_dict(self.teacher.state_dict())
         due = epochs_in >= 0 and epochs_in % data.collector.refresh_epochs == 0
         if due:

@@ -59,7 +59,8 @@ class CascadeScoring(AbstractScoring):
     The filter's ``drop_top`` is not applied: what stands highest is what is looked for.
 
     Args:
-        drop_easy: share of the training's candidates below the threshold, in [0, 1); None takes that of the filter.
+        drop_easy: share of the training's candidates below the threshold, in [0, 1); None takes that of the filter,
+            which must then be above 0.
         sample: candidates that the threshold is made from, 1 or more.
 
     Raises:
@@ -82,12 +83,17 @@ class CascadeScoring(AbstractScoring):
         """See :meth:`AbstractScoring.check`.
 
         Raises:
-            ValueError: the system has no teacher.
+            ValueError: the system has no teacher, or a filter that drops no easy candidate and so sets no threshold.
         """
         if system.gate is None:
             raise ValueError(
                 f"scoring: CascadeScoring needs the teacher of a MeBNS system, got {type(system).__name__}, which has "
                 "none; use StudentScoring"
+            )
+        if self.drop_easy is None and system.gate[1].drop_easy == 0:
+            raise ValueError(
+                "scoring: CascadeScoring takes its threshold from the filter, whose drop_easy is 0, so every pair "
+                "would pass; give it a drop_easy of its own above 0, or use StudentScoring"
             )
 
     def scorer(self, system: AbstractEvaluation) -> Callable[[Tensor], Tensor]:

@@ -124,7 +124,7 @@ def test_the_default_is_the_embedded_graph(caplog: pytest.LogCaptureFixture) -> 
         data = LinkDataModule()
         assert data.spec == GraphSpec(352, 6)
     split = data.split
-    assert [part.shape[1] for part in (split.train, split.meta, split.val, split.test)] == [2438, 128, 150, 301]
+    assert [part.shape[1] for part in (split.train, split.meta, split.val, split.test)] == [2515, 51, 150, 301]
 
 
 def test_an_own_edge_list_with_a_node_table(tmp_path: Path) -> None:
@@ -170,6 +170,14 @@ def test_plain_systems_train_on_observed_edges_and_mebns_on_training_edges() -> 
     assert all(batch.teacher_negatives.shape[1] == 2 for batch in data.train_dataloader())
     assert pairs_of(data.split.meta)
     assert not pairs_of(data.split.meta) & pairs_of(data.split.train)
+
+
+def test_plain_systems_do_not_see_which_edges_are_meta_edges() -> None:
+    few, many = (ready(split=SplitFractions(val=0.1, test=0.1, meta=meta)) for meta in (0.05, 0.3))
+    assert few.split.meta.shape[1] < many.split.meta.shape[1]
+    for one, two in zip(few.train_dataloader(), many.train_dataloader(), strict=True):
+        assert torch.equal(one.positives, two.positives)
+        assert torch.equal(one.candidates, two.candidates)
 
 
 def test_a_share_of_the_training_edges_as_supervision() -> None:

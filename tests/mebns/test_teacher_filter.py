@@ -63,7 +63,7 @@ def test_a_row_does_not_depend_on_others() -> None:
 def test_the_class_drops_its_own_shares() -> None:
     hardness, mask = torch.tensor([[4.0, 3.0, 2.0, 1.0]]), torch.ones(1, 4, dtype=torch.bool)
     assert TeacherFilter(drop_easy=0.25, drop_top=0.25).keep(hardness, mask).tolist() == [[False, True, True, False]]
-    assert TeacherFilter(drop_easy=0.0).keep(hardness, mask).all()
+    assert TeacherFilter(drop_easy=0.0, drop_top=0.0).keep(hardness, mask).all()
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,9 @@ from mebns_pl.data.files import LoadedGraph
 from mebns_pl.data.graph_data import SplitFractions
 from mebns_pl.data.umd_collector import UMDCollector
 from mebns_pl.graph.proximity import PersonalizedPageRank
+from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models import GCN, EncoderDecoder, LinkPredictor, MLPDecoder
+from mebns_pl.models.weight_net import WeightNet
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
 from mebns_pl.negatives.proposals.proximity import ProximityProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
@@ -98,7 +100,10 @@ def make_mebns(spec: GraphSpec, seed: int = 0, **changes: Any) -> MeBNS:
         "optimizer": adam,
         "teacher_optimizer": adam,
         "weight_net_optimizer": adam,
-        "schedule": Schedule(warmup=1),
+        # Sharper than the defaults, so that a few epochs show filter and weights
+        "weight_net": partial(WeightNet, max_score=0.3),
+        "teacher_filter": TeacherFilter(drop_easy=0.5, drop_top=0.0),
+        "schedule": Schedule(warmup=1, teacher=None, student_from_teacher=False),
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -187,7 +187,7 @@ def make_state(setting: Setting, **options: float) -> State:
         torch.manual_seed(5)
         spec = make_graph(setting.features).spec
         student, teacher = make_predictor(setting.encoder, spec), make_predictor(setting.encoder, spec)
-        weight_net = WeightNet(hidden_channels=3).double()
+        weight_net = WeightNet(hidden_channels=3, max_score=0.3).double()
         nn.init.normal_(weight_net.last.weight)
         for module in (student, teacher):
             for name, param in module.named_parameters():  # so that no layer is near zero or dead

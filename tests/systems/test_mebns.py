@@ -168,7 +168,7 @@ def test_filter_and_weights_both_matter() -> None:
         return weights(system.student)
 
     one = run()
-    assert not equal(one, run(teacher_filter=TeacherFilter(drop_easy=0.0)))
+    assert not equal(one, run(teacher_filter=TeacherFilter(drop_easy=0.0, drop_top=0.0)))
     assert not equal(one, run(weight_net_optimizer=partial(Adam, lr=0.0)))
     assert not equal(one, run(updates=Updates(gradient_clip_norm=0.01)))
 
@@ -225,7 +225,9 @@ def test_a_frozen_teacher_looks_at_the_graph_once() -> None:
             torch.testing.assert_close(outputs["hardness"], expected.detach())
 
 
-def test_the_student_may_start_from_the_teacher() -> None:
+@pytest.mark.parametrize(("warmup", "places"), [(2, [(2, 0)]), (0, [])])
+def test_the_student_may_start_from_the_teacher(warmup: int, places: list[tuple[int, int]]) -> None:
+    """Once, after the warm-up; without one there is nothing to take over."""
     data, seen = make_data(), {}
 
     class Watch(Callback):
@@ -235,9 +237,17 @@ def test_the_student_may_start_from_the_teacher() -> None:
             same = equal(weights(pl_module.student), weights(pl_module.teacher))
             seen[batch.epoch, batch.step] = same
 
-    system = make_mebns(data.spec, schedule=Schedule(warmup=2, student_from_teacher=True))
+    system = make_mebns(data.spec, schedule=Schedule(warmup=warmup, student_from_teacher=True))
     fit(system, data, epochs=4, callbacks=[Watch()])
-    assert [place for place, same in seen.items() if same] == [(2, 0)]
+    assert [place for place, same in seen.items() if same] == places
+
+
+@pytest.mark.parametrize(("epochs", "warns"), [(2, True), (3, False)])
+def test_a_run_that_is_all_warm_up_is_named(epochs: int, warns: bool, recwarn: pytest.WarningsRecorder) -> None:
+    data = make_data()
+    fit(make_mebns(data.spec, schedule=Schedule(warmup=2)), data, epochs=epochs)
+    found = [str(one.message) for one in recwarn if "schedule.warmup" in str(one.message)]
+    assert [message.startswith("schedule.warmup: 2, but the run has 2 epochs") for message in found] == [True] * warns
 
 
 def test_the_weight_net_rests_while_warming_up() -> None:

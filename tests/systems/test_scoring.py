@@ -83,6 +83,13 @@ def test_a_system_without_teacher_is_refused_before_any_work(monkeypatch: pytest
         predict_links(make_plain(data.spec), data, 3, scoring=CascadeScoring(), trainer=make_trainer())
 
 
+def test_a_filter_that_drops_nothing_easy_gives_no_threshold() -> None:
+    data = make_data()
+    system = make_mebns(data.spec, teacher_filter=TeacherFilter(drop_easy=0.0))
+    with pytest.raises(ValueError, match="whose drop_easy is 0, so every pair would pass; give it a drop_easy"):
+        predict_links(system, data, 3, scoring=CascadeScoring(), trainer=make_trainer())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
