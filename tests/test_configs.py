@@ -95,7 +95,6 @@ def test_stacks(data: str, model: str, sampler: str) -> None:
     assert config.data.graph == {"own_graph": "edges.csv"}.get(data, data)
     # What only base says is still there
     assert config.model.init_args.teacher_filter.init_args.drop_top == 0.25
-    assert config.model.init_args.teacher_optimizer.init_args.lr == 0.01
     assert config.model.init_args.weight_net_optimizer.init_args.lr == 0.001
 
 
