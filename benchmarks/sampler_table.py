@@ -91,13 +91,14 @@ def run(
         start = time.perf_counter()
         trainer.fit(system, data)
         seconds = time.perf_counter() - start
+        churn = monitor.tracker.late_churn()  # before the test, which loads the chosen epoch's state with its history
         best_epoch = torch.load(best.best_model_path, weights_only=True)["epoch"] + 1
         metrics = trainer.test(system, data, ckpt_path=best.best_model_path, verbose=False)[0]
     return {
         "graph": graph, "recipe": recipe, "kind": kind, "seed": seed, "epochs": epochs, "best_epoch": best_epoch,
         "val_mrr": float(best.best_model_score), "test_mrr": metrics["test/mrr"],
         "test_hits@10": metrics["test/hits@10"], "test_auc": metrics["test/auc"],
-        "churn@1": monitor.tracker.late_churn(), "held_out_share": held_out.hits / max(held_out.total, 1),
+        "churn@1": churn, "held_out_share": held_out.hits / max(held_out.total, 1),
         "seconds_per_epoch": seconds / epochs,
     }  # fmt: skip
 
