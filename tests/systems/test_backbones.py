@@ -24,7 +24,7 @@ LEARNS = partial(torch.optim.Adam, lr=0.01)
 def test_plain_learns(name: str) -> None:
     data = make_data(proposal=UniformProposal())
     system = make_plain(data.spec, predictor=BACKBONES[name], optimizer=LEARNS, selector=FirstSelector(2))
-    trainer = fit(system, data, epochs=10)
+    trainer = fit(system, data, epochs=20)
     assert trainer.test(system, data, verbose=False)[0]["test/auc"] > 0.7
 
 
