@@ -214,7 +214,8 @@ def main() -> None:
     graphs, variants = args.graphs or GRAPHS[args.part], args.variants or list(PARTS[args.part])
     if unknown := set(variants) - set(PARTS[args.part]):
         parser.error(f"--variants: {args.part} has no {sorted(unknown)}; it has {list(PARTS[args.part])}")
-    done = {(row["graph"], row["variant"], int(row["seed"]), int(row["epochs"])) for row in read(RESULTS)}
+    told = [row for row in read(RESULTS) if row["churn@1"] or args.part != "winners"]  # the last row of a cell counts
+    done = {(row["graph"], row["variant"], int(row["seed"]), int(row["epochs"])) for row in told}
     wanted = product(args.seeds, graphs, variants)
     missing = [cell for cell in wanted if (cell[1], cell[2], cell[0], args.epochs) not in done and not args.report]
     with ProcessPoolExecutor(args.jobs) as pool:
@@ -239,18 +240,23 @@ class Cell:
         self.by_seed = {int(row["seed"]): row for row in chosen}
 
     def values(self, name: str, seeds: Iterable[int] | None = None) -> list[float]:
-        """One number a seed."""
-        return [float(self.by_seed[seed][name]) for seed in seeds or sorted(self.by_seed)]
+        """One number a seed, of those that have one."""
+        rows = (self.by_seed[seed] for seed in seeds or sorted(self.by_seed))
+        return [float(row[name]) for row in rows if row[name]]
 
     def mean(self, name: str, digits: int = 3) -> str:
         """Mean ± standard deviation."""
         values = self.values(name)
+        if not values:
+            return "not run"
         spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
-        return f"{mean(values):.{digits}f}{spread}"
+        missing = f" ({len(values)} of {len(self.by_seed)} seeds)" if len(values) < len(self.by_seed) else ""
+        return f"{mean(values):.{digits}f}{spread}{missing}"
 
     def gain(self, control: Cell, name: str) -> str:
         """Mean of the differences to the control's runs of the same seeds."""
-        seeds = sorted(self.by_seed.keys() & control.by_seed.keys())
+        both = self.by_seed.keys() & control.by_seed.keys()
+        seeds = sorted(seed for seed in both if self.by_seed[seed][name] and control.by_seed[seed][name])
         pairs = zip(self.values(name, seeds), control.values(name, seeds), strict=True)
         return f"{mean(own - other for own, other in pairs):+.3f}" if seeds else ""
 

@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--report", action="store_true", help="print the tables only")
     args = parser.parse_args()
-    done = {name_of(row) for row in read(args.results)}
+    done = {name_of(row) for row in read(args.results) if row["churn@1"]}  # the last row of a cell counts
     cells = product(args.seeds, args.graphs, args.recipes, args.kinds)
     wanted = [(graph, recipe, kind, seed) for seed, graph, recipe, kind in cells]
     missing = [] if args.report else [cell for cell in wanted if (*cell, args.epochs) not in done]
@@ -150,11 +150,14 @@ def report(rows: list[dict[str, str]], wanted: list[tuple[str, str, str, int]]) 
                 continue
 
             def column(name: str, of: str = kind, graph=graph, recipe=recipe, seeds=seeds) -> np.ndarray:
-                return np.array([float(by_cell[graph, recipe, of, s][name]) for s in seeds])
+                return np.array([float(by_cell[graph, recipe, of, s][name] or "nan") for s in seeds])
 
             def cell(name: str, column=column) -> str:
                 values = column(name)
-                return f"{values.mean():.3f} ± {values.std(ddof=1) if len(values) > 1 else float('nan'):.3f}"
+                known = values[~np.isnan(values)]
+                told = f"{known.mean():.3f}" if len(known) else "not run"
+                told += f" ± {known.std(ddof=1):.3f}" if len(known) > 1 else ""
+                return told + (f" ({len(known)} of {len(values)} seeds)" if 0 < len(known) < len(values) else "")
 
             difference = ""
             if kind != "Plain" and len(seeds) > 1 and all((graph, recipe, "Plain", s) in by_cell for s in seeds):
