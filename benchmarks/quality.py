@@ -286,7 +286,7 @@ def report_test(rows: list[dict[str, str]], graphs: list[str], variants: list[st
             control, own = Cell(rows, graph, plain), Cell(rows, graph, within)
             for variant, cell in ((plain, control), (within, own)):
                 shown = [cell.mean(name) for name in names] if cell.by_seed else ["not run"]
-                gains = [cell.gain(control, name) for name in names[:3]] if cell is own and cell.by_seed else []
+                gains = [cell.gain(control, name) if cell is own and cell.by_seed else "" for name in names[:3]]
                 print(f"| {' | '.join([graph, variant, *shown, *gains])} |")
 
 
