@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import append, begin, read
+from _runs import append, begin, gain, read, told
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "migration.csv"
@@ -36,6 +36,12 @@ METHODS = {
     "mebns_dns": "MeBNS(DNS)",
     "mebns_dns_mn": "MeBNS(DNS(2, 8))",
 }
+PAIRS = (
+    ("mebns_uniform", "uniform"),
+    ("mebns_dns", "dns"),
+    ("mebns_dns", "dns_same_edges"),
+    ("mebns_dns_mn", "dns_mn"),
+)
 MEASURES = ("churn@1", "churn@5", "churn@10", "easy_to_hard", "hard_to_easy", "flips_mean", "picked_turned_easy",
             "unpicked_turned_easy")  # fmt: skip
 FIELDS = ("graph", "method", "seed", "epochs", "epoch", *MEASURES, "val_mrr", "initial_weights")
@@ -150,15 +156,20 @@ def report(rows: list[dict[str, str]], epochs: int) -> None:
         for measure in MEASURES:
             values = series(rows, method, measure, epochs)
             late = np.nanmean(values[:, epochs // 2 :], axis=1)
-            cells.append(_told(values[:, -1] if measure == "flips_mean" else late))
+            cells.append(told(values[:, -1] if measure == "flips_mean" else late))
         mrr = series(rows, method, "val_mrr", epochs)
-        cells += [_told(np.nanmax(mrr, axis=1)), _told(mrr[:, ~np.isnan(mrr).all(axis=0)][:, -1])]
+        cells += [told(np.nanmax(mrr, axis=1)), told(mrr[:, ~np.isnan(mrr).all(axis=0)][:, -1])]
         print(f"| {name} | {' | '.join(cells)} |")
-
-
-def _told(values: np.ndarray) -> str:
-    spread = values.std(ddof=1) if len(values) > 1 else float("nan")
-    return f"{values.mean():.3f} ± {spread:.3f}"
+    print("\n| difference, paired by seed | churn@1 | val MRR, best |\n|---|---|---|")
+    for method, control in PAIRS:
+        both = [
+            (
+                series(rows, name, "churn@1", epochs)[:, epochs // 2 :].mean(axis=1),
+                np.nanmax(series(rows, name, "val_mrr", epochs), axis=1),
+            )
+            for name in (method, control)
+        ]
+        print(f"| {METHODS[method]} - {METHODS[control]} | {' | '.join(map(gain, *both))} |")
 
 
 def draw(rows: list[dict[str, str]], graph: str, epochs: int) -> None:

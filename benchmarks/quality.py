@@ -14,14 +14,13 @@ is a row of docs/results/quality.csv, and rows that are there are not run again.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
+from math import nan
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
-from _runs import append, read
+from _runs import append, gain, read, told
 from sampler_table import FIELDS, run
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "quality.csv"
@@ -232,62 +231,36 @@ def main() -> None:
         report(rows, graphs, variants)
 
 
-class Cell:
-    """The rows of one variant on one graph, by seed."""
-
-    def __init__(self, rows: list[dict[str, str]], graph: str, variant: str) -> None:
-        chosen = [row for row in rows if (row["graph"], row["variant"]) == (graph, variant)]
-        self.by_seed = {int(row["seed"]): row for row in chosen}
-
-    def values(self, name: str, seeds: Iterable[int] | None = None) -> list[float]:
-        """One number a seed, of those that have one."""
-        rows = (self.by_seed[seed] for seed in seeds or sorted(self.by_seed))
-        return [float(row[name]) for row in rows if row[name]]
-
-    def mean(self, name: str, digits: int = 3) -> str:
-        """Mean ± standard deviation."""
-        values = self.values(name)
-        if not values:
-            return "not run"
-        spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
-        missing = f" ({len(values)} of {len(self.by_seed)} seeds)" if len(values) < len(self.by_seed) else ""
-        return f"{mean(values):.{digits}f}{spread}{missing}"
-
-    def gain(self, control: Cell, name: str) -> str:
-        """Mean of the differences to the control's runs of the same seeds."""
-        both = self.by_seed.keys() & control.by_seed.keys()
-        seeds = sorted(seed for seed in both if self.by_seed[seed][name] and control.by_seed[seed][name])
-        pairs = zip(self.values(name, seeds), control.values(name, seeds), strict=True)
-        return f"{mean(own - other for own, other in pairs):+.3f}" if seeds else ""
+def column(rows: list[dict[str, str]], graph: str, variant: str, name: str) -> list[float]:
+    """One number for each seed of any row, NaN where this variant has none."""
+    chosen = [row for row in rows if (row["graph"], row["variant"]) == (graph, variant)]
+    by_seed = {row["seed"]: float(row[name] or "nan") for row in chosen}
+    return [by_seed.get(seed, nan) for seed in sorted({row["seed"] for row in rows})]
 
 
 def report(rows: list[dict[str, str]], graphs: list[str], variants: list[str]) -> None:
     """Prints a Markdown table: validation only, so that what is chosen by it has not seen the test edges."""
-    heads = [f"{graph}: {name}" for graph in graphs for name in ("val MRR", "- DNS", "seeds")]
+    heads = [f"{graph}: {name}" for graph in graphs for name in ("val MRR", "- DNS")]
     print(f"| variant | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
     for variant in variants:
         cells = []
         for graph in graphs:
-            own = Cell(rows, graph, variant)
-            gain = own.gain(Cell(rows, graph, CONTROL), "val_mrr") if variant != CONTROL else ""
-            cells += [own.mean("val_mrr"), gain, str(len(own.by_seed))] if own.by_seed else ["not run", "", "0"]
+            own, control = (column(rows, graph, name, "val_mrr") for name in (variant, CONTROL))
+            cells += [told(own), gain(own, control) if variant != CONTROL else ""]
         print(f"| {variant} | {' | '.join(cells)} |")
 
 
 def report_test(rows: list[dict[str, str]], graphs: list[str], variants: list[str]) -> None:
     """Prints a Markdown table: each sampler alone and inside MeBNS, in test."""
-    names = ("test_mrr", "test_auc", "churn@1", "val_mrr")
-    print(
-        "| graph | negatives | test MRR | AUC | churn@1 | val MRR | test MRR - plain | AUC - plain | churn@1 - plain |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
-    for graph in graphs:
-        for plain, within in zip(variants[::2], variants[1::2], strict=True):
-            control, own = Cell(rows, graph, plain), Cell(rows, graph, within)
-            for variant, cell in ((plain, control), (within, own)):
-                shown = [cell.mean(name) for name in names] if cell.by_seed else ["not run"]
-                gains = [cell.gain(control, name) if cell is own and cell.by_seed else "" for name in names[:3]]
-                print(f"| {' | '.join([graph, variant, *shown, *gains])} |")
+    names = {"test_mrr": "test MRR", "test_auc": "AUC", "churn@1": "churn@1", "val_mrr": "val MRR"}
+    heads = ["graph", "negatives", *names.values(), *(f"{head} - plain" for head in names.values())]
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    for graph, variant in product(graphs, variants):
+        values = {name: column(rows, graph, variant, name) for name in names}
+        control = variant.replace("MeBNS round ", "plain, ")
+        gains = [gain(own, column(rows, graph, control, name)) for name, own in values.items()]
+        cells = [*map(told, values.values()), *(gains if variant != control else [""] * len(names))]
+        print(f"| {' | '.join([graph, variant, *cells])} |")
 
 
 if __name__ == "__main__":

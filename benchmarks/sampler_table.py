@@ -19,9 +19,10 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
-from _runs import append, begin, read
+from _runs import append, begin, gain, read, told
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "docs" / "results" / "recipes.csv"
@@ -135,9 +136,6 @@ def main() -> None:
 
 def report(rows: list[dict[str, str]], wanted: list[tuple[str, str, str, int]]) -> None:
     """Prints a Markdown table for each graph; the difference is to the plain recipe, paired by seed."""
-    import numpy as np
-    from scipy import stats
-
     by_cell = {name_of(row)[:4]: row for row in rows}
     summary = {}
     for graph in dict.fromkeys(cell[0] for cell in wanted):
@@ -149,24 +147,14 @@ def report(rows: list[dict[str, str]], wanted: list[tuple[str, str, str, int]]) 
                 print(f"| {recipe} | {kind} | not run |{' |' * (len(HEADINGS) - 3)}")
                 continue
 
-            def column(name: str, of: str = kind, graph=graph, recipe=recipe, seeds=seeds) -> np.ndarray:
-                return np.array([float(by_cell[graph, recipe, of, s][name] or "nan") for s in seeds])
+            def column(name: str, of: str = kind, graph=graph, recipe=recipe, seeds=seeds) -> list[float]:
+                cells = [by_cell.get((graph, recipe, of, s), {}) for s in seeds]
+                return [float(cell.get(name) or "nan") for cell in cells]
 
-            def cell(name: str, column=column) -> str:
-                values = column(name)
-                known = values[~np.isnan(values)]
-                told = f"{known.mean():.3f}" if len(known) else "not run"
-                told += f" ± {known.std(ddof=1):.3f}" if len(known) > 1 else ""
-                return told + (f" ({len(known)} of {len(values)} seeds)" if 0 < len(known) < len(values) else "")
-
-            difference = ""
-            if kind != "Plain" and len(seeds) > 1 and all((graph, recipe, "Plain", s) in by_cell for s in seeds):
-                gap = column("test_mrr") - column("test_mrr", of="Plain")
-                half = stats.t.ppf(0.975, len(gap) - 1) * gap.std(ddof=1) / len(gap) ** 0.5
-                difference = f"{gap.mean():+.3f} ({gap.mean() - half:+.3f}, {gap.mean() + half:+.3f})"
-            summary[f"{graph}/{recipe}/{kind}"] = round(float(column("test_mrr").mean()), 4)
-            held_out, seconds = column("held_out_share").mean(), column("seconds_per_epoch").mean()
-            row = [recipe, kind, cell("test_mrr"), cell("test_auc"), cell("churn@1"), difference]
+            difference = gain(column("test_mrr"), column("test_mrr", of="Plain")) if kind != "Plain" else ""
+            summary[f"{graph}/{recipe}/{kind}"] = round(mean(column("test_mrr")), 4)
+            held_out, seconds = mean(column("held_out_share")), mean(column("seconds_per_epoch"))
+            row = [recipe, kind, *(told(column(name)) for name in ("test_mrr", "test_auc", "churn@1")), difference]
             print(f"| {' | '.join([*row, f'{100 * held_out:.2f} %', f'{seconds:.2f}'])} |")
     print(json.dumps(summary))
 

@@ -22,7 +22,6 @@ from mebns_pl.data.pools.abstract import Embed
 from mebns_pl.data.pools.built import PairPool, build_pool
 from mebns_pl.data.protocols import GeneratedComparison, Protocol
 from mebns_pl.data.restriction import DEFAULT_PAIRS, PredictionPairs
-from mebns_pl.data.split import canonical_edges
 from mebns_pl.data.tables import DataError
 from mebns_pl.data.umd_collector import Score, Spread, UMDCollector, one_by_one
 from mebns_pl.graph.csr import Graph
@@ -182,8 +181,10 @@ class LinkDataModule(AbstractGraphData):
 
     def _observed(self) -> Tensor:
         """Training and meta edges ``(2, n)`` in an order that does not tell which is which."""
-        split = self.split
-        return canonical_edges(split.observed, "edges") if split.meta.shape[1] else split.train
+        if not self.split.meta.shape[1]:
+            return self.split.train
+        edges = self.split.observed
+        return edges[:, (edges[0] * self.loaded.num_nodes + edges[1]).argsort(stable=True)]
 
     def _supervision(self, edges: Tensor) -> Tensor:
         """The share of ``edges`` ``(2, n)`` that losses are computed on, one at least."""

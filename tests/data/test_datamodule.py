@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,14 @@ def test_plain_systems_do_not_see_which_edges_are_meta_edges() -> None:
     for one, two in zip(few.train_dataloader(), many.train_dataloader(), strict=True):
         assert torch.equal(one.positives, two.positives)
         assert torch.equal(one.candidates, two.candidates)
+
+
+def test_plain_systems_train_on_an_edge_as_often_as_a_published_split_has_it() -> None:
+    data = ready()
+    edges = data.split.train
+    data.split = replace(data.split, train=torch.cat([edges, edges[:, :1]], dim=1))
+    found = [tuple(sorted(pair)) for batch in data.train_dataloader() for pair in batch.positives.t().tolist()]
+    assert found.count(tuple(edges[:, 0].tolist())) == 2
 
 
 def test_a_share_of_the_training_edges_as_supervision() -> None:

@@ -280,7 +280,7 @@ def test_meta_needs_a_teacher() -> None:
 
 
 def test_learners_must_be_predictors() -> None:
-    state, net = reference.make_state(Setting()), WeightNet(max_score=0.3)
+    state, net = reference.make_state(Setting()), WeightNet()
     no_predictor = Learner(net, torch.optim.SGD(net.parameters(), lr=0.1))
     for student, teacher in ((no_predictor, state.teacher), (state.student, no_predictor)):
         with pytest.raises(TypeError, match="WeightNet"):
