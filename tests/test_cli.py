@@ -70,7 +70,7 @@ def test_fit_test_and_predict(capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path("logs/run/version_0")
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     logged = pd.read_csv(folder / "metrics.csv")
-    assert {"train/student_loss", "val/mrr", "val/auc", "migration/churn@1", "weights/entropy", "meta/kept"} <= set(
+    assert {"train/student_loss", "val/mrr", "val/auc", "migration/churn@1", "weights/unevenness", "meta/kept"} <= set(
         logged.columns
     )
     assert not [name for name in logged.columns if name.startswith("test/")]

@@ -146,16 +146,21 @@ def weights_figure(weights: Tensor, losses: Tensor, hardness: Tensor | None) -> 
     return figure
 
 
-def filter_figure(epochs: Sequence[int], kept: Sequence[float], threshold: Sequence[float]) -> Figure:
-    """The share of candidates that the teacher's filter keeps, and the hardness from which on it keeps them."""
+def filter_figure(epochs: Sequence[int], kept: Sequence[float], band: Sequence[Sequence[float]]) -> Figure:
+    """The share of candidates that the teacher's filter keeps, and between which hardnesses it keeps them.
+
+    Args:
+        epochs: T epochs.
+        kept: T shares.
+        band: T times the least and the highest hardness kept.
+    """
     figure, axes = _canvas("Teacher's filter", "epoch", "candidates kept, %")
     marker = "o" if len(epochs) < 30 else None
     (first,) = axes.plot(epochs, 100 * np.asarray(kept), color=BLUE, marker=marker, markersize=3, label="kept")
     axes.set_ylim(0, 105)
     other = axes.twinx()
-    (second,) = other.plot(
-        epochs, threshold, color=VERMILION, linestyle="--", marker=marker, markersize=3, label="least hardness kept"
-    )
+    least, most = np.asarray(band).T
+    second = other.fill_between(epochs, least, most, color=VERMILION, alpha=0.3, label="hardness kept")
     other.set_ylabel("teacher's logit", fontsize=FONT)
     other.tick_params(labelsize=FONT - 1)
     figure.legend(handles=[first, second], loc="outside lower center", ncols=2, frameon=False, fontsize=FONT - 1)

@@ -32,7 +32,7 @@ LAYOUT = {
     "Teacher and weights": {
         "Share of candidates kept": ["Multiline", [r"filter/kept_share"]],
         "Hardness of what is picked": ["Multiline", [r"filter/hardness"]],
-        "Evenness of the weights": ["Multiline", [r"weights/entropy"]],
+        "Unevenness of the weights": ["Multiline", [r"weights/unevenness"]],
     },
 }
 """TensorBoard's custom scalars: charts that show all selected runs together."""
@@ -77,7 +77,7 @@ class MigrationFigures(Callback):
         self.probe: list[Tensor] = []
         self.positives: list[Tensor] = []
         self.kept: list[float] = []
-        self.threshold: list[float] = []
+        self.band: list[list[float]] = []
         self._step: dict[str, Tensor] = {}
         self._drawing, self._last = 0.0, 2.0  # seconds of all drawings, and of the last: at first a guess
         self._started = 0.0
@@ -99,7 +99,7 @@ class MigrationFigures(Callback):
     ) -> None:
         """Remembers the epoch's first step."""
         if batch_idx == 0:
-            names = ("weights", "logits", "hardness", "threshold", "kept_share")
+            names = ("weights", "logits", "hardness", "band", "kept_share")
             self._step = {name: outputs[name] for name in names}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -112,10 +112,10 @@ class MigrationFigures(Callback):
         self.probe.append(latest["probe"])
         self.positives.append(latest["positives"])
         self.kept.append(float(self._step["kept_share"]))
-        self.threshold.append(float(self._step["threshold"]))
+        self.band.append(self._step["band"].tolist())
         if len(self.epochs) > self.max_snapshots:
             self.stride *= 2
-            for history in (self.epochs, self.probe, self.positives, self.kept, self.threshold):
+            for history in (self.epochs, self.probe, self.positives, self.kept, self.band):
                 del history[1::2]
         elapsed = time.perf_counter() - self._started
         if len(self.epochs) > 1 and self._drawing + self._last < self.budget * elapsed:
@@ -147,7 +147,7 @@ class MigrationFigures(Callback):
         if len(self._step.get("hardness", ())):
             parts = (self._step["weights"], softplus(self._step["logits"]), self._step["hardness"])
             drawn["weights"] = figures.weights_figure(*(part.float().cpu() for part in parts))
-            drawn["filter"] = figures.filter_figure(self.epochs, self.kept, self.threshold)
+            drawn["filter"] = figures.filter_figure(self.epochs, self.kept, self.band)
         meta = data_of(trainer).meta_set
         if meta is not None:
             drawn["meta_set"] = figures.meta_set_figure(meta.mean.cpu(), meta.std.cpu(), meta.labels.cpu())
@@ -155,7 +155,7 @@ class MigrationFigures(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The snapshots, and the present epoch's first step."""
-        names = ("stride", "epochs", "probe", "positives", "kept", "threshold", "_step")
+        names = ("stride", "epochs", "probe", "positives", "kept", "band", "_step")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ class StepOutput(TypedDict):
         weights: ``(m,)`` weights of the picked pairs, mean 1 over the union batch.
         logits: ``(m,)`` the student's logits of the picked pairs.
         hardness: ``(m,)`` the teacher's logits of the picked pairs; empty without a teacher.
-        threshold: ``()`` the least hardness that the filter kept, mean over anchors; NaN without a teacher.
+        band: ``(2,)`` least and highest hardness that the filter kept, means over anchors; NaN without a teacher.
         kept_share: ``()`` share of the legal candidates that the filter kept; 1 without a teacher.
     """
 
@@ -29,7 +29,7 @@ class StepOutput(TypedDict):
     weights: Tensor
     logits: Tensor
     hardness: Tensor
-    threshold: Tensor
+    band: Tensor
     kept_share: Tensor
 
 
@@ -47,13 +47,14 @@ def step_output(batch: TrainBatch, result: StepResult) -> StepOutput:
         weights=negatives.weights[negatives.mask],
         logits=negatives.logits[negatives.mask],
         hardness=negatives.logits[:0] if negatives.hardness is None else negatives.hardness[negatives.mask],
-        threshold=_least_kept(negatives.candidate_hardness, negatives.kept),
+        band=_band_kept(negatives.candidate_hardness, negatives.kept),
         kept_share=negatives.kept.sum() / batch.candidate_mask.sum().clamp(min=1),
     )
 
 
-def _least_kept(hardness: Tensor | None, kept: Tensor) -> Tensor:
+def _band_kept(hardness: Tensor | None, kept: Tensor) -> Tensor:
     if hardness is None:
-        return torch.tensor(torch.nan)
+        return torch.full((2,), torch.nan)
     least = hardness.masked_fill(~kept, torch.inf).amin(dim=1)
-    return least[kept.any(dim=1)].mean()
+    most = hardness.masked_fill(~kept, -torch.inf).amax(dim=1)
+    return torch.stack([least, most])[:, kept.any(dim=1)].mean(dim=1)

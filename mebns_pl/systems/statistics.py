@@ -47,9 +47,10 @@ def weight_statistics(weights: Tensor) -> dict[str, Tensor]:
         weights: ``(n,)``, 0 or more, with a positive sum.
 
     Returns:
-        ``entropy``: of the normalised weights over log n, 1 when all are equal; ``top_tenth``: share of the total that
-        the highest tenth holds, 0.1 when all are equal.
+        ``unevenness``: 1 less the entropy of the normalised weights over log n, so 0 when all are equal and 1 when one
+        holds all (Theil's index over its maximum); ``top_tenth``: share of the total that the highest tenth holds, 0.1
+        when all are equal.
     """
-    share = weights / weights.sum()
-    entropy = -torch.special.xlogy(share, share).sum() / torch.tensor(max(len(share), 2)).log()
-    return {"entropy": entropy, "top_tenth": share.topk(-(-len(share) // 10)).values.sum()}
+    ratio = weights / weights.mean()  # not shares: near 0 their entropy would be a small difference of large numbers
+    unevenness = torch.special.xlogy(ratio, ratio).mean() / torch.tensor(max(len(ratio), 2)).log()
+    return {"unevenness": unevenness, "top_tenth": ratio.topk(-(-len(ratio) // 10)).values.sum() / len(ratio)}

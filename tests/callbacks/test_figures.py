@@ -17,6 +17,7 @@ from torch import Tensor
 from mebns_pl.callbacks import figures
 from mebns_pl.callbacks.migration_figures import LAYOUT, MigrationFigures
 from mebns_pl.mebns.migration import hard_set, hard_set_overlap, transition_flow
+from mebns_pl.systems.outputs import _band_kept
 from references.runs import MAKE, fit, make_data, make_mebns, probe_monitor
 
 # Five pairs over four epochs; the two highest are hard: {0, 1}, {0, 2}, {2, 3}, {2, 3}
@@ -61,6 +62,14 @@ def test_crossings_are_counted_by_whole_numbers() -> None:
     assert len(wide.patches) <= 30
 
 
+def test_band_of_the_filter_by_hand() -> None:
+    """Means of the least and the highest that is kept, over the anchors that keep any."""
+    hardness = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 7.0], [8.0, 9.0, 9.0]])
+    kept = torch.tensor([[True, True, False], [False, True, True], [False, False, False]])
+    assert _band_kept(hardness, kept).tolist() == [3.0, 4.5]
+    assert _band_kept(None, kept).isnan().all()
+
+
 @pytest.mark.parametrize("epochs", [[0, 1], list(range(0, 90, 3))], ids=["two", "many"])
 def test_every_figure_has_title_and_labels(epochs: list[int], tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -78,7 +87,7 @@ def test_every_figure_has_title_and_labels(epochs: list[int], tmp_path: Path) ->
         figures.ridge_figure(random(count, 20), probe, hard, epochs),
         figures.examples_figure(["a", "b"], probe[:, :2].t(), random(count), epochs),
         figures.weights_figure(torch.ones(30), random(30).exp(), random(30)),
-        figures.filter_figure(epochs, [0.5] * count, [0.1] * count),
+        figures.filter_figure(epochs, [0.5] * count, [[-1.0, 0.1]] * count),
         figures.meta_set_figure(random(9), random(9).abs(), torch.tensor([1.0] * 4 + [0.0] * 5)),
         figures.surface_figure(random(5, 5).double(), offsets, "a run"),
         figures.surface_figure(torch.zeros(5, 5, dtype=torch.float64), offsets, "flat"),
@@ -153,7 +162,7 @@ def test_snapshots_thin_out_evenly() -> None:
     fit(make_mebns(data.spec), data, 10, [probe_monitor(), drawn, spread], limit_val_batches=0)
     assert spread.seen[:5] == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 2, 4]]
     assert spread.seen[-1] == [0, 4, 8]
-    assert len(drawn.probe) == len(drawn.positives) == len(drawn.kept) == len(drawn.threshold) == 3
+    assert len(drawn.probe) == len(drawn.positives) == len(drawn.kept) == len(drawn.band) == 3
 
 
 def test_snapshots_hold_what_the_monitor_saw() -> None:

@@ -154,8 +154,8 @@ def test_after_warm_up_it_is_not() -> None:
     for epoch, same in enumerate([True, True, False]):
         assert equal(found[0].of("student")[epoch], found[1].of("student")[epoch]) is same
     assert equal(found[0].of("teacher")[2], found[1].of("teacher")[2])  # the student does not teach the teacher
-    assert "weights/entropy" not in found[0].logged[1]
-    assert "weights/entropy" in found[0].logged[2]
+    assert "weights/unevenness" not in found[0].logged[1]
+    assert "weights/unevenness" in found[0].logged[2]
     assert found[0].logged[1]["filter/kept_share"] == 1
     assert found[0].logged[2]["filter/kept_share"] < 0.8
 
@@ -333,14 +333,14 @@ def test_a_split_without_meta_edges_is_refused() -> None:
 
 def test_weight_statistics() -> None:
     equal_ones = {name: float(value) for name, value in weight_statistics(torch.full((20,), 3.0)).items()}
-    assert equal_ones == pytest.approx({"entropy": 1.0, "top_tenth": 0.1})
+    assert equal_ones == pytest.approx({"unevenness": 0.0, "top_tenth": 0.1})
     one_only = {name: float(value) for name, value in weight_statistics(torch.tensor([0.0] * 9 + [5.0])).items()}
-    assert one_only == pytest.approx({"entropy": 0.0, "top_tenth": 1.0})
+    assert one_only == pytest.approx({"unevenness": 1.0, "top_tenth": 1.0})
     share = [0.5, 0.25, 0.25]
     found = weight_statistics(2 * torch.tensor(share))
-    assert float(found["entropy"]) == pytest.approx(-sum(p * math.log(p) for p in share) / math.log(3))
+    assert float(found["unevenness"]) == pytest.approx(1 + sum(p * math.log(p) for p in share) / math.log(3))
     assert float(found["top_tenth"]) == pytest.approx(0.5)  # the tenth is rounded up to one
-    assert float(weight_statistics(torch.ones(1))["entropy"]) == 0
+    assert float(weight_statistics(torch.ones(1))["unevenness"]) == 0
 
 
 class AnyNode(AbstractProposal):
@@ -361,7 +361,7 @@ def test_what_is_logged() -> None:
     (logged,) = watch.logged
     names = {"train/student_loss", "train/teacher_loss", "train/meta_loss", "filter/kept_share", "filter/hardness"}
     names |= {
-        "weights/entropy",
+        "weights/unevenness",
         "weights/top_tenth",
         "meta/scored",
         "meta/contradicted",
@@ -372,7 +372,7 @@ def test_what_is_logged() -> None:
     assert all(math.isfinite(value) for value in logged.values())
     assert logged["meta/kept"] <= logged["meta/scored"]
     # A weight net that never moves gives equal weights, also where a row has fewer legal candidates than picks
-    assert logged["weights/entropy"] == pytest.approx(1.0, abs=1e-6)
+    assert logged["weights/unevenness"] == pytest.approx(0.0, abs=1e-6)
 
 
 # --- checkpoints and resume -----------------------------------------------------------------------------------------

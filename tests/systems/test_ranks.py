@@ -54,7 +54,7 @@ def test_two_ranks_equal_one_process_and_a_difference_is_found(tmp_path: Path) -
     found = reference.on_ranks(tmp_path, [(2, "whole"), (2, "corrupted")])
     alone = run_alone(tmp_path)
     assert alone["steps"] == 3 * 2  # of an epoch's three batches two make an update, and the last one by itself
-    expected = {"train/meta_loss", "filter/kept_share", "filter/hardness", "weights/entropy", "weights/top_tenth",
+    expected = {"train/meta_loss", "filter/kept_share", "filter/hardness", "weights/unevenness", "weights/top_tenth",
                 "migration/picked_turned_easy", "val/mrr", "val/auc", "test/mrr", "test/ap", "meta/kept"}  # fmt: skip
     assert expected <= alone["metrics"].keys()
     check_equal(tmp_path, alone, found[2, "whole"])
