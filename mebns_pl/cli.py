@@ -6,7 +6,6 @@ import argparse
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +20,6 @@ from rich.console import Console
 
 from mebns_pl.allocator import keep_freed_memory
 from mebns_pl.callbacks.hparams import HyperParameters
-from mebns_pl.callbacks.landscape import LandscapeOptions, compare_checkpoints, landscape_table
 from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
 from mebns_pl.callbacks.links import NewNodes, score_links
 from mebns_pl.callbacks.migration import MigrationMonitor
@@ -30,11 +28,11 @@ from mebns_pl.callbacks.predictions import PredictionWriter
 from mebns_pl.callbacks.preemption import EXIT_CODE, Preemption
 from mebns_pl.callbacks.results import ResultTable, link_table, pool_table
 from mebns_pl.callbacks.table_files import check_table_path, write_table
+from mebns_pl.commands import WITHOUT_A_RUN
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.data.listing import dataset_table
 from mebns_pl.data.tables import DataError
 from mebns_pl.messages import parse_message, user_message
-from mebns_pl.negatives.listing import recipe_table, sampler_table
+from mebns_pl.notes import quieten
 from mebns_pl.preflight import check_config_file, check_run
 from mebns_pl.resume import FoundCheckpoint, Resume, take_resume, without_resume
 from mebns_pl.saved_run import config_beside
@@ -289,50 +287,6 @@ def checked_seed(seed: int) -> int:
     return int(seed)
 
 
-def quieten() -> None:
-    """Silences what Lightning says at every run and nobody can act on."""
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")  # a run goes on
-    warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers which may be a bottleneck.*")
-    # What is logged is the same on all ranks
-    warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist=True.*")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
-    show_notes()
-
-
-class _StderrHandler(logging.Handler):
-    """Writes to standard error as it is when something is said."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Writes one record, on the first of several processes."""
-        if int(os.environ.get("LOCAL_RANK", "0")) == 0:
-            sys.stderr.write(f"{record.getMessage()}\n")
-
-
-def show_notes() -> None:
-    """Shows what the package tells of its doings: what was dropped, made undirected, drawn twice."""
-    logger = logging.getLogger("mebns_pl")
-    logger.setLevel(logging.INFO)
-    if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
-        logger.addHandler(_StderrHandler())
-
-
-def _no_tips(record: logging.LogRecord) -> bool:
-    return "Tip:" not in record.getMessage() and "TPU available" not in record.getMessage()
-
-
-def list_datasets(arguments: Sequence[str]) -> None:
-    """``mebns datasets``: shows the catalogue."""
-    parser = argparse.ArgumentParser(prog="mebns datasets", description="The graphs that --data.graph knows by name.")
-    parser.add_argument("--root", help="folder with data files (default: the environment variable MEBNS_DATA)")
-    # In a narrow terminal wrapped lines are better than columns that are cut
-    console = Console()
-    console.width = max(console.width, 120)
-    console.print(dataset_table(parser.parse_args(arguments).root))
-
-
 def completed(args: list[str]) -> list[str]:
     """What ``predict`` and ``score`` let one leave out.
 
@@ -351,49 +305,6 @@ def completed(args: list[str]) -> list[str]:
         config = config_beside(checkpoint)
         rest = ["-c", str(config), *rest] if config.is_file() else rest
     return [command, *rest]
-
-
-def list_samplers(arguments: Sequence[str]) -> None:
-    """``mebns samplers``: shows the recipes and what they are made of."""
-    parser = argparse.ArgumentParser(prog="mebns samplers", description="Recipes, and the classes they are made of.")
-    parser.add_argument("--recipes", type=Path, default=Path("configs/sampler"), help="folder of recipes")
-    recipes = recipe_table(parser.parse_args(arguments).recipes)
-    console = Console()
-    console.width = max(console.width, 120)
-    if recipes.row_count:
-        console.print(recipes, "")
-    console.print(sampler_table())
-
-
-def show_landscape(arguments: Sequence[str]) -> None:
-    """``mebns landscape``: measures and draws the loss round the students of checkpoints."""
-    parser = argparse.ArgumentParser(
-        prog="mebns landscape",
-        description="The loss round trained students: top Hessian eigenvalue, trace, a surface along two directions.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--ckpt", action="append", required=True, help="checkpoint of a run; again for more of them")
-    parser.add_argument("--out", default="logs/landscape", help="folder for pictures, tables and TensorBoard's events")
-    parser.add_argument("--device", default="cpu", help="where it is computed, in float64")
-    helps = {
-        "num_pairs": "training edges in the loss, and as many uniform negatives",
-        "num_probes": "random vectors of the trace's estimate",
-        "grid": "points of the surface along each direction, odd",
-        "span": "how far the surface reaches; 1 moves a filter by its own norm",
-        "seed": "names pairs, probes and directions",
-    }
-    for name, text in helps.items():
-        default = getattr(LandscapeOptions(), name)
-        parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{text} (default: {default})")
-    given = parser.parse_args(arguments)
-    options = LandscapeOptions(**{name: getattr(given, name) for name in helps})
-    rows = compare_checkpoints(given.ckpt, given.out, options, given.device)
-    console = Console()
-    console.print(landscape_table(rows))
-    console.print(f"Pictures: {given.out}/*/surface.png\nTensorBoard: tensorboard --logdir {given.out}", soft_wrap=True)
-
-
-WITHOUT_A_RUN = {"datasets": list_datasets, "samplers": list_samplers, "landscape": show_landscape}
 
 
 def main(args: ArgsType = None) -> MeBNSCLI:

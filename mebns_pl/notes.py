@@ -1,0 +1,42 @@
+"""What is said beside the results: this package's notes are shown, what nobody can act on is not."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+
+
+def quieten() -> None:
+    """Silences what Lightning says at every run and nobody can act on."""
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")  # a run goes on
+    warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers which may be a bottleneck.*")
+    # What is logged is the same on all ranks
+    warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist=True.*")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
+    show_notes()
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to standard error as it is when something is said."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record, on the first of several processes."""
+        if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+            sys.stderr.write(f"{record.getMessage()}\n")
+
+
+def show_notes() -> None:
+    """Shows what the package tells of its doings: what was dropped, made undirected, drawn twice."""
+    logger = logging.getLogger("mebns_pl")
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
+        logger.addHandler(_StderrHandler())
+
+
+def _no_tips(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage() and "TPU available" not in record.getMessage()
