@@ -179,6 +179,7 @@ def test_rule_finds_a_breach(rule: Rule, name: str, source: str) -> None:
         (imports_point_down, "mebns_pl.graph.__init__", "from .csr import Graph"),
         (imports_point_down, "mebns_pl.mebns.step", "from mebns_pl import keys"),
         (only_bilevel_imports_higher, "mebns_pl.mebns.bilevel", "import higher"),
+        (no_print, "mebns_pl.commands", "console.print(1)"),
         (no_eval, "mebns_pl.models.seal", "model.eval()"),
         (abstract_classes_say_so, "mebns_pl.keys", "class Inputs(Protocol[T]):\n    def f(self): ..."),
         (abstract_classes_say_so, "mebns_pl.keys", "class AbstractSampler(ABC): ..."),
