@@ -213,8 +213,8 @@ def main() -> None:
     graphs, variants = args.graphs or GRAPHS[args.part], args.variants or list(PARTS[args.part])
     if unknown := set(variants) - set(PARTS[args.part]):
         parser.error(f"--variants: {args.part} has no {sorted(unknown)}; it has {list(PARTS[args.part])}")
-    told = [row for row in read(RESULTS) if row["churn@1"] or args.part != "winners"]  # the last row of a cell counts
-    done = {(row["graph"], row["variant"], int(row["seed"]), int(row["epochs"])) for row in told}
+    whole = [row for row in read(RESULTS) if row["churn@1"] or args.part == "factors"]  # the last row of a cell counts
+    done = {(row["graph"], row["variant"], int(row["seed"]), int(row["epochs"])) for row in whole}
     wanted = product(args.seeds, graphs, variants)
     missing = [cell for cell in wanted if (cell[1], cell[2], cell[0], args.epochs) not in done and not args.report]
     with ProcessPoolExecutor(args.jobs) as pool:
@@ -228,7 +228,7 @@ def main() -> None:
     if args.part == "winners":
         report_test(rows, graphs, variants)
     else:
-        report(rows, graphs, variants)
+        report(rows, graphs, variants, churn=args.part == "together")
 
 
 def column(rows: list[dict[str, str]], graph: str, variant: str, name: str) -> list[float]:
@@ -238,14 +238,15 @@ def column(rows: list[dict[str, str]], graph: str, variant: str, name: str) -> l
     return [by_seed.get(seed, nan) for seed in sorted({row["seed"] for row in rows})]
 
 
-def report(rows: list[dict[str, str]], graphs: list[str], variants: list[str]) -> None:
+def report(rows: list[dict[str, str]], graphs: list[str], variants: list[str], churn: bool) -> None:
     """Prints a Markdown table: validation only, so that what is chosen by it has not seen the test edges."""
-    heads = [f"{graph}: {name}" for graph in graphs for name in ("val MRR", "- DNS")]
+    names = {"val_mrr": "val MRR", **({"churn@1": "churn@1"} if churn else {})}
+    heads = [f"{graph}: {head}" for graph in graphs for name in names.values() for head in (name, "- DNS")]
     print(f"| variant | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
     for variant in variants:
         cells = []
-        for graph in graphs:
-            own, control = (column(rows, graph, name, "val_mrr") for name in (variant, CONTROL))
+        for graph, name in product(graphs, names):
+            own, control = (column(rows, graph, which, name) for which in (variant, CONTROL))
             cells += [told(own), gain(own, control) if variant != CONTROL else ""]
         print(f"| {variant} | {' | '.join(cells)} |")
 
