@@ -24,7 +24,7 @@ from mebns_pl.data.protocols import GeneratedComparison, Protocol
 from mebns_pl.data.restriction import DEFAULT_PAIRS, PredictionPairs
 from mebns_pl.data.tables import DataError
 from mebns_pl.data.umd_collector import Score, Spread, UMDCollector, one_by_one
-from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.csr import Graph, pair_keys
 from mebns_pl.graph.proximity import PersonalizedPageRank
 from mebns_pl.keys import Key, permutation
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
@@ -184,7 +184,7 @@ class LinkDataModule(AbstractGraphData):
         if not self.split.meta.shape[1]:
             return self.split.train
         edges = self.split.observed
-        return edges[:, (edges[0] * self.loaded.num_nodes + edges[1]).argsort(stable=True)]
+        return edges[:, pair_keys(edges[0], edges[1], self.loaded.num_nodes).argsort(stable=True)]
 
     def _supervision(self, edges: Tensor) -> Tensor:
         """The share of ``edges`` ``(2, n)`` that losses are computed on, one at least."""
