@@ -94,7 +94,7 @@ def run(cell: Cell, seed: int, root: str | None) -> dict[str, str | float]:
     from lightning.pytorch.callbacks import ModelCheckpoint
 
     import mebns_pl as m
-    from mebns_pl.data.protocols import OfficialParting, RandomParting, ReleasedComparison, UniformComparison
+    from mebns_pl.evaluation.protocols import OfficialParting, RandomParting, ReleasedComparison, UniformComparison
     from mebns_pl.models.seal import sortpool_size
 
     begin()

@@ -21,8 +21,8 @@ from rich.table import Table
 from torch.optim import Adam
 
 import mebns_pl as m
-from mebns_pl.data.loaded import LoadedGraph
-from mebns_pl.mebns.group import SingleProcess
+from mebns_pl.datasets.loaded import LoadedGraph
+from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.mebns.step import Learner, Meta, Teacher, mebns_step
 from mebns_pl.types import MetaSet
 

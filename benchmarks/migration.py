@@ -53,8 +53,8 @@ def run(graph: str, method: str, seed: int, epochs: int, root: str | None) -> li
     from lightning.pytorch import Callback, Trainer, seed_everything
 
     import mebns_pl as m
-    from mebns_pl.data.negative_cache import digest
-    from mebns_pl.mebns.migration import hard_set
+    from mebns_pl.analysis.migration import hard_set
+    from mebns_pl.evaluation.negative_cache import digest
 
     class Recorder(Callback):
         """Keeps what is logged, epoch by epoch; validation comes before the epoch's end."""
@@ -178,8 +178,8 @@ def draw(rows: list[dict[str, str]], graph: str, epochs: int) -> None:
     from matplotlib.figure import Figure
     from scipy import stats
 
-    from mebns_pl.callbacks.figures import BLUE, GREEN, ORANGE, SKY
-    from mebns_pl.mebns.migration import hard_set_overlap
+    from mebns_pl.analysis.figures import BLUE, GREEN, ORANGE, SKY
+    from mebns_pl.analysis.migration import hard_set_overlap
 
     FIGURES.mkdir(parents=True, exist_ok=True)
     # A colour a sampler; broken lines alone, whole lines inside MeBNS

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mebns_pl as m
-from mebns_pl.data.pools import AbstractPool, AllowedPairs, PoolRequest
+from mebns_pl.pools.abstract import AbstractPool, AllowedPairs, PoolRequest
 
 POOLS: dict[str, AbstractPool] = {
     "two-hop": m.TwoHopPool(),

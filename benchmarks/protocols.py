@@ -27,14 +27,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from mebns_pl.data.catalog import load_graph
-from mebns_pl.data.eval_negatives import HeartNegatives
-from mebns_pl.data.heart_released import HeartReleasedGenerator
-from mebns_pl.data.official_splits import load_official_split
-from mebns_pl.data.protocols import RandomParting, UniformComparison
+from mebns_pl.datasets.catalog import load_graph
+from mebns_pl.datasets.official_splits import load_official_split
+from mebns_pl.evaluation.heart_released import HeartReleasedGenerator
+from mebns_pl.evaluation.negatives import HeartNegatives
+from mebns_pl.evaluation.protocols import RandomParting, UniformComparison
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.pair_measures import Katz
-from mebns_pl.graph.proximity import AbstractPairMeasure, AdamicAdar, CommonNeighbors, ResourceAllocation
+from mebns_pl.graph.measures.pairs import Katz
+from mebns_pl.graph.measures.proximity import AbstractPairMeasure, AdamicAdar, CommonNeighbors, ResourceAllocation
 from mebns_pl.keys import Key
 from mebns_pl.metrics.functional import auc, hits_above, mean_reciprocal_rank, ranks, ranks_shared
 
@@ -148,7 +148,7 @@ def seal(name: str, root: str) -> tuple[list[float], list[float]]:
 
 def gcn(root: str, seed: int) -> float:
     """Test MRR of HeaRT's GCN on CiteSeer, trained as configs/reproduce/heart_citeseer_gcn.yaml says."""
-    from mebns_pl import cli
+    from mebns_pl.cli import main as cli
 
     config = Path(__file__).resolve().parent.parent / "configs" / "reproduce" / "heart_citeseer_gcn.yaml"
     with tempfile.TemporaryDirectory() as folder:

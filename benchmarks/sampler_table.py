@@ -39,7 +39,7 @@ def build(recipe: str, kind: str, graph: str, root: str | None, *options: str):
     from lightning.pytorch import LightningModule
 
     from mebns_pl import LinkDataModule
-    from mebns_pl.cli import MeBNSCLI
+    from mebns_pl.cli.main import MeBNSCLI
 
     files = ("base", f"data/{graph}", "model/gcn_dot", f"sampler/{recipe}")
     args = [part for name in files for part in ("-c", str(REPOSITORY / "configs" / f"{name}.yaml"))]

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch_geometric.utils import negative_sampling, structured_negative_sampling
 
 import mebns_pl as m
-from mebns_pl.mebns.group import SingleProcess
+from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.mebns.step import Learner, mebns_step
 from mebns_pl.systems.adaptive import adapted
 

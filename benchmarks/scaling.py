@@ -33,8 +33,8 @@ from torch import Tensor
 from torch.optim import Adam
 
 import mebns_pl as m
-from mebns_pl.data.files import LoadedGraph, unique_edges
-from mebns_pl.data.readers.mapped import with_mapped_features
+from mebns_pl.datasets.files import LoadedGraph, unique_edges
+from mebns_pl.datasets.readers.mapped import with_mapped_features
 from mebns_pl.keys import permutation
 
 NUM_FEATURES = 128

@@ -26,8 +26,8 @@ from torch_geometric.utils import negative_sampling, to_undirected
 from torchmetrics.retrieval import RetrievalMRR
 
 import mebns_pl as m
+from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, Hypergradient
-from mebns_pl.mebns.group import SingleProcess
 from mebns_pl.mebns.step import Learner, Meta, StepResult, Teacher, mebns_step
 from mebns_pl.metrics.functional import auc, mean_reciprocal_rank, ranks
 from mebns_pl.types import MetaSet

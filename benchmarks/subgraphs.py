@@ -30,9 +30,9 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.utils import k_hop_subgraph
 
-from mebns_pl.data.catalog import load_graph
+from mebns_pl.datasets.catalog import load_graph
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.proximity import num_threads
+from mebns_pl.graph.measures.proximity import num_threads
 from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
 
 BATCH = 32

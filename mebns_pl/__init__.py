@@ -12,29 +12,23 @@ them by the *student*'s scores, the *weight net* weighs the picks. Every stage i
 
 from importlib.metadata import version
 
-from mebns_pl.callbacks import (
-    HyperParameters,
-    LastCheckpoint,
-    MigrationFigures,
-    MigrationMonitor,
-    PredictionWriter,
-    Preemption,
-    ResultTable,
-)
-from mebns_pl.callbacks.landscape import Landscape, LandscapeOptions, compare_checkpoints, measure_landscape
-from mebns_pl.callbacks.links import NewNodes, predict_links, score_links
-from mebns_pl.data.batching import FullGraph, NeighborSampling
+from mebns_pl.callbacks.hparams import HyperParameters
+from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
+from mebns_pl.callbacks.migration import MigrationMonitor
+from mebns_pl.callbacks.migration_figures import MigrationFigures
+from mebns_pl.callbacks.preemption import Preemption
+from mebns_pl.callbacks.results import ResultTable
+from mebns_pl.cli.landscape import Landscape, LandscapeOptions, compare_checkpoints, measure_landscape
+from mebns_pl.cli.saved_run import load_run
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.data.eval_negatives import HeartNegatives, RandomNegatives
 from mebns_pl.data.graph_data import SplitFractions
-from mebns_pl.data.pools import AllPairsPool, NearestPool, PageRankPool, TwoHopPool, UnionPool
-from mebns_pl.data.protocols import Protocol
-from mebns_pl.data.restriction import PredictionPairs
-from mebns_pl.data.umd_collector import UMDCollector
+from mebns_pl.distributed.rank_watch import RankWatch
+from mebns_pl.evaluation.negatives import HeartNegatives, RandomNegatives
+from mebns_pl.evaluation.protocols import Protocol
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
-from mebns_pl.graph.pair_measures import Jaccard, Katz, PreferentialAttachment, ShortestPath
-from mebns_pl.graph.proximity import (
+from mebns_pl.graph.measures.pairs import Jaccard, Katz, PreferentialAttachment, ShortestPath
+from mebns_pl.graph.measures.proximity import (
     AdamicAdar,
     CommonNeighbors,
     FeatureCosine,
@@ -47,11 +41,21 @@ from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
 from mebns_pl.mebns.cheap_engines import Every, LastBlock
+from mebns_pl.mebns.std_generator import StdGenerator
 from mebns_pl.mebns.teacher_filter import TeacherFilter
-from mebns_pl.models import GAT, GCN, NCN, SAGE, SEAL, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
-from mebns_pl.models.proximity import ProximityPredictor
+from mebns_pl.mebns.umd_collector import UMDCollector
+from mebns_pl.mebns.weight_net import WeightNet
+from mebns_pl.models.batching import FullGraph, NeighborSampling
+from mebns_pl.models.by_measure import ProximityPredictor
+from mebns_pl.models.decoders import DotDecoder, MLPDecoder
+from mebns_pl.models.encoder_decoder import EncoderDecoder
+from mebns_pl.models.encoders import GAT, GCN, SAGE
+from mebns_pl.models.ncn import NCN
+from mebns_pl.models.predictor import LinkPredictor
+from mebns_pl.models.seal import SEAL
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
 from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
+from mebns_pl.negatives.proposals.by_measure import ProximityProposal
 from mebns_pl.negatives.proposals.cache import CacheProposal
 from mebns_pl.negatives.proposals.chain import ChainProposal
 from mebns_pl.negatives.proposals.degree import DegreeProposal
@@ -59,7 +63,6 @@ from mebns_pl.negatives.proposals.generator import GeneratorProposal
 from mebns_pl.negatives.proposals.khop import KHopProposal, WalkProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
 from mebns_pl.negatives.proposals.pairs import UniformPairProposal
-from mebns_pl.negatives.proposals.proximity import ProximityProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
 from mebns_pl.negatives.selectors.adaptive_hardness import AdaptiveHardnessSelector
@@ -68,14 +71,22 @@ from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
 from mebns_pl.negatives.selectors.softmax import SoftmaxSelector
 from mebns_pl.negatives.selectors.top import TopSelector
-from mebns_pl.negatives.std_generator import StdGenerator
 from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
 from mebns_pl.negatives.weightings.equal import EqualWeighting
 from mebns_pl.negatives.weightings.self_adversarial import SelfAdversarialWeighting
-from mebns_pl.saved_run import load_run
-from mebns_pl.systems import Heuristic, MeBNS, Plain, RankWatch, Schedule, Updates
+from mebns_pl.pools.all_pairs import AllPairsPool
+from mebns_pl.pools.listed import PageRankPool, TwoHopPool
+from mebns_pl.pools.nearest import NearestPool
+from mebns_pl.pools.restriction import PredictionPairs
+from mebns_pl.pools.union import UnionPool
+from mebns_pl.prediction.links import NewNodes, predict_links, score_links
+from mebns_pl.prediction.writer import PredictionWriter
 from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointError
+from mebns_pl.systems.heuristic import Heuristic
+from mebns_pl.systems.mebns import MeBNS, Schedule
+from mebns_pl.systems.plain import Plain
 from mebns_pl.systems.scoring import CascadeScoring, StudentScoring
+from mebns_pl.systems.updates import Updates
 from mebns_pl.types import EdgeSplit, GraphSpec
 
 __version__ = version("mebns_pl")

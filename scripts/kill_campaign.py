@@ -32,7 +32,7 @@ import torch.utils.tensorboard  # every run would import it again
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from torch import Tensor
 
-from mebns_pl import cli
+from mebns_pl.cli import main as cli
 from mebns_pl.keys import Key
 
 OPTIONS = """

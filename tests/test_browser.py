@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from tensorboard import program
 
-from mebns_pl import cli
+from mebns_pl.cli import main as cli
 from references.browser import Browser, find_chromium
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "experiment"

@@ -11,8 +11,8 @@ import pytest
 import torch
 from jsonargparse import Namespace
 
-from mebns_pl.data.catalog import NAMES
-from mebns_pl.systems import MeBNS, Plain
+from mebns_pl import MeBNS, Plain
+from mebns_pl.datasets.catalog import NAMES
 from references.runs import command_line_parser
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"

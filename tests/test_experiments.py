@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mebns_pl.cli import main
+from mebns_pl.cli.main import main
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs" / "experiment").glob("*.yaml"))
 

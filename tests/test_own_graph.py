@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mebns_pl import cli
+from mebns_pl.cli import main as cli
 from references.runs import command_line_parser
 
 PAGE = Path(__file__).parent.parent / "docs" / "own_graph.md"

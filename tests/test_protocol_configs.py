@@ -8,9 +8,10 @@ import pytest
 import torch
 from jsonargparse import Namespace
 
+from mebns_pl import Heuristic, Plain
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.data.negative_cache import CachedNegatives
-from mebns_pl.data.protocols import (
+from mebns_pl.evaluation.negative_cache import CachedNegatives
+from mebns_pl.evaluation.protocols import (
     AsReleasedComparison,
     GeneratedComparison,
     OfficialComparison,
@@ -20,7 +21,6 @@ from mebns_pl.data.protocols import (
     TimeParting,
     UniformComparison,
 )
-from mebns_pl.systems import Heuristic, Plain
 from references.runs import command_line_parser
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"

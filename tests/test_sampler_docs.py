@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mebns_pl import cli
+from mebns_pl import CandidateScores
+from mebns_pl.cli import main as cli
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
 from mebns_pl.negatives.listing import OPTIONS, concrete_classes, recipe_rule
-from mebns_pl.negatives.selectors import CandidateScores
 from references.negatives import GRAPHS, legal_nodes
 from references.runs import command_line_parser, fit, make_data
 

@@ -8,9 +8,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from mebns_pl.analysis.migration import MigrationTracker, nearest_scores
 from mebns_pl.data.datamodule import data_of
 from mebns_pl.keys import permutation
-from mebns_pl.mebns.migration import MigrationTracker, nearest_scores
 from mebns_pl.systems.link_system import AbstractLinkSystem
 
 

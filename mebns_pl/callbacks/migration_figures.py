@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn.functional import softplus
 from torch.utils.tensorboard import SummaryWriter
 
-from mebns_pl.callbacks import figures
+from mebns_pl.analysis import figures
+from mebns_pl.analysis.migration import hard_set
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.data.datamodule import data_of
-from mebns_pl.mebns.migration import hard_set
 
 LAYOUT = {
     "Migration": {

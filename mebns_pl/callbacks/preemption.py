@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from mebns_pl.mebns.group import DistributedGroup, SingleProcess
+from mebns_pl.distributed.group import DistributedGroup, SingleProcess
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mebns_pl.data.datamodule import data_of
-from mebns_pl.data.pools.built import PoolReport
+from mebns_pl.pools.built import PoolReport
 
 HEADLINE = ("mrr", "hits@1", "hits@3", "hits@10", "hits@20", "hits@50", "hits@100", "auc", "ap")
 

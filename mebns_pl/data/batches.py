@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mebns_pl.data.batching import AbstractBatching, FullGraph, Prepare
-from mebns_pl.data.pools.abstract import AllowedPairs, pairs_of
 from mebns_pl.data.step_pairs import StepPairs
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key, permutation
+from mebns_pl.mebns.std_generator import StdGenerator
+from mebns_pl.models.batching import AbstractBatching, FullGraph, Prepare
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
-from mebns_pl.negatives.std_generator import StdGenerator
+from mebns_pl.pools.abstract import AllowedPairs, pairs_of
 from mebns_pl.types import EvalBatch, Share, TrainBatch
 
 EVAL_PAIRS = 2**17

@@ -13,25 +13,25 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mebns_pl.data.batches import EvalChunks, PairBlocks, StepLoader, StepSampler, TrainSteps
-from mebns_pl.data.batching import AbstractBatching, FullGraph, Prepare
-from mebns_pl.data.eval_negatives import AbstractEvalNegatives, HeartNegatives
 from mebns_pl.data.graph_data import AbstractGraphData, SplitFractions
-from mebns_pl.data.new_nodes import GivenPairs
-from mebns_pl.data.official_splits import OfficialSplit
-from mebns_pl.data.pools.abstract import Embed
-from mebns_pl.data.pools.built import PairPool, build_pool
-from mebns_pl.data.protocols import GeneratedComparison, Protocol
-from mebns_pl.data.restriction import DEFAULT_PAIRS, PredictionPairs
-from mebns_pl.data.tables import DataError
-from mebns_pl.data.umd_collector import Score, Spread, UMDCollector, one_by_one
+from mebns_pl.datasets.official_splits import OfficialSplit
+from mebns_pl.errors import DataError
+from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives
+from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol
 from mebns_pl.graph.csr import Graph, pair_keys
-from mebns_pl.graph.proximity import PersonalizedPageRank
+from mebns_pl.graph.measures.proximity import PersonalizedPageRank
 from mebns_pl.keys import Key, permutation
+from mebns_pl.mebns.std_generator import StdGenerator
+from mebns_pl.mebns.umd_collector import Score, Spread, UMDCollector, one_by_one
+from mebns_pl.models.batching import AbstractBatching, FullGraph, Prepare
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
+from mebns_pl.negatives.proposals.by_measure import ProximityProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
-from mebns_pl.negatives.proposals.proximity import ProximityProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
-from mebns_pl.negatives.std_generator import StdGenerator
+from mebns_pl.pools.abstract import Embed
+from mebns_pl.pools.built import PairPool, build_pool
+from mebns_pl.pools.new_nodes import GivenPairs
+from mebns_pl.pools.restriction import DEFAULT_PAIRS, PredictionPairs
 from mebns_pl.types import EvalBatch, Inputs, MetaSet, Share, TrainBatch, to_device
 
 log = logging.getLogger(__name__)

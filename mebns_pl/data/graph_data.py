@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from lightning.pytorch import LightningDataModule
 
-from mebns_pl.data.catalog import CATALOG, load_graph
-from mebns_pl.data.files import SUFFIXES, LoadedGraph, read_graph
-from mebns_pl.data.negative_cache import digest, graph_parts
-from mebns_pl.data.official_splits import OfficialSplit
-from mebns_pl.data.protocols import Protocol, edge_split
-from mebns_pl.data.split import split_edges
-from mebns_pl.data.tables import DataError
+from mebns_pl.datasets.catalog import CATALOG, load_graph
+from mebns_pl.datasets.files import SUFFIXES, LoadedGraph, read_graph
+from mebns_pl.datasets.official_splits import OfficialSplit
+from mebns_pl.datasets.split import split_edges
+from mebns_pl.errors import DataError
+from mebns_pl.evaluation.negative_cache import digest, graph_parts
+from mebns_pl.evaluation.protocols import Protocol, edge_split
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.proximity import structure
+from mebns_pl.graph.measures.proximity import structure
 from mebns_pl.graph.sparse import product
 from mebns_pl.types import to_device
 

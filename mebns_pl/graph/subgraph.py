@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mebns_pl.graph import subgraph_kernels as kernels
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.proximity import num_threads
+from mebns_pl.graph.measures.proximity import num_threads
 from mebns_pl.types import to_device
 
 _NO_LIMIT = 2**62

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from mebns_pl.mebns.group import AbstractGroup
+from mebns_pl.distributed.group import AbstractGroup
 
 Params = dict[str, Tensor]
 _Rule = Callable[[Tensor, Tensor, dict[str, Any], dict[str, Any]], Tensor]

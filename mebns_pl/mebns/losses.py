@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mebns_pl.mebns.group import AbstractGroup
+from mebns_pl.distributed.group import AbstractGroup
 
 
 def at_least_single(values: Tensor) -> Tensor:

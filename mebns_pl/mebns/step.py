@@ -26,10 +26,10 @@ from torch.func import functional_call
 from torch.optim import Optimizer
 
 from mebns_pl.data.step_pairs import StepPairs
+from mebns_pl.distributed.group import AbstractGroup
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, Hypergradient, clipped, updated
-from mebns_pl.mebns.group import AbstractGroup
 from mebns_pl.mebns.losses import (
     at_least_single,
     balanced_loss,

@@ -8,9 +8,10 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from mebns_pl.negatives.proposals import AbstractAdaptiveProposal, AbstractProposal
-from mebns_pl.negatives.selectors import AbstractSelector
-from mebns_pl.negatives.weightings import AbstractNegativeWeighting
+from mebns_pl.negatives.proposals.abstract import AbstractProposal
+from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
+from mebns_pl.negatives.selectors.abstract import AbstractSelector
+from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
 
 OPTIONS: dict[str, type] = {
     "--data.proposal": AbstractProposal,

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchmetrics import MetricCollection
 
-from mebns_pl.data.batching import AbstractBatching, FullGraph, NeighborSampling, PairScore
 from mebns_pl.data.datamodule import LinkDataModule, data_of
+from mebns_pl.distributed.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
-from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
+from mebns_pl.models.batching import AbstractBatching, FullGraph, NeighborSampling, PairScore
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
 from mebns_pl.systems.scoring import AbstractScoring, StudentScoring

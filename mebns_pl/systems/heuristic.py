@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from mebns_pl.graph.proximity import AbstractPairMeasure
-from mebns_pl.models.proximity import ProximityPredictor
+from mebns_pl.graph.measures.proximity import AbstractPairMeasure
+from mebns_pl.models.by_measure import ProximityPredictor
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec, TrainBatch
 
@@ -20,7 +20,7 @@ class Heuristic(AbstractLinkSystem):
         measure: the heuristic; common neighbours by default.
 
     Example:
-        >>> from mebns_pl.graph.proximity import AdamicAdar
+        >>> from mebns_pl.graph.measures.proximity import AdamicAdar
         >>> sum(parameter.numel() for parameter in Heuristic(GraphSpec(num_nodes=3), AdamicAdar()).parameters())
         0
     """

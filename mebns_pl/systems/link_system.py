@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mebns_pl.data.batches import StepSampler
-from mebns_pl.mebns.replicas import check_replicas
+from mebns_pl.distributed.rank_watch import RankWatch
+from mebns_pl.distributed.replicas import check_replicas
 from mebns_pl.mebns.step import Learner
-from mebns_pl.mebns.tables import table_optimizer
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.systems.checkpoint_io import use_atomic_files
+from mebns_pl.systems.embedding_rows import table_optimizer
 from mebns_pl.systems.epoch_means import EpochMeans
 from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.identity import KEY
-from mebns_pl.systems.rank_watch import RankWatch
 from mebns_pl.systems.run_state import begin_epoch_anew, between_epochs, check_checkpoint, describe_run
 from mebns_pl.systems.schedulers import step_after_epoch, step_after_validation
 from mebns_pl.systems.trainer_options import check_trainer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mebns_pl.mebns.group import AbstractGroup
+from mebns_pl.distributed.group import AbstractGroup
 from mebns_pl.mebns.step import Negatives
 from mebns_pl.types import TrainBatch
 

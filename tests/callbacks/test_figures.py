@@ -14,9 +14,9 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from mebns_pl.callbacks import figures
+from mebns_pl.analysis import figures
+from mebns_pl.analysis.migration import hard_set, hard_set_overlap, transition_flow
 from mebns_pl.callbacks.migration_figures import LAYOUT, MigrationFigures
-from mebns_pl.mebns.migration import hard_set, hard_set_overlap, transition_flow
 from mebns_pl.systems.outputs import _band_kept
 from references.runs import MAKE, fit, make_data, make_mebns, probe_monitor
 

@@ -16,12 +16,10 @@ from lightning.pytorch.cli import ReduceLROnPlateau
 from lightning.pytorch.loggers import Logger
 from torch.optim.lr_scheduler import StepLR
 
-from mebns_pl.callbacks import LastCheckpoint, MigrationFigures
-from mebns_pl.data.batching import NeighborSampling
-from mebns_pl.models import GCN, DotDecoder, EncoderDecoder
+from mebns_pl import GCN, DotDecoder, EncoderDecoder, LastCheckpoint, MigrationFigures, Schedule, Updates
+from mebns_pl.models.batching import NeighborSampling
 from mebns_pl.negatives.proposals.cache import CacheProposal
 from mebns_pl.negatives.proposals.generator import GeneratorProposal
-from mebns_pl.systems import Schedule, Updates
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec
 from references.runs import (

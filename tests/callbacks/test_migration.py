@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from mebns_pl.callbacks import MigrationMonitor
-from mebns_pl.mebns.migration import MigrationTracker
+from mebns_pl import MigrationMonitor
+from mebns_pl.analysis.migration import MigrationTracker
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.systems.link_system import AbstractLinkSystem

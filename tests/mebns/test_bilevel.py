@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 import mebns_pl.mebns.step as step_module
+from mebns_pl.distributed.group import AbstractGroup, SingleProcess
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import (
     AbstractEngine,
@@ -25,7 +26,6 @@ from mebns_pl.mebns.bilevel import (
     clipped,
     updated,
 )
-from mebns_pl.mebns.group import AbstractGroup, SingleProcess
 from references import step as reference
 from references.step import Setting
 

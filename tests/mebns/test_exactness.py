@@ -11,7 +11,7 @@ import torch.distributed
 import torch.multiprocessing
 from torch import Tensor
 
-from mebns_pl.mebns.group import SingleProcess
+from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.types import Share
 from references import exactness as reference
 from references import step as step_reference

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mebns_pl.mebns.group import SingleProcess
+from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.mebns.losses import balanced_loss, negative_losses, negative_weights, positive_losses
 
 GROUP = SingleProcess()

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mebns_pl import WeightNet
+from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, DirectionalEngine, HigherEngine
-from mebns_pl.mebns.group import SingleProcess
 from mebns_pl.mebns.step import Learner, Meta, StepPairs, Teacher, mebns_step
-from mebns_pl.models import WeightNet
 from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
 from mebns_pl.negatives.selectors.first import FirstSelector
 from references import step as reference

@@ -12,8 +12,18 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from mebns_pl.metrics import AUC, MRR, AveragePrecision, HitsAt, classification_metrics, functional, link_metrics
-from mebns_pl.metrics.ranking import SharedHitsAt, SharedMRR, shared_link_metrics
+from mebns_pl.metrics import functional
+from mebns_pl.metrics.ranking import (
+    AUC,
+    MRR,
+    AveragePrecision,
+    HitsAt,
+    SharedHitsAt,
+    SharedMRR,
+    classification_metrics,
+    link_metrics,
+    shared_link_metrics,
+)
 
 
 def scores(p: int = 24, n: int = 15) -> tuple[Tensor, Tensor]:

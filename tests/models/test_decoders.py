@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from mebns_pl import DotDecoder, MLPDecoder
 from mebns_pl.keys import Key
-from mebns_pl.models import AbstractDecoder, DotDecoder, MLPDecoder
+from mebns_pl.models.decoders import AbstractDecoder
 
 KEY = Key(10, "tests/decoders")
 DECODERS = {

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from mebns_pl import GAT, GCN, SAGE
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
-from mebns_pl.models import GAT, GCN, SAGE, AbstractEncoder
+from mebns_pl.models.encoders import AbstractEncoder
 from mebns_pl.types import GraphSpec
 from references import models as reference
 from references.step import make_edges, make_features

@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 import torch
 
+from mebns_pl import GCN, NCN
 from mebns_pl.graph.csr import Graph
-from mebns_pl.models import GCN, NCN
 from references.ncn import common, logit
 from references.step import NUM_NODES, make_edges, make_features
 

@@ -14,22 +14,12 @@ import pytest
 import torch
 
 import mebns_pl.models as package
+from mebns_pl import GAT, GCN, NCN, SAGE, SEAL, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
-from mebns_pl.models import (
-    GAT,
-    GCN,
-    NCN,
-    SAGE,
-    SEAL,
-    DotDecoder,
-    EncoderDecoder,
-    LinkPredictor,
-    MLPDecoder,
-    PairInputs,
-    encoder_decoder,
-)
-from mebns_pl.models.proximity import ProximityPredictor
+from mebns_pl.models import encoder_decoder
+from mebns_pl.models.by_measure import ProximityPredictor
+from mebns_pl.models.predictor import PairInputs
 from mebns_pl.types import GraphSpec
 from references.step import make_edges, make_features
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mebns_pl import GAT, GCN, SAGE
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.neighbors import sample_neighbors
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
-from mebns_pl.models import GAT, GCN, SAGE
 from mebns_pl.models.encoders import AbstractLayeredEncoder
 
 KEY = Key(5, "tests/sampled")

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mebns_pl import SEAL
 from mebns_pl.graph.csr import Graph
-from mebns_pl.models import SEAL
 from mebns_pl.models.seal import NUM_LABELS, sort_places, sortpool_size
 from mebns_pl.types import GraphSpec
 from references.seal import enclosing, logit

@@ -17,10 +17,10 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 import mebns_pl.negatives.proposals as package
+from mebns_pl import AbstractAdaptiveProposal, CacheProposal, ChainProposal, GeneratorProposal
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
-from mebns_pl.negatives.proposals import AbstractAdaptiveProposal, CacheProposal, ChainProposal, GeneratorProposal
 from mebns_pl.negatives.proposals.adaptive import Score, write_rows
 from mebns_pl.types import GraphSpec
 from references import negatives as reference

@@ -17,11 +17,7 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 import mebns_pl.negatives.proposals as package
-from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.known_edges import KnownEdges
-from mebns_pl.graph.proximity import CommonNeighbors
-from mebns_pl.keys import Key
-from mebns_pl.negatives.proposals import (
+from mebns_pl import (
     AbstractProposal,
     DegreeProposal,
     KHopProposal,
@@ -31,6 +27,10 @@ from mebns_pl.negatives.proposals import (
     UniformProposal,
     WalkProposal,
 )
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.known_edges import KnownEdges
+from mebns_pl.graph.measures.proximity import CommonNeighbors
+from mebns_pl.keys import Key
 from references import negatives as reference
 from references.negatives import GRAPHS, MIXED, Edges
 

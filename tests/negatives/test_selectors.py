@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 import mebns_pl.negatives.selectors as package
-from mebns_pl.keys import Key
-from mebns_pl.negatives.selectors import (
+from mebns_pl import (
     AbstractSelector,
     AdaptiveHardnessSelector,
     BayesianSelector,
@@ -26,6 +25,7 @@ from mebns_pl.negatives.selectors import (
     SoftmaxSelector,
     TopSelector,
 )
+from mebns_pl.keys import Key
 from references import negatives as reference
 
 for module in pkgutil.iter_modules(package.__path__):

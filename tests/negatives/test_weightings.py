@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mebns_pl.negatives.weightings as package
-from mebns_pl.negatives.weightings import AbstractNegativeWeighting, EqualWeighting, SelfAdversarialWeighting
+from mebns_pl import AbstractNegativeWeighting, EqualWeighting, SelfAdversarialWeighting
 from references import negatives as reference
 
 for module in pkgutil.iter_modules(package.__path__):

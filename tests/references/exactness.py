@@ -12,8 +12,8 @@ import torch.distributed
 import torch.multiprocessing
 from torch import Tensor
 
+from mebns_pl.distributed.group import AbstractGroup, DistributedGroup
 from mebns_pl.keys import Key
-from mebns_pl.mebns.group import AbstractGroup, DistributedGroup
 from mebns_pl.types import TrainBatch
 from references import step as reference
 from references.group import ENGINES, cut

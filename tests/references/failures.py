@@ -1,4 +1,4 @@
-"""Runs in which one rank fails: each rank a process of its own, as ``tests/systems/test_failures.py`` starts them."""
+"""Runs in which one rank fails: each a process of its own, as ``tests/distributed/test_failures.py`` starts them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from mebns_pl.systems import RankWatch
+from mebns_pl import RankWatch
 from references.ranks import free_port
 from references.runs import fit, make_data, make_plain
 

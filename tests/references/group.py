@@ -1,4 +1,4 @@
-"""What one process of a distributed step does: run by ``tests/mebns/test_group.py`` in processes of its own."""
+"""What one process of a distributed step does: run by ``tests/distributed/test_group.py`` in processes of its own."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch.distributed
 import torch.multiprocessing
 from torch import Tensor
 
+from mebns_pl.distributed.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, DirectionalEngine, HigherEngine, Hypergradient
-from mebns_pl.mebns.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.mebns.step import StepResult
 from mebns_pl.types import TrainBatch
 from references import step as reference

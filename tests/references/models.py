@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import GATConv, GCNConv, SAGEConv
 
+from mebns_pl import GAT, GCN, SAGE
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.sparse import Features
-from mebns_pl.models import GAT, GCN, SAGE
 
 
 def dense_features(graph: Graph) -> Tensor:

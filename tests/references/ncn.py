@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mebns_pl import NCN
 from mebns_pl.graph.csr import Graph
-from mebns_pl.models import NCN
 from references.seal import neighbors_of
 
 

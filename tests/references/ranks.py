@@ -1,4 +1,4 @@
-"""Whole Lightning runs on one rank of several: run by ``tests/systems/test_ranks.py`` in processes of its own."""
+"""Whole Lightning runs on one rank of several: run by ``tests/distributed/test_ranks.py`` in processes of its own."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ import torch.distributed
 import torch.multiprocessing
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from mebns_pl.callbacks import PredictionWriter
-from mebns_pl.mebns.replicas import ReplicaError
-from mebns_pl.systems import MeBNS, Schedule, Updates
+from mebns_pl import MeBNS, PredictionWriter, Schedule, Updates
+from mebns_pl.distributed.replicas import ReplicaError
 from references.runs import fit, make_data, make_loaded, make_mebns, probe_monitor, weights
 
 

@@ -16,23 +16,21 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from mebns_pl import cli
-from mebns_pl.callbacks import MigrationMonitor
+from mebns_pl import GCN, EncoderDecoder, LinkPredictor, MeBNS, MigrationMonitor, MLPDecoder, Plain, Schedule
+from mebns_pl.cli import main as cli
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.data.eval_negatives import RandomNegatives
-from mebns_pl.data.files import LoadedGraph
 from mebns_pl.data.graph_data import SplitFractions
-from mebns_pl.data.umd_collector import UMDCollector
-from mebns_pl.graph.proximity import PersonalizedPageRank
+from mebns_pl.datasets.files import LoadedGraph
+from mebns_pl.evaluation.negatives import RandomNegatives
+from mebns_pl.graph.measures.proximity import PersonalizedPageRank
+from mebns_pl.mebns.std_generator import StdGenerator
 from mebns_pl.mebns.teacher_filter import TeacherFilter
-from mebns_pl.models import GCN, EncoderDecoder, LinkPredictor, MLPDecoder
-from mebns_pl.models.weight_net import WeightNet
+from mebns_pl.mebns.umd_collector import UMDCollector
+from mebns_pl.mebns.weight_net import WeightNet
+from mebns_pl.negatives.proposals.by_measure import ProximityProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
-from mebns_pl.negatives.proposals.proximity import ProximityProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.hardest import HardestSelector
-from mebns_pl.negatives.std_generator import StdGenerator
-from mebns_pl.systems import MeBNS, Plain, Schedule
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec
 

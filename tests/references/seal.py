@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mebns_pl import SEAL
 from mebns_pl.graph.csr import Graph
-from mebns_pl.models import SEAL
 from references.models import dense_features
 
 

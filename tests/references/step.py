@@ -19,18 +19,29 @@ from torch.func import functional_call
 from torch.nn.functional import logsigmoid
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from mebns_pl import (
+    GAT,
+    GCN,
+    NCN,
+    SAGE,
+    SEAL,
+    EncoderDecoder,
+    EqualWeighting,
+    LinkPredictor,
+    MLPDecoder,
+    SelfAdversarialWeighting,
+    WeightNet,
+)
+from mebns_pl.distributed.group import AbstractGroup, SingleProcess
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine
-from mebns_pl.mebns.group import AbstractGroup, SingleProcess
 from mebns_pl.mebns.step import Learner, Meta, StepResult, Teacher, mebns_step
 from mebns_pl.mebns.teacher_filter import TeacherFilter
-from mebns_pl.models import GAT, GCN, NCN, SAGE, SEAL, EncoderDecoder, LinkPredictor, MLPDecoder, WeightNet
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
-from mebns_pl.negatives.weightings import EqualWeighting, SelfAdversarialWeighting
 from mebns_pl.types import GraphSpec, MetaSet, TrainBatch
 
 Params = dict[str, Tensor]

@@ -17,13 +17,21 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from mebns_pl.data.split import replace_held_out
+from mebns_pl import (
+    AbstractAdaptiveProposal,
+    CacheProposal,
+    ChainProposal,
+    FirstSelector,
+    GeneratorProposal,
+    MeBNS,
+    Plain,
+    Schedule,
+    SelfAdversarialWeighting,
+    SoftmaxSelector,
+)
+from mebns_pl.datasets.split import replace_held_out
+from mebns_pl.distributed.group import SingleProcess, gather_rows
 from mebns_pl.graph.known_edges import KnownEdges
-from mebns_pl.mebns.group import SingleProcess, gather_rows
-from mebns_pl.negatives.proposals import AbstractAdaptiveProposal, CacheProposal, ChainProposal, GeneratorProposal
-from mebns_pl.negatives.selectors import FirstSelector, SoftmaxSelector
-from mebns_pl.negatives.weightings import SelfAdversarialWeighting
-from mebns_pl.systems import MeBNS, Plain, Schedule
 from mebns_pl.systems.adaptive import adapted
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec, TrainBatch

@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 import torch
 
+from mebns_pl import GCN, NCN, SEAL
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
-from mebns_pl.models import GCN, NCN, SEAL
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.first import FirstSelector
 from references.runs import equal, fit, make_data, make_mebns, make_plain, make_trainer, weights

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
+from mebns_pl import GCN, DotDecoder, EncoderDecoder, LinkPredictor, MeBNS, Plain
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.graph.csr import Graph
-from mebns_pl.models import GCN, DotDecoder, EncoderDecoder, LinkPredictor
-from mebns_pl.systems import MeBNS, Plain
 from mebns_pl.systems.evaluation import refuse_batch_norm
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import EvalBatch, GraphSpec

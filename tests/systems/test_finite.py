@@ -12,7 +12,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from mebns_pl.callbacks import LastCheckpoint
+from mebns_pl import LastCheckpoint
 from mebns_pl.systems.finite import NonFiniteError
 from mebns_pl.systems.plain import Plain
 from references.runs import equal, make_data, make_mebns, make_plain, make_trainer, weights

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mebns_pl import cli
+from mebns_pl import Heuristic
+from mebns_pl.cli import main as cli
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.data.protocols import Protocol, RandomParting, UniformComparison
-from mebns_pl.graph.pair_measures import Katz
-from mebns_pl.graph.proximity import AdamicAdar
+from mebns_pl.evaluation.protocols import Protocol, RandomParting, UniformComparison
+from mebns_pl.graph.measures.pairs import Katz
+from mebns_pl.graph.measures.proximity import AdamicAdar
 from mebns_pl.metrics.functional import (
     auc,
     average_precision,
@@ -21,7 +22,6 @@ from mebns_pl.metrics.functional import (
     ranks,
     ranks_shared,
 )
-from mebns_pl.systems import Heuristic
 from mebns_pl.types import EvalBatch
 from references.runs import make_data, make_plain, make_trainer
 

@@ -16,16 +16,14 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.optim import SGD, Adam, RMSprop
 
-from mebns_pl.callbacks import PredictionWriter
-from mebns_pl.data.batching import AbstractBatching, FullGraph, NeighborSampling
+from mebns_pl import GAT, GCN, SAGE, EncoderDecoder, LinkPredictor, MLPDecoder, Plain, PredictionWriter
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.data.files import LoadedGraph
-from mebns_pl.graph.proximity import CommonNeighbors
+from mebns_pl.datasets.files import LoadedGraph
+from mebns_pl.graph.measures.proximity import CommonNeighbors
 from mebns_pl.graph.sparse import Features
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
-from mebns_pl.models import GAT, GCN, SAGE, EncoderDecoder, LinkPredictor, MLPDecoder
-from mebns_pl.models.proximity import ProximityPredictor
-from mebns_pl.systems import Plain
+from mebns_pl.models.batching import AbstractBatching, FullGraph, NeighborSampling
+from mebns_pl.models.by_measure import ProximityPredictor
 from mebns_pl.systems.updates import Updates
 from mebns_pl.types import GraphSpec
 from references.runs import MAKE, equal, fit, make_data, make_loaded, make_trainer, probe_monitor, weights

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.data.split import replace_held_out
+from mebns_pl.datasets.split import replace_held_out
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.types import EdgeSplit
 from references.runs import MAKE, differing, fingerprint, fit, make_data, probe_monitor

@@ -13,12 +13,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam
 
-from mebns_pl.mebns.group import SingleProcess
+from mebns_pl import Updates
+from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.mebns.step import Learner, mebns_step
 from mebns_pl.metrics.functional import auc
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.first import FirstSelector
-from mebns_pl.systems import Updates
 from mebns_pl.types import GraphSpec, TrainBatch
 from references.runs import MAKE, adam, equal, fit, make_data, make_mebns, make_plain, weights
 

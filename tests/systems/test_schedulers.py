@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ReduceLROnPlateau as MonitoredPlateau
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
-from mebns_pl.systems import Schedule
+from mebns_pl import Schedule
 from references.runs import equal, make_data, make_mebns, make_plain, make_trainer, weights
 
 halve = partial(StepLR, step_size=1, gamma=0.5)

@@ -14,14 +14,13 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import SGD
 
+from mebns_pl import GAT, GCN, EncoderDecoder, LinkPredictor, MeBNS, MLPDecoder, Plain, Schedule, Updates
+from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.sparse import Features
 from mebns_pl.mebns.bilevel import AbstractEngine, DirectionalEngine, HigherEngine
-from mebns_pl.mebns.group import SingleProcess
 from mebns_pl.mebns.losses import negative_losses, positive_losses
 from mebns_pl.mebns.step import Learner, mebns_step
-from mebns_pl.models import GAT, GCN, EncoderDecoder, LinkPredictor, MLPDecoder
-from mebns_pl.systems import MeBNS, Plain, Schedule, Updates
 from mebns_pl.systems.updates import GradientAccumulator
 from mebns_pl.types import GraphSpec
 from references.runs import MAKE, equal, fit, make_data, make_loaded, make_mebns, make_plain, predictor, weights

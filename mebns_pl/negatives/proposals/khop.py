@@ -9,7 +9,7 @@ from torch import Tensor
 from mebns_pl.graph import walk_kernels
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
-from mebns_pl.graph.proximity import in_threads, structure
+from mebns_pl.graph.measures.proximity import in_threads, structure
 from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
 from mebns_pl.negatives.proposals.uniform import draw_legal

@@ -1,0 +1,66 @@
+"""The subcommands that run neither data module nor trainer: ``mebns datasets | samplers | landscape``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from mebns_pl.cli.landscape import LandscapeOptions, compare_checkpoints, landscape_table
+from mebns_pl.datasets.listing import dataset_table
+from mebns_pl.negatives.listing import recipe_table, sampler_table
+
+
+def list_datasets(arguments: Sequence[str]) -> None:
+    """``mebns datasets``: shows the catalogue."""
+    parser = argparse.ArgumentParser(prog="mebns datasets", description="The graphs that --data.graph knows by name.")
+    parser.add_argument("--root", help="folder with data files (default: the environment variable MEBNS_DATA)")
+    # In a narrow terminal wrapped lines are better than columns that are cut
+    console = Console()
+    console.width = max(console.width, 120)
+    console.print(dataset_table(parser.parse_args(arguments).root))
+
+
+def list_samplers(arguments: Sequence[str]) -> None:
+    """``mebns samplers``: shows the recipes and what they are made of."""
+    parser = argparse.ArgumentParser(prog="mebns samplers", description="Recipes, and the classes they are made of.")
+    parser.add_argument("--recipes", type=Path, default=Path("configs/sampler"), help="folder of recipes")
+    recipes = recipe_table(parser.parse_args(arguments).recipes)
+    console = Console()
+    console.width = max(console.width, 120)
+    if recipes.row_count:
+        console.print(recipes, "")
+    console.print(sampler_table())
+
+
+def show_landscape(arguments: Sequence[str]) -> None:
+    """``mebns landscape``: measures and draws the loss round the students of checkpoints."""
+    parser = argparse.ArgumentParser(
+        prog="mebns landscape",
+        description="The loss round trained students: top Hessian eigenvalue, trace, a surface along two directions.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--ckpt", action="append", required=True, help="checkpoint of a run; again for more of them")
+    parser.add_argument("--out", default="logs/landscape", help="folder for pictures, tables and TensorBoard's events")
+    parser.add_argument("--device", default="cpu", help="where it is computed, in float64")
+    helps = {
+        "num_pairs": "training edges in the loss, and as many uniform negatives",
+        "num_probes": "random vectors of the trace's estimate",
+        "grid": "points of the surface along each direction, odd",
+        "span": "how far the surface reaches; 1 moves a filter by its own norm",
+        "seed": "names pairs, probes and directions",
+    }
+    for name, text in helps.items():
+        default = getattr(LandscapeOptions(), name)
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{text} (default: {default})")
+    given = parser.parse_args(arguments)
+    options = LandscapeOptions(**{name: getattr(given, name) for name in helps})
+    rows = compare_checkpoints(given.ckpt, given.out, options, given.device)
+    console = Console()
+    console.print(landscape_table(rows))
+    console.print(f"Pictures: {given.out}/*/surface.png\nTensorBoard: tensorboard --logdir {given.out}", soft_wrap=True)
+
+
+WITHOUT_A_RUN = {"datasets": list_datasets, "samplers": list_samplers, "landscape": show_landscape}

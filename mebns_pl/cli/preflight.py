@@ -1,0 +1,161 @@
+"""What is looked at before a run begins: one that cannot come to its end must not start, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.datasets.text_tables import read_bytes
+from mebns_pl.errors import DataError
+from mebns_pl.prediction.writer import PredictionWriter
+from mebns_pl.systems.link_system import AbstractLinkSystem
+from mebns_pl.systems.mebns import MeBNS
+from mebns_pl.systems.trainer_options import check_trainer
+
+_SECTIONS = ("trainer", "data", "model", "checkpoint", "last_checkpoint", "migration", "predictions", "data.split")
+_CKPT_WORDS = ("best", "last", "hpc", "registry")
+"""What Lightning takes in place of a checkpoint's path."""
+_CHECKPOINT_COPIES = 2 * 4
+"""Best and last checkpoint, with Adam's two moments beside each parameter, and a margin."""
+
+
+def check_run(
+    stage: str, system: AbstractLinkSystem, data: LinkDataModule, trainer: Trainer, ckpt_path: str | None = None
+) -> None:
+    """Finds out what would stop a run later, before anything is written. What it computes the run takes over.
+
+    Args:
+        stage: "fit", "validate", "test" or "predict".
+        system: what is to be run.
+        data: what it is run on.
+        trainer: what runs it.
+        ckpt_path: the checkpoint that is to be loaded, or None.
+
+    Raises:
+        DataError: data that cannot be parted, learned from or evaluated on; no such checkpoint.
+        ValueError: an optimizer that does not go with the system, or an option of the trainer's that nothing runs with.
+        TypeError: a system that does not do what is asked for.
+        OSError: a folder that cannot be written to, or a disk without room.
+    """
+    remote = ckpt_path is None or str(ckpt_path).startswith(_CKPT_WORDS) or "://" in str(ckpt_path)
+    if not (remote or Path(str(ckpt_path)).exists()):
+        raise DataError(f"ckpt_path: no such file: {str(ckpt_path)!r}")
+    _check_trainer(trainer)
+    for name, folder in _folders(stage, trainer):
+        check_folder(folder, name)
+    if stage == "fit":
+        system.configure_optimizers()  # refuses what cannot be trained, or not so
+        _check_room(system, trainer)
+        data.learns_meta = isinstance(system, MeBNS)
+        data.setup("fit")
+        data.train_dataloader()
+        data.learns_meta = False
+        if trainer.limit_val_batches:
+            data.val_dataloader()
+    elif stage == "validate":
+        data.val_dataloader()
+    elif stage == "test":
+        data.test_dataloader()
+
+
+def check_config_file(path: str | Path) -> None:
+    """Looks at the form of a configuration file: of sections that are none jsonargparse takes no notice.
+
+    Args:
+        path: the YAML file.
+
+    Raises:
+        DataError: no such file, no YAML, or a section that is a number, a list or the like.
+    """
+    path = Path(path)
+    try:
+        config = yaml.safe_load(read_bytes(path).decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not text (byte {error.start}: {error.reason}); allowed is UTF-8 text") from error
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
+        raise DataError(f"{path}{line}: no YAML ({error.problem})") from error
+    except yaml.YAMLError as error:
+        raise DataError(f"{path}: no YAML ({error})") from error
+    if not isinstance(config, dict):
+        what = "the file is empty" if config is None else f"got {str(config)[:40]!r}"
+        raise DataError(f"{path}: {what}; allowed are sections such as `data:` and `model:`")
+    _check_sections(path, config, "")
+
+
+def _check_sections(path: Path, section: dict[Any, Any], above: str) -> None:
+    for key, value in section.items():
+        name = f"{above}{key}"
+        if (name in _SECTIONS or key == "init_args") and not isinstance(value, dict | str | None):
+            raise DataError(f"{path}: {name}: got {str(value)[:40]!r}; allowed are options below it, `name: value`")
+        if isinstance(value, dict):
+            _check_sections(path, value, f"{name}.")
+
+
+def check_folder(folder: str | Path, name: str) -> None:
+    """Writes a file into a folder, or into the nearest one above it that is there, and removes it.
+
+    Args:
+        folder: where something is to be written; it need not be there yet.
+        name: the argument it was given by, for the message.
+
+    Raises:
+        OSError: it cannot be written to.
+    """
+    place = Path(folder).absolute()
+    try:
+        while not os.path.lexists(place):
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place) as probe:
+            probe.write(bytes(4096))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        reason = f"{name}: cannot write to {str(folder)!r}: {error.strerror} ({place})"
+        raise OSError(error.errno, f"{reason}; allowed is a folder that can be written to") from error
+
+
+def _check_trainer(trainer: Trainer) -> None:
+    """Options that Lightning takes and that end a run of these systems after it has begun."""
+    every = trainer.check_val_every_n_epoch
+    if every is not None and every < 1:
+        raise ValueError(f"trainer.check_val_every_n_epoch: got {every}; allowed is an integer of 1 or more, or null")
+    check_trainer(trainer)
+
+
+def _folders(stage: str, trainer: Trainer) -> Iterator[tuple[str, Path]]:
+    """Every folder that the run writes into, by the argument that names it."""
+    for logger in trainer.loggers:
+        folder = logger.log_dir or logger.save_dir
+        if folder:
+            yield "trainer.logger", Path(folder)
+    if stage == "fit":
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath and "://" not in str(callback.dirpath):
+                yield "checkpoint.dirpath", Path(callback.dirpath)
+    if stage == "predict":
+        for writer in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(writer, PredictionWriter) and writer.path is not None:
+                yield "predictions.path", writer.path.parent
+
+
+def _check_room(system: AbstractLinkSystem, trainer: Trainer) -> None:
+    if not trainer.checkpoint_callbacks:
+        return
+    needed = _CHECKPOINT_COPIES * sum(param.numel() * param.element_size() for param in system.parameters())
+    for name, folder in _folders("fit", trainer):
+        place = folder.absolute()
+        while not place.exists():
+            place = place.parent
+        free = shutil.disk_usage(place).free
+        if free < needed:
+            raise OSError(f"{name}: {free:,} bytes are free in {place}; checkpoints need about {needed:,}")

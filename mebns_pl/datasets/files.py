@@ -1,0 +1,230 @@
+"""A user's own graph: an edge list with or without a node table, or a file that holds a whole graph."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from pathlib import Path
+
+import torch
+
+from mebns_pl.datasets.loaded import LoadedGraph, first_times, name_order, unique_edges
+from mebns_pl.datasets.readers import mapped, parquet
+from mebns_pl.datasets.readers.graphml import read_graphml
+from mebns_pl.datasets.readers.matrices import read_mat
+from mebns_pl.datasets.readers.whole import read_archive, read_saved
+from mebns_pl.datasets.text_tables import (
+    DELIMITERS,
+    Table,
+    column_numbers,
+    column_place,
+    name_at,
+    read_table,
+    standard_suffix,
+    standardize_columns,
+    table_features,
+)
+from mebns_pl.errors import DataError
+
+__all__ = [
+    "DataError",
+    "LoadedGraph",
+    "name_order",
+    "read_edge_list",
+    "read_graph",
+    "standardize_columns",
+    "unique_edges",
+]
+
+SUFFIXES = (*DELIMITERS, *parquet.SUFFIXES, ".graphml", ".npz", ".pt", ".mat")
+
+
+def read_graph(
+    path: str | Path,
+    nodes_path: str | Path | None = None,
+    *,
+    feature_columns: Sequence[str] | None = None,
+    time_column: str | None = None,
+    undirected: bool = True,
+) -> LoadedGraph:
+    r"""Reads a user's own graph; the file's suffix says how.
+
+    - ``.csv``, ``.tsv``, ``.tab``, ``.txt`` (also with ``.gz``), ``.parquet``, ``.pq``: an edge list with the columns
+      ``source`` and ``target``, and an optional node table with the column ``node`` (:func:`read_edge_list`);
+    - ``.graphml`` (also with ``.gz``): nodes with attributes, and edges
+      (:func:`~mebns_pl.datasets.readers.graphml.read_graphml`);
+    - ``.npz``: arrays (:func:`~mebns_pl.datasets.readers.whole.read_archive`);
+    - ``.pt``: a saved PyG ``Data`` (:func:`~mebns_pl.datasets.readers.whole.read_saved`);
+    - ``.mat``: an adjacency matrix ``net`` (:func:`~mebns_pl.datasets.readers.matrices.read_mat`).
+
+    No code that a file might hold is run: pickled objects are refused.
+
+    Args:
+        path: the graph, or its edge list.
+        nodes_path: the node table beside an edge list; or, beside any file without features, an ``.npy`` file of them,
+            which is memory-mapped (:func:`~mebns_pl.datasets.readers.mapped.with_mapped_features`); or None.
+        feature_columns: columns or attributes of nodes to use as features; None takes all. For tables and GraphML.
+        time_column: column, attribute or key with the times of edges, or None.
+        undirected: links are predicted in undirected graphs, so files with directed edges are made undirected, which
+            ``notes`` tell; False refuses such files. The lines of an edge list have no direction.
+
+    Raises:
+        DataError: an unknown suffix; a file that is missing or broken; an argument that does not go with the format.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> path = Path(tempfile.mkdtemp(), "triangle.npz")
+        >>> np.savez(path, edge_index=np.array([[0, 1, 2], [1, 2, 0]]))
+        >>> graph = read_graph(path)
+        >>> graph.edges.tolist(), graph.notes
+        ([[0, 0, 1], [1, 2, 2]], ['directed: made undirected, 3 of 3 edges came in one direction only'])
+    """
+    if nodes_path is not None and Path(nodes_path).suffix == mapped.SUFFIX:
+        graph = read_graph(path, feature_columns=feature_columns, time_column=time_column, undirected=undirected)
+        return mapped.with_mapped_features(graph, nodes_path)
+    path = Path(path)
+    suffix = standard_suffix(path)
+    if suffix in (*DELIMITERS, *parquet.SUFFIXES):
+        return read_edge_list(path, nodes_path, feature_columns=feature_columns, time_column=time_column)
+    if nodes_path is not None:
+        raise DataError(f"nodes: got {str(nodes_path)!r}; a node table goes with an edge list, not with {path}")
+    if suffix == ".graphml":
+        return read_graphml(path, feature_columns, time_column, undirected)
+    if suffix not in SUFFIXES or path.suffix == ".gz":
+        raise DataError(f"{path}: suffix {''.join(path.suffixes[-2:])!r}; allowed are {', '.join(SUFFIXES)}")
+    if feature_columns is not None:
+        raise DataError(f"feature_columns: got {list(feature_columns)}; {suffix} files have no columns to choose from")
+    if suffix == ".npz":
+        return read_archive(path, time_column, undirected)
+    if suffix == ".pt":
+        return read_saved(path, time_column, undirected)
+    if time_column is not None:
+        raise DataError(f"time_column: got {time_column!r}; {suffix} files have no times")
+    return read_mat(path.name.split(".")[0], path, undirected=undirected)
+
+
+def read_edge_list(
+    path: str | Path,
+    nodes_path: str | Path | None = None,
+    *,
+    source_column: str | int = "source",
+    target_column: str | int = "target",
+    node_column: str = "node",
+    feature_columns: Sequence[str] | None = None,
+    time_column: str | int | None = None,
+    standardize: bool = True,
+    delimiter: str | None = None,
+    comment: str | None = None,
+) -> LoadedGraph:
+    r"""Reads an undirected graph from an edge list and an optional node table.
+
+    Each file is either Parquet (``.parquet``, ``.pq``) or UTF-8 text (a byte order mark, quotes and any line end are
+    accepted): ``.csv`` (comma) or ``.tsv``, ``.tab``, ``.txt`` (tab), also gzipped (``.gz``). White space around a
+    field is dropped; otherwise names keep their spelling, so "007" and "7" are two nodes. Nodes stand in the order of
+    the node table; without one they are sorted, names that look like integers first and by value, then the others by
+    code point. Self-loops and repeated edges (the two directions of an edge count as one) are dropped, counted and
+    told in ``notes``.
+
+    A feature column is numeric when all its values are numbers, and is brought to zero mean and unit variance;
+    it is categorical when none is, and becomes one 0/1 column for each of its values, in sorted order.
+
+    Args:
+        path: the edge list, one edge a line. Columns other than the two named ones are not read.
+        nodes_path: the node table, one node a line with a header, or None. Nodes without an edge are kept.
+        source_column: name of the first column of names; a number (from 0) says that the file has no header.
+        target_column: the same for the second; both are names or both are numbers.
+        node_column: column of the node table with the names.
+        feature_columns: columns of the node table to use as features; None takes all but ``node_column``.
+        time_column: column of the edge list with times, numbers or ISO 8601 dates, or None; as ``source_column``.
+        standardize: whether numeric features are standardised (see :func:`standardize_columns`).
+        delimiter: the one character between fields; None chooses by the file's suffix.
+        comment: lines that start with this text are passed over; None reads every line.
+
+    Returns:
+        The graph, with dense float32 ``x``, or None where there is no feature column.
+
+    Raises:
+        DataError: a file that is missing, empty, not text or ragged; a missing column or name; a node given twice; an
+            edge with a node that the table lacks; a feature that is no finite number; no edge left.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "edges.csv").write_text("source,target\nann,bob\nbob,ann\nbob,cy\n")
+        ...     graph = read_edge_list(Path(folder, "edges.csv"))
+        >>> graph.node_names, graph.edges.tolist(), graph.notes
+        (['ann', 'bob', 'cy'], [[0, 1], [1, 2]], ['1 repeated edge dropped'])
+    """
+    path = Path(path)
+    if isinstance(source_column, str) != isinstance(target_column, str):
+        raise DataError(
+            f"source_column, target_column: got {source_column!r} and {target_column!r}; "
+            "allowed are two names (the file has a header) or two numbers (it has none)"
+        )
+    if time_column is not None and isinstance(time_column, str) != isinstance(source_column, str):
+        raise DataError(f"time_column: got {time_column!r}; allowed is a name where source_column is one, or a number")
+    columns = [source_column, target_column, *([] if time_column is None else [time_column])]
+    table = _edge_table(path, columns, delimiter, comment)
+    ends_at = [column_place(table, column) for column in columns[:2]]
+    pairs = [[name_at(table, row, place) for place in ends_at] for row in range(len(table.rows))]
+    x, notes = None, list[str]()
+    if nodes_path is None:
+        names = sorted({name for pair in pairs for name in pair}, key=name_order)
+    else:
+        nodes = _node_table(Path(nodes_path), node_column, feature_columns, delimiter, comment)
+        names = _node_names(nodes, node_column)
+        others = [name for name in nodes.header or [] if name != node_column]
+        x, notes = table_features(nodes, others if feature_columns is None else feature_columns, standardize)
+    number = {name: i for i, name in enumerate(names)}
+    for row, pair in enumerate(pairs):
+        for name in pair:
+            if name not in number:
+                raise DataError(
+                    f"{table.at(row)}: node {name!r} is not in the node table {nodes_path} "
+                    f"(column {node_column!r}); allowed are the {len(names):,} names there{_near_name(name, number)}"
+                )
+    ends = torch.tensor([[number[a], number[b]] for a, b in pairs], dtype=torch.int64).t()
+    edges, dropped = unique_edges(ends, len(names))
+    if not edges.shape[1]:
+        raise DataError(f"{path}: no edge between two different nodes in {len(pairs):,} lines; at least 1 is needed")
+    times = None
+    if time_column is not None:
+        times = first_times(edges, ends, column_numbers(table, time_column), len(names))
+    return LoadedGraph(path.name.split(".")[0], edges, names, x, dropped + notes, times)
+
+
+def _near_name(name: str, names: Container[str]) -> str:
+    """A hint, where numbers were written as fractions ("7.0") in one file and not in the other."""
+    other = name.removesuffix(".0") if name.endswith(".0") else f"{name}.0"
+    return f", {other!r} among them" if other in names else ""
+
+
+def _edge_table(path: Path, columns: Sequence[str | int], delimiter: str | None, comment: str | None) -> Table:
+    """``columns`` are the two of names and, where there is one, that of times."""
+    names = [column for column in columns if isinstance(column, str)]
+    if standard_suffix(path) not in parquet.SUFFIXES:
+        return read_table(path, delimiter, comment, has_header=bool(names))
+    if len(names) < len(columns):
+        raise DataError(f"{path}: source_column, target_column: got numbers; allowed are names, as Parquet has them")
+    return parquet.read_parquet_table(path, names[:2], names[2:])
+
+
+def _node_table(
+    path: Path, node_column: str, feature_columns: Sequence[str] | None, delimiter: str | None, comment: str | None
+) -> Table:
+    if standard_suffix(path) not in parquet.SUFFIXES:
+        return read_table(path, delimiter, comment, has_header=True)
+    return parquet.read_parquet_table(path, [node_column], feature_columns)
+
+
+def _node_names(table: Table, node_column: str) -> list[str]:
+    place = column_place(table, node_column)
+    first: dict[str, int] = {}
+    for row, line in enumerate(table.lines):
+        name = name_at(table, row, place)
+        if name in first:
+            raise DataError(
+                f"{table.at(row)}: node {name!r} is also on {table.unit} {first[name]}; each node must stand once"
+            )
+        first[name] = line
+    return list(first)

@@ -1,0 +1,127 @@
+"""A whole graph as it was read, and the undirected edges it is made of."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mebns_pl.errors import DataError
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.sparse import Features
+from mebns_pl.types import GraphSpec
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+@dataclass(frozen=True)
+class LoadedGraph:
+    """A whole graph as it was read, before it is split.
+
+    Args:
+        name: name of the graph.
+        edges: ``(2, n)`` int64, undirected, each once with ``source < target``, sorted.
+        node_names: N names, ``node_names[i]`` is that of node ``i``.
+        x: node features: dense ``(N, F)`` float32, sparse :class:`~mebns_pl.graph.csr.Features`, or None.
+        notes: what was done on the way (repeated edges dropped, columns encoded), for people to read.
+        times: ``(n,)`` float64, when each edge came to be (its first time, where it was repeated), or None.
+
+    Example:
+        >>> graph = LoadedGraph("path", torch.tensor([[0, 1], [1, 2]]), ["a", "b", "c"])
+        >>> graph.num_nodes, graph.num_edges, graph.spec.num_features
+        (3, 2, 0)
+    """
+
+    name: str
+    edges: Tensor
+    node_names: list[str]
+    x: Tensor | Features | None = None
+    notes: list[str] = field(default_factory=list)
+    times: Tensor | None = None
+
+    @property
+    def num_nodes(self) -> int:
+        """N, isolated nodes included."""
+        return len(self.node_names)
+
+    @property
+    def num_edges(self) -> int:
+        """Number of undirected edges."""
+        return self.edges.shape[1]
+
+    @property
+    def spec(self) -> GraphSpec:
+        """What models need to know."""
+        return Graph.from_edges(self.edges[:, :0], self.num_nodes, self.x).spec
+
+
+def unique_edges(pairs: Tensor, num_nodes: int) -> tuple[Tensor, list[str]]:
+    """Undirected edges, each once with ``source < target`` and sorted, and notes on what was dropped.
+
+    Args:
+        pairs: ``(2, m)`` int64, in any direction and number.
+        num_nodes: N.
+    """
+    kept = pairs[:, pairs[0] != pairs[1]]
+    keys = torch.unique(_edge_keys(kept, num_nodes))
+    counts = {"self-loop": pairs.shape[1] - kept.shape[1], "repeated edge": kept.shape[1] - len(keys)}
+    notes = [f"{count:,} {what}{'s' * (count > 1)} dropped" for what, count in counts.items() if count]
+    return torch.stack([keys // num_nodes, keys % num_nodes]), notes
+
+
+def undirected_edges(pairs: Tensor, num_nodes: int, refused_in: str = "") -> tuple[Tensor, list[str]]:
+    """:func:`unique_edges` of directed pairs, of which both directions of an edge are the rule and not a repetition.
+
+    Args:
+        pairs: ``(2, m)`` int64, directed.
+        num_nodes: N.
+        refused_in: the file in which directed edges are refused; empty accepts them.
+
+    Returns:
+        The undirected edges, and notes: on self-loops and repeated pairs dropped, and, where not every edge is there
+        in both directions, that they were made undirected.
+
+    Raises:
+        DataError: ``refused_in`` is given, and not every edge is there in both directions.
+    """
+    kept = pairs[:, pairs[0] != pairs[1]]
+    directed = torch.unique(kept[0] * num_nodes + kept[1])
+    edges, _ = unique_edges(kept, num_nodes)
+    counts = {"self-loop": pairs.shape[1] - kept.shape[1], "repeated pair": kept.shape[1] - len(directed)}
+    notes = [f"{count:,} {what}{'s' * (count > 1)} dropped" for what, count in counts.items() if count]
+    one_way = 2 * edges.shape[1] - len(directed)
+    found = f"{one_way:,} of {edges.shape[1]:,} edges came in one direction only"
+    if one_way and refused_in:
+        raise DataError(f"{refused_in}: directed, {found}; without `undirected` each edge must be there in both")
+    if one_way:
+        notes.append(f"directed: made undirected, {found}")
+    return edges, notes
+
+
+def first_times(edges: Tensor, pairs: Tensor, times: Tensor, num_nodes: int) -> Tensor:
+    """When each edge first came to be.
+
+    Args:
+        edges: ``(2, n)`` int64 as from :func:`unique_edges`.
+        pairs: ``(2, m)`` int64, the pairs they were made from.
+        times: ``(m,)`` of the pairs.
+        num_nodes: N.
+
+    Returns:
+        ``(n,)`` float64, the earliest time of each edge's pairs.
+    """
+    kept = pairs[0] != pairs[1]
+    place = torch.searchsorted(_edge_keys(edges, num_nodes), _edge_keys(pairs[:, kept], num_nodes))
+    first = torch.full((edges.shape[1],), torch.inf, dtype=torch.float64)
+    return first.scatter_reduce(0, place, times[kept].double(), "amin")
+
+
+def name_order(name: str) -> tuple[int, int, str]:
+    """The sorting key of node names: integers by value and before all others."""
+    return (0, int(name), name) if _INTEGER.fullmatch(name) else (1, 0, name)
+
+
+def _edge_keys(pairs: Tensor, num_nodes: int) -> Tensor:
+    return pairs.min(dim=0).values * num_nodes + pairs.max(dim=0).values

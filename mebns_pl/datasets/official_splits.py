@@ -1,0 +1,219 @@
+"""The splits that published results are measured on, with the negatives that belong to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mebns_pl.datasets.places import data_folders, looked_in
+from mebns_pl.datasets.readers import ogb
+from mebns_pl.datasets.readers.arrays import Archive
+from mebns_pl.datasets.readers.checks import check_num_nodes, check_pairs
+from mebns_pl.datasets.readers.pairs import read_pairs
+from mebns_pl.errors import DataError
+from mebns_pl.types import EdgeSplit
+
+HEART = {"cora": 2708, "citeseer": 3327, "pubmed": 19717}
+"""Graphs with a fixed split of HeaRT's, and their numbers of nodes."""
+NAMES = (*HEART, *ogb.NAMES)
+
+
+@dataclass(frozen=True)
+class OfficialSplit:
+    """A published split. Positives stand in the files' order; those that hard negatives belong to keep their direction.
+
+    Args:
+        name: name of the graph.
+        num_nodes: N.
+        train: ``(2, n)`` int64, training edges.
+        val: ``(2, p)`` int64, validation edges.
+        test: ``(2, q)`` int64, test edges.
+        val_negatives: ``(2, m)`` int64, pairs that every validation edge is ranked against, or None.
+        test_negatives: the same for the test edges.
+        val_hard: ``(2, p, k)`` int64, pairs that each validation edge is ranked against, row by row, or None.
+        test_hard: ``(2, q, k)``, the same for the test edges.
+        train_negatives: ``(2, n)`` int64, non-edges released for training, or None.
+        metric: what the benchmark selects and reports by, as ``hits@20``; None where it leaves that open.
+        notes: what was done on the way, for people to read.
+
+    Example:
+        >>> pair = torch.tensor([[0], [1]])
+        >>> OfficialSplit("tiny", 4, train=pair, val=pair + 1, test=pair + 2).edge_split().test.tolist()
+        [[2], [3]]
+    """
+
+    name: str
+    num_nodes: int
+    train: Tensor
+    val: Tensor
+    test: Tensor
+    val_negatives: Tensor | None = None
+    test_negatives: Tensor | None = None
+    val_hard: Tensor | None = None
+    test_hard: Tensor | None = None
+    train_negatives: Tensor | None = None
+    metric: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def edge_split(self) -> EdgeSplit:
+        """The same edges, in the same order, each with ``source < target``; no meta edges are set apart."""
+        train, val, test = (part.sort(dim=0).values for part in (self.train, self.val, self.test))
+        return EdgeSplit(train=train, meta=train[:, :0], val=val, test=test)
+
+
+def load_official_split(name: str, root: str | Path | None = None) -> OfficialSplit:
+    """Reads the published split of a graph.
+
+    - ``cora``, ``citeseer``, ``pubmed``: the fixed split of HeaRT (Li et al., "Evaluating graph neural networks for
+      link prediction", NeurIPS 2023) from ``root/heart/<name>``: ``{train,valid,test}_{pos,neg}.txt``, and hard
+      negatives from ``heart_{valid,test}_samples.npz`` where they are there.
+    - ``ogbl-...``: the split of the Open Graph Benchmark (Hu et al., NeurIPS 2020), ``ogbl-ddi`` from
+      ``root/ogb/ogbl_ddi.npz`` if it is there, otherwise through the ``ogb`` package.
+
+    Args:
+        name: one of ``NAMES``.
+        root: folder with data files; None takes the environment variable ``MEBNS_DATA``.
+
+    Raises:
+        DataError: no such split; files that are absent or broken, or parts of a split that overlap.
+    """
+    if name not in NAMES:
+        raise DataError(f"name: no official split of {name!r}; there are those of {', '.join(NAMES)}")
+    split = _read_heart(name, root) if name in HEART else _read_ogb(name, root)
+    overlap = _check_parts(split)
+    if overlap and name in (*HEART, "ogbl-ddi"):
+        raise DataError(f"official split of {name}: {overlap[0]}; allowed are parts that share no edge")
+    split.notes.extend(overlap)
+    return split
+
+
+def _read_heart(name: str, root: str | Path | None) -> OfficialSplit:
+    places = [folder / "heart" / name for folder in data_folders(root)]
+    folder = next((place for place in places if place.is_dir()), None)
+    if folder is None:
+        raise DataError(f"root: got {root!r}; the HeaRT split of {name} {looked_in(places)}")
+    pairs = {
+        (part, kind): read_pairs(folder / f"{part}_{kind}.txt", HEART[name])
+        for part in ("train", "valid", "test")
+        for kind in ("pos", "neg")
+    }
+    train = pairs["train", "pos"]
+    loops = train[0] == train[1]
+    hard = {
+        part: _read_hard(folder / f"heart_{part}_samples.npz", pairs[part, "pos"], HEART[name])
+        for part in ("valid", "test")
+    }
+    return OfficialSplit(
+        name,
+        HEART[name],
+        train=train[:, ~loops],
+        val=pairs["valid", "pos"],
+        test=pairs["test", "pos"],
+        val_negatives=pairs["valid", "neg"],
+        test_negatives=pairs["test", "neg"],
+        val_hard=hard["valid"],
+        test_hard=hard["test"],
+        train_negatives=pairs["train", "neg"],
+        metric="mrr",
+        notes=[f"read from {folder}"]
+        + [f"{int(loops.sum())} self-loops, which list isolated nodes, dropped from train_pos.txt"] * bool(loops.any()),
+    )
+
+
+def _read_hard(path: Path, positives: Tensor, num_nodes: int) -> Tensor | None:
+    """``(2, p, k)``: hard negatives, one row for each positive; None where the file is absent."""
+    if not path.is_file():
+        return None
+    with Archive(path) as archive:
+        samples, where = archive["samples"], archive.at("samples")
+    if samples.ndim != 3 or samples.shape[0] != positives.shape[1] or samples.shape[2] != 2 or not samples.shape[1]:
+        raise DataError(
+            f"{where}: got shape {samples.shape}; allowed is ({positives.shape[1]}, k, 2), "
+            f"one row for each line of the positives"
+        )
+    pairs = check_pairs(samples.reshape(-1, 2), num_nodes, where).view(2, *samples.shape[:2])
+    # In each row the first half keeps the positive's source and the second its target
+    half = samples.shape[1] // 2
+    kept = (pairs[0, :, :half] == positives[0, :, None]).all(1) & (pairs[1, :, half:] == positives[1, :, None]).all(1)
+    if not bool(kept.all()):
+        row = int((~kept).nonzero()[0, 0])
+        raise DataError(
+            f"{where}, row {row}: its pairs do not keep the ends of {positives[:, row].tolist()}; "
+            "allowed are half with its source and half with its target, in the positives' order"
+        )
+    return pairs
+
+
+def _read_ogb(name: str, root: str | Path | None) -> OfficialSplit:
+    local = next(
+        (f / "ogb" / "ogbl_ddi.npz" for f in data_folders(root) if (f / "ogb" / "ogbl_ddi.npz").is_file()), None
+    )
+    if name == "ogbl-ddi" and local is not None:
+        return _read_ddi(local)
+    num_nodes, parts, where = ogb.read_split(name, root)
+    val_hard, test_hard = (_targets(parts[part], num_nodes, f"{where}, {part}") for part in ("valid", "test"))
+    train, val, test = (
+        check_pairs(ogb.positives(parts[part], f"{where}, {part}"), num_nodes, f"{where}, {part}") for part in parts
+    )
+    shared = [
+        check_pairs(parts[part]["edge_neg"], num_nodes, f"{where}, {part}, edge_neg")
+        if "edge_neg" in parts[part]
+        else None
+        for part in ("train", "valid", "test")
+    ]
+    return OfficialSplit(
+        name,
+        num_nodes,
+        train=train,
+        val=val,
+        test=test,
+        val_negatives=shared[1],
+        test_negatives=shared[2],
+        val_hard=val_hard,
+        test_hard=test_hard,
+        train_negatives=shared[0],
+        metric=ogb.METRICS[name],
+        notes=[f"read from {where}"],
+    )
+
+
+def _read_ddi(path: Path) -> OfficialSplit:
+    with Archive(path) as archive:
+        num_nodes = check_num_nodes(archive["num_nodes"], archive.at("num_nodes"))
+        keys = ("train_edge", "valid_edge", "test_edge", "valid_edge_neg", "test_edge_neg")
+        train, val, test, val_negatives, test_negatives = (
+            check_pairs(archive[key], num_nodes, archive.at(key)) for key in keys
+        )
+    metric, notes = ogb.METRICS["ogbl-ddi"], [f"read from {path}"]
+    return OfficialSplit(
+        "ogbl-ddi", num_nodes, train, val, test, val_negatives, test_negatives, metric=metric, notes=notes
+    )
+
+
+def _targets(part: dict[str, np.ndarray], num_nodes: int, where: str) -> Tensor | None:
+    """``(2, p, k)``: each source with its false targets (ogbl-citation2), or None."""
+    if "target_node_neg" not in part:
+        return None
+    source, targets = part["source_node"], part["target_node_neg"]
+    if targets.ndim != 2 or source.shape != targets.shape[:1]:
+        raise DataError(f"{where}, target_node_neg: got shape {targets.shape}; allowed is ({source.size}, k)")
+    pairs = np.stack([np.broadcast_to(source[:, None], targets.shape), targets], axis=2)
+    return check_pairs(pairs.reshape(-1, 2), num_nodes, f"{where}, target_node_neg").view(2, *targets.shape)
+
+
+def _check_parts(split: OfficialSplit) -> list[str]:
+    """Which parts share edges, as those of ogbl-collab do, where people meet again in later years."""
+    keys = {}
+    for part, pairs in (("train", split.train), ("valid", split.val), ("test", split.test)):
+        if not pairs.shape[1]:
+            raise DataError(f"official split of {split.name}: the {part} part has no edge; at least 1 is needed")
+        keys[part] = torch.unique(pairs.min(dim=0).values * split.num_nodes + pairs.max(dim=0).values)
+    return [
+        f"{count:,} edges are in both {one} and {other}"
+        for one, other in (("train", "valid"), ("train", "test"), ("valid", "test"))
+        if (count := int(torch.isin(keys[other], keys[one]).sum()))
+    ]

@@ -1,0 +1,77 @@
+"""Where files of data are looked for, and how they get there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mebns_pl.errors import DataError
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: the environment variable ``MEBNS_CACHE``, or ``~/.cache/mebns_pl``."""
+    return Path(os.environ.get("MEBNS_CACHE") or Path.home() / ".cache" / "mebns_pl")
+
+
+def data_folders(root: str | Path | None) -> list[Path]:
+    """The folders that files of data may be in, first choice first.
+
+    Args:
+        root: folder with data files; None takes the environment variable ``MEBNS_DATA``, if it is set.
+    """
+    root = root or os.environ.get("MEBNS_DATA")
+    return [*([] if root is None else [Path(root)]), cache_folder()]
+
+
+def looked_in(places: Sequence[Path]) -> str:
+    """The end of a message that something was not found."""
+    return f"is in none of {', '.join(str(place) for place in places)}"
+
+
+def download_file(url: str, path: Path) -> None:
+    """Downloads one file.
+
+    Raises:
+        OSError: it is not to be had, or the connection ended before the file did.
+    """
+    with urllib.request.urlopen(url, timeout=60) as response, path.open("wb") as file:
+        shutil.copyfileobj(response, file)
+        length = response.headers.get("Content-Length")
+    if length is not None and path.stat().st_size != int(length):
+        raise OSError(f"{url}: got {path.stat().st_size:,} of {int(length):,} bytes")
+
+
+def fetch(place: Path, download: Callable[[Path], None], what: str) -> None:
+    """Downloads into a folder of its own beside ``place``, and moves it, or what is in it, there when it is complete.
+
+    Args:
+        place: the folder to make or to fill; its parents are made, too.
+        download: fills the folder that it is given, or raises; what it raises leaves nothing behind.
+        what: what is downloaded, for messages.
+
+    Raises:
+        DataError: the download failed.
+    """
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+    except OSError as error:
+        raise DataError(f"{place}: cannot be made for the download of {what} ({error})") from error
+    try:
+        download(staging)
+        staging.chmod(0o755)
+        if place.is_dir():
+            for item in staging.iterdir():
+                os.replace(item, place / item.name)
+        else:
+            os.replace(staging, place)
+    except DataError:
+        raise
+    except (Exception, SystemExit) as error:  # any of a network's many errors, and a download that was declined
+        raise DataError(f"{what}: the download failed ({type(error).__name__}: {error})") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

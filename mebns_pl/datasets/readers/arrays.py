@@ -1,0 +1,86 @@
+"""Archives of plain arrays (``.npz``). Pickled objects in them are refused, never loaded."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from mebns_pl.errors import DataError
+
+_BROKEN = (OSError, EOFError, ValueError, SyntaxError, NotImplementedError, MemoryError, RuntimeError, OverflowError)
+"""What zip files and array headers that are not what they should be make NumPy raise."""
+
+
+class Archive:
+    """An ``.npz`` file, opened for reading arrays of plain numbers and texts.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: no such file, or no archive.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "graph.npz")
+        >>> np.savez(path, edges=np.array([[0, 1], [1, 2]]))
+        >>> with Archive(path) as archive:
+        ...     archive.keys, archive["edges"].tolist()
+        (('edges',), [[0, 1], [1, 2]])
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise DataError(f"{self.path}: no such file")
+        self._stream = self.path.open("rb")
+        try:
+            # Asked first: NumPy takes a file that is no archive for a pickle
+            if not zipfile.is_zipfile(self._stream):
+                raise DataError(
+                    f"{self.path}: no .npz archive, or one that is cut off; allowed is what numpy.savez makes"
+                )
+            self._stream.seek(0)
+            self._file = np.load(self._stream, allow_pickle=False)
+        except (zipfile.BadZipFile, zlib.error, *_BROKEN) as error:
+            self._stream.close()
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{self.path}: cannot be read ({error})") from error
+        self.keys: tuple[str, ...] = tuple(self._file.files)
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._stream.close()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.keys
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        """The array under a key.
+
+        Raises:
+            DataError: no such key, an array of pickled objects, or one that is cut off or damaged.
+        """
+        if key not in self.keys:
+            raise DataError(f"{self.path}: no key {key!r}; it has {', '.join(self.keys) or 'none'}")
+        try:
+            array = self._file[key]
+        except (zipfile.BadZipFile, zlib.error, *_BROKEN) as error:
+            raise DataError(f"{self.at(key)}: cannot be read ({str(error)[:200]})") from error
+        if not isinstance(array, np.ndarray):  # a member that is no .npy comes back as its bytes
+            raise DataError(f"{self.at(key)}: no array; allowed are arrays as numpy.savez writes them")
+        return array
+
+    def at(self, key: str) -> str:
+        """Where an array stands, for messages."""
+        return f"{self.path}, key {key!r}"

@@ -1,0 +1,123 @@
+"""Parting a graph's edges into training, meta, validation and test edges."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mebns_pl.datasets.files import DataError
+from mebns_pl.keys import Key, permutation
+from mebns_pl.types import EdgeSplit
+
+
+def split_edges(
+    edges: Tensor, val_fraction: float = 0.05, test_fraction: float = 0.10, meta_fraction: float = 0.02, *, key: Key
+) -> EdgeSplit:
+    """Parts undirected edges at random; the same edges and key give the same parts, in whatever order edges come.
+
+    Of n edges, ``floor(n test_fraction)`` are for test and ``floor(n val_fraction)`` for validation; of the m that are
+    left ``floor(m meta_fraction)`` (one at least, where the fraction is above 0) are meta edges and the others training
+    edges.
+
+    Args:
+        edges: ``(2, n)`` int64, each undirected edge once, in either direction.
+        val_fraction: share of all edges, in (0, 1).
+        test_fraction: share of all edges, in (0, 1); less than 1 together with ``val_fraction``.
+        meta_fraction: share of the edges that are not held out, in [0, 1); 0 sets none apart.
+        key: the draw's key.
+
+    Returns:
+        Four disjoint parts that together are all edges; each has ``source < target`` and is sorted.
+
+    Raises:
+        DataError: a fraction out of its range; a self-loop or repeated edge; too few edges for each part to have one.
+
+    Example:
+        >>> star = torch.stack([torch.zeros(40, dtype=torch.long), torch.arange(1, 41)])
+        >>> split = split_edges(star, key=Key(0, "split"))
+        >>> [part.shape[1] for part in (split.train, split.meta, split.val, split.test)]
+        [33, 1, 2, 4]
+    """
+    for name, value, low in (("val", val_fraction, "("), ("test", test_fraction, "("), ("meta", meta_fraction, "[")):
+        if not (0 < value < 1 or (low == "[" and value == 0)):
+            raise DataError(f"{name}_fraction: got {value}; allowed is a number in {low}0, 1)")
+    if not val_fraction + test_fraction < 1:
+        raise DataError(f"val_fraction + test_fraction: got {val_fraction} + {test_fraction}; allowed is a sum below 1")
+    edges = canonical_edges(edges, "edges")
+    fractions = (val_fraction, test_fraction, meta_fraction)
+    sizes = _sizes(edges.shape[1], *fractions)
+    if not _enough(sizes):
+        # A little below what each share asks for alone; the rest of the way is short.
+        bounds = [1 / val_fraction - 1, 1 / test_fraction - 1]
+        needed = max(edges.shape[1] + 1, *(math.floor(bound * (1 - 1e-9)) for bound in bounds))
+        while not _enough(_sizes(needed, *fractions)):
+            needed += 1
+        raise DataError(
+            f"edges: got {edges.shape[1]:,}; with val_fraction={val_fraction}, test_fraction={test_fraction} and "
+            f"meta_fraction={meta_fraction} at least {needed:,} are needed for one edge in each part"
+        )
+    order = permutation(edges.shape[1], key)
+    parts = torch.split(edges[:, order], list(sizes), dim=1)
+    train, meta, val, test = (canonical_edges(part, "edges") for part in parts)
+    return EdgeSplit(train=train, meta=meta, val=val, test=test)
+
+
+def replace_held_out(split: EdgeSplit, val: Tensor, test: Tensor) -> EdgeSplit:
+    """The same training and meta edges with other held-out ones: what a training run must not notice.
+
+    Args:
+        split: any split.
+        val: ``(2, n)`` int64, pairs of nodes that are no training or meta edges.
+        test: ``(2, m)`` int64, likewise.
+
+    Raises:
+        DataError: a self-loop, a repeated pair, or a training or meta edge among the pairs.
+    """
+    val, test = canonical_edges(val, "val"), canonical_edges(test, "test")
+    canonical_edges(torch.cat([split.observed, val, test], dim=1), "val, test")
+    return replace(split, val=val, test=test)
+
+
+def canonical_edges(edges: Tensor, name: str) -> Tensor:
+    """The same undirected edges with ``source < target``, sorted.
+
+    Args:
+        edges: ``(2, n)`` int64.
+        name: what to call them in messages.
+
+    Raises:
+        DataError: another shape or type, a self-loop, or an edge that stands twice.
+    """
+    if edges.dim() != 2 or edges.shape[0] != 2 or edges.dtype != torch.int64:
+        raise DataError(f"{name}: got {edges.dtype} of shape {tuple(edges.shape)}; allowed is int64 of shape (2, n)")
+    if bool((edges[0] == edges[1]).any()):
+        node = int(edges[0][edges[0] == edges[1]][0])
+        raise DataError(f"{name}: self-loop at node {node}; allowed are edges between two different nodes")
+    low, high = edges.min(dim=0).values, edges.max(dim=0).values
+    base = int(high.max()) + 1 if edges.numel() else 1
+    keys, counts = torch.unique(low * base + high, return_counts=True)
+    if len(keys) < edges.shape[1]:
+        twice = int(keys[counts > 1][0])
+        raise DataError(f"{name}: edge ({twice // base}, {twice % base}) stands twice; allowed is each edge once")
+    return torch.stack([keys // base, keys % base])
+
+
+def _sizes(
+    num_edges: int, val_fraction: float, test_fraction: float, meta_fraction: float
+) -> tuple[int, int, int, int]:
+    """Numbers of training, meta, validation and test edges."""
+    val, test = _share(num_edges, val_fraction), _share(num_edges, test_fraction)
+    meta = max(1, _share(num_edges - val - test, meta_fraction)) if meta_fraction else 0
+    return num_edges - val - test - meta, meta, val, test
+
+
+def _share(number: int, fraction: float) -> int:
+    return math.floor(number * fraction * (1 + 1e-12))  # 100 * 0.29 is 28.999999999999996
+
+
+def _enough(sizes: tuple[int, int, int, int]) -> bool:
+    train, _, val, test = sizes
+    return min(train, val, test) > 0

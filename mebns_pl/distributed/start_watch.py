@@ -1,0 +1,97 @@
+"""Ends a run that torchrun has started on all ranks when one fails before they have met."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from datetime import timedelta
+from types import TracebackType
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+
+from mebns_pl.distributed.heartbeats import Heartbeats, end_process
+
+
+class StartWatch(Callback):
+    """Watches the ranks from the program's start until they meet; from then on :class:`RankWatch` does.
+
+    The agents of torchrun on several hosts do not tell each other of a rank that has failed, so the others would wait
+    for it for the process group's timeout. Here the ranks beat over the agents' store. Elsewhere it does nothing:
+    Lightning's own launcher and ``srun --kill-on-bad-exit`` see to it.
+
+    Used as a context, in which the program runs, and given to the trainer as a callback.
+
+    Args:
+        interval: seconds between beats.
+        silence: seconds without a beat after which a rank counts as failed.
+        grace: seconds that the main thread has to end by itself once a failure is known.
+        variables: the process's environment by default.
+
+    Example:
+        >>> with StartWatch(variables={}) as watch:
+        ...     watch.beating
+        False
+    """
+
+    def __init__(
+        self,
+        interval: float = 1.0,
+        silence: float = 50.0,
+        grace: float = 2.0,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self.interval, self.silence, self.grace = interval, silence, grace
+        self.variables = os.environ if variables is None else variables
+        self._beats: Heartbeats | None = None
+        self._ending = threading.Event()
+
+    @property
+    def beating(self) -> bool:
+        """Whether this rank is watched."""
+        return self._beats is not None
+
+    def __enter__(self) -> StartWatch:
+        """Begins, where torchrun's agents hold a store."""
+        given = self.variables
+        if given.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or int(given.get("WORLD_SIZE", "1")) == 1:
+            return self
+        wait = timedelta(seconds=self.silence)
+        store = TCPStore(given["MASTER_ADDR"], int(given["MASTER_PORT"]), is_master=False, timeout=wait)
+        # A restarted group of processes finds the same store
+        own = PrefixStore(f"mebns_pl/start/{given.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        rank, size = int(given["RANK"]), int(given["WORLD_SIZE"])
+        self._beats = Heartbeats(own, rank, size, self.interval, self.silence, self._on_failure)
+        self._beats.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Tells the others of an error."""
+        self._ending.set()
+        bad = error is not None and not (isinstance(error, SystemExit) and not error.code)
+        if self._beats is not None and bad:
+            name = f"rank {self.variables['RANK']} of {self.variables['WORLD_SIZE']} on {socket.gethostname()}"
+            self._leave(f"{name} failed before the ranks had met: {type(error).__name__}: {error}")
+        self._leave()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """The ranks have met."""
+        self._leave()
+
+    def _leave(self, problem: str = "") -> None:
+        if self._beats is None:
+            return
+        try:
+            if problem and not self._beats.failure():
+                self._beats.report(problem)
+            self._beats.leave(patience=0)
+        except RuntimeError:  # the store has gone with its agent: nobody is left to be told
+            self._beats.stop()
+        self._beats = None
+
+    def _on_failure(self, problem: str) -> None:
+        end_process(problem, self._ending, self.grace)

@@ -1,0 +1,209 @@
+"""How much of the graph a training step, and each step of an evaluation, works on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.neighbors import sample_neighbors
+from mebns_pl.keys import Key
+from mebns_pl.models.encoder_decoder import EncoderDecoder
+from mebns_pl.models.encoders import AbstractLayeredEncoder
+from mebns_pl.models.layers import tables_of
+from mebns_pl.models.layerwise import embed_layerwise, layerwise_scorer
+from mebns_pl.models.predictor import LinkPredictor, PairInputs
+from mebns_pl.models.score_blocks import score_pairs
+from mebns_pl.types import Inputs
+
+Prepare = Callable[[Graph, Tensor, Tensor], Inputs]
+"""(message-passing graph, pairs, row names) -> a predictor's inputs."""
+
+PairScore = Callable[[Tensor], Tensor]
+"""pairs ``(2, m)`` -> logits ``(m,)``."""
+
+
+class AbstractBatching(ABC):
+    """Whether steps see the whole graph on the device, or a part of it that is made for them."""
+
+    @abstractmethod
+    def check(self, predictor: LinkPredictor) -> None:
+        """Refuses predictors that cannot work so.
+
+        Raises:
+            TypeError: of another kind.
+            ValueError: of this kind, but with settings that do not go with it.
+        """
+
+    @abstractmethod
+    def tables(self, module: nn.Module) -> list[nn.Parameter]:
+        """The embedding tables whose gradient is sparse: a step meets a few of their rows."""
+
+    @abstractmethod
+    def resident(self, graph: Graph, device: torch.device | str) -> Graph:
+        """The message-passing graph where a system is to keep it."""
+
+    @abstractmethod
+    def inputs(
+        self, prepare: Prepare | None, graph: Graph, pairs: Tensor, rows: Tensor, left_out: Tensor, key: Key
+    ) -> Inputs | None:
+        """A step's inputs, where they are made ahead, in loader workers.
+
+        Args:
+            prepare: the predictor's ``prepare`` where it is work, or None.
+            graph: the whole graph on the CPU.
+            pairs: ``(2, M)`` int64.
+            rows: ``(M,)`` int64, their names for dropout.
+            left_out: ``(2, n)`` int64, target edges to leave out of message passing.
+            key: names the draws.
+
+        Returns:
+            The inputs, or None where the step makes them itself, on the resident graph.
+        """
+
+    @abstractmethod
+    def scorer(self, predictor: LinkPredictor, graph: Graph, device: torch.device | str) -> PairScore:
+        """Encodes once; the function returned scores pairs on ``device``, in blocks, without dropout.
+
+        Args:
+            predictor: the predictor, on ``device``.
+            graph: a resident graph.
+            device: where to compute.
+        """
+
+    @abstractmethod
+    def embeddings(self, predictor: LinkPredictor, graph: Graph, device: torch.device | str) -> Tensor | None:
+        """Embeddings ``(N, C)`` of a graph's nodes without dropout, or None where the predictor has none."""
+
+    @abstractmethod
+    def stochastic_scores(self, predictor: LinkPredictor, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
+        """Logits ``(m,)`` of ``pairs`` ``(2, m)`` in one stochastic pass over a resident graph, without gradient."""
+
+
+class FullGraph(AbstractBatching):
+    """Every step encodes the whole graph, which is on the device: exact, and the fastest where it fits.
+
+    Cost: a step's time and memory grow with the graph.
+
+    Example:
+        >>> from mebns_pl.data.datamodule import LinkDataModule
+        >>> type(LinkDataModule().batching).__name__
+        'FullGraph'
+    """
+
+    def check(self, predictor: LinkPredictor) -> None:
+        """Every predictor will do."""
+
+    def tables(self, module: nn.Module) -> list[nn.Parameter]:
+        """None: a step meets every row."""
+        return []
+
+    def resident(self, graph: Graph, device: torch.device | str) -> Graph:
+        """On the device."""
+        return graph.to(device)
+
+    def inputs(
+        self, prepare: Prepare | None, graph: Graph, pairs: Tensor, rows: Tensor, left_out: Tensor, key: Key
+    ) -> Inputs | None:
+        """The predictor's own, where it says that they are work."""
+        return None if prepare is None else prepare(graph.without(left_out), pairs, rows)
+
+    def scorer(self, predictor: LinkPredictor, graph: Graph, device: torch.device | str) -> PairScore:
+        """The predictor's own scorer."""
+        score = predictor.scorer(graph)
+        return lambda pairs: score_pairs(predictor, score, graph, pairs)
+
+    def embeddings(self, predictor: LinkPredictor, graph: Graph, device: torch.device | str) -> Tensor | None:
+        """The predictor's own, on the device."""
+        return predictor.embeddings(graph.to(device))
+
+    def stochastic_scores(self, predictor: LinkPredictor, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
+        """One pass over the whole graph."""
+        with torch.no_grad():
+            return score_pairs(predictor, predictor.scorer(graph, key), graph, pairs, key)
+
+
+class NeighborSampling(AbstractBatching):
+    """Every step encodes a sample of its pairs' surroundings, made in loader workers (Hamilton et al., 1706.02216).
+
+    Of each node's neighbours at most ``fan_out`` are drawn anew in each step, as the step's key and the node say:
+    a node's embedding does not depend on the batch or the rank that asks for it. GCN's sum over neighbours is
+    estimated without bias, GraphSAGE's mean likewise; GAT attends to the neighbours drawn. The graph and its features
+    stay on the CPU, or on disk; the meta set, evaluation and prediction use every neighbour, layer by layer
+    (:mod:`mebns_pl.models.layerwise`). Needs an :class:`~mebns_pl.models.encoder_decoder.EncoderDecoder`.
+
+    Cost: nodes in a step are at most pairs' ends times ``fan_out + ... + fan_out ** num_hops``, whatever the graph's
+    size.
+
+    Args:
+        fan_out: largest number of neighbours that a node keeps, 1 or more.
+        num_hops: how far to go, at least the encoder's number of layers.
+
+    Raises:
+        ValueError: ``fan_out`` or ``num_hops`` is below 1.
+
+    Example:
+        >>> NeighborSampling(fan_out=10, num_hops=2).fan_out
+        10
+    """
+
+    def __init__(self, fan_out: int = 10, num_hops: int = 2) -> None:
+        for name, value in (("fan_out", fan_out), ("num_hops", num_hops)):
+            if value < 1:
+                raise ValueError(f"{name}: expected 1 or more, got {value}")
+        self.fan_out = fan_out
+        self.num_hops = num_hops
+
+    def check(self, predictor: LinkPredictor) -> None:
+        """An encoder with a decoder, of no more layers than hops."""
+        encoder = _layered(predictor)
+        if encoder.num_layers > self.num_hops:
+            raise ValueError(
+                f"batching.num_hops: expected at least the encoder's {encoder.num_layers} layers, got {self.num_hops}"
+            )
+
+    def tables(self, module: nn.Module) -> list[nn.Parameter]:
+        """All there are."""
+        return tables_of(module)
+
+    def resident(self, graph: Graph, device: torch.device | str) -> Graph:
+        """On the CPU."""
+        return graph
+
+    def inputs(
+        self, prepare: Prepare | None, graph: Graph, pairs: Tensor, rows: Tensor, left_out: Tensor, key: Key
+    ) -> Inputs | None:
+        """The pairs in the numbers of their sample."""
+        sample, places = sample_neighbors(graph, pairs.flatten(), self.fan_out, self.num_hops, key, left_out)
+        return PairInputs(sample, places.view(2, -1), rows)
+
+    def scorer(self, predictor: LinkPredictor, graph: Graph, device: torch.device | str) -> PairScore:
+        """Layer by layer, with every neighbour."""
+        return layerwise_scorer(_encoder_decoder(predictor), graph, device)
+
+    def embeddings(self, predictor: LinkPredictor, graph: Graph, device: torch.device | str) -> Tensor | None:
+        """Layer by layer, on the CPU."""
+        return embed_layerwise(_layered(predictor), graph, device)
+
+    def stochastic_scores(self, predictor: LinkPredictor, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
+        """Layer by layer, with every neighbour: equal to a pass over the whole graph."""
+        return layerwise_scorer(_encoder_decoder(predictor), graph, pairs.device, key)(pairs)
+
+
+def _encoder_decoder(predictor: LinkPredictor) -> EncoderDecoder:
+    if not isinstance(predictor, EncoderDecoder):
+        raise TypeError(f"batching: NeighborSampling needs an EncoderDecoder, got {type(predictor).__name__}")
+    return predictor
+
+
+def _layered(predictor: LinkPredictor) -> AbstractLayeredEncoder:
+    encoder = _encoder_decoder(predictor).encoder
+    if not isinstance(encoder, AbstractLayeredEncoder):
+        raise TypeError(
+            f"batching: NeighborSampling evaluates layer by layer and needs an AbstractLayeredEncoder, "
+            f"got {type(encoder).__name__}"
+        )
+    return encoder

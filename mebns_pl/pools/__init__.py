@@ -1,0 +1,1 @@
+"""Pools of candidate pairs for prediction: which pairs are scored where not all of them can be."""

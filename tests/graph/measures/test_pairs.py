@@ -1,0 +1,165 @@
+"""Scores of given pairs against slow references, and what every pair measure must hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.measures import pairs as pair_measures
+from mebns_pl.graph.measures import proximity
+from mebns_pl.graph.measures.pairs import Jaccard, Katz, PreferentialAttachment, ShortestPath
+from mebns_pl.graph.measures.proximity import (
+    AbstractPairMeasure,
+    AdamicAdar,
+    CommonNeighbors,
+    FeatureCosine,
+    PersonalizedPageRank,
+    ResourceAllocation,
+)
+from mebns_pl.graph.sparse import Features
+from references import pair_measures as reference
+from references import proximity as proximity_reference
+
+EVERY = [
+    CommonNeighbors(),
+    AdamicAdar(),
+    ResourceAllocation(),
+    Jaccard(),
+    PreferentialAttachment(),
+    Katz(0.05),
+    PersonalizedPageRank(),
+    ShortestPath(),
+    FeatureCosine(),
+]
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> tuple[np.ndarray, Graph]:
+    """A dense adjacency of up to 12 nodes, isolated ones among them, and the same as a graph; then all pairs."""
+    num_nodes = draw(st.integers(2, 12))
+    pairs = [(a, b) for a in range(num_nodes) for b in range(a + 1, num_nodes)]
+    edges = np.array(draw(st.lists(st.sampled_from(pairs), unique=True, max_size=25)), dtype=np.int64).reshape(-1, 2).T
+    graph = Graph.from_edges(torch.from_numpy(np.ascontiguousarray(edges)), num_nodes)
+    return proximity_reference.adjacency(edges, num_nodes), graph
+
+
+def all_pairs(graph: Graph) -> torch.Tensor:
+    nodes = torch.arange(graph.num_nodes)
+    return torch.cartesian_prod(nodes, nodes).t()
+
+
+def one_by_one(graph: Graph, score) -> np.ndarray:
+    return np.array([score(u, v) for u, v in all_pairs(graph).t().tolist()])
+
+
+@given(case=graphs())
+def test_they_equal_the_references(case):
+    a, graph = case
+    pairs = all_pairs(graph)
+    for measure, score in (
+        (Jaccard(), lambda u, v: reference.jaccard(a, u, v)),
+        (PreferentialAttachment(), lambda u, v: reference.preferential_attachment(a, u, v)),
+        (ShortestPath(), lambda u, v: reference.inverse_distance(a, u, v)),
+    ):
+        np.testing.assert_allclose(measure.pairs(graph, *pairs).numpy(), one_by_one(graph, score), rtol=1e-6)
+    np.testing.assert_allclose(
+        Katz(0.05).pairs(graph, *pairs).numpy(), reference.katz(a, 0.05).flatten(), rtol=1e-8, atol=1e-14
+    )
+    rank = proximity_reference.pagerank(a, 0.15)
+    different = pairs[0] != pairs[1]
+    found = PersonalizedPageRank(eps=1e-8).pairs(graph, *pairs[:, different]).numpy()
+    np.testing.assert_allclose(found, (rank + rank.T).flatten()[different.numpy()], atol=3e-7 * len(a))
+
+
+def test_katz_of_far_nodes_is_exact():
+    """On a path there is one shortest walk, and its score does not drown in those of near nodes."""
+    num_nodes = 60
+    path = Graph.from_edges(torch.stack([torch.arange(num_nodes - 1), torch.arange(1, num_nodes)]), num_nodes)
+    found = Katz(0.001).pairs(path, torch.zeros(1, dtype=torch.long), torch.tensor([num_nodes - 1]))
+    assert float(found) == pytest.approx(1e-3 ** (num_nodes - 1), rel=1e-3)
+    assert float(found) > 0
+
+
+def test_katz_refuses_a_beta_that_does_not_converge():
+    complete = Graph.from_edges(torch.combinations(torch.arange(6)).t(), 6)  # largest eigenvalue 5
+    pairs = torch.tensor([[0], [1]])
+    assert float(Katz(0.19, max_length=2000).pairs(complete, *pairs)) > 0
+    with pytest.raises(ValueError, match=r"beta: got 0\.2; the walks from node \d do not converge within 1000 steps"):
+        Katz(0.2).pairs(complete, *pairs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [((0.0,), "beta: got 0.0"), ((0.1, 0), "max_length: got 0; allowed is 1 or more")]
+)
+def test_katz_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Katz(*arguments)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@given(data=st.data())
+def test_cosine_of_pairs(sparse, data):
+    num_nodes = data.draw(st.integers(1, 8))
+    values = st.sampled_from([0.0, 0.0, 1.0, -2.0, 0.5])
+    x = torch.tensor([data.draw(st.lists(values, min_size=4, max_size=4)) for _ in range(num_nodes)])
+    features = Features.of(x.to_sparse()) if sparse else x
+    graph = Graph.from_edges(torch.zeros(2, 0, dtype=torch.long), num_nodes, features)
+    expected = one_by_one(graph, lambda u, v: reference.cosine(x.double().numpy(), u, v))
+    np.testing.assert_allclose(FeatureCosine().pairs(graph, *all_pairs(graph)).numpy(), expected, atol=1e-6)
+
+
+def test_cosine_needs_features():
+    graph = Graph.from_edges(torch.tensor([[0], [1]]), 2)
+    with pytest.raises(ValueError, match=r"no node features \(x is None\)"):
+        FeatureCosine().pairs(graph, torch.tensor([0]), torch.tensor([1]))
+
+
+def test_every_concrete_measure_is_tested():
+    def concrete(base: type) -> set[type]:
+        below = {cls for child in base.__subclasses__() for cls in {child} | concrete(child)}
+        return {cls for cls in below if not getattr(cls, "__abstractmethods__", None)}
+
+    assert concrete(AbstractPairMeasure) == {type(measure) for measure in EVERY}
+    assert pair_measures.Katz in concrete(AbstractPairMeasure)
+
+
+@pytest.mark.parametrize("measure", EVERY, ids=lambda measure: type(measure).__name__)
+class TestContract:
+    def test_symmetric_to_the_last_bit_and_never_nan(self, measure, tiny_graph):
+        source, target = all_pairs(tiny_graph)
+        scores = measure.pairs(tiny_graph, source, target)
+        assert scores.shape == (900,)
+        assert scores.is_floating_point()
+        assert not bool(scores.isnan().any())
+        assert torch.equal(scores, measure.pairs(tiny_graph, target, source))
+        assert len(scores.unique()) > 2
+
+    def test_a_pair_does_not_depend_on_the_others(self, measure, tiny_graph):
+        pairs = all_pairs(tiny_graph)
+        scores = measure.pairs(tiny_graph, *pairs)
+        for place in (1, 77, 450, 899):
+            assert float(measure.pairs(tiny_graph, *pairs[:, place : place + 1])) == float(scores[place])
+
+    def test_edges_left_out_do_not_count(self, measure, tiny_graph):
+        upper = tiny_graph.edge_index[:, tiny_graph.edge_index[0] < tiny_graph.edge_index[1]]
+        fewer = Graph.from_edges(upper[:, 5:], tiny_graph.num_nodes, tiny_graph.x)
+        pairs = all_pairs(tiny_graph)
+        expected = measure.pairs(fewer, *pairs)
+        assert torch.equal(measure.pairs(tiny_graph.without(upper[:, :5]), *pairs), expected)
+        if not isinstance(measure, FeatureCosine):
+            assert not torch.equal(measure.pairs(tiny_graph, *pairs), expected)
+
+    def test_number_of_threads_changes_nothing(self, measure, tiny_graph, monkeypatch):
+        pairs, results = all_pairs(tiny_graph), []
+        for threads in (1, 3):
+            monkeypatch.setattr(proximity, "num_threads", lambda threads=threads: threads)
+            results.append(measure.pairs(tiny_graph, *pairs))
+        assert torch.equal(*results)
+
+    def test_no_pairs(self, measure, tiny_graph):
+        nothing = torch.zeros(0, dtype=torch.long)
+        assert measure.pairs(tiny_graph, nothing, nothing).shape == (0,)

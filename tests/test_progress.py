@@ -1,0 +1,36 @@
+"""Work in threads: everything once, errors come out, and a bar on terminals only."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from mebns_pl import progress
+from mebns_pl.progress import in_parallel, with_progress
+
+
+def test_everything_is_done_once() -> None:
+    done: list[int] = []
+    in_parallel(done.append, list(range(100)), "testing")
+    assert sorted(done) == list(range(100))
+    in_parallel(done.append, [], "testing")
+    assert len(done) == 100
+
+
+def test_an_error_comes_out() -> None:
+    def work(item: int) -> None:
+        if item == 3:
+            raise KeyError("three")
+
+    with pytest.raises(KeyError, match="three"):
+        in_parallel(work, list(range(10)), "testing")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_on_terminals_only(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "Console", lambda stderr: Console(file=screen, force_terminal=terminal))
+    assert list(with_progress(iter("abc"), 3, "testing bars")) == ["a", "b", "c"]
+    assert ("testing bars" in screen.getvalue()) is terminal
