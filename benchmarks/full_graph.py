@@ -24,7 +24,7 @@ import mebns_pl as m
 from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.mebns.step import Learner, Meta, Teacher, mebns_step
-from mebns_pl.types import MetaSet
+from mebns_pl.mebns.umd_collector import MetaSet
 
 
 def power_law(num_edges: int) -> LoadedGraph:

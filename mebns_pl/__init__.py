@@ -21,7 +21,7 @@ from mebns_pl.callbacks.results import ResultTable
 from mebns_pl.cli.landscape import Landscape, LandscapeOptions, compare_checkpoints, measure_landscape
 from mebns_pl.cli.saved_run import load_run
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.data.graph_data import SplitFractions
+from mebns_pl.datasets.split import SplitFractions
 from mebns_pl.distributed.rank_watch import RankWatch
 from mebns_pl.evaluation.negatives import HeartNegatives, RandomNegatives
 from mebns_pl.evaluation.protocols import Protocol
@@ -53,8 +53,7 @@ from mebns_pl.models.encoders import GAT, GCN, SAGE
 from mebns_pl.models.ncn import NCN
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.models.seal import SEAL
-from mebns_pl.negatives.proposals.abstract import AbstractProposal
-from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
+from mebns_pl.negatives.proposals.abstract import AbstractAdaptiveProposal, AbstractProposal, AbstractStaticProposal
 from mebns_pl.negatives.proposals.by_measure import ProximityProposal
 from mebns_pl.negatives.proposals.cache import CacheProposal
 from mebns_pl.negatives.proposals.chain import ChainProposal
@@ -64,6 +63,7 @@ from mebns_pl.negatives.proposals.khop import KHopProposal, WalkProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
 from mebns_pl.negatives.proposals.pairs import UniformPairProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
+from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
 from mebns_pl.negatives.selectors.adaptive_hardness import AdaptiveHardnessSelector
 from mebns_pl.negatives.selectors.bayesian import BayesianSelector
@@ -101,6 +101,7 @@ __all__ = [
     "AbstractNegativeWeighting",
     "AbstractProposal",
     "AbstractSelector",
+    "AbstractStaticProposal",
     "AdamicAdar",
     "AdaptiveHardnessSelector",
     "AllPairsPool",
@@ -166,6 +167,7 @@ __all__ = [
     "RankWatch",
     "ResourceAllocation",
     "ResultTable",
+    "Sampler",
     "Schedule",
     "SelfAdversarialWeighting",
     "ShortestPath",

@@ -7,12 +7,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-
-from mebns_pl.keys import Key
 
 T = TypeVar("T")
 
@@ -100,94 +98,6 @@ class EdgeSplit:
     def all(self) -> Tensor:
         """``(2, n)``: every edge."""
         return torch.cat([self.train, self.meta, self.val, self.test], dim=1)
-
-
-class Inputs(Protocol):
-    """What a predictor's ``forward`` takes: M prepared pairs, without parameters: a frozen dataclass of tensors."""
-
-    @property
-    def key(self) -> Key | None:
-        """The key of this stochastic pass (dropout), or None for a deterministic one."""
-
-    def select(self, index: Tensor | slice) -> Self:
-        """The pairs at ``index`` (int64 positions, bool mask, or slice), in that order."""
-
-    def with_key(self, key: Key | None) -> Self:
-        """The same pairs in another pass; nothing is prepared anew."""
-
-
-@dataclass(frozen=True)
-class TrainBatch:
-    """The positives of one step with everything that static samplers drew for them.
-
-    On several ranks the *union* batch of B positives is cut into contiguous slices; a rank holds rows
-    ``first_row ... first_row + b`` of it and the whole of ``union_positives``.
-
-    Args:
-        positives: ``(2, b)`` int64; row 0 holds the anchors (each edge was turned round at random).
-        candidates: ``(b, K)`` int64, candidate nodes of each anchor.
-        candidate_mask: ``(b, K)`` bool, True where the pair (anchor, candidate) is a legal negative.
-        teacher_negatives: ``(b, T)`` int64, the STD-Generator's nodes; ``T`` is 0 where no teacher is trained.
-        teacher_mask: ``(b, T)`` bool, True where legal.
-        union_positives: ``(2, B)`` int64, the positives of all ranks: left out of message passing.
-        first_row: the place of this slice in the union batch.
-        epoch: 0-based epoch the batch was drawn for.
-        step: 0-based step within the epoch.
-        number: 0-based step of the run, epochs before this one included.
-        free_anchors: ``(b,)`` int64, nodes that the candidates stand opposite to in place of the positives' own
-            anchors, where the proposal draws whole pairs; None keeps the positives' anchors.
-        inputs: the predictors' inputs of all these pairs, in the order of
-            :class:`~mebns_pl.data.step_pairs.StepPairs`, where loader workers have made them; or None.
-    """
-
-    positives: Tensor
-    candidates: Tensor
-    candidate_mask: Tensor
-    teacher_negatives: Tensor
-    teacher_mask: Tensor
-    union_positives: Tensor
-    first_row: int
-    epoch: int
-    step: int
-    number: int = 0
-    free_anchors: Tensor | None = None
-    inputs: Inputs | None = None
-
-    @property
-    def candidate_anchors(self) -> Tensor:
-        """``(b,)`` int64, the node that each row of candidates stands opposite to."""
-        return self.positives[0] if self.free_anchors is None else self.free_anchors
-
-
-@dataclass(frozen=True)
-class MetaSet:
-    """Pairs of low uncertainty with their labels, as many positives as negatives (UMD-Collector).
-
-    Args:
-        pairs: ``(2, m)`` int64.
-        labels: ``(m,)`` float32, 1 for a training edge set apart and 0 for a sampled non-edge.
-        mean: ``(m,)`` float32, mean logit over the stochastic passes.
-        std: ``(m,)`` float32, its standard deviation: the uncertainty.
-        counts: what happened on the way, for the logs: ``scored``, ``contradicted``, ``kept``.
-    """
-
-    pairs: Tensor
-    labels: Tensor
-    mean: Tensor
-    std: Tensor
-    counts: dict[str, int]
-
-    def draw(self, size: int, generator: torch.Generator) -> MetaSet:
-        """A balanced part of at most ``size`` pairs, half of each label, drawn without replacement."""
-        half = max(1, size // 2)
-        chosen = []
-        for label in (1.0, 0.0):
-            index = (self.labels == label).nonzero().flatten().cpu()
-            chosen.append(index[torch.randperm(len(index), generator=generator)[:half]])
-        index = torch.cat(chosen).to(self.pairs.device)
-        return replace(
-            self, pairs=self.pairs[:, index], labels=self.labels[index], mean=self.mean[index], std=self.std[index]
-        )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.mebns import MeBNS
-from mebns_pl.systems.plain import Plain
 
 
 class HyperParameters(Callback):
@@ -62,16 +61,15 @@ class HyperParameters(Callback):
 def main_options(system: AbstractLinkSystem, data: LinkDataModule) -> dict[str, str | int | float]:
     """What tells runs apart, by name; "none" where a run does not have it. See :class:`HyperParameters`."""
     student = system.student
-    proposal = data.proposal if system.adaptive_proposal is None else system.adaptive_proposal
     group = system.all_optimizers()[0].optimizer.param_groups[0]
     # The tab shows the first five by name, upper case before lower, and only what the first of the runs has
     return {
         "Encoder": _name(student.encoder if isinstance(student, EncoderDecoder) else student),
         "Graph": data.loaded.name,
-        "Proposal": _name(proposal),
-        "Selector": _name(system.selector) if isinstance(system, Plain | MeBNS) else "none",
+        "Proposal": _name(system.sampler.proposal),
+        "Selector": _name(system.sampler.selector),
         "System": _name(system),
-        "candidates (K)": data.num_candidates,
+        "candidates (K)": system.sampler.num_candidates,
         "decoder": _name(student.decoder) if isinstance(student, EncoderDecoder) else "none",
         "engine": _name(system.engine) if isinstance(system, MeBNS) else "none",
         "lr": float(group.get("initial_lr", group["lr"])),

@@ -148,7 +148,7 @@ class MigrationFigures(Callback):
             parts = (self._step["weights"], softplus(self._step["logits"]), self._step["hardness"])
             drawn["weights"] = figures.weights_figure(*(part.float().cpu() for part in parts))
             drawn["filter"] = figures.filter_figure(self.epochs, self.kept, self.band)
-        meta = data_of(trainer).meta_set
+        meta = getattr(trainer.lightning_module, "meta_set", None)
         if meta is not None:
             drawn["meta_set"] = figures.meta_set_figure(meta.mean.cpu(), meta.std.cpu(), meta.labels.cpu())
         return drawn

@@ -29,7 +29,7 @@ class ResultTable(Callback):
             return
         logged = {name.removeprefix("test/"): float(value) for name, value in trainer.callback_metrics.items()}
         data = data_of(trainer)
-        name, graph, shared = type(pl_module).__name__, data.loaded.name, data.shares_negatives("test")
+        name, graph, shared = type(pl_module).__name__, data.loaded.name, data.eval_set("test").negatives is None
         console = Console()
         console.print(f"\nTest of {name} on {graph}, in %")
         table = Table("metric", "against")

@@ -37,8 +37,8 @@ from mebns_pl.errors import DataError
 from mebns_pl.prediction.files import check_table_path, write_table
 from mebns_pl.prediction.links import NewNodes, score_links
 from mebns_pl.prediction.writer import PredictionWriter
+from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.identity import plain
-from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.mebns import MeBNS
 from mebns_pl.systems.scoring import AbstractScoring
 
@@ -118,7 +118,7 @@ class LinkTrainer(Trainer):
 
     def score(
         self,
-        model: AbstractLinkSystem,
+        model: AbstractEvaluation,
         datamodule: LinkDataModule,
         pairs: str,
         path: str = "scores.csv",
@@ -260,11 +260,11 @@ class MeBNSCLI(LightningCLI):
     def after_predict(self) -> None:
         """Shows the first of the links that were written."""
         writer = next(c for c in self.trainer.callbacks if isinstance(c, PredictionWriter))  # type: ignore[attr-defined]
-        if self.trainer.is_global_zero and writer.table is not None:
+        if self.trainer.is_global_zero and writer.table is not None and writer.pool is not None:
             console = Console()
             console.print("\nPairs that were scored; coverage: share of the held-out edges that the same pool")
             console.print("would hold if it were built on the training graph")
-            console.print(pool_table(self.datamodule.pool.report))
+            console.print(pool_table(writer.pool.report))
             console.print("\nTop predicted links")
             console.print(link_table(writer.table.head(10)))
             console.print(f"{len(writer.table):,} links: {writer.path}", soft_wrap=True)

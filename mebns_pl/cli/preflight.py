@@ -18,7 +18,6 @@ from mebns_pl.datasets.text_tables import read_bytes
 from mebns_pl.errors import DataError
 from mebns_pl.prediction.writer import PredictionWriter
 from mebns_pl.systems.link_system import AbstractLinkSystem
-from mebns_pl.systems.mebns import MeBNS
 from mebns_pl.systems.trainer_options import check_trainer
 
 _SECTIONS = ("trainer", "data", "model", "checkpoint", "last_checkpoint", "migration", "predictions", "data.split")
@@ -55,16 +54,11 @@ def check_run(
     if stage == "fit":
         system.configure_optimizers()  # refuses what cannot be trained, or not so
         _check_room(system, trainer)
-        data.learns_meta = isinstance(system, MeBNS)
-        data.setup("fit")
-        data.train_dataloader()
-        data.learns_meta = False
+        data.train_steps(system.needs)
         if trainer.limit_val_batches:
-            data.val_dataloader()
-    elif stage == "validate":
-        data.val_dataloader()
-    elif stage == "test":
-        data.test_dataloader()
+            data.eval_set("val")
+    elif stage in ("validate", "test"):
+        data.eval_set(stage.removesuffix("idate"))
 
 
 def check_config_file(path: str | Path) -> None:

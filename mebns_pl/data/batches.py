@@ -13,15 +13,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mebns_pl.data.step_pairs import StepPairs
+from mebns_pl.data.needs import Needs
+from mebns_pl.data.train_batch import StepPairs, TrainBatch
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key, permutation
-from mebns_pl.mebns.std_generator import StdGenerator
-from mebns_pl.models.batching import AbstractBatching, FullGraph, Prepare
-from mebns_pl.negatives.proposals.abstract import AbstractProposal
-from mebns_pl.pools.abstract import AllowedPairs, pairs_of
-from mebns_pl.types import EvalBatch, Share, TrainBatch
+from mebns_pl.negatives.candidates import drawn_ahead
+from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
+from mebns_pl.pools.abstract import pairs_of
+from mebns_pl.pools.built import PairPool
+from mebns_pl.types import EvalBatch, Share
 
 EVAL_PAIRS = 2**17
 """Pairs scored in one go in evaluation and prediction: bounds their memory."""
@@ -101,37 +102,29 @@ class StepLoader(DataLoader[Any]):
 
 @dataclass(frozen=True)
 class TrainSteps(Dataset[TrainBatch]):
-    """(epoch, step) -> this rank's slice of the step's union batch, with all that static samplers draw for it.
+    """(epoch, step) -> this rank's slice of the step's union batch, with all that is drawn ahead for it.
 
     The draws are made for the union batch and cut, so they do not depend on the number of ranks.
 
     Args:
         positives: ``(2, n)`` int64, the training edges.
         known: the training edges that negatives must avoid, meta edges included.
-        proposal: draws the student's candidates.
-        num_candidates: K.
-        std_generator: draws the teacher's negatives, or None where no teacher is trained.
+        needs: the system's; its sampler is set up.
+        teacher: draws the teacher's negatives, set up; None where no teacher learns.
         batch_size: B, positives of a union batch; the last of an epoch may be smaller.
         share: which slice is this rank's.
         key: names all draws.
-        graph: the training graph, for ``prepare``.
-        teacher_epochs: from this epoch on the teacher is frozen and gets no negatives; None never freezes it.
-        prepare: makes the predictors' inputs here rather than in the step, or None.
-        batching: which part of the graph a step works on.
+        graph: the training graph, for inputs made ahead.
     """
 
     positives: Tensor
     known: KnownEdges
-    proposal: AbstractProposal
-    num_candidates: int
-    std_generator: StdGenerator | None
+    needs: Needs
+    teacher: AbstractStaticProposal | None
     batch_size: int
     share: Share
     key: Key
     graph: Graph
-    teacher_epochs: int | None = None
-    prepare: Prepare | None = None
-    batching: AbstractBatching = field(default_factory=FullGraph)
     _orders: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -151,30 +144,33 @@ class TrainSteps(Dataset[TrainBatch]):
         turned = torch.rand(union.shape[1], generator=key.child("turn").generator()) < 0.5
         union = torch.where(turned, union.flip(0), union)
         part = self.share.of(union.shape[1])
-        anchors = union[0]
-        opposite = self.proposal.anchors(anchors, key.child("anchors"))
-        candidates = self.proposal.propose(opposite, self.num_candidates, key.child("candidates"))[part]
-        if self.std_generator is None or (self.teacher_epochs is not None and epoch >= self.teacher_epochs):
-            teacher_negatives = candidates[:, :0]
-        else:
-            teacher_negatives = self.std_generator.generate(anchors, key.child("teacher"))[part]
-        own = anchors[part, None]
+        free_anchors, candidates, mask = drawn_ahead(self.needs.sampler, union[0], self.known, key, part)
+        teacher_negatives = self._teacher_negatives(union[0], epoch, key.child("teacher"))[part]
         batch = TrainBatch(
             positives=union[:, part],
             candidates=candidates,
-            candidate_mask=~self.known.mask(opposite[part, None], candidates),
+            candidate_mask=mask,
             teacher_negatives=teacher_negatives,
-            teacher_mask=~self.known.mask(own, teacher_negatives),
+            teacher_mask=~self.known.mask(union[0, part, None], teacher_negatives),
             union_positives=union,
             first_row=part.start,
             epoch=epoch,
             step=step,
             number=epoch * len(self) + step,
-            free_anchors=None if opposite is anchors else opposite[part],
+            free_anchors=free_anchors,
         )
-        pairs, draw = StepPairs(batch), key.child("neighbors")
-        inputs = self.batching.inputs(self.prepare, self.graph, pairs.pairs, pairs.names, union, draw)
+        if self.needs.inputs is None:
+            return batch
+        pairs = StepPairs(batch)
+        inputs = self.needs.inputs(self.graph, pairs.pairs, pairs.names, union, key.child("neighbors"))
         return replace(batch, inputs=inputs)
+
+    def _teacher_negatives(self, anchors: Tensor, epoch: int, key: Key) -> Tensor:
+        """``(B, T)``; T is 0 where no teacher learns."""
+        asked = self.needs.teacher
+        if self.teacher is None or asked is None or (asked.epochs is not None and epoch >= asked.epochs):
+            return anchors[:, None][:, :0]
+        return self.teacher.propose(anchors, asked.count, key)
 
 
 @dataclass(frozen=True)
@@ -221,8 +217,9 @@ class PairBlocks(Dataset[Tensor]):
     Lightning skips a rank without any block, for which the others would wait.
 
     Args:
-        pairs: ``(2, n)`` int64 pairs, or the keys ``(n,)`` of pairs.
-        allowed: turns pairs round so that they lead from sources to targets; None leaves them as they are.
+        pairs: ``(2, n)`` int64 pairs, or the keys ``(n,)`` of a pool's pairs.
+        pool: the pool that they are of, which turns them round so that they lead from sources to targets; None leaves
+            them as they are.
         num_nodes: N, for keys.
         share: which blocks are this rank's.
         most_pairs: most pairs of a block, where a predictor can bear fewer than ``EVAL_PAIRS``; or None.
@@ -236,13 +233,13 @@ class PairBlocks(Dataset[Tensor]):
     def __init__(
         self,
         pairs: Tensor,
-        allowed: AllowedPairs | None,
+        pool: PairPool | None,
         num_nodes: int,
         share: Share,
         most_pairs: int | None = None,
     ) -> None:
         self.pairs = pairs
-        self.allowed = allowed
+        self.pool = pool
         self.num_nodes = num_nodes
         size = pairs.shape[-1]
         block = max(1, min(_most(most_pairs), -(-size // share.size)))
@@ -257,7 +254,7 @@ class PairBlocks(Dataset[Tensor]):
             raise IndexError(f"index: expected 0 ... {len(self.blocks) - 1}, got {index}")
         part = self.pairs[..., self.blocks[index]]
         pairs = pairs_of(part, self.num_nodes) if part.dim() == 1 else part
-        return pairs if self.allowed is None else self.allowed.oriented(pairs)
+        return pairs if self.pool is None else self.pool.allowed.oriented(pairs)
 
 
 def _most(most_pairs: int | None) -> int:

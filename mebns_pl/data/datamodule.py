@@ -1,50 +1,50 @@
-"""The LightningDataModule: a graph, its split, its samplers, its evaluation sets, and the meta set."""
+"""The LightningDataModule: a graph, its split, and what loaders hand out of them."""
 
 from __future__ import annotations
 
+import copy
 import logging
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mebns_pl.data.batches import EvalChunks, PairBlocks, StepLoader, StepSampler, TrainSteps
-from mebns_pl.data.graph_data import AbstractGraphData, SplitFractions
+from mebns_pl.data.needs import Needs
+from mebns_pl.datasets.catalog import CATALOG, load_graph
+from mebns_pl.datasets.files import SUFFIXES, read_graph
+from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.official_splits import OfficialSplit
+from mebns_pl.datasets.split import SplitFractions, split_edges
 from mebns_pl.errors import DataError
+from mebns_pl.evaluation.negative_cache import digest, graph_parts
 from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives
-from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol
+from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol, edge_split
 from mebns_pl.graph.csr import Graph, pair_keys
+from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.measures.proximity import PersonalizedPageRank
 from mebns_pl.keys import Key, permutation
-from mebns_pl.mebns.std_generator import StdGenerator
-from mebns_pl.mebns.umd_collector import Score, Spread, UMDCollector, one_by_one
-from mebns_pl.models.batching import AbstractBatching, FullGraph, Prepare
-from mebns_pl.negatives.proposals.abstract import AbstractProposal
+from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.by_measure import ProximityProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
-from mebns_pl.pools.abstract import Embed
 from mebns_pl.pools.built import PairPool, build_pool
 from mebns_pl.pools.new_nodes import GivenPairs
 from mebns_pl.pools.restriction import DEFAULT_PAIRS, PredictionPairs
-from mebns_pl.types import EvalBatch, Inputs, MetaSet, Share, TrainBatch, to_device
+from mebns_pl.types import EdgeSplit, EvalBatch, GraphSpec, Share, to_device
 
 log = logging.getLogger(__name__)
 
-_NO_META_NEGATIVE = "split.meta: no meta edge has an end with a legal negative; choose another seed or fraction"
 
+class LinkDataModule(LightningDataModule):
+    """Everything that comes from data: the graph, its split, batches, evaluation sets, and pairs to predict.
 
-class LinkDataModule(AbstractGraphData):
-    """Everything that comes from data.
-
-    It produces the student's candidates, the teacher's structure-enhanced negatives (STD-Generator), the meta set of
-    low-uncertainty pairs (UMD-Collector), and the evaluation sets. All of it depends on the seed alone, none of it on
-    the number of ranks; samplers see training edges only.
+    What a system needs of it (:class:`~mebns_pl.data.needs.Needs`) is looked up at the trainer's system; asking changes
+    nothing. All draws depend on the seed alone, none on the number of ranks; samplers see training edges only.
 
     Args:
         graph: a name of the catalogue, or the path of a file: an edge list (CSV, TSV, Parquet), GraphML, ``.npz`` or
@@ -54,16 +54,12 @@ class LinkDataModule(AbstractGraphData):
             which stays on disk, beside any file of one's own.
         time_column: the edge list's column with the time of each edge, for a protocol that parts by time; or None.
         split: shares of the parts.
-        proposal: draws candidates for the student; uniform by default.
-        num_candidates: K, candidates an anchor, 1 or more.
-        std_generator: draws the teacher's negatives; half uniform, half from the top 50 by PageRank by default.
-        collector: makes the meta set.
+        structure: draws structural non-edges, for the teacher (STD-Generator), the meta set and the probe of migration;
+            the top 50 by PageRank by default.
         eval_negatives: the negatives that held-out edges are ranked against; HeaRT's by default.
         protocol: a protocol of the field in place of ``split.val``, ``split.test`` and ``eval_negatives``, or None.
         pairs: which pairs prediction scores.
         batch_size: positives of a step over all ranks, 1 or more.
-        batching: which part of the graph a step works on: :class:`FullGraph` by default, or :class:`NeighborSampling`
-            for graphs that do not fit the device.
         num_workers: loader workers; 0 prepares batches in the main process.
         seed: seed of every draw.
 
@@ -80,104 +76,185 @@ class LinkDataModule(AbstractGraphData):
         nodes: str | Path | None = None,
         time_column: str | None = None,
         split: SplitFractions = SplitFractions(),
-        proposal: AbstractProposal | None = None,
-        num_candidates: int = 8,
-        std_generator: StdGenerator | None = None,
-        collector: UMDCollector | None = None,
+        structure: AbstractStaticProposal | None = None,
         eval_negatives: AbstractEvalNegatives | None = None,
         protocol: Protocol | None = None,
         pairs: PredictionPairs = DEFAULT_PAIRS,
         batch_size: int = 1024,
-        batching: AbstractBatching | None = None,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__(graph, root, nodes, time_column, split, protocol, Key(seed, "data"))
-        for name, value, low in (
-            ("num_candidates", num_candidates, 1),
-            ("batch_size", batch_size, 1),
-            ("num_workers", num_workers, 0),
-        ):
+        super().__init__()
+        for name, value, low in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
             if value < low:
                 raise ValueError(f"{name}: expected {low} or more, got {value}")
-        self.proposal = proposal or UniformProposal()
-        self.num_candidates = num_candidates
-        self.std_generator = std_generator or StdGenerator(ProximityProposal(PersonalizedPageRank(), top=50))
-        self.collector = collector or UMDCollector()
+        self.graph_name = graph
+        self.root = root
+        self.nodes = nodes
+        self.time_column = time_column
+        self.fractions = split
+        self.structure = structure or ProximityProposal(PersonalizedPageRank(), top=50)
         self.eval_negatives = eval_negatives or HeartNegatives()
+        self.protocol = protocol
         self.pairs = pairs
-        self.batch_size = batch_size
-        self.batching = batching or FullGraph()
-        self.num_workers = num_workers
-        self.meta_set: MetaSet | None = None
-        # What a system asks for when it is set up
-        self.learns_meta = False
-        self.teacher_epochs: int | None = None
-        self.embed: Embed | None = None
         self.given: GivenPairs | None = None
-        self.pool: PairPool | None = None
-        self.prepare: Prepare | None = None
-        self.eval_pairs: int | None = None
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.key = Key(seed, "data")
+        self._eval_sets: dict[str, EvalBatch] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        """Loads, splits and checks; sets the proposal up.
+    def predicting(self, pairs: PredictionPairs | None = None, given: GivenPairs | None = None) -> Self:
+        """The same data with other pairs to predict; this module stays as it is, and what it has read is shared.
+
+        Args:
+            pairs: which pairs; None keeps this module's.
+            given: pairs to be scored as they are given, in place of a pool.
+        """
+        self.known, self.full_graph  # noqa: B018 (what is made before the copy is made once)
+        other = copy.copy(self)
+        other.pairs, other.given = pairs or self.pairs, given
+        return other
+
+    # The graph and its split, each part made when it is first asked for
+
+    @cached_property
+    def loaded(self) -> LoadedGraph:
+        """The whole graph as it was read."""
+        if Path(self.graph_name).suffix:
+            loaded = read_graph(self.graph_name, self.nodes, time_column=self.time_column)
+            isolated = loaded.num_nodes - len(torch.unique(loaded.edges))
+            loaded.notes.extend([f"{isolated:,} nodes without an edge, kept"] * bool(isolated))
+        elif self.nodes is not None:
+            raise DataError(f"nodes: a node table goes with an edge list of one's own, got graph={self.graph_name!r}")
+        elif self.graph_name not in CATALOG:
+            raise DataError(
+                f"graph: got {self.graph_name!r}; allowed are the path of a file ({', '.join(SUFFIXES)}) or "
+                f"one of {', '.join(CATALOG)}"
+            )
+        elif self.time_column is not None:
+            raise DataError(f"time_column: got {self.time_column!r}; it goes with a file, not with {self.graph_name!r}")
+        else:
+            loaded = load_graph(self.graph_name, self.root)
+        for note in loaded.notes:
+            log.info("%s: %s", loaded.name, note)
+        return loaded
+
+    @property
+    def spec(self) -> GraphSpec:
+        """What models need to know of the graph."""
+        return self.loaded.spec
+
+    @cached_property
+    def split(self) -> EdgeSplit:
+        """The frozen split; may be assigned before first use."""
+        parts, key = self.fractions, self.key.child("split")
+        if self.protocol is not None:
+            return edge_split(self.protocol_parts, parts.meta, key.child("meta"))
+        return split_edges(self.loaded.edges, parts.val, parts.test, parts.meta, key=key)
+
+    @cached_property
+    def protocol_parts(self) -> OfficialSplit:
+        """The protocol's parts, in the order and direction that their negatives belong to."""
+        assert self.protocol is not None
+        parts = self.protocol.parting.part(self.loaded, self.root, self.key.child("split"))
+        for note in parts.notes:
+            log.info("%s: %s", parts.name, note)
+        return parts
+
+    @cached_property
+    def train_graph(self) -> Graph:
+        """Message passing in training and evaluation: training and meta edges."""
+        return Graph.from_edges(self.split.observed, self.loaded.num_nodes, self.loaded.x)
+
+    @cached_property
+    def test_graph(self) -> Graph:
+        """Message passing in test: the training graph, unless a protocol adds the validation edges."""
+        if self.protocol is None or not self.protocol.val_in_test:
+            return self.train_graph
+        edges = torch.cat([self.split.observed, self.split.val], dim=1)
+        return Graph.from_edges(edges, self.loaded.num_nodes, self.loaded.x)
+
+    @cached_property
+    def full_graph(self) -> Graph:
+        """Message passing in prediction: every known edge."""
+        return Graph.from_edges(self.split.all, self.loaded.num_nodes, self.loaded.x)
+
+    @cached_property
+    def known(self) -> KnownEdges:
+        """What no negative may be: training and meta edges, and self-pairs. Held-out edges are unknown to samplers."""
+        return KnownEdges(self.train_graph)
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """What names the whole graph and its split in checkpoints: digests of edges and features, and of the parts."""
+        split, loaded = self.split, self.loaded
+        nodes_alone = Graph.from_edges(loaded.edges[:, :0], loaded.num_nodes, loaded.x)
+        return {
+            "graph": digest([*graph_parts(nodes_alone), loaded.edges]),
+            "split": digest([split.train, split.meta, split.val, split.test]),
+        }
+
+    # Training
+
+    @property
+    def needs(self) -> Needs:
+        """What the trainer's system has stated."""
+        return Needs() if self.trainer is None else getattr(self.trainer.lightning_module, "needs", Needs())
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """One :class:`~mebns_pl.data.train_batch.TrainBatch` a step.
 
         Raises:
-            DataError: the data cannot be read or split, or no anchor has a legal negative.
+            DataError: no anchor has a legal negative; meta edges are needed and none were set apart.
         """
-        if stage != "fit" or "_proposal_ready" in self.__dict__:
-            return
+        steps = self.train_steps(self.needs)
+        return StepLoader(steps, StepSampler(len(steps)), **self._loader_options())
+
+    def train_steps(self, needs: Needs) -> TrainSteps:
+        """The steps of this rank; proposals are set up where they are not yet.
+
+        Raises:
+            DataError: as :meth:`train_dataloader`.
+        """
+        self.fewest_candidates  # noqa: B018 (refuses a graph without any)
+        if needs.meta_edges:
+            self._check_meta_edges()
+        base = needs.sampler.static
+        base.setup(self.train_graph, self.known)
+        return TrainSteps(
+            positives=self._supervision(self.split.train if needs.meta_edges else self._observed()),
+            known=self.known,
+            needs=needs,
+            teacher=None if needs.teacher is None else self.enhanced(base, needs.teacher.structure_ratio),
+            batch_size=self.batch_size,
+            share=self._share(),
+            key=self.key.child("train"),
+            graph=self.train_graph,
+        )
+
+    @cached_property
+    def fewest_candidates(self) -> int:
+        """How many legal negatives that anchor has, of those with any, which has fewest.
+
+        Raises:
+            DataError: none has any.
+        """
         legal = self.known.num_legal(self.split.train.flatten())
         if not bool((legal > 0).any()):
             raise DataError(
                 f"{self.loaded.name}: every node is linked to every other, so there is no negative to learn from"
             )
-        fewest = int(legal[legal > 0].min())
-        if self.num_candidates > fewest:
-            log.info(
-                "num_candidates: %s are drawn for each anchor, with replacement; some have only %s legal candidates",
-                *(f"{count:,}" for count in (self.num_candidates, fewest)),
-            )
-        self.proposal.setup(self.train_graph, self.known)
-        self._proposal_ready = True
+        return int(legal[legal > 0].min())
 
-    @cached_property
-    def _std_ready(self) -> StdGenerator:
-        self.std_generator.setup(self.train_graph, self.known, self.proposal)
-        return self.std_generator
-
-    # Training
-
-    def train_dataloader(self) -> DataLoader[TrainBatch]:
-        """One :class:`TrainBatch` a step.
-
-        Meta edges are set apart for systems that learn from a meta set (``learns_meta``, which they set); others
-        train on them too.
-
-        Raises:
-            DataError: the system learns from a meta set, and no meta edges were set apart.
-        """
-        if self.learns_meta and not self.split.meta.shape[1]:
+    def _check_meta_edges(self) -> None:
+        if not self.split.meta.shape[1]:
             raise DataError(
                 "split.meta: MeBNS needs meta edges, got a fraction that sets none apart; choose one above 0"
             )
-        if self.learns_meta and not bool((self.known.num_legal(self.split.meta.flatten()) > 0).any()):
-            raise DataError(_NO_META_NEGATIVE)
-        steps = TrainSteps(
-            positives=self._supervision(self.split.train if self.learns_meta else self._observed()),
-            known=self.known,
-            proposal=self.proposal,
-            num_candidates=self.num_candidates,
-            std_generator=self._std_ready if self.learns_meta else None,
-            teacher_epochs=self.teacher_epochs,
-            batch_size=self.batch_size,
-            share=self._share(),
-            key=self.key.child("train"),
-            graph=self.train_graph,
-            prepare=self.prepare,
-            batching=self.batching,
-        )
-        return StepLoader(steps, StepSampler(len(steps)), **self._loader_options())
+        if not bool((self.known.num_legal(self.split.meta.flatten()) > 0).any()):
+            raise DataError(
+                "split.meta: no meta edge has an end with a legal negative; choose another seed or fraction"
+            )
 
     def _observed(self) -> Tensor:
         """Training and meta edges ``(2, n)`` in an order that does not tell which is which."""
@@ -193,102 +270,89 @@ class LinkDataModule(AbstractGraphData):
         order = permutation(edges.shape[1], self.key.child("supervision"))
         return edges[:, order[: max(1, int(edges.shape[1] * self.fractions.supervision))].sort().values]
 
-    def refresh_meta_set(
-        self, score: Score, device: torch.device | str, epoch: int, spread: Spread = one_by_one
-    ) -> MetaSet:
-        """Collects the meta set anew with the present teacher; the same on all ranks.
+    def enhanced(self, base: AbstractStaticProposal, structure_ratio: float) -> MixtureProposal:
+        """Draws of ``base`` with structural ones among them, with a probability in [0, 1]; set up."""
+        mixture = MixtureProposal([self.structure, base], [structure_ratio, 1 - structure_ratio])
+        mixture.setup(self.train_graph, self.known)
+        return mixture
 
-        The pool is every meta edge, and ``negatives_per_positive`` base and structural non-edges for each.
+    def meta_pool(self, negatives: AbstractStaticProposal, per_edge: int, key: Key) -> tuple[Tensor, Tensor]:
+        """Every meta edge, and legal non-edges of its ends: what a meta set is collected from; the same on all ranks.
 
         Args:
-            score: (graph, pairs, key) -> logits, one stochastic pass of the teacher.
-            device: where the teacher lives.
-            epoch: names the draws.
-            spread: shares the teacher's passes among ranks.
+            negatives: draws the non-edges, set up.
+            per_edge: how many are drawn for each edge; those that are known edges are left out.
+            key: names the draws.
+
+        Returns:
+            ``(2, m)`` int64 pairs, and ``(m,)`` float32 labels, 1 for an edge.
 
         Raises:
             DataError: no meta edge has an end with a legal negative.
         """
+        self._check_meta_edges()
         edges = self.split.meta
-        key = self.key.child("meta").at(epoch)
         turned = torch.rand(edges.shape[1], generator=key.child("turn").generator()) < 0.5
-        anchors = torch.where(turned, edges[1], edges[0]).repeat_interleave(self.collector.negatives_per_positive)
-        ratio = self.collector.structure_ratio
-        pool = MixtureProposal([self._std_ready.structure, self.proposal], [ratio, 1 - ratio])
-        negatives = self._legal_pairs(pool, anchors, key.child("negatives"))
-        if not negatives.shape[1]:
-            raise DataError(_NO_META_NEGATIVE)
-        pairs = torch.cat([edges, negatives], dim=1)
-        labels = torch.cat([torch.ones(edges.shape[1]), torch.zeros(negatives.shape[1])])
-        graph = self.batching.resident(self.train_graph.without(edges), device)
-        self.meta_set = self.collector.collect(
-            score, graph, pairs.to(device), labels.to(device), key.child("passes"), spread
-        )
-        return self.meta_set
-
-    def meta_inputs(self, meta_batch: MetaSet, share: slice, key: Key) -> Inputs | None:
-        """The inputs of a meta batch's pairs, its edges left out, where they are made ahead of the step; or None.
-
-        Args:
-            meta_batch: the union batch's pairs.
-            share: the columns that are this rank's.
-            key: names the draws.
-        """
-        pairs, edges = meta_batch.pairs[:, share].cpu(), meta_batch.pairs[:, meta_batch.labels > 0.5].cpu()
-        return self.batching.inputs(None, self.train_graph, pairs, torch.arange(pairs.shape[1]), edges, key)
+        anchors = torch.where(turned, edges[1], edges[0]).repeat_interleave(per_edge)
+        others = self._legal_pairs(negatives, anchors, key.child("negatives"))
+        labels = torch.cat([torch.ones(edges.shape[1]), torch.zeros(others.shape[1])])
+        return torch.cat([edges, others], dim=1), labels
 
     def probe(self, size: int) -> Tensor:
         """Legal negatives to watch migration on, half uniform and half structural: ``(2, size)`` or fewer.
 
         Anchors are ends of training edges. The same for every sampler that is compared.
         """
-        key = self.key.child("probe")
-        ends = self.split.train.flatten()
-        uniform = UniformProposal()
-        uniform.setup(self.train_graph, self.known)
-        self._std_ready  # noqa: B018 (builds the structural tables)
-        parts = []
+        key, ends, parts = self.key.child("probe"), self.split.train.flatten(), []
         for name, proposal, count in (
-            ("uniform", uniform, size - size // 2),
-            ("structure", self.std_generator.structure, size // 2),
+            ("uniform", UniformProposal(), size - size // 2),
+            ("structure", self.structure, size // 2),
         ):
+            proposal.setup(self.train_graph, self.known)
             # Twice as many draws as needed, since those that are not legal are left out; a pair can come twice
             generator = key.child(name).generator()
             anchors = ends[torch.randint(len(ends), (2 * count,), generator=generator)]
             parts.append(self._legal_pairs(proposal, anchors, key.child(name + "/nodes"))[:, :count])
         return torch.cat(parts, dim=1)
 
-    def _legal_pairs(self, proposal: AbstractProposal, anchors: Tensor, key: Key) -> Tensor:
+    def training_candidates(self, proposal: AbstractStaticProposal, size: int) -> Tensor:
+        """About ``size`` pairs ``(2, m)`` as ``proposal`` draws candidates in training, known edges left out."""
+        proposal.setup(self.train_graph, self.known)
+        key, ends = self.key.child("training_candidates"), self.split.train.flatten()
+        positives = ends[torch.randint(len(ends), (size,), generator=key.child("ends").generator())]
+        return self._legal_pairs(proposal, proposal.anchors(positives, key.child("anchors")), key)
+
+    def _legal_pairs(self, proposal: AbstractStaticProposal, anchors: Tensor, key: Key) -> Tensor:
         """``(2, m)``: one draw for each anchor, without those that are known edges."""
         nodes = proposal.propose(anchors, 1, key)[:, 0]
         return torch.stack([anchors, nodes])[:, ~self.known.mask(anchors, nodes)]
 
     # Evaluation and prediction
 
-    def val_dataloader(self) -> DataLoader[EvalBatch]:
+    def val_dataloader(self) -> DataLoader[Any]:
         """Validation edges with their negatives, none of which is a training or validation edge."""
-        return self._loader(EvalChunks(self._eval_set("val"), self._share(), self.eval_pairs))
+        return self._loader(EvalChunks(self.eval_set("val"), self._share(), self.needs.most_pairs))
 
-    def test_dataloader(self) -> DataLoader[EvalBatch]:
+    def test_dataloader(self) -> DataLoader[Any]:
         """Test edges with their negatives, none of which is an edge."""
-        return self._loader(EvalChunks(self._eval_set("test"), self._share(), self.eval_pairs))
+        return self._loader(EvalChunks(self.eval_set("test"), self._share(), self.needs.most_pairs))
 
     @property
     def predict_graph(self) -> Graph:
         """Message passing in prediction: :attr:`full_graph`, with the new nodes of pairs that were given."""
         return self.full_graph if self.given is None else self.given.graph
 
-    def predict_dataloader(self) -> DataLoader[Tensor]:
+    def predict_dataloader(self) -> DataLoader[Any]:
         """Blocks of pairs ``(2, m)``: those that were given, or else a pool of pairs that are no known edges."""
         if self.given is not None:
-            blocks = PairBlocks(self.given.pairs, None, self.given.graph.num_nodes, self._share(), self.eval_pairs)
+            pool, pairs = None, self.given.pairs
         else:
-            pool = self.build_pool()
-            blocks = PairBlocks(pool.keys, pool.allowed, self.loaded.num_nodes, self._share(), self.eval_pairs)
-        return self._loader(blocks)
+            pool = self.build_pool(self.needs)
+            pairs = pool.keys
+        return self._loader(PairBlocks(pairs, pool, self.predict_graph.num_nodes, self._share(), self.needs.most_pairs))
 
-    def build_pool(self) -> PairPool:
-        """The pool of pairs to predict, kept in ``pool`` with its size and coverage; rank 0 builds it for all ranks.
+    def build_pool(self, needs: Needs) -> PairPool:
+        """The pool of pairs to predict, with its size and coverage; rank 0 builds it for all ranks.
 
         Raises:
             DataError: names or types that the graph does not have; the pool cannot be made of this graph, or with this
@@ -298,47 +362,36 @@ class LinkDataModule(AbstractGraphData):
         if self._share().rank == 0:
             allowed = self.pairs.resolve(self.loaded.node_names, None if self.nodes is None else str(self.nodes))
             held_out = torch.cat([self.split.val, self.split.test], dim=1)
-            embed, limit = self.embed or (lambda graph: None), self.pairs.max_pairs
+            embed, limit = needs.embed or (lambda graph: None), self.pairs.max_pairs
             pool = build_pool(self.pairs.pool, self.full_graph, self.train_graph, held_out, allowed, embed, limit)
         if self._share().size > 1:
             assert self.trainer is not None
             pool = self.trainer.strategy.broadcast(pool)
         assert pool is not None
-        self.pool = pool
         for note in pool.report.notes:
             log.warning("%s", note)
         return pool
 
-    def training_candidates(self, size: int) -> Tensor:
-        """About ``size`` pairs ``(2, m)`` as the student's candidates are drawn in training, known edges left out."""
-        key = self.key.child("training_candidates")
-        if "_proposal_ready" not in self.__dict__:
-            self.proposal.setup(self.train_graph, self.known)
-            self._proposal_ready = True
-        ends = self.split.train.flatten()
-        positives = ends[torch.randint(len(ends), (size,), generator=key.child("ends").generator())]
-        return self._legal_pairs(self.proposal, self.proposal.anchors(positives, key.child("anchors")), key)
+    def eval_set(self, stage: str) -> EvalBatch:
+        """The held-out edges of ``stage`` ("val" or "test") with their negatives; made once.
 
-    def shares_negatives(self, stage: str) -> bool:
-        """Whether the held-out edges of ``stage`` ("val" or "test") are all ranked against the same pairs."""
-        return self._eval_set(stage).negatives is None
-
-    def _eval_set(self, stage: str) -> EvalBatch:
+        Raises:
+            DataError: there are fewer edges than ranks.
+        """
         split = self.split
         positives = split.val if stage == "val" else split.test
-        cache: dict[str, EvalBatch] = self.__dict__.setdefault("_eval_sets", {})
         if positives.shape[1] < self._share().size:  # Lightning skips a rank without batches; the others would wait
             raise DataError(
                 f"split.{stage}: {positives.shape[1]} edges cannot be parted among {self._share().size} ranks"
             )
-        if stage not in cache:
+        if stage not in self._eval_sets:
             if self.protocol is not None:
                 comparison, parts = self.protocol.comparison, self.protocol_parts
             else:
                 comparison = GeneratedComparison(self.eval_negatives)
                 parts = OfficialSplit(self.loaded.name, self.loaded.num_nodes, split.observed, split.val, split.test)
-            cache[stage] = comparison.compare(stage, parts, self.train_graph, self.key.child(stage))
-        return cache[stage]
+            self._eval_sets[stage] = comparison.compare(stage, parts, self.train_graph, self.key.child(stage))
+        return self._eval_sets[stage]
 
     def _loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
         return DataLoader(dataset, shuffle=False, **self._loader_options())
@@ -354,16 +407,6 @@ class LinkDataModule(AbstractGraphData):
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Moves frozen dataclasses, which Lightning itself refuses."""
         return batch.to(device) if isinstance(batch, Tensor) else to_device(batch, device)
-
-    # The meta set depends on a teacher of the past, so it is the one thing here that checkpoints hold
-
-    def state_dict(self) -> dict[str, Any]:
-        """The meta set."""
-        return {} if self.meta_set is None else {"meta_set": {**vars(self.meta_set)}}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the meta set back."""
-        self.meta_set = MetaSet(**state_dict["meta_set"]) if "meta_set" in state_dict else None
 
 
 def data_of(trainer: Trainer) -> LinkDataModule:

@@ -3,14 +3,54 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from mebns_pl.datasets.files import DataError
+from mebns_pl.errors import DataError
 from mebns_pl.keys import Key, permutation
 from mebns_pl.types import EdgeSplit
+
+
+@dataclass(frozen=True)
+class SplitFractions:
+    """How edges are parted.
+
+    Args:
+        val: share of all edges held out for validation, in (0, 1).
+        test: share of all edges held out for test, in (0, 1).
+        meta: share of the remaining edges set apart for the meta set, in [0, 1).
+        supervision: share of the training edges that losses are computed on, in (0, 1], drawn once; all of them pass
+            messages. Predictors that are costly by the pair (SEAL) may not need them all.
+
+    Raises:
+        ValueError: a share outside its range.
+
+    Example:
+        >>> SplitFractions(val=0.1)
+        SplitFractions(val=0.1, test=0.1, meta=0.02, supervision=1.0)
+    """
+
+    val: float = 0.05
+    test: float = 0.10
+    meta: float = 0.02
+    supervision: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value, good in (
+            ("val", self.val, 0 < self.val < 1),
+            ("test", self.test, 0 < self.test < 1),
+            ("meta", self.meta, 0 <= self.meta < 1),
+        ):
+            if not good:
+                raise ValueError(
+                    f"split.{name}: got {value}; allowed is a number in {'[' * (name == 'meta') or '('}0, 1)"
+                )
+        if not self.val + self.test < 1:
+            raise ValueError(f"split.val + split.test: got {self.val} + {self.test}; allowed is a sum below 1")
+        if not 0 < self.supervision <= 1:
+            raise ValueError(f"split.supervision: expected a share in (0, 1], got {self.supervision}")
 
 
 def split_edges(

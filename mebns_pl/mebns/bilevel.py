@@ -28,6 +28,8 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from mebns_pl.distributed.group import AbstractGroup
+from mebns_pl.mebns.learner import Gradients, Learner
+from mebns_pl.models.predictor import LinkPredictor
 
 Params = dict[str, Tensor]
 _Rule = Callable[[Tensor, Tensor, dict[str, Any], dict[str, Any]], Tensor]
@@ -127,8 +129,7 @@ class BilevelProblem:
     """One bilevel step, as the engines see it. Losses are this rank's share of global sums.
 
     Args:
-        student: the module whose update is looked through.
-        optimizer: its optimizer, with its state.
+        student: the predictor whose update is looked through, with its optimizer.
         gradient_clip_norm: clipping that the real step applies too, or None.
         inner_loss: weights ``(n,)`` -> the student's loss at its live parameters; its graph is kept for several
             derivatives.
@@ -138,8 +139,7 @@ class BilevelProblem:
         group: the ranks.
     """
 
-    student: nn.Module
-    optimizer: Optimizer
+    student: Learner[LinkPredictor]
     gradient_clip_norm: float | None
     inner_loss: Callable[[Tensor], Tensor]
     outer_loss_at: Callable[[Params], Tensor]
@@ -149,24 +149,14 @@ class BilevelProblem:
 
     def student_params(self) -> Params:
         """The student's live parameters that the optimizer moves."""
-        moved = {id(param) for group in self.optimizer.param_groups for param in group["params"]}
-        return {name: param for name, param in self.student.named_parameters() if id(param) in moved}
+        moved = {id(param) for param in self.student.params()}
+        return {name: param for name, param in self.student.module.named_parameters() if id(param) in moved}
 
     def reduced(self, grads: Sequence[Tensor | None]) -> list[Tensor]:
         """Local gradients -> clipped union gradients; zeros stand for unused parameters."""
         params = self.student_params().values()
         full = [torch.zeros_like(p) if g is None else g for p, g in zip(params, grads, strict=True)]
         return clipped(self.group.sum_all(full), self.gradient_clip_norm)
-
-
-class Hypergradient(list[Tensor]):
-    """The derivative for each weight-net parameter (this rank's share), with the outer loss it came from."""
-
-    outer_loss: Tensor
-
-    def __init__(self, grads: Sequence[Tensor], outer_loss: Tensor) -> None:
-        super().__init__(grads)
-        self.outer_loss = outer_loss.detach()
 
 
 class AbstractEngine(ABC):
@@ -180,8 +170,8 @@ class AbstractEngine(ABC):
         return True
 
     @abstractmethod
-    def hypergradient(self, problem: BilevelProblem) -> Hypergradient:
-        """``d L_meta(theta'(phi)) / d phi``, this rank's share: the sum over ranks is the union's."""
+    def hypergradient(self, problem: BilevelProblem) -> Gradients:
+        """``d L_meta(theta'(phi)) / d phi`` with L_meta, this rank's shares: the sums over ranks are the union's."""
 
 
 class HigherEngine(AbstractEngine):
@@ -195,17 +185,17 @@ class HigherEngine(AbstractEngine):
         <mebns_pl.mebns.bilevel.HigherEngine object at ...>
     """
 
-    def hypergradient(self, problem: BilevelProblem) -> Hypergradient:
+    def hypergradient(self, problem: BilevelProblem) -> Gradients:
         """See :class:`AbstractEngine`."""
         phi = {name: value.detach().requires_grad_() for name, value in problem.weight_params.items()}
         params = problem.student_params()
         with torch.enable_grad():
             loss = problem.inner_loss(problem.weights_at(phi))
-            optimizer = _DifferentiableOptimizer(problem.optimizer, params.values(), track_higher_grads=True)
+            optimizer = _DifferentiableOptimizer(problem.student.optimizer, params.values(), track_higher_grads=True)
             ahead = optimizer.step(loss, params=list(params.values()), grad_callback=problem.reduced)
             outer = problem.outer_loss_at(dict(zip(params, ahead, strict=True)))
             grads = torch.autograd.grad(outer, list(phi.values()), materialize_grads=True)
-        return Hypergradient(grads, outer)
+        return Gradients(outer.detach(), list(grads))
 
 
 class DirectionalEngine(AbstractEngine):
@@ -222,12 +212,12 @@ class DirectionalEngine(AbstractEngine):
         <mebns_pl.mebns.bilevel.DirectionalEngine object at ...>
     """
 
-    def hypergradient(self, problem: BilevelProblem) -> Hypergradient:
+    def hypergradient(self, problem: BilevelProblem) -> Gradients:
         """See :class:`AbstractEngine`."""
         return directional(problem, list(problem.student_params()))
 
 
-def directional(problem: BilevelProblem, unrolled: Sequence[str]) -> Hypergradient:
+def directional(problem: BilevelProblem, unrolled: Sequence[str]) -> Gradients:
     """The hypergradient by one product with the gradient, looking through the update of some parameters.
 
     Args:
@@ -244,9 +234,8 @@ def directional(problem: BilevelProblem, unrolled: Sequence[str]) -> Hypergradie
         leaf = weights.detach().requires_grad_()
         local = torch.autograd.grad(problem.inner_loss(leaf), live, create_graph=True, materialize_grads=True)
         grads = [grad.requires_grad_() for grad in problem.group.sum_all([g.detach() for g in local])]
-        moved = updated(
-            problem.optimizer, live, [values[name] for name in unrolled], clipped(grads, problem.gradient_clip_norm)
-        )
+        start = [values[name] for name in unrolled]
+        moved = updated(problem.student.optimizer, live, start, clipped(grads, problem.gradient_clip_norm))
         outer = problem.outer_loss_at({**values, **dict(zip(unrolled, moved, strict=True))})
         direction = problem.group.sum_all(torch.autograd.grad(outer, grads, materialize_grads=True))
     # Parameters that no negative reaches have gradients that do not depend on the weights
@@ -254,7 +243,8 @@ def directional(problem: BilevelProblem, unrolled: Sequence[str]) -> Hypergradie
     (slope,) = torch.autograd.grad(
         [local[place] for place in reached], leaf, [direction[place] for place in reached], materialize_grads=True
     )
-    return Hypergradient(torch.autograd.grad(weights, list(phi.values()), slope, materialize_grads=True), outer)
+    grads_of_phi = torch.autograd.grad(weights, list(phi.values()), slope, materialize_grads=True)
+    return Gradients(outer.detach(), list(grads_of_phi))
 
 
 class _DifferentiableOptimizer(higher.optim.DifferentiableOptimizer):

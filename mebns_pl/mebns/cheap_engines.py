@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
-from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, HigherEngine, Hypergradient, directional
+from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, HigherEngine, directional
+from mebns_pl.mebns.learner import Gradients
 
 
 class LastBlock(AbstractEngine):
@@ -45,9 +46,9 @@ class LastBlock(AbstractEngine):
             if not any(_stands_for(name, param) for param in there):
                 raise ValueError(f"engine.names: the predictor has no parameter {name!r}; it has {', '.join(there)}")
 
-    def hypergradient(self, problem: BilevelProblem) -> Hypergradient:
+    def hypergradient(self, problem: BilevelProblem) -> Gradients:
         """See :class:`~mebns_pl.mebns.bilevel.AbstractEngine`."""
-        return directional(problem, list(self._unrolled(problem.student)))
+        return directional(problem, list(self._unrolled(problem.student.module)))
 
     def _unrolled(self, student: nn.Module) -> Iterator[str]:
         for param, _ in student.named_parameters():
@@ -86,7 +87,7 @@ class Every(AbstractEngine):
         """Every n-th step of the run, from the first."""
         return number % self.n == 0 and self.engine.due(number // self.n)
 
-    def hypergradient(self, problem: BilevelProblem) -> Hypergradient:
+    def hypergradient(self, problem: BilevelProblem) -> Gradients:
         """The engine's."""
         return self.engine.hypergradient(problem)
 

@@ -4,13 +4,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key, permutation
-from mebns_pl.types import MetaSet
+
+
+@dataclass(frozen=True)
+class MetaSet:
+    """Pairs of low uncertainty with their labels, as many positives as negatives (UMD-Collector).
+
+    Args:
+        pairs: ``(2, m)`` int64.
+        labels: ``(m,)`` float32, 1 for a training edge set apart and 0 for a sampled non-edge.
+        mean: ``(m,)`` float32, mean logit over the stochastic passes.
+        std: ``(m,)`` float32, its standard deviation: the uncertainty.
+        counts: what happened on the way, for the logs: ``scored``, ``contradicted``, ``kept``.
+    """
+
+    pairs: Tensor
+    labels: Tensor
+    mean: Tensor
+    std: Tensor
+    counts: dict[str, int]
+
+    def draw(self, size: int, generator: torch.Generator) -> MetaSet:
+        """A balanced part of at most ``size`` pairs, half of each label, drawn without replacement."""
+        half = max(1, size // 2)
+        chosen = []
+        for label in (1.0, 0.0):
+            index = (self.labels == label).nonzero().flatten().cpu()
+            chosen.append(index[torch.randperm(len(index), generator=generator)[:half]])
+        index = torch.cat(chosen).to(self.pairs.device)
+        return replace(
+            self, pairs=self.pairs[:, index], labels=self.labels[index], mean=self.mean[index], std=self.std[index]
+        )
+
 
 Score = Callable[[Graph, Tensor, Key], Tensor]
 """(graph, pairs (2, m), key) -> logits (m,): one stochastic pass of the teacher."""

@@ -15,9 +15,8 @@ from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.encoders import AbstractLayeredEncoder
 from mebns_pl.models.layers import tables_of
 from mebns_pl.models.layerwise import embed_layerwise, layerwise_scorer
-from mebns_pl.models.predictor import LinkPredictor, PairInputs
+from mebns_pl.models.predictor import Inputs, LinkPredictor, PairInputs
 from mebns_pl.models.score_blocks import score_pairs
-from mebns_pl.types import Inputs
 
 Prepare = Callable[[Graph, Tensor, Tensor], Inputs]
 """(message-passing graph, pairs, row names) -> a predictor's inputs."""
@@ -30,12 +29,17 @@ class AbstractBatching(ABC):
     """Whether steps see the whole graph on the device, or a part of it that is made for them."""
 
     @abstractmethod
-    def check(self, predictor: LinkPredictor) -> None:
-        """Refuses predictors that cannot work so.
+    def check(self, predictor: LinkPredictor, adaptive: bool, precision: str) -> None:
+        """Refuses what cannot work so.
+
+        Args:
+            predictor: the predictor.
+            adaptive: whether candidates are drawn in the step.
+            precision: the trainer's.
 
         Raises:
-            TypeError: of another kind.
-            ValueError: of this kind, but with settings that do not go with it.
+            TypeError: a predictor of another kind.
+            ValueError: settings that do not go with it.
         """
 
     @abstractmethod
@@ -89,13 +93,12 @@ class FullGraph(AbstractBatching):
     Cost: a step's time and memory grow with the graph.
 
     Example:
-        >>> from mebns_pl.data.datamodule import LinkDataModule
-        >>> type(LinkDataModule().batching).__name__
-        'FullGraph'
+        >>> FullGraph().tables(torch.nn.Linear(2, 3))
+        []
     """
 
-    def check(self, predictor: LinkPredictor) -> None:
-        """Every predictor will do."""
+    def check(self, predictor: LinkPredictor, adaptive: bool, precision: str) -> None:
+        """All will do."""
 
     def tables(self, module: nn.Module) -> list[nn.Parameter]:
         """None: a step meets every row."""
@@ -157,12 +160,22 @@ class NeighborSampling(AbstractBatching):
         self.fan_out = fan_out
         self.num_hops = num_hops
 
-    def check(self, predictor: LinkPredictor) -> None:
-        """An encoder with a decoder, of no more layers than hops."""
+    def check(self, predictor: LinkPredictor, adaptive: bool, precision: str) -> None:
+        """An encoder with a decoder, of no more layers than hops; candidates that are drawn ahead."""
         encoder = _layered(predictor)
         if encoder.num_layers > self.num_hops:
             raise ValueError(
                 f"batching.num_hops: expected at least the encoder's {encoder.num_layers} layers, got {self.num_hops}"
+            )
+        if adaptive:
+            raise ValueError(
+                "sampler.proposal: got one that learns, which scores on the whole graph; NeighborSampling takes "
+                "proposals that are drawn ahead"
+            )
+        if precision == "64-true":
+            raise ValueError(
+                "trainer.precision: NeighborSampling hands features out as they are stored, so not in 64-true; "
+                "take 32-true or bf16-mixed"
             )
 
     def tables(self, module: nn.Module) -> list[nn.Parameter]:

@@ -37,6 +37,8 @@ class EncoderDecoder(LinkPredictor[PairInputs]):
         torch.Size([1])
     """
 
+    decodes = True
+
     def __init__(
         self,
         spec: GraphSpec,

@@ -5,14 +5,31 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
-from mebns_pl.types import Inputs
+
+
+class Inputs(Protocol):
+    """What a predictor's ``forward`` takes: M prepared pairs, without parameters: a frozen dataclass of tensors."""
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that they were prepared on, as far as a predictor's scorer looks at it."""
+
+    @property
+    def key(self) -> Key | None:
+        """The key of this stochastic pass (dropout), or None for a deterministic one."""
+
+    def select(self, index: Tensor | slice) -> Self:
+        """The pairs at ``index`` (int64 positions, bool mask, or slice), in that order."""
+
+    def with_key(self, key: Key | None) -> Self:
+        """The same pairs in another pass; nothing is prepared anew."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +79,8 @@ class LinkPredictor(nn.Module, ABC, Generic[InputsT]):
     Attributes:
         prepares_ahead: whether preparing is work worth doing in loader workers, where a batch's inputs are then made
             (enclosing subgraphs); false where the inputs are little more than the pairs.
+        decodes: whether a pair's logit looks at nothing but its two nodes' embeddings, so that one encoding serves as
+            long as weights and graph stay.
         score_block: most pairs that evaluation prepares and scores in one go; bounds its memory, and two of them are a
             step of the progress bar.
 
@@ -78,6 +97,7 @@ class LinkPredictor(nn.Module, ABC, Generic[InputsT]):
     """
 
     prepares_ahead: ClassVar[bool] = False
+    decodes: ClassVar[bool] = False
     score_block: ClassVar[int] = 2**16
 
     @abstractmethod

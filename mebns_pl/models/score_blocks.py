@@ -9,8 +9,7 @@ from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
-from mebns_pl.models.predictor import LinkPredictor
-from mebns_pl.types import Inputs
+from mebns_pl.models.predictor import Inputs, LinkPredictor
 
 
 def score_pairs(

@@ -29,13 +29,13 @@ class SEALInputs:
     Args:
         subgraphs: M labelled subgraphs, without the pairs' own edges.
         rows: ``(M,)`` int64, each pair's name within the union batch, under which it draws its dropout mask.
-        nodes: all nodes with their features, but no edge; None where features are not used.
+        graph: all nodes with their features, but no edge; without any node where features are not used.
         key: the key of this stochastic pass, or None for a deterministic one.
     """
 
     subgraphs: Subgraphs
     rows: Tensor
-    nodes: Graph | None = None
+    graph: Graph
     key: Key | None = None
 
     def select(self, index: Tensor | slice) -> SEALInputs:
@@ -128,32 +128,28 @@ class SEAL(LinkPredictor[SEALInputs]):
         """Extracts and labels the subgraphs, on the CPU."""
         on_cpu = graph if graph.indptr.device.type == "cpu" else graph.to("cpu")
         subgraphs = enclosing_subgraphs(on_cpu, pairs.cpu(), self.num_hops, self.max_nodes_per_hop).to(pairs.device)
-        nodes = None if self.features is None else _without_edges(graph)
+        nodes = _nodes_alone(graph) if self.features is not None else _nothing(pairs.device)
         return SEALInputs(subgraphs, self.pair_inputs(graph, pairs, rows, key).rows, nodes, key)
 
     def forward(self, inputs: SEALInputs) -> Tensor:
         """Logits ``(M,)``."""
-        return self._scorer(inputs.nodes)(inputs)
+        return self.scorer(inputs.graph, inputs.key)(inputs)
 
     def scorer(self, graph: Graph, key: Key | None = None) -> Callable[[SEALInputs], Tensor]:
         """Maps the features once."""
-        return self._scorer(graph)
-
-    @property
-    def inductive(self) -> bool:
-        """True: nothing is learned of single nodes."""
-        return True
-
-    def _scorer(self, nodes: Graph | None) -> Callable[[SEALInputs], Tensor]:
         table = self.linears[0](self.labels)
         if self.features is not None:
-            assert nodes is not None
-            table = torch.cat([table, self.features(nodes)])
+            table = torch.cat([table, self.features(graph)])
 
         def score(inputs: SEALInputs) -> Tensor:
             return self._classify(self._pooled(inputs.subgraphs, table), inputs)
 
         return score
+
+    @property
+    def inductive(self) -> bool:
+        """True: nothing is learned of single nodes."""
+        return True
 
     def _pooled(self, subgraphs: Subgraphs, table: Tensor) -> Tensor:
         """``(M, k, all channels)``."""
@@ -239,7 +235,7 @@ def sort_places(height: Tensor, ptr: Tensor, num_pooled: int) -> RowSets:
     return RowSets(starts, order[place < num_pooled], height.numel())
 
 
-def _without_edges(graph: Graph) -> Graph:
+def _nodes_alone(graph: Graph) -> Graph:
     """The nodes with their features, which travel between processes without the edges.
 
     No view of the graph's arrays goes along: sending one moves the memory that the next batch's kernels are reading.
@@ -247,3 +243,8 @@ def _without_edges(graph: Graph) -> Graph:
     return Graph(
         torch.zeros_like(graph.indptr), graph.indices.new_empty(0), graph.x, None, graph.feature_mask, graph.node_ids
     )
+
+
+def _nothing(device: torch.device) -> Graph:
+    """A graph without nodes."""
+    return Graph.from_edges(torch.zeros(2, 0, dtype=torch.int64, device=device), num_nodes=0)

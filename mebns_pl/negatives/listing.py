@@ -9,15 +9,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
-from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
 from mebns_pl.negatives.selectors.abstract import AbstractSelector
 from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
 
 OPTIONS: dict[str, type] = {
-    "--data.proposal": AbstractProposal,
-    "--model.adaptive_proposal": AbstractAdaptiveProposal,
-    "--model.selector": AbstractSelector,
-    "--model.weighting": AbstractNegativeWeighting,
+    "--model.sampler.proposal": AbstractProposal,
+    "--model.sampler.selector": AbstractSelector,
+    "--model.sampler.weighting": AbstractNegativeWeighting,
 }
 """Where each kind is named."""
 

@@ -19,7 +19,7 @@ from mebns_pl.pools.new_nodes import GivenPairs, with_new_nodes
 from mebns_pl.pools.restriction import PredictionPairs
 from mebns_pl.prediction.score_table import ScoreTable
 from mebns_pl.prediction.writer import PredictionWriter
-from mebns_pl.systems.link_system import AbstractLinkSystem
+from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.scoring import AbstractScoring
 
 
@@ -41,7 +41,7 @@ class NewNodes:
 
 
 def predict_links(
-    system: AbstractLinkSystem,
+    system: AbstractEvaluation,
     data: LinkDataModule,
     top_k: int = 100,
     *,
@@ -63,28 +63,26 @@ def predict_links(
 
     Returns:
         Columns ``rank``, ``source``, ``target``, ``score``, ``logit``, see :class:`PredictionWriter`. What share of
-        held-out edges the pool of pairs holds is in ``data.pool.report``.
+        held-out edges the pool of pairs holds is in ``attrs["coverage"]``, and part by part in ``attrs["pool"]``.
 
     Example:
         >>> from mebns_pl import LinkDataModule, Plain
         >>> data = LinkDataModule(graph="air_routes")
         >>> links = predict_links(Plain(data.spec), data, top_k=3)
-        >>> list(links.columns), len(links), data.pool.report.coverage
+        >>> list(links.columns), len(links), links.attrs["coverage"]
         (['rank', 'source', 'target', 'score', 'logit'], 3, 1.0)
     """
     writer = PredictionWriter(None, top_k, per_node, scoring)
-    before = data.pairs
-    try:
-        data.pairs = before if pairs is None else pairs
-        _predict(system, data, writer, trainer)
-    finally:
-        data.pairs = before
+    _predict(system, data.predicting(pairs), writer, trainer)
     assert writer.table is not None
+    assert writer.pool is not None
+    report = writer.pool.report
+    writer.table.attrs = {"coverage": report.coverage, "pool": report.table.to_dict("records")}
     return writer.table
 
 
 def score_links(
-    system: AbstractLinkSystem,
+    system: AbstractEvaluation,
     data: LinkDataModule,
     pairs: pd.DataFrame | str | Path,
     *,
@@ -132,11 +130,8 @@ def score_links(
             )
         graph, names = with_new_nodes(data.loaded, graph, data.nodes, new.nodes, new.edges)
     table = ScoreTable(scoring)
-    data.given = GivenPairs(_numbered(pairs, names), graph, names, data.loaded.num_nodes)
-    try:
-        _predict(system, data, table, trainer, ckpt_path)
-    finally:
-        data.given = None
+    given = GivenPairs(_numbered(pairs, names), graph, names, data.loaded.num_nodes)
+    _predict(system, data.predicting(given=given), table, trainer, ckpt_path)
     assert table.table is not None
     return table.table
 
@@ -153,7 +148,7 @@ def _numbered(pairs: pd.DataFrame | str | Path, names: list[str]) -> Tensor:
 
 
 def _predict(
-    system: AbstractLinkSystem,
+    system: AbstractEvaluation,
     data: LinkDataModule,
     callback: PredictionWriter | ScoreTable,
     like: Trainer | None,

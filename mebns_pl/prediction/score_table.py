@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mebns_pl.data.datamodule import data_of
 from mebns_pl.graph.known_edges import KnownEdges
-from mebns_pl.systems.link_system import AbstractLinkSystem
+from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.scoring import AbstractScoring, StudentScoring
 
 
@@ -38,7 +38,7 @@ class ScoreTable(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Chooses the scoring."""
-        if isinstance(pl_module, AbstractLinkSystem):
+        if isinstance(pl_module, AbstractEvaluation):
             pl_module.score_by(self.scoring)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -11,9 +11,10 @@ import torch.distributed
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mebns_pl.data.datamodule import data_of
+from mebns_pl.pools.built import PairPool
 from mebns_pl.prediction.best import AbstractBest, BestOverall, BestPerNode
 from mebns_pl.prediction.files import check_table_path, write_table
-from mebns_pl.systems.link_system import AbstractLinkSystem
+from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.scoring import AbstractScoring, StudentScoring
 
 
@@ -53,20 +54,21 @@ class PredictionWriter(Callback):
         self.per_node = per_node
         self.scoring = scoring or StudentScoring()
         self.table: pd.DataFrame | None = None
+        self.pool: PairPool | None = None
         self._best: AbstractBest = BestOverall(top_k)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Chooses the scoring, and finds out now whether the file's folder can be made."""
-        if stage == "predict" and isinstance(pl_module, AbstractLinkSystem):
+        if stage == "predict" and isinstance(pl_module, AbstractEvaluation):
             pl_module.score_by(self.scoring)
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts anew."""
-        pool = data_of(trainer).pool
-        assert pool is not None
-        self._best = BestPerNode(self.top_k, pool.allowed) if self.per_node else BestOverall(self.top_k)
+        loader: Any = trainer.predict_dataloaders
+        self.pool = loader.dataset.pool
+        self._best = BestPerNode(self.top_k, self.pool.allowed) if self.per_node else BestOverall(self.top_k)
 
     def on_predict_batch_end(
         self,

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchmetrics import MetricCollection
 
 from mebns_pl.data.datamodule import LinkDataModule, data_of
-from mebns_pl.distributed.group import AbstractGroup, DistributedGroup, SingleProcess
+from mebns_pl.data.needs import Needs
+from mebns_pl.distributed.group import AbstractGroup, SingleProcess
+from mebns_pl.distributed.rank_watch import RankWatch
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
-from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
-from mebns_pl.models.batching import AbstractBatching, FullGraph, NeighborSampling, PairScore
+from mebns_pl.models.batching import AbstractBatching, FullGraph, PairScore
 from mebns_pl.models.predictor import LinkPredictor
-from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
-from mebns_pl.systems.scoring import AbstractScoring, StudentScoring
+from mebns_pl.systems.scoring import AbstractScoring, Gate, StudentScoring
+from mebns_pl.systems.trainer_options import check_trainer
 from mebns_pl.types import EvalBatch
 
 
@@ -32,20 +34,20 @@ class AbstractEvaluation(LightningModule, ABC):
 
     Args:
         student: the predictor that is evaluated and used for prediction.
+        batching: which part of the graph is looked at at once.
     """
 
-    def __init__(self, student: LinkPredictor) -> None:
+    def __init__(self, student: LinkPredictor, batching: AbstractBatching | None = None) -> None:
         super().__init__()
         refuse_batch_norm(student)
         self.student = student
-        self.adaptive_proposal: AbstractAdaptiveProposal | None = None
+        self.batching = batching or FullGraph()
         self.group: AbstractGroup = SingleProcess()
-        self.batching: AbstractBatching = FullGraph()
         self.key = Key(0, "step")
+        self.run_config: dict[str, Any] | None = None  # the command line's options, in plain values
         self.val_ranking, self.val_classes = link_metrics(), classification_metrics()
         self.test_ranking, self.test_classes = link_metrics(), classification_metrics()
         self.val_shared, self.test_shared = shared_link_metrics(), shared_link_metrics()
-        self.known: KnownEdges | None = None  # on this device, for an adaptive proposal's candidates
         self._graph: Graph | None = None
         self._score: PairScore | None = None
         self._scoring: AbstractScoring = StudentScoring()
@@ -53,48 +55,25 @@ class AbstractEvaluation(LightningModule, ABC):
 
     # Before anything: the graph, the ranks, the seed
 
+    @property
+    def needs(self) -> Needs:
+        """What this system needs of the data."""
+        return Needs(most_pairs=2 * self.student.score_block, embed=self.embed)
+
+    def configure_callbacks(self) -> Sequence[Callback] | Callback:
+        """The first that Lightning calls: refuses what these systems cannot do, and has the ranks watch each other."""
+        check_trainer(self.trainer)
+        watched = any(isinstance(callback, RankWatch) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [] if watched or self.trainer.world_size == 1 else [RankWatch()]
+
     def setup(self, stage: str) -> None:
-        """Tells the data module how to embed nodes, what to prepare ahead, and how many pairs can be scored at once.
-
-        An adaptive proposal's candidates are known in the step only, so then nothing can be prepared ahead.
-
-        Raises:
-            ValueError: neighbour batches, and a model, proposal or precision that does not go with them.
-        """
-        self.batching = self.data.batching
-        self.batching.check(self.student)
-        if isinstance(self.batching, NeighborSampling):
-            if self.trainer.precision == "64-true":
-                raise ValueError(
-                    "trainer.precision: NeighborSampling hands features out as they are stored, so not in 64-true; "
-                    "take 32-true or bf16-mixed"
-                )
-            if self.adaptive_proposal is not None:
-                raise ValueError(
-                    f"adaptive_proposal: got {type(self.adaptive_proposal).__name__}, which scores on the whole graph; "
-                    "NeighborSampling takes proposals of the data module only"
-                )
+        """Takes the precision from the trainer."""
         if self.trainer.precision == "64-true":
             self.double()  # Lightning would do so after it has loaded a checkpoint, and round what it has loaded
-        ahead = self.student.prepares_ahead and self.adaptive_proposal is None
-        self.data.embed = self.embed
-        self.data.prepare = self.student.prepare if ahead else None
-        self.data.eval_pairs = 2 * self.student.score_block
-
-    def on_fit_start(self) -> None:
-        """Takes the graph to the device, and the seed and ranks from the run."""
-        data = self.data
-        self.key = data.key.child("step")
-        self.group = DistributedGroup() if self.trainer.world_size > 1 else SingleProcess()
-        self._graph = self._placed(data.train_graph)
-        if self.adaptive_proposal is not None:
-            self.known = data.known.to(self.device)
-            self.adaptive_proposal.start(self._graph, self.known, self.key.child("adaptive"))
 
     def teardown(self, stage: str) -> None:
         """Lets the graph go: the next stage may bring other data, or another device."""
-        self._score = self._graph = self._predict = self.known = None
-        self.data.embed = self.data.prepare = self.data.eval_pairs = None
+        self._score = self._graph = self._predict = None
 
     @property
     def data(self) -> LinkDataModule:
@@ -129,11 +108,6 @@ class AbstractEvaluation(LightningModule, ABC):
         with torch.no_grad():
             return self.batching.embeddings(self.student, graph, self.device)
 
-    @property
-    def gate(self) -> tuple[LinkPredictor, TeacherFilter] | None:
-        """A teacher with its filter, where there is one."""
-        return None
-
     # Validation and test
 
     def _begin(self) -> None:
@@ -159,7 +133,7 @@ class AbstractEvaluation(LightningModule, ABC):
         self, stage: str, ranking: MetricCollection, classes: MetricCollection, shared: MetricCollection
     ) -> dict[str, Tensor]:
         self._score = None
-        if self.data.shares_negatives(stage):
+        if self.data.eval_set(stage).negatives is None:
             values = shared.compute()
         else:
             values = {**ranking.compute(), **classes.compute()}
@@ -200,9 +174,10 @@ class AbstractEvaluation(LightningModule, ABC):
 
     # Prediction
 
-    def student_logits(self, pairs: Tensor) -> Tensor:
-        """The student's logits ``(m,)`` of ``pairs`` ``(2, m)``, while a stage runs: its graph is encoded once."""
-        return self._logits(pairs)
+    @property
+    def gate(self) -> Gate | None:
+        """The teacher, where there is one."""
+        return None
 
     def logits_of(self, predictor: LinkPredictor) -> PairScore:
         """A function to another predictor's logits on the present graph, encoded here, without gradient."""
@@ -216,14 +191,14 @@ class AbstractEvaluation(LightningModule, ABC):
         Raises:
             ValueError: this system cannot be scored so.
         """
-        scoring.check(self)
+        scoring.check(self.gate)
         self._scoring = scoring
 
     def on_predict_epoch_start(self) -> None:
         """Message passing uses every known edge from here on."""
         self._graph = self._placed(self.data.predict_graph)
         self._begin()
-        self._predict = self._scoring.scorer(self)
+        self._predict = self._scoring.scorer(self._logits, self.gate)
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> tuple[Tensor, Tensor]:
         """``(2, m)`` pairs -> the pairs with their logits ``(m,)``, -inf where the scoring rejects a pair."""

@@ -12,44 +12,43 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from mebns_pl.data.train_batch import TrainBatch
+from mebns_pl.mebns.learner import Gradients
 from mebns_pl.mebns.step import StepResult
 from mebns_pl.models.layers import tables_of
 from mebns_pl.systems.checkpoint_io import write_atomically
-from mebns_pl.types import TrainBatch
 
 
 class NonFiniteError(RuntimeError):
     """A loss or a gradient that is NaN or infinite."""
 
 
-def all_finite(result: StepResult) -> bool:
+def all_finite(learned: Mapping[str, Gradients]) -> bool:
     """Whether all losses and gradients of a step are finite: one number is read from the device."""
-    grads = [grad for part in _gradients(result).values() for grad in part]
-    grads += [table.values() for table in (*result.student_tables, *result.teacher_tables)]
-    largest = torch.nn.utils.get_total_norm(grads, torch.inf)
-    return bool(torch.isfinite(torch.stack([largest, *(loss.to(largest) for loss in result.losses.values())])).all())
+    largest = torch.nn.utils.get_total_norm([value for part in learned.values() for value in part.values()], torch.inf)
+    return bool(torch.isfinite(largest))
 
 
-def first_fault(result: StepResult, modules: Mapping[str, nn.Module]) -> str:
+def first_fault(learned: Mapping[str, Gradients], modules: Mapping[str, nn.Module]) -> str:
     """Which loss or gradient is not finite, in words; the first on data's way: teacher, weight net, student.
 
     Args:
-        result: a step's.
+        learned: a step's gradients.
         modules: ``teacher``, ``weight_net`` and ``student``, as far as there are such.
     """
-    gradients = _gradients(result)
     for part in ("teacher", "weight_net", "student"):
-        loss = result.losses.get("meta" if part == "weight_net" else part)
-        if loss is not None and not bool(torch.isfinite(loss)):
-            return f"{part}: its loss is {float(loss)}"
-        if part in gradients:
-            tables = tables_of(modules[part]) if _tables(result, part) else []
-            names = [n for n, param in modules[part].named_parameters() if not any(param is table for table in tables)]
-            for name, grad in zip(names, gradients[part], strict=True):
-                if not bool(torch.isfinite(grad).all()):
-                    return f"{part}: the gradient of {name} is not finite"
-            if not all(bool(torch.isfinite(table.values()).all()) for table in _tables(result, part)):
-                return f"{part}: the gradient of its node embeddings is not finite"
+        if part not in learned:
+            continue
+        found = learned[part]
+        if not bool(torch.isfinite(found.loss)):
+            return f"{part}: its loss is {float(found.loss)}"
+        tables = tables_of(modules[part]) if found.tables else []
+        names = [n for n, param in modules[part].named_parameters() if not any(param is table for table in tables)]
+        for name, grad in zip(names, found.dense, strict=True):
+            if not bool(torch.isfinite(grad).all()):
+                return f"{part}: the gradient of {name} is not finite"
+        if not all(bool(torch.isfinite(table.coalesce().values()).all()) for table in found.tables):
+            return f"{part}: the gradient of its node embeddings is not finite"
     return "none"
 
 
@@ -61,17 +60,17 @@ def refuse_non_finite(system: LightningModule, batch: TrainBatch, result: StepRe
     Raises:
         NonFiniteError: with epoch, step, part of the model, and the file.
     """
-    if all_finite(result):
+    if all_finite(result.learned):
         return
     trainer = system.trainer
-    fault = first_fault(result, dict(system.named_children()))
+    fault = first_fault(result.learned, dict(system.named_children()))
     folder = Path(trainer.log_dir or trainer.default_root_dir)
     rank = f"_rank{trainer.global_rank}" if trainer.world_size > 1 else ""
     path = folder / f"not_finite_epoch{batch.epoch}_step{batch.step}{rank}.pt"
     values = {field.name: getattr(batch, field.name) for field in fields(batch)}
     kept: dict[str, Any] = {
         "fault": fault,
-        "losses": result.losses,
+        "losses": {name: found.loss for name, found in result.learned.items()},
         "batch": {name: value for name, value in values.items() if isinstance(value, Tensor | int)},
         "state_dict": system.state_dict(),
     }
@@ -87,12 +86,3 @@ def refuse_non_finite(system: LightningModule, batch: TrainBatch, result: StepRe
         f"training stopped in epoch {batch.epoch}, step {batch.step}: {fault}; {where}. The last checkpoint is "
         "from before it. Lower the learning rate, or set model.updates.gradient_clip_norm"
     )
-
-
-def _tables(result: StepResult, part: str) -> list[Tensor]:
-    return {"student": result.student_tables, "teacher": result.teacher_tables}.get(part, [])
-
-
-def _gradients(result: StepResult) -> dict[str, list[Tensor]]:
-    found = {"teacher": result.teacher_grads, "weight_net": result.weight_net_grads, "student": result.student_grads}
-    return {part: grads for part, grads in found.items() if grads is not None}

@@ -6,13 +6,13 @@ from typing import NoReturn
 
 from mebns_pl.graph.measures.proximity import AbstractPairMeasure
 from mebns_pl.models.by_measure import ProximityPredictor
-from mebns_pl.systems.link_system import AbstractLinkSystem
-from mebns_pl.types import GraphSpec, TrainBatch
+from mebns_pl.systems.evaluation import AbstractEvaluation
+from mebns_pl.types import GraphSpec
 
 _NOT_TRAINED = "model: a Heuristic learns nothing and cannot fit; allowed are validate, test and predict"
 
 
-class Heuristic(AbstractLinkSystem):
+class Heuristic(AbstractEvaluation):
     """Validates, tests and predicts by a measure of proximity, without training and without a checkpoint.
 
     Args:
@@ -30,14 +30,6 @@ class Heuristic(AbstractLinkSystem):
 
     def configure_optimizers(self) -> NoReturn:
         """Refuses ``fit``.
-
-        Raises:
-            TypeError: always.
-        """
-        raise TypeError(_NOT_TRAINED)
-
-    def training_step(self, batch: TrainBatch, batch_idx: int) -> NoReturn:
-        """Is not reached.
 
         Raises:
             TypeError: always.

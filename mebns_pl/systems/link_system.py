@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from abc import ABC
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from lightning.pytorch import Callback
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.trainer.states import TrainerFn
@@ -14,10 +17,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mebns_pl.data.batches import StepSampler
-from mebns_pl.distributed.rank_watch import RankWatch
+from mebns_pl.data.needs import Needs
+from mebns_pl.distributed.group import DistributedGroup, SingleProcess
 from mebns_pl.distributed.replicas import check_replicas
-from mebns_pl.mebns.step import Learner
+from mebns_pl.mebns.learner import Gradients, Learner, ModuleT
+from mebns_pl.models.batching import AbstractBatching
 from mebns_pl.models.predictor import LinkPredictor
+from mebns_pl.negatives.proposals.abstract import AbstractAdaptiveProposal
+from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.systems.checkpoint_io import use_atomic_files
 from mebns_pl.systems.embedding_rows import table_optimizer
 from mebns_pl.systems.epoch_means import EpochMeans
@@ -25,8 +32,10 @@ from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.identity import KEY
 from mebns_pl.systems.run_state import begin_epoch_anew, between_epochs, check_checkpoint, describe_run
 from mebns_pl.systems.schedulers import step_after_epoch, step_after_validation
-from mebns_pl.systems.trainer_options import check_trainer
 from mebns_pl.systems.updates import GradientAccumulator, Updates
+from mebns_pl.types import GraphSpec
+
+log = logging.getLogger(__name__)
 
 
 class AbstractLinkSystem(AbstractEvaluation, ABC):
@@ -34,30 +43,65 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
 
     Args:
         student: the predictor that is evaluated and used for prediction.
+        sampler: the negatives; an adaptive proposal is copied and lives here as ``proposal``.
         updates: accumulation and clipping of the gradients.
+        batching: which part of the graph a step works on.
     """
 
-    def __init__(self, student: LinkPredictor, updates: Updates = Updates()) -> None:
-        super().__init__(student)
+    def __init__(
+        self, student: LinkPredictor, sampler: Sampler | None, updates: Updates, batching: AbstractBatching | None
+    ) -> None:
+        super().__init__(student, batching)
         self.automatic_optimization = False
+        self.sampler = sampler or Sampler()
         self.updates = updates
         self.accumulator = GradientAccumulator(updates)
+        self.proposal: AbstractAdaptiveProposal | None = None
         self._means, self._means_logged = EpochMeans(), False
         self._at_epoch_start = False  # a checkpoint from there was loaded
-        self.run_config: dict[str, Any] | None = None  # the command line's options, in plain values
+
+    def build_proposal(self, spec: GraphSpec) -> None:
+        """Makes an adaptive proposal's state; after the learners, whose initial weights so do not depend on it."""
+        self.proposal = copy.deepcopy(self.sampler.adaptive)
+        if self.proposal is not None:
+            self.proposal.build(spec)
 
     # Before training
 
-    def configure_callbacks(self) -> Sequence[Callback] | Callback:
-        """The first that Lightning calls: refuses what these systems cannot do, and has the ranks watch each other."""
-        check_trainer(self.trainer)
-        watched = any(isinstance(callback, RankWatch) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
-        return [] if watched or self.trainer.world_size == 1 else [RankWatch()]
+    @property
+    def needs(self) -> Needs:
+        """The sampler's candidates, and a step's inputs where they are made ahead.
+
+        An adaptive proposal's candidates are known in the step only, so then nothing can be prepared ahead.
+        """
+        ahead = self.student.prepare if self.student.prepares_ahead and self.proposal is None else None
+        return replace(super().needs, sampler=self.sampler, inputs=partial(self.batching.inputs, ahead))
 
     def setup(self, stage: str) -> None:
-        """As the evaluation's; checkpoint files are written atomically from here on."""
+        """Checks what goes with what; checkpoint files are written atomically from here on.
+
+        Raises:
+            ValueError: neighbour batches, and a model, proposal or precision that does not go with them.
+        """
+        self.batching.check(self.student, self.proposal is not None, str(self.trainer.precision))
         super().setup(stage)
         use_atomic_files(self.trainer)
+        wanted, fewest = self.sampler.num_candidates, self.data.fewest_candidates if stage == "fit" else None
+        if fewest is not None and wanted > fewest:
+            log.info(
+                "num_candidates: %s are drawn for each anchor, with replacement; some have only %s legal candidates",
+                f"{wanted:,}",
+                f"{fewest:,}",
+            )
+
+    def on_fit_start(self) -> None:
+        """Takes the graph to the device, and the seed and ranks from the run."""
+        data = self.data
+        self.key = data.key.child("step")
+        self.group = DistributedGroup() if self.trainer.world_size > 1 else SingleProcess()
+        self._graph = self._placed(data.train_graph)
+        if self.proposal is not None:
+            self.proposal.start(self._graph, data.known.to(self.device), self.key.child("adaptive"))
 
     def on_train_start(self) -> None:
         """Makes sure that ranks share the data as the data module parts it.
@@ -94,16 +138,17 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
                 tables.append(table_optimizer(optimizers[-1], sparse))
         return optimizers, tables
 
-    def learners(self, modules: Sequence[nn.Module]) -> list[Learner]:
-        """The modules with their optimizers: Lightning's list has those of tables at its end."""
+    def learner(self, module: ModuleT, place: int, num_modules: int) -> Learner[ModuleT]:
+        """The ``place``-th of the modules that :meth:`make_optimizers` got, with its optimizers.
+
+        Lightning's list has those of tables at its end: teacher's behind student's, where they have any.
+        """
         optimizers = [optimizer.optimizer for optimizer in self.all_optimizers()]
-        tables, learners = iter(optimizers[len(modules) :]), []
-        for module, optimizer in zip(modules, optimizers, strict=False):
-            learner = Learner(module, optimizer, next(tables) if self.batching.tables(module) else None)
-            if learner.tables is not None:  # a scheduler moves the rate of the first alone
-                learner.tables.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"]
-            learners.append(learner)
-        return learners
+        if not self.batching.tables(module):
+            return Learner(module, optimizers[place])
+        tables = optimizers[num_modules + place]
+        tables.param_groups[0]["lr"] = optimizers[place].param_groups[0]["lr"]  # a scheduler moves the first's alone
+        return Learner(module, optimizers[place], tables)
 
     def all_schedulers(self) -> list[Any]:
         """The learning-rate schedulers, always as a list."""
@@ -114,29 +159,19 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
         """The optimizers that make steps in this epoch."""
         return [optimizer.optimizer for optimizer in self.all_optimizers()]
 
-    def apply_gradients(
-        self, optimizer: Optimizer | LightningOptimizer, params: Sequence[nn.Parameter], grads: Sequence[Tensor]
-    ) -> None:
-        """Steps an optimizer with given gradients, and leaves none behind."""
-        for param, grad in zip(params, grads, strict=True):
-            param.grad = grad
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    def learn(
-        self,
-        grads: Mapping[str, Sequence[Tensor] | None],
-        movers: Mapping[str, tuple[Optimizer | LightningOptimizer, Sequence[nn.Parameter]]],
-    ) -> None:
+    def learn(self, learners: Mapping[str, Learner[Any]], learned: Mapping[str, Gradients]) -> None:
         """Takes a step's gradients, and moves the learners when their group of steps is full.
 
         Args:
-            grads: by name of the learner; before clipping, None where it does not learn.
-            movers: by name, the optimizer and the parameters that the gradients are of. Lightning counts the steps of
-                those optimizers that it has wrapped.
+            learners: all, by name.
+            learned: the gradients of those that learn in this step, by the same names, before clipping.
         """
-        for name, means in self.accumulator.add(grads, self.trainer.is_last_batch).items():
-            self.apply_gradients(*movers[name], means)
+        for name, mean in self.accumulator.add(learned, self.trainer.is_last_batch).items():
+            learner = learners[name]
+            # The student's step alone goes through Lightning, which counts global steps by it
+            _descend(self.all_optimizers()[0] if name == "student" else learner.optimizer, learner.params(), mean.dense)
+            if learner.tables is not None:
+                _descend(learner.tables, learner.table_params(), mean.tables)
 
     def replicated(self) -> dict[str, Tensor]:
         """Everything that must be the same on all ranks: parameters, optimizer states, gradients added up so far."""
@@ -146,9 +181,8 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
             for param, state in optimizer.state.items():
                 values = {key: value for key, value in state.items() if isinstance(value, Tensor)}
                 found |= {f"{names[param]}, {key} of its optimizer": value for key, value in values.items()}
-        for name, sums in self.accumulator.state_dict().get("sums", {}).items():
-            dense = [value.coalesce().values() if value.is_sparse else value for value in sums]
-            found |= {f"{name}, accumulated gradient {place}": value for place, value in enumerate(dense)}
+        for name, total in self.accumulator.totals.items():
+            found |= {f"{name}, accumulated gradient {place}": value for place, value in enumerate(total.values())}
         return found
 
     def validated(self, values: dict[str, Tensor]) -> None:
@@ -203,3 +237,13 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
         self._means.load_state_dict(checkpoint[KEY]["epoch_means"])
         self._at_epoch_start = checkpoint[KEY]["at_epoch_start"]
         self.accumulator.load_state_dict(checkpoint["accumulated"])
+
+
+def _descend(
+    optimizer: Optimizer | LightningOptimizer, params: Sequence[nn.Parameter], grads: Sequence[Tensor]
+) -> None:
+    """Steps an optimizer with given gradients, and leaves none behind."""
+    for param, grad in zip(params, grads, strict=True):
+        param.grad = grad
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)

@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
+import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam, Optimizer
 
+from mebns_pl.data.needs import Needs, TeacherNegatives
+from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine, check_optimizer
-from mebns_pl.mebns.step import Learner, Meta, StepResult, Teacher, mebns_step
+from mebns_pl.mebns.learner import Learner
+from mebns_pl.mebns.std_generator import StdGenerator
+from mebns_pl.mebns.step import Meta, StepResult, Teacher, mebns_step, warm_up_step
 from mebns_pl.mebns.teacher_filter import TeacherFilter
+from mebns_pl.mebns.umd_collector import MetaSet, UMDCollector
 from mebns_pl.mebns.weight_net import WeightNet
-from mebns_pl.models.batching import PairScore
+from mebns_pl.models.batching import AbstractBatching, PairScore
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
-from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
-from mebns_pl.negatives.selectors.abstract import AbstractSelector
-from mebns_pl.negatives.selectors.first import FirstSelector
-from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
-from mebns_pl.negatives.weightings.equal import EqualWeighting
+from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.systems.adaptive import adapted
 from mebns_pl.systems.evaluation import refuse_batch_norm
 from mebns_pl.systems.finite import refuse_non_finite
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.outputs import StepOutput, step_output
 from mebns_pl.systems.schedulers import Configured, configured
+from mebns_pl.systems.scoring import Gate
 from mebns_pl.systems.statistics import union_statistics, weight_statistics
 from mebns_pl.systems.updates import Updates
-from mebns_pl.types import GraphSpec, MetaSet, TrainBatch, to_device
+from mebns_pl.types import GraphSpec, to_device
 
 
 @dataclass(frozen=True)
@@ -81,18 +86,19 @@ class MeBNS(AbstractLinkSystem):
     Args:
         spec: the graph's size, given by the data module.
         predictor: makes a predictor; called twice.
-        selector: picks among the candidates that the filter keeps; the first by default.
+        sampler: the negatives: the filter goes between its proposal and its selector, and its weights are what the
+            weight net's multiply; one uniform non-edge an edge by default.
         optimizer: makes the student's optimizer: SGD, Adam or AdamW.
         teacher_optimizer: makes the teacher's, of any kind.
         weight_net: makes the meta learner.
         weight_net_optimizer: makes its optimizer: SGD, Adam or AdamW.
+        std_generator: mixes structural non-edges into the teacher's negatives.
         teacher_filter: which candidates stay.
+        collector: makes the meta set.
         engine: how the hypergradient is computed.
         schedule: warm-up and freezing.
         updates: accumulation over batches, and clipping of the student's gradient (in the lookahead, too).
-        adaptive_proposal: makes a proposal that learns with the student, whose candidates stand in place of the data
-            module's; or None.
-        weighting: weights of the negatives, which the weight net's multiply; equal by default.
+        batching: which part of the graph a step works on.
 
     Raises:
         ValueError: an optimizer that the bilevel step cannot look through, or a BatchNorm layer.
@@ -107,32 +113,33 @@ class MeBNS(AbstractLinkSystem):
         self,
         spec: GraphSpec,
         predictor: Callable[[GraphSpec], LinkPredictor] = EncoderDecoder,
-        selector: AbstractSelector | None = None,
+        sampler: Sampler | None = None,
         optimizer: OptimizerCallable = Adam,
         teacher_optimizer: OptimizerCallable = Adam,
         weight_net: Callable[[], WeightNet] = WeightNet,
         weight_net_optimizer: OptimizerCallable = Adam,
+        std_generator: StdGenerator = StdGenerator(),
         teacher_filter: TeacherFilter | None = None,
+        collector: UMDCollector | None = None,
         engine: AbstractEngine | None = None,
         schedule: Schedule = Schedule(),
         updates: Updates = Updates(),
-        adaptive_proposal: Callable[[GraphSpec], AbstractAdaptiveProposal] | None = None,
-        weighting: AbstractNegativeWeighting | None = None,
+        batching: AbstractBatching | None = None,
     ) -> None:
         # The student first: its initial weights are those of Plain with the same seed
-        super().__init__(predictor(spec), updates)
+        super().__init__(predictor(spec), sampler, updates, batching)
         self.teacher = predictor(spec)
         refuse_batch_norm(self.teacher)
-        self.weight_net: nn.Module = weight_net()
-        self.selector = selector or FirstSelector()
+        self.weight_net = weight_net()
         self.optimizer_factories = (optimizer, teacher_optimizer, weight_net_optimizer)
+        self.std_generator = std_generator
         self.teacher_filter = teacher_filter or TeacherFilter()
+        self.collector = collector or UMDCollector()
         self.engine = engine or HigherEngine()
         self.schedule = schedule
-        self.weighting = weighting or EqualWeighting()
+        self.meta_set: MetaSet | None = None
         self._frozen_score: PairScore | None = None
-        # After the learners, whose initial weights so do not depend on it
-        self.adaptive_proposal = None if adaptive_proposal is None else adaptive_proposal(spec)
+        self.build_proposal(spec)
 
     def configure_optimizers(self) -> Configured:
         """Student's, teacher's, weight net's; then those of the tables that are trained row by row."""
@@ -152,10 +159,16 @@ class MeBNS(AbstractLinkSystem):
         teaches = self.schedule.teacher is None or epoch < self.schedule.teacher
         return [student, *([teacher] * teaches), *([weight_net] * (epoch >= self.schedule.warmup))]
 
+    @property
+    def needs(self) -> Needs:
+        """As a plain system's, meta edges set apart, and structure-enhanced negatives while the teacher learns."""
+        std = self.std_generator
+        teacher = TeacherNegatives(std.structure_ratio, std.num_negatives, self.schedule.teacher)
+        return replace(super().needs, meta_edges=True, teacher=teacher)
+
     def setup(self, stage: str) -> None:
-        """Tells the data module to set meta edges apart and to draw structure-enhanced negatives for the teacher."""
+        """Warns of a run that is all warm-up."""
         super().setup(stage)
-        self.data.learns_meta, self.data.teacher_epochs = True, self.schedule.teacher
         self._frozen_score = None
         epochs, warmup = self.trainer.max_epochs, self.schedule.warmup
         if stage == "fit" and epochs is not None and 0 <= epochs <= warmup:
@@ -165,100 +178,85 @@ class MeBNS(AbstractLinkSystem):
             )
 
     def teardown(self, stage: str) -> None:
-        """Leaves the data module as it was, for a plain system to use."""
+        """Lets the graph go."""
         super().teardown(stage)
-        self.data.learns_meta, self.data.teacher_epochs = False, None
         self._frozen_score = None
 
     def on_train_epoch_start(self) -> None:
         """Collects the meta set when it is due; the student takes the teacher's weights over where it shall."""
-        data, epochs_in = self.data, self.current_epoch - self.schedule.warmup
+        epochs_in = self.current_epoch - self.schedule.warmup
         if epochs_in == 0 < self.schedule.warmup and self.schedule.student_from_teacher:
             self.student.load_state_dict(self.teacher.state_dict())
-        due = epochs_in >= 0 and epochs_in % data.collector.refresh_epochs == 0
-        if due:
-            meta_set = data.refresh_meta_set(self.teacher_score, self.device, self.current_epoch, self.group.spread)
-            for name, count in meta_set.counts.items():
+        if epochs_in >= 0 and epochs_in % self.collector.refresh_epochs == 0:
+            self.meta_set = self.collected()
+            for name, count in self.meta_set.counts.items():
                 self.log_mean(f"meta/{name}", float(count))
-            self.log_mean("meta/uncertainty", meta_set.std.mean())
+            self.log_mean("meta/uncertainty", self.meta_set.std.mean())
+
+    def collected(self) -> MetaSet:
+        """The meta set of the present teacher; the same on all ranks."""
+        data = self.data
+        key = data.key.child("meta").at(self.current_epoch)
+        negatives = data.enhanced(self.sampler.static, self.collector.structure_ratio)
+        pairs, labels = data.meta_pool(negatives, self.collector.negatives_per_positive, key)
+        graph = self.batching.resident(data.train_graph.without(data.split.meta), self.device)
+        pool = pairs.to(self.device), labels.to(self.device)
+        return self.collector.collect(self.teacher_score, graph, *pool, key.child("passes"), self.group.spread)
 
     def teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
         return self.batching.stochastic_scores(self.teacher, self._placed(graph), pairs, key)
 
     @property
-    def gate(self) -> tuple[LinkPredictor, TeacherFilter]:
+    def gate(self) -> Gate:
         """The teacher and its filter."""
-        return self.teacher, self.teacher_filter
+
+        def candidates(count: int) -> Tensor:
+            return self.data.training_candidates(self.sampler.static, count).to(self.device)
+
+        return Gate(self.teacher_filter, partial(self.logits_of, self.teacher), candidates)
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Filter, pick, weight, learn."""
-        student, teacher, weight_net = self.learners((self.student, self.teacher, self.weight_net))
-        key = self.key.at(batch.epoch, batch.step)
+        student, teacher = self.learner(self.student, 0, 3), self.learner(self.teacher, 1, 3)
+        weight_net = self.learner(self.weight_net, 2, 3)
+        key, group, graph = self.key.at(batch.epoch, batch.step), self.group, self.graph
         batch, update_proposal = adapted(self, batch, key)
-        warm = batch.epoch < self.schedule.warmup
         learns = self.schedule.teacher is None or batch.epoch < self.schedule.teacher
-        result = mebns_step(
-            student,
-            self.selector,
-            batch,
-            self.graph,
-            key,
-            self.group,
-            teacher=Teacher(
-                teacher, None if warm else self.teacher_filter, learns, None if learns else self.frozen_score()
-            ),
-            meta=None if warm else self.meta(weight_net, key),
-            gradient_clip_norm=self.updates.gradient_clip_norm,
-            weighting=self.weighting,
-        )
+        judge = Teacher(teacher, learns, None if learns else self.frozen_score())
+        if batch.epoch < self.schedule.warmup:
+            result = warm_up_step(student, judge, self.sampler, batch, graph, key, group)
+        else:
+            meta, clip = self.meta(weight_net, key), self.updates.gradient_clip_norm
+            result = mebns_step(student, judge, self.teacher_filter, meta, self.sampler, batch, graph, key, group, clip)
         refuse_non_finite(self, batch, result)
         update_proposal()
-        self.learn(
-            {
-                "student": result.unclipped_student_grads,
-                "teacher": result.teacher_grads,
-                "weight_net": result.weight_net_grads,
-                "student_tables": result.student_tables or None,
-                "teacher_tables": result.teacher_tables or None,
-            },
-            {
-                # The student's step alone goes through Lightning, which counts global steps by it
-                "student": (self.all_optimizers()[0], student.params()),
-                "teacher": (teacher.optimizer, teacher.params()),
-                "weight_net": (weight_net.optimizer, weight_net.params()),
-                "student_tables": student.table_part(),
-                "teacher_tables": teacher.table_part(),
-            },
-        )
+        self.learn({"student": student, "teacher": teacher, "weight_net": weight_net}, result.learned)
         self.log_step(batch, result)
-        return step_output(batch, result)
+        return step_output(batch, result.negatives)
 
     def frozen_score(self) -> PairScore | None:
         """The frozen teacher's logits of any pairs, its embeddings made once; None where it needs more than those."""
-        if self._frozen_score is None and isinstance(self.teacher, EncoderDecoder):
+        if self._frozen_score is None and self.teacher.decodes:
             self._frozen_score = self.logits_of(self.teacher)
         return self._frozen_score
 
-    def meta(self, weight_net: Learner, key: Key) -> Meta:
-        """The upper level of a step."""
-        batch = self.meta_batch(key)
-        share = self.group.share(batch.pairs.shape[1])
-        inputs = self.data.meta_inputs(batch, share, key.child("meta/neighbors"))
-        moved = None if inputs is None else to_device(inputs, self.device)
-        return Meta(weight_net, self.engine, batch, moved)
-
-    def meta_batch(self, key: Key) -> MetaSet:
-        """The union batch's meta pairs, the same on all ranks."""
-        data = self.data
-        assert data.meta_set is not None
-        drawn = data.meta_set.draw(data.collector.batch_size, key.child("meta").generator())
-        return to_device(drawn, self.device)  # a checkpoint brings it back on the CPU
+    def meta(self, weight_net: Learner[WeightNet], key: Key) -> Meta:
+        """The upper level of a step: the union batch's meta pairs, the same on all ranks."""
+        assert self.meta_set is not None
+        drawn = self.meta_set.draw(self.collector.batch_size, key.child("meta").generator())
+        batch = to_device(drawn, self.device)  # a checkpoint brings it back on the CPU
+        pairs, share = batch.pairs.cpu(), self.group.share(batch.pairs.shape[1])
+        edges, names = pairs[:, batch.labels.cpu() > 0.5], torch.arange(share.stop - share.start)
+        inputs = self.batching.inputs(
+            None, self.data.train_graph, pairs[:, share], names, edges, key.child("meta/neighbors")
+        )
+        return Meta(weight_net, self.engine, batch, None if inputs is None else to_device(inputs, self.device))
 
     def log_step(self, batch: TrainBatch, result: StepResult) -> None:
         """Losses, and how the filter and the weights behave."""
-        for name, loss in result.losses.items():
-            self.log_mean(f"train/{name}_loss", loss)
+        for name, found in result.learned.items():
+            self.log_mean(f"train/{'meta' if name == 'weight_net' else name}_loss", found.loss)
         filtered, weights = union_statistics(batch, result.negatives, self.group)
         for name, value in filtered.items():
             self.log_mean(f"filter/{name}", value)
@@ -266,11 +264,20 @@ class MeBNS(AbstractLinkSystem):
             for name, value in weight_statistics(weights).items():
                 self.log_mean(f"weights/{name}", value)
 
+    # The meta set depends on a teacher of the past, so checkpoints hold it
+
     def replicated(self) -> dict[str, Tensor]:
         """The meta set, too."""
-        meta_set = self.data.meta_set
-        found = {} if meta_set is None else {f"meta set, {name}": getattr(meta_set, name) for name in _META_TENSORS}
-        return super().replicated() | found
+        found = {} if self.meta_set is None else vars(self.meta_set)
+        tensors = {f"meta set, {name}": value for name, value in found.items() if isinstance(value, Tensor)}
+        return super().replicated() | tensors
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The meta set, too."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["meta_set"] = None if self.meta_set is None else dict(vars(self.meta_set))
 
-_META_TENSORS = ("pairs", "labels", "mean", "std")
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the meta set back."""
+        super().on_load_checkpoint(checkpoint)
+        self.meta_set = None if checkpoint["meta_set"] is None else MetaSet(**checkpoint["meta_set"])

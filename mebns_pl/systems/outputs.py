@@ -7,8 +7,8 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from mebns_pl.mebns.step import StepResult
-from mebns_pl.types import TrainBatch
+from mebns_pl.data.train_batch import TrainBatch
+from mebns_pl.mebns.step import Negatives
 
 
 class StepOutput(TypedDict):
@@ -33,9 +33,8 @@ class StepOutput(TypedDict):
     kept_share: Tensor
 
 
-def step_output(batch: TrainBatch, result: StepResult) -> StepOutput:
+def step_output(batch: TrainBatch, negatives: Negatives) -> StepOutput:
     """Collects the pairs of a step."""
-    negatives = result.negatives
     picked_cells = torch.zeros_like(batch.candidate_mask).scatter_(
         1, negatives.columns, negatives.mask.view(negatives.columns.shape)
     )

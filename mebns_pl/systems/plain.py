@@ -7,21 +7,19 @@ from collections.abc import Callable
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.optim import Adam
 
-from mebns_pl.mebns.step import mebns_step
+from mebns_pl.data.train_batch import TrainBatch
+from mebns_pl.mebns.step import plain_step
+from mebns_pl.models.batching import AbstractBatching
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
-from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal
-from mebns_pl.negatives.selectors.abstract import AbstractSelector
-from mebns_pl.negatives.selectors.first import FirstSelector
-from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
-from mebns_pl.negatives.weightings.equal import EqualWeighting
+from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.systems.adaptive import adapted
 from mebns_pl.systems.finite import refuse_non_finite
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.outputs import StepOutput, step_output
 from mebns_pl.systems.schedulers import Configured, configured
 from mebns_pl.systems.updates import Updates
-from mebns_pl.types import GraphSpec, TrainBatch
+from mebns_pl.types import GraphSpec
 
 
 class Plain(AbstractLinkSystem):
@@ -30,14 +28,13 @@ class Plain(AbstractLinkSystem):
     Args:
         spec: the graph's size, given by the data module.
         predictor: makes the predictor.
-        selector: picks negatives among the candidates; the first (that is, the proposal's own draw) by default.
+        sampler: the negatives; one uniform non-edge an edge by default.
         optimizer: makes the optimizer.
         updates: accumulation over batches, and clipping.
-        adaptive_proposal: makes a proposal that learns with the student, whose candidates stand in place of the data
-            module's; or None.
-        weighting: weights of the negatives; equal by default.
         lr_scheduler: makes a scheduler of the learning rate, stepped after each epoch (one that watches a metric:
             after each validation), or None.
+        batching: which part of the graph a step works on: :class:`FullGraph` by default, or :class:`NeighborSampling`
+            for graphs that do not fit the device.
 
     Example:
         >>> system = Plain(GraphSpec(num_nodes=3))
@@ -49,20 +46,16 @@ class Plain(AbstractLinkSystem):
         self,
         spec: GraphSpec,
         predictor: Callable[[GraphSpec], LinkPredictor] = EncoderDecoder,
-        selector: AbstractSelector | None = None,
+        sampler: Sampler | None = None,
         optimizer: OptimizerCallable = Adam,
         updates: Updates = Updates(),
-        adaptive_proposal: Callable[[GraphSpec], AbstractAdaptiveProposal] | None = None,
-        weighting: AbstractNegativeWeighting | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
+        batching: AbstractBatching | None = None,
     ) -> None:
-        super().__init__(predictor(spec), updates)
-        self.selector = selector or FirstSelector()
+        super().__init__(predictor(spec), sampler, updates, batching)
         self.optimizer = optimizer
-        self.weighting = weighting or EqualWeighting()
-        # After the learners, whose initial weights so do not depend on it
-        self.adaptive_proposal = None if adaptive_proposal is None else adaptive_proposal(spec)
         self.lr_scheduler = lr_scheduler
+        self.build_proposal(spec)
 
     def configure_optimizers(self) -> Configured:
         """The student's optimizer, and one of its tables where they are trained row by row."""
@@ -72,24 +65,12 @@ class Plain(AbstractLinkSystem):
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Candidates, picks, loss, update."""
-        (student,) = self.learners([self.student])
+        student = self.learner(self.student, 0, 1)
         key = self.key.at(batch.epoch, batch.step)
         batch, update_proposal = adapted(self, batch, key)
-        result = mebns_step(
-            student,
-            self.selector,
-            batch,
-            self.graph,
-            key,
-            self.group,
-            gradient_clip_norm=self.updates.gradient_clip_norm,
-            weighting=self.weighting,
-        )
+        result = plain_step(student, self.sampler, batch, self.graph, key, self.group)
         refuse_non_finite(self, batch, result)
         update_proposal()
-        self.learn(
-            {"student": result.unclipped_student_grads, "student_tables": result.student_tables or None},
-            {"student": (self.all_optimizers()[0], student.params()), "student_tables": student.table_part()},
-        )
-        self.log_mean("train/student_loss", result.losses["student"])
-        return step_output(batch, result)
+        self.learn({"student": student}, result.learned)
+        self.log_mean("train/student_loss", result.learned["student"].loss)
+        return step_output(batch, result.negatives)

@@ -8,31 +8,47 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from mebns_pl.systems.evaluation import AbstractEvaluation
+from mebns_pl.mebns.teacher_filter import TeacherFilter
+from mebns_pl.models.batching import PairScore
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a system with a teacher offers to a scoring.
+
+    Args:
+        filter: which candidates stayed in training.
+        hardness: encodes the present graph; gives the teacher's logits of pairs.
+        candidates: n -> about n pairs ``(2, m)`` as the student's candidates are drawn in training.
+    """
+
+    filter: TeacherFilter
+    hardness: Callable[[], PairScore]
+    candidates: Callable[[int], Tensor]
 
 
 class AbstractScoring(ABC):
     """Scores pairs by what a system has learned."""
 
-    def check(self, system: AbstractEvaluation) -> None:
-        """Makes sure that ``system`` has what the scoring needs.
+    def check(self, gate: Gate | None) -> None:  # noqa: B027 (most need the student alone)
+        """Makes sure that a system has what the scoring needs.
 
         Raises:
             ValueError: it has not.
         """
-        return
 
     @abstractmethod
-    def scorer(self, system: AbstractEvaluation) -> Callable[[Tensor], Tensor]:
+    def scorer(self, student: PairScore, gate: Gate | None) -> PairScore:
         """A function from pairs ``(2, m)`` to logits ``(m,)``, -inf where a pair is rejected.
 
-        Called once, when prediction begins: ``system.graph`` is the graph of every known edge.
+        Args:
+            student: the student's logits, on the graph of every known edge.
+            gate: the system's teacher, where it has one.
         """
 
 
@@ -40,12 +56,13 @@ class StudentScoring(AbstractScoring):
     """The student's logits, of every pair.
 
     Example:
-        >>> StudentScoring().check(None)
+        >>> StudentScoring().scorer(lambda pairs: pairs.sum(dim=0), None)(torch.tensor([[1], [2]]))
+        tensor([3])
     """
 
-    def scorer(self, system: AbstractEvaluation) -> Callable[[Tensor], Tensor]:
+    def scorer(self, student: PairScore, gate: Gate | None) -> PairScore:
         """See :meth:`AbstractScoring.scorer`."""
-        return system.student_logits
+        return student
 
 
 class CascadeScoring(AbstractScoring):
@@ -79,37 +96,35 @@ class CascadeScoring(AbstractScoring):
         self.drop_easy = drop_easy
         self.sample = sample
 
-    def check(self, system: AbstractEvaluation) -> None:
+    def check(self, gate: Gate | None) -> None:
         """See :meth:`AbstractScoring.check`.
 
         Raises:
             ValueError: the system has no teacher, or a filter that drops no easy candidate and so sets no threshold.
         """
-        if system.gate is None:
+        if gate is None:
             raise ValueError(
-                f"scoring: CascadeScoring needs the teacher of a MeBNS system, got {type(system).__name__}, which has "
-                "none; use StudentScoring"
+                "scoring: CascadeScoring needs the teacher of a MeBNS system, and this system has none; "
+                "use StudentScoring"
             )
-        if self.drop_easy is None and system.gate[1].drop_easy == 0:
+        if self.drop_easy is None and gate.filter.drop_easy == 0:
             raise ValueError(
                 "scoring: CascadeScoring takes its threshold from the filter, whose drop_easy is 0, so every pair "
                 "would pass; give it a drop_easy of its own above 0, or use StudentScoring"
             )
 
-    def scorer(self, system: AbstractEvaluation) -> Callable[[Tensor], Tensor]:
+    def scorer(self, student: PairScore, gate: Gate | None) -> PairScore:
         """See :meth:`AbstractScoring.scorer`."""
-        self.check(system)
-        assert system.gate is not None
-        teacher, teacher_filter = system.gate
-        hardness = system.logits_of(teacher)
-        drop_easy = teacher_filter.drop_easy if self.drop_easy is None else self.drop_easy
-        drawn = hardness(system.data.training_candidates(self.sample).to(system.device))
-        threshold = lowest_kept(drawn, drop_easy)
+        self.check(gate)
+        assert gate is not None
+        hardness = gate.hardness()
+        drop_easy = gate.filter.drop_easy if self.drop_easy is None else self.drop_easy
+        threshold = lowest_kept(hardness(gate.candidates(self.sample)), drop_easy)
 
         def score(pairs: Tensor) -> Tensor:
             logits = torch.full((pairs.shape[1],), -torch.inf, device=pairs.device)
             passed = hardness(pairs) >= threshold
-            logits[passed] = system.student_logits(pairs[:, passed]).to(logits.dtype)
+            logits[passed] = student(pairs[:, passed]).to(logits.dtype)
             return logits
 
         return score

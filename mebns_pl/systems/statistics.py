@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.distributed.group import AbstractGroup
 from mebns_pl.mebns.step import Negatives
-from mebns_pl.types import TrainBatch
 
 
 def union_statistics(batch: TrainBatch, negatives: Negatives, group: AbstractGroup) -> tuple[dict[str, Tensor], Tensor]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
-
 from mebns_pl.mebns.bilevel import clipped
+from mebns_pl.mebns.learner import Gradients
 
 
 @dataclass(frozen=True)
@@ -48,61 +47,56 @@ class GradientAccumulator:
     Args:
         updates: how many steps make a group, and how the student's mean is clipped.
 
+    Attributes:
+        totals: the sums of the group so far, by learner.
+
     Example:
         >>> import torch
-        >>> accumulator = GradientAccumulator(Updates(accumulate=2))
-        >>> accumulator.add({"student": [torch.tensor([1.0])]}, last=False)
+        >>> accumulator, loss = GradientAccumulator(Updates(accumulate=2)), torch.zeros(())
+        >>> accumulator.add({"student": Gradients(loss, [torch.tensor([1.0])])}, last=False)
         {}
-        >>> accumulator.add({"student": [torch.tensor([2.0])]}, last=False)
-        {'student': [tensor([1.5000])]}
+        >>> accumulator.add({"student": Gradients(loss, [torch.tensor([2.0])])}, last=False)["student"].dense
+        [tensor([1.5000])]
     """
 
     def __init__(self, updates: Updates) -> None:
         self.updates = updates
+        self.totals: dict[str, Gradients] = {}
         self._steps = 0
         self._counts: dict[str, int] = {}
-        self._sums: dict[str, list[Tensor]] = {}
 
-    def add(self, grads: Mapping[str, Sequence[Tensor] | None], last: bool) -> dict[str, list[Tensor]]:
+    def add(self, learned: Mapping[str, Gradients], last: bool) -> dict[str, Gradients]:
         """Takes one step's gradients.
 
         Args:
-            grads: by learner, before clipping; None for one that does not learn in this step.
+            learned: by learner, before clipping, of those that learn in this step.
             last: whether this is the last step of the epoch, which ends a group early.
 
         Returns:
             Where the group is full, each learner's mean over the steps in which it learned, the student's clipped;
             otherwise nothing.
         """
-        for name, values in grads.items():
-            if values is None:
-                continue
-            before = self._sums.get(name)
-            # A checkpoint brings sums back on the CPU
-            self._sums[name] = (
-                list(values)
-                if before is None
-                else [total.to(value.device) + value for total, value in zip(before, values, strict=True)]
-            )
+        for name, value in learned.items():
+            before = self.totals.get(name)
+            self.totals[name] = value if before is None else before + value
             self._counts[name] = self._counts.get(name, 0) + 1
         self._steps += 1
         if self._steps < self.updates.accumulate and not last:
             return {}
-        counts = self._counts
-        means = {
-            name: [total / counts[name] for total in totals] if counts[name] > 1 else totals
-            for name, totals in self._sums.items()
-        }
-        self._steps, self._counts, self._sums = 0, {}, {}
+        means = {name: total / self._counts[name] for name, total in self.totals.items()}
+        self._steps, self._counts, self.totals = 0, {}, {}
         if "student" in means:
-            means["student"] = clipped(means["student"], self.updates.gradient_clip_norm)
+            dense = clipped(means["student"].dense, self.updates.gradient_clip_norm)
+            means["student"] = replace(means["student"], dense=dense)
         return means
 
     def state_dict(self) -> dict[str, Any]:
         """The group that is being added up; empty between groups."""
-        return {"steps": self._steps, "counts": dict(self._counts), "sums": dict(self._sums)} if self._steps else {}
+        totals = {name: dict(vars(total)) for name, total in self.totals.items()}
+        return {"steps": self._steps, "counts": dict(self._counts), "totals": totals} if self._steps else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes it back."""
         self._steps = state.get("steps", 0)
-        self._counts, self._sums = dict(state.get("counts", {})), dict(state.get("sums", {}))
+        self._counts = dict(state.get("counts", {}))
+        self.totals = {name: Gradients(**total) for name, total in state.get("totals", {}).items()}

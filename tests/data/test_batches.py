@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from mebns_pl.data import batches
 from mebns_pl.data.batches import EvalChunks, PairBlocks, StepSampler, TrainSteps
+from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
@@ -20,7 +21,7 @@ from mebns_pl.negatives.proposals.abstract import AbstractProposal
 from mebns_pl.negatives.proposals.degree import DegreeProposal
 from mebns_pl.negatives.proposals.pairs import UniformPairProposal
 from mebns_pl.pools.abstract import AllowedPairs
-from mebns_pl.types import EvalBatch, Share, TrainBatch
+from mebns_pl.types import EvalBatch, Share
 from references.runs import make_data
 
 KEY = Key(3, "tests/batches")

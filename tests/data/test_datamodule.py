@@ -13,17 +13,19 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
 from mebns_pl.data.datamodule import LinkDataModule, data_of
-from mebns_pl.data.graph_data import SplitFractions
+from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.datasets.files import DataError, LoadedGraph
+from mebns_pl.datasets.split import SplitFractions
 from mebns_pl.evaluation.negatives import HeartNegatives, RandomNegatives
 from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol, TimeParting
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.measures.proximity import CommonNeighbors
 from mebns_pl.keys import Key
 from mebns_pl.mebns.std_generator import StdGenerator
+from mebns_pl.mebns.umd_collector import MetaSet
 from mebns_pl.negatives.proposals.by_measure import ProximityProposal
 from mebns_pl.negatives.proposals.degree import DegreeProposal
-from mebns_pl.types import EvalBatch, GraphSpec, MetaSet, TrainBatch
+from mebns_pl.types import EvalBatch, GraphSpec
 from references.runs import differing, make_data, tensors_of
 
 

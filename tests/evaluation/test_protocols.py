@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.data.graph_data import SplitFractions
 from mebns_pl.datasets.catalog import load_graph
 from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.official_splits import OfficialSplit, load_official_split
+from mebns_pl.datasets.split import SplitFractions
 from mebns_pl.errors import DataError
 from mebns_pl.evaluation.heart_released import HeartReleasedGenerator
 from mebns_pl.evaluation.negatives import RandomNegatives

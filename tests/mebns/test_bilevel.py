@@ -21,11 +21,11 @@ from mebns_pl.mebns.bilevel import (
     BilevelProblem,
     DirectionalEngine,
     HigherEngine,
-    Hypergradient,
     check_optimizer,
     clipped,
     updated,
 )
+from mebns_pl.mebns.learner import Gradients, Learner
 from references import step as reference
 from references.step import Setting
 
@@ -199,8 +199,7 @@ def quadratic(optimizer: Callable[[Scalar], Optimizer]) -> tuple[BilevelProblem,
     a = torch.tensor([0.0, 1.0, -2.0], dtype=torch.float64)
     w = torch.tensor([1.5, 1.0, 0.5], dtype=torch.float64)
     problem = BilevelProblem(
-        student=student,
-        optimizer=optimizer(student),
+        student=Learner(student, optimizer(student)),
         gradient_clip_norm=None,
         inner_loss=lambda weights: 0.5 * (weights * (student.theta - a) ** 2).sum() / 3 + 0.25 * student.theta**2,
         outer_loss_at=lambda params: (params["theta"] - 2) ** 2,
@@ -296,9 +295,11 @@ def test_clipping_acts_in_the_cases_that_say_so() -> None:
     for name in ("GCN, momentum, clipping", "GCN, adam, clipping", "GAT, sgd, clipping"):
         setting, options, num_steps = CASES[name]
         state = warmed_up(setting, options, num_steps)
-        grads = reference.fast_gradients(
-            state, setting, reference.make_batch(50), reference.make_meta(50), KEY
-        ).student_grads
+        grads = (
+            reference.fast_gradients(state, setting, reference.make_batch(50), reference.make_meta(50), KEY)
+            .learned["student"]
+            .dense
+        )
         torch.testing.assert_close(
             flat(grads).norm(), torch.tensor(setting.clip, dtype=torch.float64), rtol=1e-4, atol=0
         )
@@ -328,11 +329,13 @@ def test_engines_agree(name: str, clip: float | None) -> None:
     for step in range(2):
         batch, meta_batch = reference.make_batch(step), reference.make_meta(step)
         results = [reference.fast_gradients(state, setting, batch, meta_batch, KEY, engine) for engine in ENGINES]
-        first, second = (flat(result.weight_net_grads) for result in results)
+        first, second = (flat(result.learned["weight_net"].dense) for result in results)
         assert first.norm() > 0
         assert (first - second).norm() < 1e-10 * first.norm()
-        torch.testing.assert_close(results[0].losses["meta"], results[1].losses["meta"], rtol=1e-12, atol=0)
-        reference.apply(state.student, results[0].student_grads)
+        torch.testing.assert_close(
+            results[0].learned["weight_net"].loss, results[1].learned["weight_net"].loss, rtol=1e-12, atol=0
+        )
+        reference.apply(state.student, results[0].learned["student"])
 
 
 def test_engines_agree_on_parameter_groups_in_any_order() -> None:
@@ -344,9 +347,9 @@ def test_engines_agree_on_parameter_groups_in_any_order() -> None:
     for step in range(2):
         batch, meta_batch = reference.make_batch(step), reference.make_meta(step)
         results = [reference.fast_gradients(state, setting, batch, meta_batch, KEY, engine) for engine in ENGINES]
-        first, second = (flat(result.weight_net_grads) for result in results)
+        first, second = (flat(result.learned["weight_net"].dense) for result in results)
         assert (first - second).norm() < 1e-10 * first.norm()
-        reference.apply(state.student, results[0].student_grads)
+        reference.apply(state.student, results[0].learned["student"])
 
 
 # --- leaving no trace -----------------------------------------------------------------------------
@@ -359,17 +362,17 @@ class Watching(AbstractEngine):
     engine: AbstractEngine
     looked: bool = False
 
-    def hypergradient(self, problem: BilevelProblem) -> Hypergradient:
-        params = list(problem.student.parameters())
+    def hypergradient(self, problem: BilevelProblem) -> Gradients:
+        params = list(problem.student.module.parameters())
         for param in params:
             param.grad = torch.full_like(param, 3.0)
-        before = copy.deepcopy((problem.student.state_dict(), problem.optimizer.state_dict()))
+        before = copy.deepcopy((problem.student.module.state_dict(), problem.student.optimizer.state_dict()))
         result = self.engine.hypergradient(problem)
-        after = (problem.student.state_dict(), problem.optimizer.state_dict())
+        after = (problem.student.module.state_dict(), problem.student.optimizer.state_dict())
         torch.testing.assert_close(after, before, rtol=0, atol=0)
-        assert all(new is old for new, old in zip(problem.student.parameters(), params, strict=True))
+        assert all(new is old for new, old in zip(problem.student.module.parameters(), params, strict=True))
         assert all(bool((param.grad == 3).all()) and param.requires_grad for param in params)
-        assert not any(value.requires_grad for value in result)
+        assert not any(value.requires_grad for value in result.dense)
         self.looked = True
         return result
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from mebns_pl.keys import Key
-from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, DirectionalEngine, HigherEngine, Hypergradient
+from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, DirectionalEngine, HigherEngine
 from mebns_pl.mebns.cheap_engines import Every, LastBlock
+from mebns_pl.mebns.learner import Gradients
 from mebns_pl.systems.mebns import Schedule
 from references import step as reference
 from references.runs import equal, fit, make_data, make_mebns, weights
@@ -112,10 +113,8 @@ def test_between_its_turns_the_weight_net_weighs_and_stays() -> None:
         for number in (3, 4)
     }
     exact = gradient(state, setting, DirectionalEngine())
-    assert torch.equal(flat(results[3].weight_net_grads), exact)
-    assert "meta" in results[3].losses
-    assert results[4].weight_net_grads is None
-    assert "meta" not in results[4].losses
+    assert torch.equal(flat(results[3].learned["weight_net"].dense), exact)
+    assert "weight_net" not in results[4].learned
     # The weights are those of the net as it is, which are not equal, and the student's gradient follows them
     slow = reference.prepare(state, setting, batch, meta_batch, KEY)
     net = state.weight_net.module
@@ -126,7 +125,7 @@ def test_between_its_turns_the_weight_net_weighs_and_stays() -> None:
     student = state.student.module
     loss = slow.loss_at(reference.params_of(student), list(expected))
     grads = torch.autograd.grad(loss, list(student.parameters()), materialize_grads=True)
-    torch.testing.assert_close(flat(results[4].student_grads), flat(list(grads)), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(flat(results[4].learned["student"].dense), flat(list(grads)), rtol=1e-9, atol=1e-12)
 
 
 class Counting(AbstractEngine):
@@ -135,7 +134,7 @@ class Counting(AbstractEngine):
     def __init__(self) -> None:
         self.calls = 0
 
-    def hypergradient(self, problem: BilevelProblem) -> Hypergradient:
+    def hypergradient(self, problem: BilevelProblem) -> Gradients:
         self.calls += 1
         return DirectionalEngine().hypergradient(problem)
 

@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mebns_pl import WeightNet
+from mebns_pl.data.train_batch import StepPairs
 from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, DirectionalEngine, HigherEngine
-from mebns_pl.mebns.step import Learner, Meta, StepPairs, Teacher, mebns_step
+from mebns_pl.mebns.step import plain_step
+from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
 from mebns_pl.negatives.selectors.first import FirstSelector
 from references import step as reference
@@ -96,7 +97,7 @@ def test_the_world_is_a_test() -> None:
     assert result.negatives.kept.sum() < batch.candidate_mask.sum()
     weights = result.negatives.weights[result.negatives.mask]
     assert weights.std() > 0.01
-    norm = torch.cat([grad.flatten() for grad in result.student_grads]).norm()
+    norm = torch.cat([grad.flatten() for grad in result.learned["student"].dense]).norm()
     assert norm > VARIANTS["clipping"].clip
 
 
@@ -113,11 +114,11 @@ def test_logs_tell_what_was_done() -> None:
     nodes = batch.candidates.gather(1, negatives.columns).flatten()
     assert torch.equal(negatives.pairs, torch.stack([anchors, nodes]))
     assert bool(negatives.kept[negatives.mask.view(-1, 2).any(1)].any(1).all())
-    assert set(result.losses) == {"student", "teacher", "meta"}
+    assert set(result.learned) == {"student", "teacher", "weight_net"}
     slow = reference.prepare(state, setting, batch, meta_batch, KEY)
     weights = list(negatives.weights[negatives.mask])
     expected = slow.loss_at(reference.params_of(state.student.module), weights).detach()
-    torch.testing.assert_close(result.losses["student"], expected)
+    torch.testing.assert_close(result.learned["student"].loss, expected)
 
 
 def test_selectors_are_told_what_they_ask_for() -> None:
@@ -134,7 +135,7 @@ def test_selectors_are_told_what_they_ask_for() -> None:
 
     setting = Setting(meta=False)
     state, batch, graph = reference.make_state(setting), reference.make_batch(0), reference.make_graph("dense")
-    mebns_step(state.student, Asking(), batch, graph, KEY, SingleProcess())
+    plain_step(state.student, Sampler(selector=Asking()), batch, graph, KEY, SingleProcess())
     student, key = state.student.module, KEY.child("student")
     params, masked = reference.params_of(student), reference.graph_without("dense", batch.union_positives)
     # The plain step draws no teacher negatives: names of pairs count those of the batch all the same
@@ -150,9 +151,7 @@ def test_selectors_are_told_what_they_ask_for() -> None:
 # --- purity ---------------------------------------------------------------------------------------
 
 
-def equal_results(a: list[torch.Tensor] | None, b: list[torch.Tensor] | None) -> bool:
-    assert a is not None
-    assert b is not None
+def equal_results(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
@@ -201,8 +200,8 @@ def test_the_key_names_every_draw(engine: AbstractEngine) -> None:
     for seed, key in ((1, KEY), (2, KEY), (2, KEY.at(0, 1))):
         torch.manual_seed(seed)
         results.append(reference.fast_gradients(state, setting, batch, meta_batch, key, engine))
-    for name in ("student_grads", "teacher_grads", "weight_net_grads"):
-        first, same, other = (getattr(result, name) for result in results)
+    for name in ("student", "teacher", "weight_net"):
+        first, same, other = (result.learned[name].dense for result in results)
         assert equal_results(first, same), name
         assert not equal_results(first, other), name
 
@@ -216,7 +215,7 @@ def test_module_mode_does_not_matter() -> None:
         state.student.module.train(mode)
         state.teacher.module.train(mode)
         results.append(reference.fast_gradients(state, setting, batch, meta_batch, KEY))
-    assert equal_results(results[0].student_grads, results[1].student_grads)
+    assert equal_results(results[0].learned["student"].dense, results[1].learned["student"].dense)
 
 
 # --- without teacher and weight net ---------------------------------------------------------------
@@ -226,10 +225,8 @@ def test_plain_step_is_balanced_cross_entropy() -> None:
     setting = Setting(features="dense")
     student = reference.make_state(setting).student
     batch, graph = reference.make_batch(0), reference.make_graph("dense")
-    result = mebns_step(student, FirstSelector(2), batch, graph, KEY, SingleProcess())
-    assert result.teacher_grads is None
-    assert result.weight_net_grads is None
-    assert set(result.losses) == {"student"}
+    result = plain_step(student, Sampler(selector=FirstSelector(2)), batch, graph, KEY, SingleProcess())
+    assert set(result.learned) == {"student"}
     assert result.negatives.hardness is None
 
     anchors, nodes, labels, names = [], [], [], []
@@ -251,9 +248,9 @@ def test_plain_step_is_balanced_cross_entropy() -> None:
     loss = torch.nn.functional.binary_cross_entropy_with_logits(
         student.module(inputs), label, weight=share, reduction="sum"
     )
-    torch.testing.assert_close(result.losses["student"], loss.detach(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(result.learned["student"].loss, loss.detach(), rtol=1e-12, atol=0)
     expected = torch.autograd.grad(loss, list(student.module.parameters()), materialize_grads=True)
-    for grad, want in zip(result.student_grads, expected, strict=True):
+    for grad, want in zip(result.learned["student"].dense, expected, strict=True):
         torch.testing.assert_close(grad, want, rtol=1e-10, atol=1e-14)
 
 
@@ -262,32 +259,12 @@ def test_own_positives_are_left_out_of_message_passing() -> None:
     state, batch = reference.make_state(setting), reference.make_batch(0)
     no_edge = torch.tensor([[23], [23]]).expand(2, batch.positives.shape[1])
     grads = [
-        reference.fast_gradients(
-            state, setting, replace(batch, union_positives=union), reference.make_meta(0), KEY
-        ).student_grads
+        reference.fast_gradients(state, setting, replace(batch, union_positives=union), reference.make_meta(0), KEY)
+        .learned["student"]
+        .dense
         for union in (batch.positives, no_edge)
     ]
     assert not torch.allclose(grads[0][0], grads[1][0], rtol=1e-3)
-
-
-def test_meta_needs_a_teacher() -> None:
-    state = reference.make_state(Setting())
-    with pytest.raises(ValueError, match="teacher"):
-        mebns_step(
-            state.student, FirstSelector(1), reference.make_batch(0), reference.make_graph("dense"), KEY,
-            SingleProcess(), meta=Meta(state.weight_net, HigherEngine(), reference.make_meta(0)),
-        )  # fmt: skip
-
-
-def test_learners_must_be_predictors() -> None:
-    state, net = reference.make_state(Setting()), WeightNet()
-    no_predictor = Learner(net, torch.optim.SGD(net.parameters(), lr=0.1))
-    for student, teacher in ((no_predictor, state.teacher), (state.student, no_predictor)):
-        with pytest.raises(TypeError, match="WeightNet"):
-            mebns_step(
-                student, FirstSelector(1), reference.make_batch(0), reference.make_graph("dense"), KEY, SingleProcess(),
-                teacher=Teacher(teacher, None, True),
-            )  # fmt: skip
 
 
 def test_pair_names_do_not_depend_on_the_cut() -> None:

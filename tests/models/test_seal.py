@@ -95,7 +95,6 @@ def test_inputs_hold_no_edges_of_the_whole_graph() -> None:
     """They travel between processes, each with its batch."""
     graph = Graph.from_edges(make_edges(), NUM_NODES, make_features("dense"))
     inputs = SEAL(graph.spec).prepare(graph, torch.tensor([[0], [9]]))
-    assert inputs.nodes is not None
-    assert inputs.nodes.num_edges == 0
+    assert inputs.graph.num_edges == 0
     plain = SEAL(graph.spec, use_features=False).prepare(graph, torch.tensor([[0], [9]]))
-    assert plain.nodes is None
+    assert plain.graph.num_nodes == 0

@@ -12,9 +12,9 @@ import torch.distributed
 import torch.multiprocessing
 from torch import Tensor
 
+from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.distributed.group import AbstractGroup, DistributedGroup
 from mebns_pl.keys import Key
-from mebns_pl.types import TrainBatch
 from references import step as reference
 from references.group import ENGINES, cut
 from references.step import Setting, State
@@ -46,9 +46,7 @@ def run(name: Name, group: AbstractGroup, steps: int) -> State:
         key = KEY.at(step // len(BATCH_SIZES), step % len(BATCH_SIZES))
         batch, meta_batch = cut(batch_of(step), group), reference.make_meta(step)
         result = reference.fast_gradients(state, setting, batch, meta_batch, key, ENGINES[engine], group)
-        reference.apply(state.student, result.student_grads)
-        reference.apply(state.teacher, result.teacher_grads)
-        reference.apply(state.weight_net, result.weight_net_grads)
+        reference.apply_all(state, setting, result)
     return state
 
 

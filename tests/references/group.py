@@ -11,11 +11,12 @@ import torch.distributed
 import torch.multiprocessing
 from torch import Tensor
 
+from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.distributed.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.keys import Key
-from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, DirectionalEngine, HigherEngine, Hypergradient
+from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, DirectionalEngine, HigherEngine
+from mebns_pl.mebns.learner import Gradients
 from mebns_pl.mebns.step import StepResult
-from mebns_pl.types import TrainBatch
 from references import step as reference
 from references.step import Setting, State
 
@@ -25,7 +26,7 @@ KEY = Key(4, "tests/group")
 class NaiveEngine(AbstractEngine):
     """The mistake: an inner gradient of this rank's negatives alone."""
 
-    def hypergradient(self, problem: BilevelProblem) -> Hypergradient:
+    def hypergradient(self, problem: BilevelProblem) -> Gradients:
         """See :class:`AbstractEngine`."""
         return HigherEngine().hypergradient(replace(problem, group=SingleProcess()))
 
@@ -75,9 +76,7 @@ def trained_state(setting: Setting) -> State:
 
 def outcome(result: StepResult) -> dict[str, list[Tensor]]:
     """All that must be the union's, whatever the number of ranks."""
-    losses = [result.losses[name] for name in sorted(result.losses)]
-    grads = {"student": result.student_grads, "teacher": result.teacher_grads, "weight_net": result.weight_net_grads}
-    return {"losses": losses, **{name: list(values) for name, values in grads.items() if values is not None}}
+    return {name: [found.loss, *found.dense] for name, found in result.learned.items()}
 
 
 def run_cases(group: AbstractGroup) -> dict[str, dict[str, list[Tensor]]]:

@@ -36,8 +36,8 @@ def whole_run(ranks: int, folder: Path) -> dict[str, Any]:
     trainer.test(system, data, verbose=False)
     metrics |= trainer.callback_metrics
     trainer.predict(system, data, return_predictions=False)
-    assert data.meta_set is not None
-    found["meta"] = {name: getattr(data.meta_set, name) for name in ("pairs", "mean", "std")}
+    assert system.meta_set is not None
+    found["meta"] = {name: getattr(system.meta_set, name) for name in ("pairs", "mean", "std")}
     return {**found, "metrics": {name: float(value) for name, value in metrics.items()}}
 
 

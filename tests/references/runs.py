@@ -19,8 +19,8 @@ from torch.optim import Adam
 from mebns_pl import GCN, EncoderDecoder, LinkPredictor, MeBNS, MigrationMonitor, MLPDecoder, Plain, Schedule
 from mebns_pl.cli import main as cli
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.data.graph_data import SplitFractions
 from mebns_pl.datasets.files import LoadedGraph
+from mebns_pl.datasets.split import SplitFractions
 from mebns_pl.evaluation.negatives import RandomNegatives
 from mebns_pl.graph.measures.proximity import PersonalizedPageRank
 from mebns_pl.mebns.std_generator import StdGenerator
@@ -30,6 +30,7 @@ from mebns_pl.mebns.weight_net import WeightNet
 from mebns_pl.negatives.proposals.by_measure import ProximityProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
+from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.negatives.selectors.hardest import HardestSelector
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec
@@ -58,13 +59,10 @@ def near_structure() -> ProximityProposal:
 
 
 def make_data(loaded: LoadedGraph | None = None, **changes: Any) -> LinkDataModule:
-    """A data module on :func:`make_loaded`: three steps an epoch, candidates half uniform and half structural."""
+    """A data module on :func:`make_loaded`: three steps an epoch."""
     options: dict[str, Any] = {
         "split": FRACTIONS,
-        "proposal": MixtureProposal([UniformProposal(), near_structure()], [0.75, 0.25]),
-        "num_candidates": 5,
-        "std_generator": StdGenerator(near_structure(), num_negatives=2),
-        "collector": UMDCollector(num_passes=3, batch_size=8, refresh_epochs=2),
+        "structure": near_structure(),
         "eval_negatives": RandomNegatives(8),
         "batch_size": 30,
     }
@@ -83,29 +81,45 @@ def predictor(spec: GraphSpec) -> LinkPredictor:
 adam: Callable[..., torch.optim.Optimizer] = partial(Adam, lr=0.03)
 
 
+def make_sampler(**changes: Any) -> Sampler:
+    """DNS: three of five candidates, which are three quarters uniform and one structural."""
+    proposal = MixtureProposal([UniformProposal(), near_structure()], [0.75, 0.25])
+    return Sampler(**{"proposal": proposal, "num_candidates": 5, "selector": HardestSelector(3), **changes})
+
+
+def with_sampler(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a system, with those of its sampler gathered in one."""
+    names = ("proposal", "num_candidates", "selector", "weighting")
+    return {
+        "sampler": make_sampler(**{name: options[name] for name in names if name in options}),
+        **{name: value for name, value in options.items() if name not in names},
+    }
+
+
 def make_plain(spec: GraphSpec, seed: int = 0, **changes: Any) -> Plain:
     """A plain system (DNS) with initial weights named by ``seed``."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Plain(spec, **{"predictor": predictor, "selector": HardestSelector(3), "optimizer": adam, **changes})
+        return Plain(spec, **with_sampler({"predictor": predictor, "optimizer": adam, **changes}))
 
 
 def make_mebns(spec: GraphSpec, seed: int = 0, **changes: Any) -> MeBNS:
     """A MeBNS system with one epoch of warm-up and initial weights named by ``seed``."""
     options = {
         "predictor": predictor,
-        "selector": HardestSelector(3),
         "optimizer": adam,
         "teacher_optimizer": adam,
         "weight_net_optimizer": adam,
         # Sharper than the defaults, so that a few epochs show filter and weights
         "weight_net": partial(WeightNet, max_score=0.3),
         "teacher_filter": TeacherFilter(drop_easy=0.5, drop_top=0.0),
+        "std_generator": StdGenerator(num_negatives=2),
+        "collector": UMDCollector(num_passes=3, batch_size=8, refresh_epochs=2),
         "schedule": Schedule(warmup=1, teacher=None, student_from_teacher=False),
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MeBNS(spec, **{**options, **changes})
+        return MeBNS(spec, **with_sampler({**options, **changes}))
 
 
 MAKE: dict[str, Callable[..., AbstractLinkSystem]] = {"Plain": make_plain, "MeBNS": make_mebns}
@@ -184,17 +198,17 @@ def fingerprint(data: LinkDataModule, system: AbstractLinkSystem) -> dict[str, T
     probe, the meta set, and the weights and optimizer states of every learner.
     """
     nodes = torch.arange(data.loaded.num_nodes)
-    steps = data.train_dataloader().dataset
+    steps = data.train_steps(system.needs)
     found: dict[str, Tensor] = {}
     for name, value in {
         "graph": data.train_graph,
         "known": data.known.mask(nodes[:, None], nodes[None, :]),
         "legal": data.known.num_legal(nodes),
-        "proposal": data.proposal,
-        "std": data.std_generator,
+        "proposal": system.sampler.proposal,
+        "structure": data.structure,
         "batches": [steps[epoch, step] for epoch in (0, 1, 5) for step in range(len(steps))],
         "probe": data.probe(60),
-        "meta": data.meta_set,
+        "meta": getattr(system, "meta_set", None),
         "score": system.score(torch.cartesian_prod(nodes, nodes).t()),
         "weights": dict(system.state_dict()),
         "optimizers": [o.state_dict()["state"] for o in system.trainer.optimizers],

@@ -32,17 +32,21 @@ from mebns_pl import (
     SelfAdversarialWeighting,
     WeightNet,
 )
+from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.distributed.group import AbstractGroup, SingleProcess
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
-from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine
-from mebns_pl.mebns.step import Learner, Meta, StepResult, Teacher, mebns_step
+from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine, clipped
+from mebns_pl.mebns.learner import Gradients, Learner
+from mebns_pl.mebns.step import Meta, StepResult, Teacher, mebns_step, warm_up_step
 from mebns_pl.mebns.teacher_filter import TeacherFilter
+from mebns_pl.mebns.umd_collector import MetaSet
+from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
-from mebns_pl.types import GraphSpec, MetaSet, TrainBatch
+from mebns_pl.types import GraphSpec
 
 Params = dict[str, Tensor]
 MakeOptimizer = Callable[..., Optimizer]
@@ -221,28 +225,24 @@ def fast_gradients(
     state: State, setting: Setting, batch: TrainBatch, meta_batch: MetaSet, key: Key,
     engine: AbstractEngine | None = None, group: AbstractGroup | None = None,
 ) -> StepResult:  # fmt: skip
-    """Calls ``mebns_step`` as the setting says."""
+    """Calls ``mebns_step`` as the setting says, or ``warm_up_step`` where it has neither filter nor weight net."""
     kinds = {"hardest": HardestSelector, "first": FirstSelector}
-    band = None if setting.drop_easy is None else TeacherFilter(setting.drop_easy, setting.drop_top)
-    return mebns_step(
-        state.student,
-        kinds[setting.selector](setting.num_negatives),
-        batch,
-        make_graph(setting.features),
-        key,
-        group or SingleProcess(),
-        teacher=Teacher(state.teacher, band, setting.learns),
-        meta=Meta(state.weight_net, engine or HigherEngine(), meta_batch) if setting.meta else None,
-        gradient_clip_norm=setting.clip,
-        weighting=EqualWeighting() if setting.temperature is None else SelfAdversarialWeighting(setting.temperature),
-    )
+    weighting = EqualWeighting() if setting.temperature is None else SelfAdversarialWeighting(setting.temperature)
+    sampler = Sampler(selector=kinds[setting.selector](setting.num_negatives), weighting=weighting)
+    teacher, group = Teacher(state.teacher, setting.learns), group or SingleProcess()
+    rest = sampler, batch, make_graph(setting.features), key, group
+    if setting.drop_easy is None and not setting.meta:
+        return warm_up_step(state.student, teacher, *rest)
+    band = TeacherFilter(setting.drop_easy or 0.0, setting.drop_top)
+    meta = Meta(state.weight_net, engine or HigherEngine(), meta_batch) if setting.meta else None
+    return mebns_step(state.student, teacher, band, meta, *rest, gradient_clip_norm=setting.clip)
 
 
-def apply(learner: Learner, grads: Sequence[Tensor] | None) -> None:
+def apply(learner: Learner, found: Gradients | None, clip: float | None = None) -> None:
     """Moves a learner by its real optimizer."""
-    if grads is None:
+    if found is None:
         return
-    for param, grad in zip(learner.module.parameters(), grads, strict=True):
+    for param, grad in zip(learner.module.parameters(), clipped(found.dense, clip), strict=True):
         param.grad = grad
     learner.optimizer.step()
     learner.optimizer.zero_grad()
@@ -253,9 +253,14 @@ def fast_step(
 ) -> None:
     """One step with ``mebns_step``, in place."""
     result = fast_gradients(state, setting, batch, meta_batch, key, engine)
-    apply(state.student, result.student_grads)
-    apply(state.teacher, result.teacher_grads)
-    apply(state.weight_net, result.weight_net_grads)
+    apply_all(state, setting, result)
+
+
+def apply_all(state: State, setting: Setting, result: StepResult) -> None:
+    """Moves all who learned in a step."""
+    apply(state.student, result.learned["student"], setting.clip)
+    apply(state.teacher, result.learned.get("teacher"))
+    apply(state.weight_net, result.learned.get("weight_net"))
 
 
 # --- the slow step --------------------------------------------------------------------------------
@@ -495,7 +500,7 @@ def slow_step(state: State, setting: Setting, batch: TrainBatch, meta_batch: Met
 
     weights: Sequence[Tensor | float] = slow.base
     if setting.meta:
-        apply(new.weight_net, slow_hypergradient(state, setting, slow))
+        apply(new.weight_net, Gradients(torch.zeros(()), slow_hypergradient(state, setting, slow)))
         net = new.weight_net.module
         with torch.no_grad():
             weights = softmax_weights(net, params_of(net), slow.features, slow.base)
@@ -511,5 +516,5 @@ def slow_step(state: State, setting: Setting, batch: TrainBatch, meta_batch: Met
         grads = torch.autograd.grad(
             balanced(positive, negative, [1.0] * len(negative)), list(teacher.parameters()), materialize_grads=True
         )
-        apply(new.teacher, grads)
+        apply(new.teacher, Gradients(torch.zeros(()), list(grads)))
     return new

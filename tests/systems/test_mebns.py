@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 
 from mebns_pl import GCN, EncoderDecoder, MeBNS, MLPDecoder, PredictionWriter, Schedule, Updates
-from mebns_pl.data.graph_data import SplitFractions
-from mebns_pl.data.step_pairs import StepPairs
+from mebns_pl.data.train_batch import StepPairs, TrainBatch
 from mebns_pl.datasets.files import DataError
+from mebns_pl.datasets.split import SplitFractions
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
@@ -32,7 +32,6 @@ from mebns_pl.models.predictor import PairInputs
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.statistics import weight_statistics
-from mebns_pl.types import TrainBatch
 from references.runs import (
     MAKE,
     equal,

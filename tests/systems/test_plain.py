@@ -14,12 +14,15 @@ from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam
 
 from mebns_pl import Updates
+from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.distributed.group import SingleProcess
-from mebns_pl.mebns.step import Learner, mebns_step
+from mebns_pl.mebns.bilevel import clipped
+from mebns_pl.mebns.learner import Learner
+from mebns_pl.mebns.step import plain_step
 from mebns_pl.metrics.functional import auc
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.first import FirstSelector
-from mebns_pl.types import GraphSpec, TrainBatch
+from mebns_pl.types import GraphSpec
 from references.runs import MAKE, adam, equal, fit, make_data, make_mebns, make_plain, weights
 
 
@@ -45,19 +48,13 @@ def test_training_is_the_step_repeated() -> None:
     twin = copy.deepcopy(system.student)
     fit(system, data, epochs=2)
     optimizer = adam(twin.parameters())
-    steps = data.train_dataloader().dataset
+    steps = data.train_steps(system.needs)
     for epoch in range(2):
         for step in range(len(steps)):
-            result = mebns_step(
-                Learner(twin, optimizer),
-                system.selector,
-                steps[epoch, step],
-                data.train_graph,
-                data.key.child("step").at(epoch, step),
-                SingleProcess(),
-                gradient_clip_norm=0.5,
-            )
-            for param, grad in zip(twin.parameters(), result.student_grads, strict=True):
+            key = data.key.child("step").at(epoch, step)
+            learner, batch = Learner(twin, optimizer), steps[epoch, step]
+            result = plain_step(learner, system.sampler, batch, data.train_graph, key, SingleProcess())
+            for param, grad in zip(twin.parameters(), clipped(result.learned["student"].dense, 0.5), strict=True):
                 param.grad = grad
             optimizer.step()
     assert equal(weights(twin), weights(system.student))
@@ -66,8 +63,8 @@ def test_training_is_the_step_repeated() -> None:
 @pytest.mark.parametrize("kind", ["Plain", "MeBNS"])
 def test_it_learns(kind: str) -> None:
     """Four communities against uniform non-edges: the edges within one must be found."""
-    data = make_data(proposal=UniformProposal())
-    system = MAKE[kind](data.spec, selector=FirstSelector(3))
+    data = make_data()
+    system = MAKE[kind](data.spec, proposal=UniformProposal(), selector=FirstSelector(3))
     trainer = fit(system, data, epochs=15)
     assert trainer.callback_metrics["train/student_loss"] < math.log(2)  # what a constant has
     nodes = torch.arange(40)

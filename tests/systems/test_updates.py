@@ -19,8 +19,9 @@ from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.sparse import Features
 from mebns_pl.mebns.bilevel import AbstractEngine, DirectionalEngine, HigherEngine
+from mebns_pl.mebns.learner import Learner
 from mebns_pl.mebns.losses import negative_losses, positive_losses
-from mebns_pl.mebns.step import Learner, mebns_step
+from mebns_pl.mebns.step import plain_step
 from mebns_pl.systems.updates import GradientAccumulator
 from mebns_pl.types import GraphSpec
 from references.runs import MAKE, equal, fit, make_data, make_loaded, make_mebns, make_plain, predictor, weights
@@ -91,16 +92,14 @@ def test_accumulated_training_is_the_mean_of_steps() -> None:
     twin = make_plain(data.spec).student
     trainer = fit(system, data, epochs=2)
     assert trainer.global_step == 2 * 2
-    optimizer, steps = make(twin.parameters()), data.train_dataloader().dataset
+    optimizer, steps = make(twin.parameters()), data.train_steps(system.needs)
     for epoch in range(2):
         for group in [range(start, min(start + 2, len(steps))) for start in range(0, len(steps), 2)]:
             total: list[Tensor] = []
             for step in group:
-                result = mebns_step(
-                    Learner(twin, optimizer), system.selector, steps[epoch, step], data.train_graph,
-                    data.key.child("step").at(epoch, step), SingleProcess(),
-                )  # fmt: skip
-                grads = result.student_grads
+                key, learner = data.key.child("step").at(epoch, step), Learner(twin, optimizer)
+                result = plain_step(learner, system.sampler, steps[epoch, step], data.train_graph, key, SingleProcess())
+                grads = result.learned["student"].dense
                 total = [a + b for a, b in zip(total, grads, strict=True)] if total else grads
             for param, value in zip(twin.parameters(), total, strict=True):
                 param.grad = value / len(group)

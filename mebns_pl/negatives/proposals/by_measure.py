@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.measures.proximity import AbstractMeasure
 from mebns_pl.keys import Key
-from mebns_pl.negatives.proposals.abstract import AbstractProposal
+from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.uniform import draw_legal
 
 
-class ProximityProposal(AbstractProposal):
+class ProximityProposal(AbstractStaticProposal):
     """Legal nodes of the highest proximity to the anchor, in proportion to a power of it.
 
     A table of the ``top`` best legal nodes of every node is made once, from the training graph. An anchor without any
@@ -53,37 +52,29 @@ class ProximityProposal(AbstractProposal):
         self.top = top
         self.power = power
         self.skip = skip
-        self._known: KnownEdges | None = None
 
-    def setup(self, graph: Graph, known: KnownEdges) -> None:
-        """See :meth:`AbstractProposal.setup`."""
+    def prepare(self, graph: Graph) -> None:
+        """See :meth:`AbstractStaticProposal.prepare`."""
         anchors = torch.arange(graph.num_nodes)
         nodes, scores = self.measure.top(graph, anchors, self.skip + self.top, exclude=graph)
         nodes, scores = nodes[:, self.skip :], scores[:, self.skip :].double()
-        usable = (nodes >= 0) & ~known.mask(anchors[:, None], nodes.clamp_min(0))
+        usable = (nodes >= 0) & ~self.known.mask(anchors[:, None], nodes.clamp_min(0))
         scores = scores * usable
         # Only proportions within a row matter: with its highest score at 1 no power overflows.
         highest = scores.amax(dim=1, keepdim=True).clamp_min(torch.finfo(scores.dtype).tiny)
         weight = (scores / highest) ** self.power * usable
-        self._known = known
         self._nodes = nodes
         self._cumulated = weight.cumsum(dim=1)
         # The last node of each row that can be drawn, where no rounding of a uniform number leads past.
         self._last = (self._cumulated < self._cumulated[:, -1:]).sum(dim=1)
 
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
-        """See :meth:`AbstractProposal.propose`.
-
-        Raises:
-            RuntimeError: ``setup`` was not called.
-        """
-        if self._known is None:
-            raise RuntimeError("ProximityProposal: call setup(graph, known) before propose(...)")
+        """See :meth:`AbstractStaticProposal.propose`."""
         generator = key.generator()
         cumulated = self._cumulated[anchors]
         height = torch.rand(len(anchors), num_candidates, generator=generator, dtype=torch.float64) * cumulated[:, -1:]
         place = torch.searchsorted(cumulated, height, right=True).minimum(self._last[anchors, None])
         drawn = self._nodes[anchors[:, None], place]
         empty = (cumulated[:, -1] == 0).nonzero().flatten()
-        drawn[empty] = draw_legal(self._known, anchors[empty, None].expand(-1, num_candidates), generator)
+        drawn[empty] = draw_legal(self.known, anchors[empty, None].expand(-1, num_candidates), generator)
         return drawn

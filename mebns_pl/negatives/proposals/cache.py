@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
-from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal, Gather, Score, write_rows
+from mebns_pl.negatives.proposals.abstract import AbstractAdaptiveProposal, Gather, Score, write_rows
 from mebns_pl.negatives.row_draws import gumbel, legal_nodes, whole_numbers
 from mebns_pl.types import GraphSpec
 
@@ -27,7 +26,6 @@ class CacheProposal(AbstractAdaptiveProposal):
     Cost: memory 8 N ``size`` bytes; a step scores ``size + num_new`` nodes an anchor.
 
     Args:
-        spec: the graph's size.
         size: nodes of each cache, at least 1; the paper's N1.
         num_new: fresh nodes at each refresh, at least 1; the paper's N2.
 
@@ -36,7 +34,8 @@ class CacheProposal(AbstractAdaptiveProposal):
 
     Example:
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=6)
-        >>> proposal = CacheProposal(graph.spec, size=4)
+        >>> proposal = CacheProposal(size=4)
+        >>> proposal.build(graph.spec)
         >>> proposal.start(graph, KnownEdges(graph), Key(0, "docs"))
         >>> proposal.cache.shape
         torch.Size([6, 4])
@@ -44,21 +43,22 @@ class CacheProposal(AbstractAdaptiveProposal):
 
     cache: Tensor
 
-    def __init__(self, spec: GraphSpec, size: int = 50, num_new: int = 50) -> None:
+    def __init__(self, size: int = 50, num_new: int = 50) -> None:
         super().__init__()
         for name, value in (("size", size), ("num_new", num_new)):
             if value < 1:
                 raise ValueError(f"{name}: must be at least 1, got {value}")
         self.size = size
         self.num_new = num_new
-        self.register_buffer("cache", torch.full((spec.num_nodes, size), -1))
-        self._known: KnownEdges | None = None
 
-    def start(self, graph: Graph, known: KnownEdges, key: Key) -> None:
-        """See :meth:`AbstractAdaptiveProposal.start`."""
-        self._known = known
+    def build(self, spec: GraphSpec) -> None:
+        """An empty cache for every node."""
+        self.register_buffer("cache", torch.full((spec.num_nodes, self.size), -1))
+
+    def fill(self, graph: Graph, key: Key) -> None:
+        """See :meth:`AbstractAdaptiveProposal.fill`."""
         nodes = (self.cache[:, 0] < 0).nonzero().flatten()
-        self.cache[nodes] = legal_nodes(known, nodes, nodes, self.size, key.child("start"))
+        self.cache[nodes] = legal_nodes(self.known, nodes, nodes, self.size, key.child("start"))
 
     def propose(self, anchors: Tensor, rows: Tensor, num_candidates: int, score: Score, key: Key) -> Tensor:
         """See :meth:`AbstractAdaptiveProposal.propose`; scores are not asked for."""
@@ -66,14 +66,8 @@ class CacheProposal(AbstractAdaptiveProposal):
         return self.cache[anchors].gather(1, places)
 
     def update(self, anchors: Tensor, rows: Tensor, candidates: Tensor, score: Score, gather: Gather, key: Key) -> None:
-        """See :meth:`AbstractAdaptiveProposal.update`.
-
-        Raises:
-            RuntimeError: ``start`` was not called.
-        """
-        if self._known is None:
-            raise RuntimeError("CacheProposal: call start(graph, known, key) before update(...)")
-        fresh = legal_nodes(self._known, anchors, rows, self.num_new, key.child("fresh"))
+        """See :meth:`AbstractAdaptiveProposal.update`."""
+        fresh = legal_nodes(self.known, anchors, rows, self.num_new, key.child("fresh"))
         nodes = torch.cat([self.cache[anchors], fresh], dim=1)
         logits = score(nodes).double() + gumbel(key.child("refresh"), rows, nodes.shape[1])
         kept = nodes.gather(1, logits.topk(self.size, dim=1).indices)

@@ -8,7 +8,7 @@ from torch import Tensor
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
-from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal, Gather, Score, write_rows
+from mebns_pl.negatives.proposals.abstract import AbstractAdaptiveProposal, Gather, Score, write_rows
 from mebns_pl.negatives.row_draws import fractions, legal_nodes, whole_numbers
 from mebns_pl.types import GraphSpec
 
@@ -29,7 +29,6 @@ class ChainProposal(AbstractAdaptiveProposal):
     Cost: memory 8 N ``num_chains`` bytes; a step scores ``1 + num_steps`` nodes a candidate.
 
     Args:
-        spec: the graph's size.
         num_chains: chains of each anchor, at least 1.
         num_steps: moves of a chain each time its anchor comes up, at least 1.
         power: of the target distribution, at least 0; the paper's α.
@@ -40,7 +39,8 @@ class ChainProposal(AbstractAdaptiveProposal):
 
     Example:
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=6)
-        >>> proposal = ChainProposal(graph.spec, num_chains=3)
+        >>> proposal = ChainProposal(num_chains=3)
+        >>> proposal.build(graph.spec)
         >>> proposal.start(graph, KnownEdges(graph), Key(0, "docs"))
         >>> proposal.chains.shape
         torch.Size([6, 3])
@@ -49,7 +49,7 @@ class ChainProposal(AbstractAdaptiveProposal):
     chains: Tensor
 
     def __init__(
-        self, spec: GraphSpec, num_chains: int = 8, num_steps: int = 1, power: float = 0.75, uniform_share: float = 0.5
+        self, num_chains: int = 8, num_steps: int = 1, power: float = 0.75, uniform_share: float = 0.5
     ) -> None:
         super().__init__()
         for name, value in (("num_chains", num_chains), ("num_steps", num_steps)):
@@ -63,29 +63,24 @@ class ChainProposal(AbstractAdaptiveProposal):
         self.num_steps = num_steps
         self.power = power
         self.uniform_share = uniform_share
-        self.register_buffer("chains", torch.full((spec.num_nodes, num_chains), -1))
-        self._known: KnownEdges | None = None
 
-    def start(self, graph: Graph, known: KnownEdges, key: Key) -> None:
-        """See :meth:`AbstractAdaptiveProposal.start`."""
-        self._known = known
+    def build(self, spec: GraphSpec) -> None:
+        """Chains of every node, nowhere yet."""
+        self.register_buffer("chains", torch.full((spec.num_nodes, self.num_chains), -1))
+
+    def fill(self, graph: Graph, key: Key) -> None:
+        """See :meth:`AbstractAdaptiveProposal.fill`."""
         # A node and its neighbours: to stay is one of the moves, so that a node without neighbours has one
-        self._indptr, self._near = known.blocked()
+        self._indptr, self._near = self.known.blocked()
         nodes = (self.chains[:, 0] < 0).nonzero().flatten()
-        self.chains[nodes] = legal_nodes(known, nodes, nodes, self.num_chains, key.child("start"))
+        self.chains[nodes] = legal_nodes(self.known, nodes, nodes, self.num_chains, key.child("start"))
 
     def propose(self, anchors: Tensor, rows: Tensor, num_candidates: int, score: Score, key: Key) -> Tensor:
-        """See :meth:`AbstractAdaptiveProposal.propose`.
-
-        Raises:
-            RuntimeError: ``start`` was not called.
-        """
-        if self._known is None:
-            raise RuntimeError("ChainProposal: call start(graph, known, key) before propose(...)")
+        """See :meth:`AbstractAdaptiveProposal.propose`."""
         place = self.chains[anchors, : min(num_candidates, self.num_chains)]
         height = self.power * score(place).double()
         for step in range(self.num_steps):
-            place, height = self._move(self._known, anchors, rows, place, height, score, key.child(step))
+            place, height = self._move(self.known, anchors, rows, place, height, score, key.child(step))
         return place[:, torch.arange(num_candidates, device=place.device) % self.num_chains]
 
     def update(self, anchors: Tensor, rows: Tensor, candidates: Tensor, score: Score, gather: Gather, key: Key) -> None:

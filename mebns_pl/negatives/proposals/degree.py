@@ -8,16 +8,15 @@ import torch
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
-from mebns_pl.negatives.proposals.abstract import AbstractProposal
+from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.uniform import draw_legal
 
 _ROUNDS = 8
 """How often a draw that hit a known edge is repeated."""
 
 
-class DegreeProposal(AbstractProposal):
+class DegreeProposal(AbstractStaticProposal):
     """Legal nodes with ``p(v)`` in proportion to ``degree(v) ** power``; popular nodes are harder negatives.
 
     Draws that hit a known edge are repeated at most eight times; what is still illegal then is replaced by uniform
@@ -49,36 +48,28 @@ class DegreeProposal(AbstractProposal):
         if not (math.isfinite(power) and power >= 0):
             raise ValueError(f"power: must be finite and at least 0, got {power}")
         self.power = power
-        self._known: KnownEdges | None = None
 
-    def setup(self, graph: Graph, known: KnownEdges) -> None:
-        """See :meth:`AbstractProposal.setup`."""
+    def prepare(self, graph: Graph) -> None:
+        """See :meth:`AbstractStaticProposal.prepare`."""
         weight = graph.degree.double() ** self.power
         if not bool(weight.any()):
             weight = torch.ones_like(weight)
-        self._known = known
         # Only nodes that can be drawn: no rounding of a uniform number then finds one that cannot.
         self._nodes = weight.nonzero().flatten()
         self._cumulated = weight[self._nodes].cumsum(0)
 
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
-        """See :meth:`AbstractProposal.propose`.
-
-        Raises:
-            RuntimeError: ``setup`` was not called.
-        """
-        if self._known is None:
-            raise RuntimeError("DegreeProposal: call setup(graph, known) before propose(...)")
+        """See :meth:`AbstractStaticProposal.propose`."""
         generator = key.generator()
         source = anchors.repeat_interleave(num_candidates)
         drawn = self._draw(len(source), generator)
-        illegal = self._known.mask(source, drawn).nonzero().flatten()
+        illegal = self.known.mask(source, drawn).nonzero().flatten()
         for _ in range(_ROUNDS):
             if not len(illegal):
                 break
             drawn[illegal] = self._draw(len(illegal), generator)
-            illegal = illegal[self._known.mask(source[illegal], drawn[illegal])]
-        drawn[illegal] = draw_legal(self._known, source[illegal], generator)
+            illegal = illegal[self.known.mask(source[illegal], drawn[illegal])]
+        drawn[illegal] = draw_legal(self.known, source[illegal], generator)
         return drawn.view(len(anchors), num_candidates)
 
     def _draw(self, size: int, generator: torch.Generator) -> Tensor:

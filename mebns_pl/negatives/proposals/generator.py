@@ -5,10 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
-from mebns_pl.negatives.proposals.adaptive import AbstractAdaptiveProposal, Gather, Score
+from mebns_pl.negatives.proposals.abstract import AbstractAdaptiveProposal, Gather, Score
 from mebns_pl.negatives.row_draws import fractions, legal_nodes
 from mebns_pl.types import GraphSpec
 
@@ -32,7 +30,6 @@ class GeneratorProposal(AbstractAdaptiveProposal):
     with the student, and moves all N embeddings.
 
     Args:
-        spec: the graph's size.
         pool: uniform nodes the generator chooses from, at least 1; the paper's N_s.
         channels: length of the embeddings, at least 1.
         lr: learning rate of Adam, above 0.
@@ -42,7 +39,8 @@ class GeneratorProposal(AbstractAdaptiveProposal):
 
     Example:
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=6)
-        >>> proposal, anchors = GeneratorProposal(graph.spec, channels=4), torch.tensor([0, 5])
+        >>> proposal, anchors = GeneratorProposal(channels=4), torch.tensor([0, 5])
+        >>> proposal.build(graph.spec)
         >>> proposal.start(graph, KnownEdges(graph), Key(0, "docs"))
         >>> proposal.propose(anchors, torch.arange(2), 3, lambda nodes: nodes.float(), Key(0, "docs")).shape
         torch.Size([2, 3])
@@ -53,7 +51,7 @@ class GeneratorProposal(AbstractAdaptiveProposal):
     steps: Tensor
     baseline: Tensor
 
-    def __init__(self, spec: GraphSpec, pool: int = 20, channels: int = 64, lr: float = 0.001) -> None:
+    def __init__(self, pool: int = 20, channels: int = 64, lr: float = 0.001) -> None:
         super().__init__()
         for name, value in (("pool", pool), ("channels", channels)):
             if value < 1:
@@ -61,19 +59,18 @@ class GeneratorProposal(AbstractAdaptiveProposal):
         if not lr > 0:
             raise ValueError(f"lr: must be above 0, got {lr}")
         self.pool = pool
+        self.channels = channels
         self.lr = lr
-        table = torch.zeros(spec.num_nodes, channels + 1)  # the bias is the last column
-        nn.init.normal_(table[:, :-1], std=channels**-0.5)
+
+    def build(self, spec: GraphSpec) -> None:
+        """Embeddings of every node, and the state of Adam."""
+        table = torch.zeros(spec.num_nodes, self.channels + 1)  # the bias is the last column
+        nn.init.normal_(table[:, :-1], std=self.channels**-0.5)
         self.table = nn.Parameter(table)
         self.register_buffer("mean", torch.zeros_like(table))
         self.register_buffer("square", torch.zeros_like(table))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("baseline", torch.zeros(()))
-        self._known: KnownEdges | None = None
-
-    def start(self, graph: Graph, known: KnownEdges, key: Key) -> None:
-        """See :meth:`AbstractAdaptiveProposal.start`; nothing is left to fill."""
-        self._known = known
 
     def propose(self, anchors: Tensor, rows: Tensor, num_candidates: int, score: Score, key: Key) -> Tensor:
         """See :meth:`AbstractAdaptiveProposal.propose`; scores are not asked for."""
@@ -83,7 +80,7 @@ class GeneratorProposal(AbstractAdaptiveProposal):
     def update(self, anchors: Tensor, rows: Tensor, candidates: Tensor, score: Score, gather: Gather, key: Key) -> None:
         """See :meth:`AbstractAdaptiveProposal.update`."""
         pool, columns = self._draw(anchors, rows, candidates.shape[1], key)
-        legal = ~self._ready().mask(anchors[:, None], candidates)
+        legal = ~self.known.mask(anchors[:, None], candidates)
         reward = score(candidates).to(self.baseline)
         # From here on every rank does the same with the whole union batch
         anchors, pool, columns, legal, reward = (
@@ -99,14 +96,9 @@ class GeneratorProposal(AbstractAdaptiveProposal):
         self._descend(grad)
         self.baseline.copy_(_MOMENTUM * baseline + (1 - _MOMENTUM) * mean_reward)
 
-    def _ready(self) -> KnownEdges:
-        if self._known is None:
-            raise RuntimeError("GeneratorProposal: call start(graph, known, key) before propose(...) and update(...)")
-        return self._known
-
     def _draw(self, anchors: Tensor, rows: Tensor, num_candidates: int, key: Key) -> tuple[Tensor, Tensor]:
         """The pool ``(b, pool)`` and the drawn places in it ``(b, K)``; the same key gives the same."""
-        pool = legal_nodes(self._ready(), anchors, rows, self.pool, key.child("pool"))
+        pool = legal_nodes(self.known, anchors, rows, self.pool, key.child("pool"))
         with torch.no_grad():
             cumulated = self._logits(anchors, pool).double().softmax(dim=1).cumsum(dim=1)
         height = fractions(key.child("draw"), rows, num_candidates) * cumulated[:, -1:]
@@ -114,8 +106,10 @@ class GeneratorProposal(AbstractAdaptiveProposal):
 
     def _logits(self, anchors: Tensor, nodes: Tensor) -> Tensor:
         """G ``(b, C)``."""
-        table = self.table[nodes]
-        return (self.table[anchors, None, :-1] * table[..., :-1]).sum(dim=2) + table[..., -1]
+        # index_select: on a CPU the derivative of plain indexing adds in the order in which its threads come along
+        table = self.table.index_select(0, nodes.flatten()).view(*nodes.shape, -1)
+        own = self.table.index_select(0, anchors)[:, None, :-1]
+        return (own * table[..., :-1]).sum(dim=2) + table[..., -1]
 
     @torch.no_grad()
     def _descend(self, grad: Tensor) -> None:

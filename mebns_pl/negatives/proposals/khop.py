@@ -8,17 +8,16 @@ from torch import Tensor
 
 from mebns_pl.graph import walk_kernels
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.measures.proximity import in_threads, structure
 from mebns_pl.keys import Key
-from mebns_pl.negatives.proposals.abstract import AbstractProposal
+from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.uniform import draw_legal
 
 _ROUNDS = 8
 """How often a walk that ended at an illegal node is repeated."""
 
 
-class KHopProposal(AbstractProposal):
+class KHopProposal(AbstractStaticProposal):
     """Uniform over the legal nodes within ``hops`` steps of the anchor: ``p(v | u) = [2 <= dist(u, v) <= hops] / Z_u``.
 
     An anchor without any such node is given uniform legal nodes. Neighbourhoods are explored at each draw and no table
@@ -46,22 +45,14 @@ class KHopProposal(AbstractProposal):
         if hops < 2:
             raise ValueError(f"hops: must be at least 2, got {hops}")
         self.hops = hops
-        self._known: KnownEdges | None = None
 
-    def setup(self, graph: Graph, known: KnownEdges) -> None:
-        """See :meth:`AbstractProposal.setup`."""
-        self._known = known
+    def prepare(self, graph: Graph) -> None:
+        """See :meth:`AbstractStaticProposal.prepare`."""
         self._graph = _structure(graph)
-        self._blocked = known.blocked()
+        self._blocked = self.known.blocked()
 
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
-        """See :meth:`AbstractProposal.propose`.
-
-        Raises:
-            RuntimeError: ``setup`` was not called.
-        """
-        if self._known is None:
-            raise RuntimeError("KHopProposal: call setup(graph, known) before propose(...)")
+        """See :meth:`AbstractStaticProposal.propose`."""
         drawn = torch.empty(len(anchors), num_candidates, dtype=torch.int64)
         starts, names, out = anchors.contiguous().numpy(), torch.arange(len(anchors)).numpy(), drawn.numpy()
         seed, hops, graph, blocked = key.integer(), self.hops, _arrays(self._graph), _arrays(self._blocked)
@@ -72,11 +63,11 @@ class KHopProposal(AbstractProposal):
         in_threads(draw, len(anchors))
         empty = (drawn[:, 0] < 0).nonzero().flatten()
         generator = key.child("legal").generator()
-        drawn[empty] = draw_legal(self._known, anchors[empty, None].expand(-1, num_candidates), generator)
+        drawn[empty] = draw_legal(self.known, anchors[empty, None].expand(-1, num_candidates), generator)
         return drawn
 
 
-class WalkProposal(AbstractProposal):
+class WalkProposal(AbstractStaticProposal):
     """Where random walks from the anchor end: ``p(v | u)`` as the mean over l = 2 ... length of ``(D^-1 A)^l [u, v]``.
 
     Each draw is a walk of its own of 2 ... ``length`` steps (each number with the same probability) over uniform
@@ -106,21 +97,13 @@ class WalkProposal(AbstractProposal):
         if length < 2:
             raise ValueError(f"length: must be at least 2, got {length}")
         self.length = length
-        self._known: KnownEdges | None = None
 
-    def setup(self, graph: Graph, known: KnownEdges) -> None:
-        """See :meth:`AbstractProposal.setup`."""
-        self._known = known
+    def prepare(self, graph: Graph) -> None:
+        """See :meth:`AbstractStaticProposal.prepare`."""
         self._graph = _structure(graph)
 
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
-        """See :meth:`AbstractProposal.propose`.
-
-        Raises:
-            RuntimeError: ``setup`` was not called.
-        """
-        if self._known is None:
-            raise RuntimeError("WalkProposal: call setup(graph, known) before propose(...)")
+        """See :meth:`AbstractStaticProposal.propose`."""
         source = anchors.repeat_interleave(num_candidates)
         drawn = torch.empty_like(source)
         illegal = torch.arange(len(source))
@@ -128,8 +111,8 @@ class WalkProposal(AbstractProposal):
             if not len(illegal):
                 break
             drawn[illegal] = self._walk(source[illegal], illegal, key.child(attempt))
-            illegal = illegal[self._known.mask(source[illegal], drawn[illegal])]
-        drawn[illegal] = draw_legal(self._known, source[illegal], key.child("legal").generator())
+            illegal = illegal[self.known.mask(source[illegal], drawn[illegal])]
+        drawn[illegal] = draw_legal(self.known, source[illegal], key.child("legal").generator())
         return drawn.view(len(anchors), num_candidates)
 
     def _walk(self, starts: Tensor, names: Tensor, key: Key) -> Tensor:

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
-from mebns_pl.negatives.proposals.abstract import AbstractProposal
+from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 
 
-class MixtureProposal(AbstractProposal):
+class MixtureProposal(AbstractStaticProposal):
     """Each candidate comes from one of several proposals, chosen with fixed probabilities, independently of all others.
 
     Cost: that of every proposal of positive weight, for the full number of candidates.
@@ -35,7 +34,7 @@ class MixtureProposal(AbstractProposal):
         torch.Size([2, 3])
     """
 
-    def __init__(self, proposals: list[AbstractProposal], weights: list[float]) -> None:
+    def __init__(self, proposals: list[AbstractStaticProposal], weights: list[float]) -> None:
         if not proposals:
             raise ValueError("proposals: at least one is needed, got none")
         if len(weights) != len(proposals):
@@ -45,13 +44,13 @@ class MixtureProposal(AbstractProposal):
         self.proposals = list(proposals)
         self.weights = list(weights)
 
-    def setup(self, graph: Graph, known: KnownEdges) -> None:
+    def prepare(self, graph: Graph) -> None:
         """Sets every proposal up."""
         for proposal in self.proposals:
-            proposal.setup(graph, known)
+            proposal.setup(graph, self.known)
 
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
-        """See :meth:`AbstractProposal.propose`."""
+        """See :meth:`AbstractStaticProposal.propose`."""
         used = [index for index, weight in enumerate(self.weights) if weight > 0]
         drawn = [self.proposals[index].propose(anchors, num_candidates, key.child(index)) for index in used]
         bounds = torch.tensor([self.weights[index] for index in used], dtype=torch.float64).cumsum(0)

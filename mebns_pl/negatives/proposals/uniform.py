@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
-from mebns_pl.negatives.proposals.abstract import AbstractProposal
+from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 
 
-class UniformProposal(AbstractProposal):
+class UniformProposal(AbstractStaticProposal):
     """Every legal node of an anchor with the same probability, by construction and without rejection.
 
     An anchor linked to every other node gets arbitrary ones.
@@ -26,22 +25,9 @@ class UniformProposal(AbstractProposal):
         [[3, 3, 3, 3]]
     """
 
-    def __init__(self) -> None:
-        self._known: KnownEdges | None = None
-
-    def setup(self, graph: Graph, known: KnownEdges) -> None:
-        """See :meth:`AbstractProposal.setup`."""
-        self._known = known
-
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
-        """See :meth:`AbstractProposal.propose`.
-
-        Raises:
-            RuntimeError: ``setup`` was not called.
-        """
-        if self._known is None:
-            raise RuntimeError("UniformProposal: call setup(graph, known) before propose(...)")
-        return draw_legal(self._known, anchors[:, None].expand(-1, num_candidates), key.generator())
+        """See :meth:`AbstractStaticProposal.propose`."""
+        return draw_legal(self.known, anchors[:, None].expand(-1, num_candidates), key.generator())
 
 
 def draw_legal(known: KnownEdges, anchors: Tensor, generator: torch.Generator) -> Tensor:
