@@ -275,17 +275,25 @@ def test_graphs_that_cannot_be_learned_from(capsys: pytest.CaptureFixture[str], 
 
 
 ARGUMENTS: list[tuple[list[str], list[str], int]] = [
-    (["--data.num_candidates=0"], ["num_candidates", "1 or more", "got 0"], 1),
-    (["--data.num_candidates=1.5"], ["data.num_candidates: got '1.5'; allowed is an integer"], 2),
+    (["--model.sampler.num_candidates=0"], ["num_candidates", "1 or more", "got 0"], 1),
+    (["--model.sampler.num_candidates=1.5"], ["model.sampler.num_candidates: got '1.5'; allowed is an integer"], 2),
     (["--data.num_workers=-1"], ["num_workers", "0 or more", "got -1"], 1),
     (["--data.split.val=2"], ["split.val: got 2.0", "(0, 1)"], 1),
     (["--data.split.val=0.6", "--data.split.test=0.5"], ["split.val + split.test: got 0.6 + 0.5", "below 1"], 1),
     (["--data.time_column=when"], ["time_column: got 'when'", "'air_routes'"], 1),
     (["--data.nodes=nodes.csv"], ["nodes: a node table goes with an edge list", "air_routes"], 1),
-    (["--data.proposal=DegreeProposal", "--data.proposal.power=-1"], ["power", "at least 0", "got -1.0"], 1),
+    (
+        ["--model.sampler.proposal=DegreeProposal", "--model.sampler.proposal.power=-1"],
+        ["power", "at least 0", "got -1.0"],
+        1,
+    ),
     (["--model=Plan"], ["model: got 'Plan'", "Heuristic, MeBNS, Plain"], 2),
     (["--model=Heuristic"], ["a Heuristic learns nothing and cannot fit", "validate, test and predict"], 1),
-    (["--model.selector=HardestSelektor"], ["model.selector: got 'HardestSelektor'", "FirstSelector, HardestSel"], 2),
+    (
+        ["--model.sampler.selector=HardestSelektor"],
+        ["model.sampler.selector: got 'HardestSelektor'", "FirstSelector, HardestSel"],
+        2,
+    ),
     (["--model.predictor=EncoderDecodr"], ["model.predictor: got 'EncoderDecodr'", "EncoderDecoder, "], 2),
     (["--model.predictor.encoder=GNC"], ["model.predictor.encoder: got 'GNC'", "GAT, GCN, SAGE"], 2),
     (["--model.optimizer=RMSprop"], ["optimizer: the bilevel step can look ahead through SGD, Adam", "RMSprop"], 1),
@@ -392,7 +400,12 @@ def test_what_is_dropped_or_drawn_again_is_said_once(capsys: pytest.CaptureFixtu
     few = "".join(f"n{i},n{j}\n" for i in range(10) for j in range(i) if (i, j) != (1, 0))
     Path("edges.csv").write_text("source,target\n" + few + "n1,n1\nn2,n2\nn2,n1\n")
     Path("nodes.csv").write_text("node\n" + "".join(f"n{i}\n" for i in range(12)))
-    args = ["--data.nodes=nodes.csv", "--data.num_candidates=9", "--trainer.logger=false", "--trainer.max_epochs=2"]
+    args = [
+        "--data.nodes=nodes.csv",
+        "--model.sampler.num_candidates=9",
+        "--trainer.logger=false",
+        "--trainer.max_epochs=2",
+    ]
     cli.run(["fit", *PLAIN, *args, "--checkpoint.dirpath=here"])
     told = capsys.readouterr().err
     for part in (
