@@ -69,6 +69,8 @@ class AbstractStaticProposal(AbstractProposal):
         torch.Size([2, 3])
     """
 
+    _prepared: KnownEdges | None = None
+
     def setup(self, graph: Graph, known: KnownEdges) -> None:
         """Makes the proposal ready for a graph; where it is already, nothing is computed again.
 
@@ -76,9 +78,10 @@ class AbstractStaticProposal(AbstractProposal):
             graph: the training graph on the CPU.
             known: its edges, which no draw should return where that can be helped.
         """
-        if self._known is not known:
+        if self._prepared is not known:
             self._known = known
             self.prepare(graph)
+            self._prepared = known  # only now: what has failed is not ready
 
     def prepare(self, graph: Graph) -> None:
         """Computes what the draws need, from the training graph alone; :attr:`known` is there already."""

@@ -63,11 +63,11 @@ class ProximityProposal(AbstractStaticProposal):
 
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
         """See :meth:`AbstractStaticProposal.propose`."""
-        generator = key.generator()
+        known, generator = self.known, key.generator()
         cumulated = self._cumulated[anchors]
         height = torch.rand(len(anchors), num_candidates, generator=generator, dtype=torch.float64) * cumulated[:, -1:]
         place = torch.searchsorted(cumulated, height, right=True).minimum(self._last[anchors, None])
         drawn = self._nodes[anchors[:, None], place]
         empty = (cumulated[:, -1] == 0).nonzero().flatten()
-        drawn[empty] = draw_legal(self.known, anchors[empty, None].expand(-1, num_candidates), generator)
+        drawn[empty] = draw_legal(known, anchors[empty, None].expand(-1, num_candidates), generator)
         return drawn

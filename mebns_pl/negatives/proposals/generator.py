@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from mebns_pl.checks import above, at_least
 from mebns_pl.keys import Key
@@ -94,9 +95,8 @@ class GeneratorProposal(AbstractAdaptiveProposal):
 
     def _logits(self, anchors: Tensor, nodes: Tensor) -> Tensor:
         """G ``(b, C)``."""
-        # index_select: on a CPU the derivative of plain indexing adds in the order in which its threads come along
-        table = self.table.index_select(0, nodes.flatten()).view(*nodes.shape, -1)
-        own = self.table.index_select(0, anchors)[:, None, :-1]
+        # Not by indexing, whose derivative adds in the order in which threads come along
+        table, own = embedding(nodes, self.table), embedding(anchors, self.table)[:, None, :-1]
         return (own * table[..., :-1]).sum(dim=2) + table[..., -1]
 
     @torch.no_grad()

@@ -50,7 +50,7 @@ class KHopProposal(AbstractStaticProposal):
 
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
         """See :meth:`AbstractStaticProposal.propose`."""
-        drawn = torch.empty(len(anchors), num_candidates, dtype=torch.int64)
+        known, drawn = self.known, torch.empty(len(anchors), num_candidates, dtype=torch.int64)
         starts, names, out = anchors.contiguous().numpy(), torch.arange(len(anchors)).numpy(), drawn.numpy()
         seed, graph, blocked = key.integer(), structure(self._graph), tuple(part.numpy() for part in self._blocked)
 
@@ -60,7 +60,7 @@ class KHopProposal(AbstractStaticProposal):
         in_threads(draw, len(anchors))
         empty = (drawn[:, 0] < 0).nonzero().flatten()
         generator = key.child("legal").generator()
-        drawn[empty] = draw_legal(self.known, anchors[empty, None].expand(-1, num_candidates), generator)
+        drawn[empty] = draw_legal(known, anchors[empty, None].expand(-1, num_candidates), generator)
         return drawn
 
 
