@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
 from collections.abc import Mapping
 from datetime import timedelta
-from types import TracebackType
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from mebns_pl.distributed.heartbeats import Heartbeats, end_process
+from mebns_pl.distributed.heartbeats import Heartbeats
 
 
 class StartWatch(Callback):
@@ -46,7 +43,6 @@ class StartWatch(Callback):
         self.interval, self.silence, self.grace = interval, silence, grace
         self.variables = os.environ if variables is None else variables
         self._beats: Heartbeats | None = None
-        self._ending = threading.Event()
 
     @property
     def beating(self) -> bool:
@@ -63,20 +59,18 @@ class StartWatch(Callback):
         # A restarted group of processes finds the same store
         own = PrefixStore(f"mebns_pl/start/{given.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         rank, size = int(given["RANK"]), int(given["WORLD_SIZE"])
-        self._beats = Heartbeats(own, rank, size, self.interval, self.silence, self._on_failure)
+        self._beats = Heartbeats(own, rank, size, self.interval, self.silence, self.grace)
         self._beats.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """Tells the others of an error."""
-        self._ending.set()
+        if self._beats is None:
+            return
+        self._beats.noticed.set()
         bad = error is not None and not (isinstance(error, SystemExit) and not error.code)
-        if self._beats is not None and bad:
-            name = f"rank {self.variables['RANK']} of {self.variables['WORLD_SIZE']} on {socket.gethostname()}"
-            self._leave(f"{name} failed before the ranks had met: {type(error).__name__}: {error}")
-        self._leave()
+        told = f"{self._beats.name} failed before the ranks had met: {type(error).__name__}: {error}"
+        self._leave(told if bad else "")
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """The ranks have met."""
@@ -92,6 +86,3 @@ class StartWatch(Callback):
         except RuntimeError:  # the store has gone with its agent: nobody is left to be told
             self._beats.stop()
         self._beats = None
-
-    def _on_failure(self, problem: str) -> None:
-        end_process(problem, self._ending, self.grace)

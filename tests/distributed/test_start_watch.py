@@ -7,7 +7,7 @@ import time
 import pytest
 import torch.distributed
 
-from mebns_pl.distributed import start_watch
+from mebns_pl.distributed.heartbeats import Heartbeats
 from mebns_pl.distributed.start_watch import StartWatch
 from references.ranks import free_port
 
@@ -27,7 +27,7 @@ def agent() -> tuple[torch.distributed.TCPStore, dict[str, str]]:
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a process would have been ended for."""
     problems: list[str] = []
-    monkeypatch.setattr(start_watch, "end_process", lambda problem, *_: problems.append(problem))
+    monkeypatch.setattr(Heartbeats, "end_process", lambda _, problem: problems.append(problem))
     return problems
 
 
