@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from mebns_pl.mebns.step import StepResult
 from mebns_pl.models.layers import tables_of
-from mebns_pl.systems.checkpoint_io import write_atomically
+from mebns_pl.systems.checkpoint_io import save_atomically
 from mebns_pl.types import TrainBatch
 
 
@@ -24,8 +23,7 @@ class NonFiniteError(RuntimeError):
 
 def all_finite(result: StepResult) -> bool:
     """Whether all losses and gradients of a step are finite: one number is read from the device."""
-    grads = [grad for part in _gradients(result).values() for grad in part]
-    grads += [table.values() for table in (*result.student_tables, *result.teacher_tables)]
+    grads = [grad for _, dense, tables in _gradients(result) for grad in (*dense, *(t.values() for t in tables))]
     largest = torch.nn.utils.get_total_norm(grads, torch.inf)
     return bool(torch.isfinite(torch.stack([largest, *(loss.to(largest) for loss in result.losses.values())])).all())
 
@@ -37,19 +35,18 @@ def first_fault(result: StepResult, modules: Mapping[str, nn.Module]) -> str:
         result: a step's.
         modules: ``teacher``, ``weight_net`` and ``student``, as far as there are such.
     """
-    gradients = _gradients(result)
-    for part in ("teacher", "weight_net", "student"):
+    for part, dense, tables in _gradients(result):
         loss = result.losses.get("meta" if part == "weight_net" else part)
         if loss is not None and not bool(torch.isfinite(loss)):
             return f"{part}: its loss is {float(loss)}"
-        if part in gradients:
-            tables = tables_of(modules[part]) if _tables(result, part) else []
-            names = [n for n, param in modules[part].named_parameters() if not any(param is table for table in tables)]
-            for name, grad in zip(names, gradients[part], strict=True):
-                if not bool(torch.isfinite(grad).all()):
-                    return f"{part}: the gradient of {name} is not finite"
-            if not all(bool(torch.isfinite(table.values()).all()) for table in _tables(result, part)):
-                return f"{part}: the gradient of its node embeddings is not finite"
+        if not dense:
+            continue
+        apart = {id(table) for table in tables_of(modules[part])} if tables else set()
+        names = [name for name, param in modules[part].named_parameters() if id(param) not in apart]
+        embeddings = [("its node embeddings", table.values()) for table in tables]
+        for name, grad in (*zip(names, dense, strict=True), *embeddings):
+            if not bool(torch.isfinite(grad).all()):
+                return f"{part}: the gradient of {name} is not finite"
     return "none"
 
 
@@ -75,11 +72,8 @@ def refuse_non_finite(system: LightningModule, batch: TrainBatch, result: StepRe
         "batch": {name: value for name, value in values.items() if isinstance(value, Tensor | int)},
         "state_dict": system.state_dict(),
     }
-    buffer = io.BytesIO()
-    torch.save(kept, buffer)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, buffer.getbuffer())
+        save_atomically(kept, path)
         where = f"batch and weights before the step are in {path}"
     except OSError as error:
         where = f"batch and weights could not be written to {path} ({error.strerror})"
@@ -89,10 +83,10 @@ def refuse_non_finite(system: LightningModule, batch: TrainBatch, result: StepRe
     )
 
 
-def _tables(result: StepResult, part: str) -> list[Tensor]:
-    return {"student": result.student_tables, "teacher": result.teacher_tables}.get(part, [])
-
-
-def _gradients(result: StepResult) -> dict[str, list[Tensor]]:
-    found = {"teacher": result.teacher_grads, "weight_net": result.weight_net_grads, "student": result.student_grads}
-    return {part: grads for part, grads in found.items() if grads is not None}
+def _gradients(result: StepResult) -> list[tuple[str, Sequence[Tensor], Sequence[Tensor]]]:
+    """By learner, on data's way: gradients of its parameters, none where it did not learn, and of its tables."""
+    return [
+        ("teacher", result.teacher_grads or (), result.teacher_tables),
+        ("weight_net", result.weight_net_grads or (), ()),
+        ("student", result.student_grads, result.student_tables),
+    ]

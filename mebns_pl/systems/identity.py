@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -64,16 +63,13 @@ def differences(found: Mapping[str, Any] | None, present: Mapping[str, Any], sta
     """
     if found is None:
         return ["it does not say which model and graph it belongs to, so no system of this package has written it"]
-    told = []
-    release = ".".join(found["version"].split(".")[:2])
-    if release != ".".join(present["version"].split(".")[:2]):
-        told.append(
+    release, installed = (".".join(told["version"].split(".")[:2]) for told in (found, present))
+    if release != installed:
+        return [
             f"version: {found['version']} wrote it, {present['version']} is installed; "
             f"install mebns_pl {release}, or train again"
-        )
-        return told
-    told += _compared("system", found, present)
-    told += _compared("graph", found, present)
+        ]
+    told = _compared("system", found, present) + _compared("graph", found, present)
     if "digests" in present and not told:
         told += _digests(found, present, stage)
     if stage == "fit":
@@ -156,10 +152,8 @@ def plain(value: Any) -> Any:
         >>> plain(partial(dict, lr=0.1))
         {'class_path': 'builtins.dict', 'init_args': {'lr': 0.1}}
     """
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, bool | int | float | str | None):
         return value
-    if isinstance(value, Path):
-        return str(value)
     if isinstance(value, Tensor):
         return f"tensor of shape {tuple(value.shape)}"
     if isinstance(value, Mapping):
@@ -173,7 +167,7 @@ def plain(value: Any) -> Any:
     if is_dataclass(value):
         arguments = {item.name: getattr(value, item.name) for item in fields(value)}
     elif getattr(value, "__dict__", None) is None:
-        return str(value)  # a timedelta, a torch.dtype, ...
+        return str(value)  # a path, a timedelta, a torch.dtype, ...
     else:
         kept = {_KEPT_AS.get(name, name): name for name in inspect.signature(type(value).__init__).parameters}
         arguments = {kept[name]: item for name, item in vars(value).items() if name in kept}
