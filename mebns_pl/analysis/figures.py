@@ -125,15 +125,13 @@ def weights_figure(weights: Tensor, losses: Tensor, hardness: Tensor | None) -> 
     """
     panels = [(losses, "student's loss")] + ([] if hardness is None else [(hardness, "teacher's logit")])
     figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
-    figure.suptitle(f"Weights of {len(weights)} picked negatives", fontsize=FONT + 2)
+    figure.suptitle(f"Weights of {len(weights)} picked negatives")
     for place, (values, name) in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), place + 1)
         extent = (*_roomy(values), *_roomy(weights))
         mesh = axes.hexbin(values.numpy(), weights.numpy(), gridsize=28, mincnt=1, cmap="cividis", extent=extent)
         axes.axhline(1, color="black", linewidth=0.8, linestyle=":")
-        axes.set_xlabel(name, fontsize=FONT)
-        if place == 0:
-            axes.set_ylabel("weight (mean 1)", fontsize=FONT)
+        axes.set(xlabel=name, ylabel="weight (mean 1)" if place == 0 else "")
         axes.tick_params(labelsize=FONT - 1)
     figure.colorbar(mesh, ax=figure.axes, label="negatives")
     return figure
@@ -154,7 +152,7 @@ def filter_figure(epochs: Sequence[int], kept: Sequence[float], band: Sequence[S
     other = axes.twinx()
     least, most = np.asarray(band).T
     second = other.fill_between(epochs, least, most, color=VERMILION, alpha=0.3, label="hardness kept")
-    other.set_ylabel("teacher's logit", fontsize=FONT)
+    other.set_ylabel("teacher's logit")
     other.tick_params(labelsize=FONT - 1)
     figure.legend(handles=[first, second], loc="outside lower center", ncols=2, frameon=False, fontsize=FONT - 1)
     return figure
@@ -204,9 +202,7 @@ def surface_figure(surface: Tensor, offsets: Tensor, title: str, scale: tuple[fl
 def _canvas(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=FONT + 2)
-    axes.set_xlabel(xlabel, fontsize=FONT)
-    axes.set_ylabel(ylabel, fontsize=FONT)
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     axes.tick_params(labelsize=FONT - 1)
     return figure, axes
 

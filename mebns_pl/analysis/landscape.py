@@ -204,12 +204,8 @@ def write_landscapes(found: Mapping[str, Landscape], folder: str | Path) -> pd.D
     for name, landscape in found.items():
         place = folder / name
         place.mkdir(parents=True, exist_ok=True)
-        row = {
-            "loss": landscape.loss,
-            "top_eigenvalue": landscape.top_eigenvalue,
-            "trace": landscape.trace.value,
-            "trace_error": landscape.trace.error,
-        }
+        trace, error = landscape.trace
+        row = {"loss": landscape.loss, "top_eigenvalue": landscape.top_eigenvalue, "trace": trace, "trace_error": error}
         figure = surface_figure(landscape.surface, landscape.offsets, f"Loss round\n{name}", scale)
         figure.savefig(place / "surface.png")
         offsets = [f"{value:g}" for value in landscape.offsets.tolist()]

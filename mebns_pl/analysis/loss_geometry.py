@@ -130,9 +130,8 @@ def loss_surface(loss: Loss, params: Params, directions: tuple[Params, Params], 
     losses = []
     with torch.no_grad():
         for a, b in product(offsets.tolist(), repeat=2):
-            losses.append(
-                float(loss({name: value + a * first[name] + b * second[name] for name, value in params.items()}))
-            )
+            moved = {name: value + a * first[name] + b * second[name] for name, value in params.items()}
+            losses.append(float(loss(moved)))
     return torch.tensor(losses, dtype=torch.float64).view(len(offsets), len(offsets))
 
 

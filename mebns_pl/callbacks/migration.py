@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from mebns_pl.analysis.migration import MigrationTracker, nearest_scores
+from mebns_pl.checks import expect
 from mebns_pl.data.datamodule import data_of
 from mebns_pl.keys import permutation
 from mebns_pl.systems.link_system import AbstractLinkSystem
@@ -43,13 +44,12 @@ class MigrationMonitor(Callback):
     def __init__(
         self, probe_size: int = 2000, share: float = 0.2, threshold: float = 0.5, lags: tuple[int, ...] = (1, 5, 10)
     ) -> None:
-        if probe_size < 10:
-            raise ValueError(f"probe_size: expected 10 pairs or more, got {probe_size}")
+        expect(probe_size >= 10, "10 pairs or more", probe_size=probe_size)
         self.probe_size = probe_size
         self.tracker = MigrationTracker(share, threshold, lags)
         self.latest: dict[str, Tensor] = {}
         self._probe: Tensor | None = None
-        self._edges: Tensor | None = None
+        self._edges = torch.empty(2, 0, dtype=torch.int64)
         self._now: dict[str, Tensor] = {}
         self._before: dict[str, Tensor] = {}
 
@@ -82,15 +82,10 @@ class MigrationMonitor(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Scores the probe and the remembered pairs, and logs."""
-        assert self._probe is not None
-        assert self._edges is not None
-        groups = {
-            "probe": self._probe,
-            "positives": self._edges,
-            # A checkpoint brings these back on the CPU
-            **{name: pairs.to(self._probe.device) for name, pairs in self._now.items()},
-            **{f"{name} before": pairs.to(self._probe.device) for name, pairs in self._before.items()},
-        }
+        groups = {"probe": self.probe, "positives": self._edges, **self._now}
+        groups |= {f"{name} before": pairs for name, pairs in self._before.items()}
+        # A checkpoint brings some back on the CPU
+        groups = {name: pairs.to(pl_module.device) for name, pairs in groups.items()}
         assert isinstance(pl_module, AbstractLinkSystem)
         scores = pl_module.score(torch.cat(list(groups.values()), dim=1))
         parts = dict(zip(groups, scores.split([pairs.shape[1] for pairs in groups.values()]), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,11 +65,8 @@ class BestLinks:
 
     def keep(self, pairs: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Keeps the best of ``pairs`` ``(2, m)`` with ``logits`` ``(m,)`` alone, and gives them back in order."""
-        # Stable sorts, the last one counts most: ranks hold interleaved blocks
-        order = pairs[1].argsort(stable=True)
-        order = order[pairs[0, order].argsort(stable=True)]
-        order = order[logits[order].argsort(descending=True, stable=True)]
-        order = order[self._list_of(pairs[:, order]).argsort(stable=True)]
+        keys = (pairs[1], pairs[0], -logits, self._list_of(pairs))  # the last one counts most
+        order = torch.from_numpy(np.lexsort(keys))
         self.pairs, self.logits = pairs[:, order], logits[order]
         first = self.ranks() <= self.top_k
         self.pairs, self.logits = self.pairs[:, first], self.logits[first]
