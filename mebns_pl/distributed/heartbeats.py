@@ -65,7 +65,11 @@ class Heartbeats:
         Raises:
             RuntimeError: rank 0, which holds the store, cannot be reached.
         """
-        return self._store.get("failure").decode() if self._store.check(["failure"]) else ""
+        return self._read("failure")
+
+    def _read(self, key: str) -> str:
+        """Nothing where the key is not there yet; to read it would wait for it."""
+        return self._store.get(key).decode() if self._store.check([key]) else ""
 
     def report(self, problem: str) -> None:
         """Tells all ranks of a failure, unless one was reported before; waits a little until they have read it."""
@@ -90,7 +94,7 @@ class Heartbeats:
         self.stop()
         self._store.set(f"beat/{self._rank}", _DONE)
         if self._rank == 0:
-            self.until(lambda: all(self._last_beat(rank) == _DONE for rank in range(1, self._size)), patience)
+            self.until(lambda: all(self._read(f"beat/{rank}") == _DONE for rank in range(1, self._size)), patience)
 
     def stop(self) -> None:
         """Ends the thread."""
@@ -117,18 +121,14 @@ class Heartbeats:
         if not self.noticed.wait(self._grace):
             os._exit(1)
 
-    def _last_beat(self, rank: int) -> str | None:
-        """None where the rank has not begun; to read a key that is not there would wait for it."""
-        return self._store.get(f"beat/{rank}").decode() if self._store.check([f"beat/{rank}"]) else None
-
     def _beat(self) -> str:
         """Beats once and listens once; gives back a failure."""
         self._count += 1
         self._store.set(f"beat/{self._rank}", str(self._count))
         now = time.monotonic()
         for rank in range(1, self._size) if self._rank == 0 else [0]:
-            beat = self._last_beat(rank)
-            if beat is not None and (rank not in self._heard or self._heard[rank][0] != beat):
+            beat = self._read(f"beat/{rank}")
+            if beat and self._heard.get(rank, ("",))[0] != beat:
                 self._heard[rank] = (beat, now)
         if silent := self.silent(self._silence):
             problem = f"{named(silent)} has not been heard from for {self._silence:.0f} seconds"

@@ -13,7 +13,15 @@ from torch.optim import Optimizer
 
 from mebns_pl.data.datamodule import data_of
 from mebns_pl.systems.checkpoint_io import CheckpointError
-from mebns_pl.systems.identity import KEY, changed_options, describe_data, describe_system, differences, plain
+from mebns_pl.systems.identity import (
+    KEY,
+    changed_options,
+    describe_data,
+    describe_system,
+    differences,
+    path_of,
+    plain,
+)
 
 
 def describe_run(system: LightningModule) -> dict[str, Any]:
@@ -91,8 +99,7 @@ def _options(system: LightningModule) -> dict[str, Any]:
 
 
 def _optimizer(optimizer: Optimizer) -> dict[str, Any]:
-    made_by = type(optimizer)
-    return {"class_path": f"{made_by.__module__}.{made_by.__qualname__}", "init_args": plain(optimizer.defaults)}
+    return {"class_path": path_of(type(optimizer)), "init_args": plain(optimizer.defaults)}
 
 
 def _follow_a_moved_folder(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
