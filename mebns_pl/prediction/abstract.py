@@ -62,7 +62,7 @@ def of_all_ranks(own: T, trainer: Trainer) -> list[T]:
     return found
 
 
-def link_columns(pairs: Tensor, logits: Tensor, names: Sequence[str]) -> dict[str, Any]:
+def link_frame(pairs: Tensor, logits: Tensor, names: Sequence[str]) -> pd.DataFrame:
     """The columns that every table of links has.
 
     Args:
@@ -75,4 +75,4 @@ def link_columns(pairs: Tensor, logits: Tensor, names: Sequence[str]) -> dict[st
     """
     source, target = ([names[node] for node in nodes] for nodes in pairs.tolist())
     score = logits.double().sigmoid().numpy()
-    return {"source": source, "target": target, "score": score, "logit": logits.numpy()}
+    return pd.DataFrame({"source": source, "target": target, "score": score, "logit": logits.numpy()})

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from itertools import zip_longest
 
-import pandas as pd
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from mebns_pl.data.datamodule import data_of
 from mebns_pl.graph.known_edges import KnownEdges
-from mebns_pl.prediction.abstract import AbstractPredictionTable, link_columns, of_all_ranks
+from mebns_pl.prediction.abstract import AbstractPredictionTable, link_frame, of_all_ranks
 from mebns_pl.systems.scoring import AbstractScoring
 
 
@@ -50,11 +49,8 @@ class ScoreTable(AbstractPredictionTable):
         given = data_of(trainer).given
         assert given is not None
         pairs = given.pairs
-        self.table = pd.DataFrame(
-            {
-                **link_columns(pairs, logits, given.node_names),
-                "known": KnownEdges(given.graph).mask(pairs[0], pairs[1]).numpy(),
-                "new_node": (pairs >= given.num_known).any(dim=0).numpy(),
-                "rejected": (logits == -torch.inf).numpy(),
-            }
+        self.table = link_frame(pairs, logits, given.node_names).assign(
+            known=KnownEdges(given.graph).mask(pairs[0], pairs[1]).numpy(),
+            new_node=(pairs >= given.num_known).any(dim=0).numpy(),
+            rejected=(logits == -torch.inf).numpy(),
         )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from mebns_pl.checks import at_least
 from mebns_pl.data.datamodule import data_of
-from mebns_pl.prediction.abstract import AbstractPredictionTable, link_columns, of_all_ranks
+from mebns_pl.prediction.abstract import AbstractPredictionTable, link_frame, of_all_ranks
 from mebns_pl.prediction.best import BestLinks
 from mebns_pl.prediction.files import check_table_path, write_table
 from mebns_pl.systems.scoring import AbstractScoring
@@ -75,7 +74,7 @@ class PredictionWriter(AbstractPredictionTable):
         parts = of_all_ranks(best.settle(), trainer)
         if len(parts) > 1:
             best.keep(torch.cat([pairs for pairs, _ in parts], dim=1), torch.cat([logits for _, logits in parts]))
-        columns = link_columns(best.pairs, best.logits, data_of(trainer).loaded.node_names)
-        self.table = pd.DataFrame({"rank": best.ranks().numpy(), **columns})
+        self.table = link_frame(best.pairs, best.logits, data_of(trainer).loaded.node_names)
+        self.table.insert(0, "rank", best.ranks().numpy())
         if trainer.is_global_zero and self.path is not None:
             write_table(self.table, self.path)

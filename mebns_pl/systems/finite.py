@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -65,13 +64,9 @@ def refuse_non_finite(system: LightningModule, batch: TrainBatch, result: StepRe
     folder = Path(trainer.log_dir or trainer.default_root_dir)
     rank = f"_rank{trainer.global_rank}" if trainer.world_size > 1 else ""
     path = folder / f"not_finite_epoch{batch.epoch}_step{batch.step}{rank}.pt"
-    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    kept: dict[str, Any] = {
-        "fault": fault,
-        "losses": result.losses,
-        "batch": {name: value for name, value in values.items() if isinstance(value, Tensor | int)},
-        "state_dict": system.state_dict(),
-    }
+    values = ((field.name, getattr(batch, field.name)) for field in fields(batch))
+    parts = {name: value for name, value in values if isinstance(value, Tensor | int)}
+    kept = {"fault": fault, "losses": result.losses, "batch": parts, "state_dict": system.state_dict()}
     try:
         save_atomically(kept, path)
         where = f"batch and weights before the step are in {path}"
