@@ -6,6 +6,7 @@ scores. Definitions are this project's own (the paper shows the phenomenon, its 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -118,20 +119,15 @@ class MigrationTracker:
 
     def state_dict(self) -> dict[str, Any]:
         """The history, as tensors and plain lists."""
-        return {name: _copied(getattr(self, name)) for name in _HISTORY}
+        return {name: copy.copy(getattr(self, name)) for name in _HISTORY}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes the history back."""
         for name in _HISTORY:
-            setattr(self, name, _copied(state[name]))
+            setattr(self, name, copy.copy(state[name]))
 
 
 _HISTORY = ("hard_sets", "last_probs", "flips", "churns")
-
-
-def _copied(value: Any) -> Any:
-    """Lists grow later on; tensors are not changed."""
-    return list(value) if isinstance(value, list) else value
 
 
 def hard_set_overlap(hard: Tensor) -> Tensor:

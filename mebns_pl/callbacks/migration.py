@@ -95,8 +95,7 @@ class MigrationMonitor(Callback):
             scalars[f"{name}_turned_easy"] = float((parts[f"{name} before"] < scalars["hard_score"]).float().mean())
         self._before = self._hard_and_controls(parts, groups, scalars["hard_score"])
         self._now = {}
-        for name, value in scalars.items():
-            pl_module.log(f"migration/{name}", value, rank_zero_only=False)
+        pl_module.log_dict({f"migration/{name}": value for name, value in scalars.items()}, rank_zero_only=False)
 
     def _hard_and_controls(
         self, scores: dict[str, Tensor], pairs: dict[str, Tensor], level: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from typing import Any
 
@@ -161,7 +162,7 @@ class MigrationFigures(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes the snapshots back."""
         for name, value in state_dict.items():
-            setattr(self, name, list(value) if isinstance(value, list) else value)
+            setattr(self, name, copy.copy(value))
 
     def _flips(self) -> Tensor:
         assert self._monitor.tracker.flips is not None

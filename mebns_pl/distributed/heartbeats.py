@@ -108,9 +108,7 @@ class Heartbeats:
                 problem = self._beat()
             except RuntimeError:
                 problem = "rank 0 cannot be reached: its process or its host has gone"
-            if self._stop.is_set():
-                return
-            if problem:
+            if problem and not self._stop.is_set():
                 self.end_process(problem)
                 return
 

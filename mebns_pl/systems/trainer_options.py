@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.precision import DoublePrecision
-
-T = TypeVar("T")
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 
@@ -50,6 +48,6 @@ class FrozenBatchDouble(DoublePrecision):
         '64-true'
     """
 
-    def convert_input(self, data: T) -> T:
+    def convert_input(self, data: Any) -> Any:
         """``data``: it holds no floating point numbers."""
         return data
