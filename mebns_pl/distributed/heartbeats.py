@@ -48,7 +48,6 @@ class Heartbeats:
         self._interval, self._silence, self._grace = interval, silence, grace
         self.name = f"rank {rank} of {size} on {socket.gethostname()}"
         self.noticed = threading.Event()
-        self._count = 0
         self._reported = False
         self._heard: dict[int, tuple[str, float]] = {}
         self._stop = threading.Event()
@@ -121,9 +120,8 @@ class Heartbeats:
 
     def _beat(self) -> str:
         """Beats once and listens once; gives back a failure."""
-        self._count += 1
-        self._store.set(f"beat/{self._rank}", str(self._count))
         now = time.monotonic()
+        self._store.set(f"beat/{self._rank}", str(now))
         for rank in range(1, self._size) if self._rank == 0 else [0]:
             beat = self._read(f"beat/{rank}")
             if beat and self._heard.get(rank, ("",))[0] != beat:

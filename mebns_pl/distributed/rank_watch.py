@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from datetime import timedelta
+from functools import partial
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
@@ -52,11 +53,10 @@ class RankWatch(Callback):
         if trainer.world_size == 1:
             return
         host, wait = os.environ.get("MASTER_ADDR", "127.0.0.1"), timedelta(seconds=self.silence)
-        store = None
-        if trainer.is_global_zero:
-            store = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=wait)
+        meet = partial(TCPStore, host, wait_for_workers=False, timeout=wait)
+        store = meet(0, is_master=True) if trainer.is_global_zero else None
         port = trainer.strategy.broadcast(store.port if store else 0)
-        store = store or TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=wait)
+        store = store or meet(port, is_master=False)
         rank, size = trainer.global_rank, trainer.world_size
         self._beats = Heartbeats(store, rank, size, self.interval, self.silence, self.grace)
         trainer.strategy.barrier("heartbeats")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import timedelta
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -66,12 +67,10 @@ class StartWatch(Callback):
         self._leave()
 
     def _leave(self, problem: str = "") -> None:
-        if self.beats is None:
-            return
-        try:
-            if problem and not self.beats.failure():
-                self.beats.report(problem)
-            self.beats.leave(patience=0)
-        except RuntimeError:  # the store has gone with its agent: nobody is left to be told
-            self.beats.stop()
-        self.beats = None
+        beats, self.beats = self.beats, None
+        if beats is not None:
+            with suppress(RuntimeError):  # the store has gone with its agent: nobody is left to be told
+                if problem and not beats.failure():
+                    beats.report(problem)
+                beats.leave(patience=0)
+            beats.stop()

@@ -79,9 +79,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise CheckpointError(f"checkpoint {path}: no such file") from error
         except Exception as error:  # a damaged file can raise anything
             reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(
-                f"checkpoint {path}: not a whole checkpoint of tensors and plain values ({reason})"
-            ) from error
+            told = f"checkpoint {path}: not a whole checkpoint of tensors and plain values ({reason})"
+            raise CheckpointError(told) from error
         if not isinstance(found, dict) or "pytorch-lightning_version" not in found:
             raise CheckpointError(f"checkpoint {path}: not written by a trainer, so there is no run to go on with")
         return found
