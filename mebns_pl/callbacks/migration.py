@@ -48,17 +48,16 @@ class MigrationMonitor(Callback):
         self.probe_size = probe_size
         self.tracker = MigrationTracker(share, threshold, lags)
         self.latest: dict[str, Tensor] = {}
-        self._probe: Tensor | None = None
-        self._edges = torch.empty(2, 0, dtype=torch.int64)
+        self._watched: dict[str, Tensor] = {}
         self._now: dict[str, Tensor] = {}
         self._before: dict[str, Tensor] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws the probe, and some edges."""
         data = data_of(trainer)
-        self._probe = data.probe(self.probe_size).to(pl_module.device)
         chosen = permutation(data.split.train.shape[1], data.key.child("probe/edges"))[: -(-self.probe_size // 4)]
-        self._edges = data.split.train[:, chosen].to(pl_module.device)
+        drawn = {"probe": data.probe(self.probe_size), "positives": data.split.train[:, chosen]}
+        self._watched = {name: pairs.to(pl_module.device) for name, pairs in drawn.items()}
 
     @property
     def probe(self) -> Tensor:
@@ -67,9 +66,9 @@ class MigrationMonitor(Callback):
         Raises:
             RuntimeError: before a fit has drawn them.
         """
-        if self._probe is None:
+        if not self._watched:
             raise RuntimeError("MigrationMonitor: the probe is drawn when a fit starts")
-        return self._probe
+        return self._watched["probe"]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -82,7 +81,7 @@ class MigrationMonitor(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Scores the probe and the remembered pairs, and logs."""
-        groups = {"probe": self.probe, "positives": self._edges, **self._now}
+        groups = {**self._watched, **self._now}
         groups |= {f"{name} before": pairs for name, pairs in self._before.items()}
         # A checkpoint brings some back on the CPU
         groups = {name: pairs.to(pl_module.device) for name, pairs in groups.items()}

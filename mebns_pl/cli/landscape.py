@@ -43,7 +43,8 @@ def compare_checkpoints(
     found: dict[str, Landscape] = {}
     digests: dict[str, str] = {}
     for checkpoint in checkpoints:
-        name = _name(Path(checkpoint))
+        run = Path(checkpoint).resolve().parent.parent
+        name = f"{run.parent.name}_{run.name}_{Path(checkpoint).stem}"
         if name in found:
             raise DataError(f"ckpt: got {str(checkpoint)!r}, and another of the same name {name!r}; give each once")
         system, data = load_run(checkpoint)
@@ -55,8 +56,3 @@ def compare_checkpoints(
             )
         found[name] = measure_landscape(system, data, options, device)
     return write_landscapes(found, folder)
-
-
-def _name(checkpoint: Path) -> str:
-    run = checkpoint.resolve().parent.parent
-    return f"{run.parent.name}_{run.name}_{checkpoint.stem}"

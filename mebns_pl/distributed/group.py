@@ -77,9 +77,6 @@ class AbstractGroup(ABC):
             work: number -> a tensor ``(m,)``, one shape and type for all numbers, without gradient.
             count: how many.
         """
-        if self.size == 1:
-            yield from map(work, range(count))
-            return
         for first in range(0, count, self.size):
             # Where there are fewer numbers left than ranks, the others do the last one over for its shape
             number = min(first + self.rank, count - 1)

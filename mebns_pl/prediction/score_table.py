@@ -11,7 +11,6 @@ from torch import Tensor
 from mebns_pl.data.datamodule import data_of
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.prediction.abstract import AbstractPredictionTable, link_frame, of_all_ranks
-from mebns_pl.systems.scoring import AbstractScoring
 
 
 class ScoreTable(AbstractPredictionTable):
@@ -29,9 +28,7 @@ class ScoreTable(AbstractPredictionTable):
         True
     """
 
-    def __init__(self, scoring: AbstractScoring | None = None) -> None:
-        super().__init__(scoring)
-        self._blocks: list[Tensor] = []
+    _blocks: list[Tensor]
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts anew."""
