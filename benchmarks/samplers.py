@@ -11,7 +11,6 @@ over one with K = 1, candidates drawn in both), each the worse of the graphs.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import time
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from _runs import begin
+from _runs import begin, head, line, parser_of
 from sampler_table import RECIPES, build
 from torch import Tensor
 from torch_geometric.utils import negative_sampling, structured_negative_sampling
@@ -159,10 +158,9 @@ def step_of(graph: str, root: str | None, num_candidates: int, selector: m.Abstr
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--graphs", nargs="+", default=["pubmed", "ogbl-ddi"])
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES)
-    parser.add_argument("--root", default=None, help="folder with the graphs' files")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     begin()
@@ -175,29 +173,27 @@ def main() -> None:
         samplers = uniform_samplers(data)
         seconds = best_seconds({name: call for name, (_, call) in samplers.items()}, args.rounds)
         rates = {name: size / seconds[name] for name, (size, _) in samplers.items()}
-        print("| one uniform negative for each directed edge | negatives/s |\n|---|---:|")
+        head("one uniform negative for each directed edge", "negatives/s", numbers=True)
         for name, rate in rates.items():
-            print(f"| {name} | {rate:,.0f} |")
+            line(name, f"{rate:,.0f}")
         names = list(rates)
         speedups[graph] = rates[names[0]] / rates[names[1]]
         print(f"\nuniform over structured_negative_sampling: {speedups[graph]:.1f}x\n", flush=True)
 
-        print(f"| recipe, {data.batch_size:,} positives a batch | candidates/s | negatives/s | ms a batch |")
-        print("|---|---:|---:|---:|")
+        positives = f"recipe, {data.batch_size:,} positives a batch"
+        head(positives, "candidates/s", "negatives/s", "ms a batch", numbers=True)
         for name in args.recipes:
             recipe = Recipe(name, graph, args.root)
             took = best_seconds({name: recipe.sample}, args.rounds)[name]
-            print(
-                f"| {name} | {recipe.candidates / took:,.0f} | {recipe.picks / took:,.0f} | {1e3 * took:.1f} |",
-                flush=True,
-            )
+            line(name, f"{recipe.candidates / took:,.0f}", f"{recipe.picks / took:,.0f}", f"{1e3 * took:.1f}")
 
         make = partial(step_of, graph, args.root)
         sizes = {f"DNS, K = {size}": make(size, m.HardestSelector(1)) for size in (2, 8, 32)}
         took = best_seconds({"plain, K = 1": make(1, m.FirstSelector(1)), **sizes}, 2 * args.rounds)
-        print("\n| a training step, GCN of 256, dot product | ms | over plain |\n|---|---:|---:|")
+        print()
+        head("a training step, GCN of 256, dot product", "ms", "over plain", numbers=True)
         for name, value in took.items():
-            print(f"| {name} | {1e3 * value:.1f} | {value / took['plain, K = 1']:.2f} |")
+            line(name, f"{1e3 * value:.1f}", f"{value / took['plain, K = 1']:.2f}")
         ratios[graph] = took["DNS, K = 8"] / took["plain, K = 1"]
     print(json.dumps({
         "uniform_over_structured_speedup": round(min(speedups.values()), 2),

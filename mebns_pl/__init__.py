@@ -12,13 +12,14 @@ them by the *student*'s scores, the *weight net* weighs the picks. Every stage i
 
 from importlib.metadata import version
 
+from mebns_pl.analysis.landscape import Landscape, LandscapeOptions, measure_landscape
 from mebns_pl.callbacks.hparams import HyperParameters
 from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.preemption import Preemption
 from mebns_pl.callbacks.results import ResultTable
-from mebns_pl.cli.landscape import Landscape, LandscapeOptions, compare_checkpoints, measure_landscape
+from mebns_pl.cli.landscape import compare_checkpoints
 from mebns_pl.cli.saved_run import load_run
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.datasets.split import SplitFractions

@@ -12,15 +12,15 @@ PACKAGE = Path(__file__).resolve().parent.parent / "mebns_pl"
 
 # A part imports from its own level and from those before it, never from a later one.
 LEVELS = (
-    {"types", "keys", "allocator", "errors"},
+    {"types", "keys", "allocator", "errors", "checks"},
     {"graph"},
     {"progress"},
     {"distributed", "metrics", "negatives", "datasets"},
     {"models", "evaluation", "pools"},
-    {"data"},
+    {"data", "tables"},
     {"mebns"},
-    {"analysis"},
     {"systems"},
+    {"analysis"},
     {"prediction", "callbacks"},
     {"cli", "__main__"},
     {"__init__"},

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mebns_pl.cli.landscape import LandscapeOptions, compare_checkpoints, landscape_table
+from mebns_pl.analysis.landscape import LandscapeOptions
+from mebns_pl.cli.landscape import compare_checkpoints
 from mebns_pl.datasets.listing import dataset_table
 from mebns_pl.negatives.listing import recipe_table, sampler_table
+from mebns_pl.terminal import landscape_table
 
 
 def list_datasets(arguments: Sequence[str]) -> None:

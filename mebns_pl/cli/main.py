@@ -24,7 +24,7 @@ from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.preemption import EXIT_CODE, Preemption
-from mebns_pl.callbacks.results import ResultTable, link_table, pool_table
+from mebns_pl.callbacks.results import ResultTable
 from mebns_pl.cli.commands import WITHOUT_A_RUN
 from mebns_pl.cli.messages import parse_message, user_message
 from mebns_pl.cli.notes import quieten
@@ -41,6 +41,7 @@ from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.identity import plain
 from mebns_pl.systems.mebns import MeBNS
 from mebns_pl.systems.scoring import AbstractScoring
+from mebns_pl.terminal import link_table, pool_table
 
 log = logging.getLogger(__name__)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.precision import DoublePrecision
 
-T = TypeVar("T")
-
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 
+_FIXED: dict[str, tuple[int | None, str]] = {
+    "gradient_clip_val": (None, "the model clips, in its lookahead too: set model.updates.gradient_clip_norm"),
+    "accumulate_grad_batches": (1, "the model accumulates for its three learners: set model.updates.accumulate"),
+}
 _WHY_NOT = {
     "16-mixed": "float16 needs a loss scaler, which the bilevel step's gradients of gradients have no room for",
     "16-true": "float16 parameters lose the updates",
@@ -24,22 +26,14 @@ def check_trainer(trainer: Trainer) -> None:
     Raises:
         ValueError: ``gradient_clip_val``, ``accumulate_grad_batches``, or a precision other than ``PRECISIONS``.
     """
-    if trainer.gradient_clip_val is not None:
-        raise ValueError(
-            f"trainer.gradient_clip_val: expected null, got {trainer.gradient_clip_val}; the model clips, in its"
-            " lookahead too: set model.updates.gradient_clip_norm"
-        )
-    if trainer.accumulate_grad_batches != 1:
-        raise ValueError(
-            f"trainer.accumulate_grad_batches: expected 1, got {trainer.accumulate_grad_batches}; the model accumulates"
-            " for its three learners: set model.updates.accumulate"
-        )
+    for name, (value, instead) in _FIXED.items():
+        given = getattr(trainer, name)
+        if given != value:
+            raise ValueError(f"trainer.{name}: expected {value or 'null'}, got {given}; {instead}")
     precision = str(trainer.precision)
     if precision not in PRECISIONS:
-        raise ValueError(
-            f"trainer.precision: expected one of {', '.join(PRECISIONS)}, got {precision}"
-            + (f" ({_WHY_NOT[precision]})" if precision in _WHY_NOT else "")
-        )
+        why = f" ({_WHY_NOT[precision]})" if precision in _WHY_NOT else ""
+        raise ValueError(f"trainer.precision: expected one of {', '.join(PRECISIONS)}, got {precision}{why}")
     if type(trainer.strategy.precision_plugin) is DoublePrecision:
         trainer.strategy.precision_plugin = FrozenBatchDouble()
 
@@ -54,6 +48,6 @@ class FrozenBatchDouble(DoublePrecision):
         '64-true'
     """
 
-    def convert_input(self, data: T) -> T:
+    def convert_input(self, data: Any) -> Any:
         """``data``: it holds no floating point numbers."""
         return data

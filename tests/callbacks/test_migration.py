@@ -109,7 +109,7 @@ def test_the_probe_is_the_same_for_all_samplers() -> None:
     ):
         data, monitor = make_data(), probe_monitor()
         fit(MAKE[kind](data.spec, **changes), data, 1, [monitor])
-        probes.append(monitor._probe)
+        probes.append(monitor.probe)
     assert torch.equal(probes[0], probes[1])
     assert torch.equal(probes[0], probes[2])
 

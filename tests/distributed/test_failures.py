@@ -53,8 +53,9 @@ class Group:
         self.told: dict[int, list[str]] = {rank: [] for rank in range(size)}
         store = torch.distributed.HashStore()
         store.set_timeout(timedelta(seconds=5))
-        self.ranks = [Heartbeats(store, rank, size, interval, silence, self.told[rank].append) for rank in range(size)]
-        for beats in self.ranks:
+        self.ranks = [Heartbeats(store, rank, size, interval, silence, grace=1.0) for rank in range(size)]
+        for rank, beats in enumerate(self.ranks):
+            beats.end_process = self.told[rank].append  # type: ignore[method-assign]
             beats.start()
 
     def wait(self, *ranks: int) -> None:

@@ -272,6 +272,7 @@ def test_blocks_of_ranks_come_back_in_order(monkeypatch: pytest.MonkeyPatch) -> 
         out[:] = [blocks[0::2], blocks[1::2]]
 
     monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+    table.on_predict_start(trainer, system)  # type: ignore[arg-type]
     table.on_predict_end(trainer, system)  # type: ignore[arg-type]
     assert table.table is not None
     assert table.table["logit"].tolist() == list(range(9))
