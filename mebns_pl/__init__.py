@@ -47,9 +47,12 @@ from mebns_pl.mebns.umd_collector import UMDCollector
 from mebns_pl.mebns.weight_net import WeightNet
 from mebns_pl.models.batching import FullGraph, NeighborSampling
 from mebns_pl.models.by_measure import ProximityPredictor
-from mebns_pl.models.decoders import DotDecoder, MLPDecoder
+from mebns_pl.models.decoders.dot import DotDecoder
+from mebns_pl.models.decoders.mlp import MLPDecoder
 from mebns_pl.models.encoder_decoder import EncoderDecoder
-from mebns_pl.models.encoders import GAT, GCN, SAGE
+from mebns_pl.models.encoders.gat import GAT
+from mebns_pl.models.encoders.gcn import GCN
+from mebns_pl.models.encoders.sage import SAGE
 from mebns_pl.models.ncn import NCN
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.models.seal import SEAL

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "mebns_pl"
 
 # A part imports from its own level and from those before it, never from a later one.
 LEVELS = (
-    {"types", "keys", "allocator", "errors", "checks"},
+    {"types", "keys", "allocator", "errors", "checks", "families"},
     {"graph"},
     {"progress"},
     {"distributed", "metrics", "negatives", "datasets"},
