@@ -27,15 +27,13 @@ from mebns_pl.evaluation.negatives import HeartNegatives, RandomNegatives
 from mebns_pl.evaluation.protocols import Protocol
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
-from mebns_pl.graph.measures.pairs import Jaccard, Katz, PreferentialAttachment, ShortestPath
-from mebns_pl.graph.measures.proximity import (
-    AdamicAdar,
-    CommonNeighbors,
-    FeatureCosine,
-    MinRank,
-    PersonalizedPageRank,
-    ResourceAllocation,
-)
+from mebns_pl.graph.measures.cosine import FeatureCosine
+from mebns_pl.graph.measures.katz import Katz
+from mebns_pl.graph.measures.min_rank import MinRank
+from mebns_pl.graph.measures.neighbors import AdamicAdar, CommonNeighbors, Jaccard, ResourceAllocation
+from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
+from mebns_pl.graph.measures.preferential_attachment import PreferentialAttachment
+from mebns_pl.graph.measures.shortest_path import ShortestPath
 from mebns_pl.graph.sparse import Features
 from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
 from mebns_pl.keys import Key

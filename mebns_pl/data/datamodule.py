@@ -19,7 +19,7 @@ from mebns_pl.errors import DataError
 from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives
 from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol
 from mebns_pl.graph.csr import Graph, pair_keys
-from mebns_pl.graph.measures.proximity import PersonalizedPageRank
+from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
 from mebns_pl.keys import Key, permutation
 from mebns_pl.mebns.std_generator import StdGenerator
 from mebns_pl.mebns.umd_collector import Score, Spread, UMDCollector, one_by_one

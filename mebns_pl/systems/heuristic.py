@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from mebns_pl.graph.measures.proximity import AbstractPairMeasure
+from mebns_pl.graph.measures.abstract import AbstractPairMeasure
 from mebns_pl.models.by_measure import ProximityPredictor
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec, TrainBatch
@@ -20,7 +20,7 @@ class Heuristic(AbstractLinkSystem):
         measure: the heuristic; common neighbours by default.
 
     Example:
-        >>> from mebns_pl.graph.measures.proximity import AdamicAdar
+        >>> from mebns_pl.graph.measures.neighbors import AdamicAdar
         >>> sum(parameter.numel() for parameter in Heuristic(GraphSpec(num_nodes=3), AdamicAdar()).parameters())
         0
     """

@@ -18,7 +18,7 @@ from mebns_pl.datasets.files import DataError, LoadedGraph
 from mebns_pl.evaluation.negatives import HeartNegatives, RandomNegatives
 from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol, TimeParting
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.proximity import CommonNeighbors
+from mebns_pl.graph.measures.neighbors import CommonNeighbors
 from mebns_pl.keys import Key
 from mebns_pl.mebns.std_generator import StdGenerator
 from mebns_pl.negatives.proposals.by_measure import ProximityProposal

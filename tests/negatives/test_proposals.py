@@ -29,7 +29,7 @@ from mebns_pl import (
 )
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
-from mebns_pl.graph.measures.proximity import CommonNeighbors
+from mebns_pl.graph.measures.neighbors import CommonNeighbors
 from mebns_pl.keys import Key
 from references import negatives as reference
 from references.negatives import GRAPHS, MIXED, Edges

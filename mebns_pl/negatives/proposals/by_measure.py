@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
-from mebns_pl.graph.measures.proximity import AbstractMeasure
+from mebns_pl.graph.measures.abstract import AbstractMeasure
 from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
 from mebns_pl.negatives.proposals.uniform import draw_legal
@@ -34,7 +34,7 @@ class ProximityProposal(AbstractProposal):
         ValueError: ``top``, ``power`` or ``skip`` is out of range.
 
     Example:
-        >>> from mebns_pl.graph.measures.proximity import CommonNeighbors
+        >>> from mebns_pl.graph.measures.neighbors import CommonNeighbors
         >>> graph = Graph.from_edges(torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4]]), num_nodes=6)
         >>> proposal = ProximityProposal(CommonNeighbors(), top=5)
         >>> proposal.setup(graph, KnownEdges(graph))

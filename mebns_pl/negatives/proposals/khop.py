@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from mebns_pl.graph import walk_kernels
-from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.csr import Graph, structure
 from mebns_pl.graph.known_edges import KnownEdges
-from mebns_pl.graph.measures.proximity import in_threads, structure
 from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import AbstractProposal
 from mebns_pl.negatives.proposals.uniform import draw_legal
+from mebns_pl.progress import in_threads, slices
 
 _ROUNDS = 8
 """How often a walk that ended at an illegal node is repeated."""
@@ -69,7 +69,7 @@ class KHopProposal(AbstractProposal):
         def draw(part: slice) -> None:
             walk_kernels.ball_draws(starts[part], names[part], seed, hops, graph, blocked, out[part])
 
-        in_threads(draw, len(anchors))
+        in_threads(draw, slices(len(anchors)))
         empty = (drawn[:, 0] < 0).nonzero().flatten()
         generator = key.child("legal").generator()
         drawn[empty] = draw_legal(self._known, anchors[empty, None].expand(-1, num_candidates), generator)
