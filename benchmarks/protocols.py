@@ -31,8 +31,9 @@ from mebns_pl.evaluation.heart_released import HeartReleasedGenerator
 from mebns_pl.evaluation.negatives import HeartNegatives
 from mebns_pl.evaluation.protocols import RandomParting, UniformComparison
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.pairs import Katz
-from mebns_pl.graph.measures.proximity import AbstractPairMeasure, AdamicAdar, CommonNeighbors, ResourceAllocation
+from mebns_pl.graph.measures.abstract import AbstractPairMeasure
+from mebns_pl.graph.measures.katz import Katz
+from mebns_pl.graph.measures.neighbors import AdamicAdar, CommonNeighbors, ResourceAllocation
 from mebns_pl.keys import Key
 from mebns_pl.metrics.functional import auc, hits_above, mean_reciprocal_rank, ranks, ranks_shared
 from mebns_pl.terminal import text_table

@@ -28,15 +28,13 @@ from mebns_pl.evaluation.negatives import HeartNegatives, RandomNegatives
 from mebns_pl.evaluation.protocols import Protocol
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
-from mebns_pl.graph.measures.pairs import Jaccard, Katz, PreferentialAttachment, ShortestPath
-from mebns_pl.graph.measures.proximity import (
-    AdamicAdar,
-    CommonNeighbors,
-    FeatureCosine,
-    MinRank,
-    PersonalizedPageRank,
-    ResourceAllocation,
-)
+from mebns_pl.graph.measures.cosine import FeatureCosine
+from mebns_pl.graph.measures.katz import Katz
+from mebns_pl.graph.measures.min_rank import MinRank
+from mebns_pl.graph.measures.neighbors import AdamicAdar, CommonNeighbors, Jaccard, ResourceAllocation
+from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
+from mebns_pl.graph.measures.preferential_attachment import PreferentialAttachment
+from mebns_pl.graph.measures.shortest_path import ShortestPath
 from mebns_pl.graph.sparse import Features
 from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
 from mebns_pl.keys import Key
@@ -48,9 +46,12 @@ from mebns_pl.mebns.umd_collector import UMDCollector
 from mebns_pl.mebns.weight_net import WeightNet
 from mebns_pl.models.batching import FullGraph, NeighborSampling
 from mebns_pl.models.by_measure import ProximityPredictor
-from mebns_pl.models.decoders import DotDecoder, MLPDecoder
+from mebns_pl.models.decoders.dot import DotDecoder
+from mebns_pl.models.decoders.mlp import MLPDecoder
 from mebns_pl.models.encoder_decoder import EncoderDecoder
-from mebns_pl.models.encoders import GAT, GCN, SAGE
+from mebns_pl.models.encoders.gat import GAT
+from mebns_pl.models.encoders.gcn import GCN
+from mebns_pl.models.encoders.sage import SAGE
 from mebns_pl.models.ncn import NCN
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.models.seal import SEAL

@@ -12,9 +12,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "mebns_pl"
 
 # A part imports from its own level and from those before it, never from a later one.
 LEVELS = (
-    {"types", "keys", "allocator", "errors", "checks"},
+    {"types", "keys", "allocator", "errors", "checks", "families", "progress"},
     {"graph"},
-    {"progress"},
     {"distributed", "metrics", "negatives", "datasets"},
     {"models", "evaluation", "pools"},
     {"data", "tables"},

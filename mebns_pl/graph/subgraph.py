@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,11 +11,11 @@ from torch import Tensor
 
 from mebns_pl.graph import subgraph_kernels as kernels
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.proximity import num_threads
+from mebns_pl.progress import in_threads, slices
 from mebns_pl.types import to_device
 
 _NO_LIMIT = 2**62
-_LEAST = 32  # pairs a thread: fewer are not worth starting it
+_LEAST = 32  # pairs of a part: fewer are not worth a thread
 
 
 @dataclass(frozen=True)
@@ -62,10 +59,6 @@ class Subgraphs:
     @cached_property
     def edge_index(self) -> Tensor:
         """``(2, e)`` int64, the edges in PyG's layout: (source, target)."""
-        if self.ptr.device.type == "cpu":
-            edge_index = torch.empty(2, self.indices.numel(), dtype=torch.int64)
-            kernels.fill_edge_index(self.indptr.numpy(), self.indices.numpy(), edge_index.numpy())
-            return edge_index
         nodes = torch.arange(self.nodes.numel(), device=self.ptr.device)
         rows = torch.repeat_interleave(nodes, self.indptr.diff(), output_size=self.indices.numel())
         return torch.stack([self.indices, rows])
@@ -149,22 +142,22 @@ def enclosing_subgraphs(
         ends = sources[part], targets[part]
         return kernels.enclose(*ends, indptr, indices, keep, num_hops, limit)  # type: ignore[no-any-return]
 
-    threads = threads or num_threads()
-    parts = _in_threads(enclose, _slices(len(sources), threads), threads)
+    parts = in_threads(enclose, slices(len(sources), _LEAST, threads), threads=threads)
     ptr = _starts(np.concatenate([part[0] for part in parts]))
     node, edge = _starts([len(part[2]) for part in parts]), _starts([len(part[5]) for part in parts])
     out = _empty(node[-1], edge[-1])
 
     def join(place: int) -> None:
-        num_nodes, num_edges, *arrays = parts[place]
-        kernels.join(num_nodes, num_edges, tuple(arrays), node[place], edge[place], out)
+        num_nodes, num_edges, *arrays, degrees, rows = parts[place]
+        own, first = slice(node[place], node[place + 1]), node[place] + num_nodes.cumsum() - num_nodes
+        out[0][own], out[1][own] = arrays
+        out[2][own] = edge[place] + degrees.cumsum()
+        np.add(rows, first.repeat(num_edges), out=out[3][edge[place] : edge[place + 1]])
 
-    _in_threads(join, range(len(parts)), threads)
+    in_threads(join, range(len(parts)), threads=threads)
     return _subgraphs(ptr, out)
 
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -187,23 +180,9 @@ def _starts(counts: np.ndarray | list[int]) -> np.ndarray:
     return starts
 
 
-def _slices(size: int, threads: int) -> list[slice]:
-    """Parts of ``range(size)``: several for each thread, as pairs differ in cost; one where there is little to do."""
-    step = max(_LEAST, -(-size // (4 * threads))) if threads > 1 else max(1, size)
-    return [slice(start, start + step) for start in range(0, max(1, size), step)]
-
-
-def _in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
-    """The results in the order of ``items``; a single item needs no other thread."""
-    if len(items) == 1:
-        return [work(items[0])]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, items))
-
-
 def _positions(index: Tensor | slice, size: int) -> np.ndarray:
     if isinstance(index, slice):
-        return np.arange(*index.indices(size))
+        return np.arange(size)[index]
     if index.dtype == torch.bool:
         if index.shape != (size,):
             raise ValueError(f"index: got a mask of shape {tuple(index.shape)}; allowed is ({size},)")
@@ -213,7 +192,7 @@ def _positions(index: Tensor | slice, size: int) -> np.ndarray:
     outside = index[(index < -size) | (index >= size)]
     if len(outside):
         raise ValueError(f"index: got {int(outside[0])}; allowed are {-size} ... {size - 1}")
-    return torch.where(index < 0, index + size, index).numpy()
+    return torch.arange(size)[index].numpy()
 
 
 def _refuse_device(name: str, tensor: Tensor) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.proximity import AbstractPairMeasure, CommonNeighbors
+from mebns_pl.graph.measures.abstract import AbstractPairMeasure
+from mebns_pl.graph.measures.neighbors import CommonNeighbors
 from mebns_pl.keys import Key
 from mebns_pl.models.predictor import LinkPredictor, PairInputs
 from mebns_pl.types import GraphSpec

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
-from mebns_pl.models.decoders import AbstractDecoder, MLPDecoder
-from mebns_pl.models.encoders import GCN, AbstractEncoder
+from mebns_pl.models.decoders.abstract import AbstractDecoder
+from mebns_pl.models.decoders.mlp import MLPDecoder
+from mebns_pl.models.encoders.abstract import AbstractEncoder
+from mebns_pl.models.encoders.gcn import GCN
 from mebns_pl.models.predictor import LinkPredictor, PairInputs
 from mebns_pl.types import GraphSpec
 
@@ -30,7 +32,7 @@ class EncoderDecoder(LinkPredictor[PairInputs]):
 
     Example:
         >>> import torch
-        >>> from mebns_pl.models.decoders import DotDecoder
+        >>> from mebns_pl.models.decoders.dot import DotDecoder
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=3)
         >>> predictor = EncoderDecoder(graph.spec, GCN, DotDecoder)
         >>> predictor(predictor.prepare(graph, torch.tensor([[0], [2]]))).shape

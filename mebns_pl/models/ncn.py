@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.row_sets import RowSets, common_neighbors
 from mebns_pl.keys import Key
-from mebns_pl.models.encoders import GCN, AbstractEncoder
+from mebns_pl.models.encoders.abstract import AbstractEncoder
+from mebns_pl.models.encoders.gcn import GCN
 from mebns_pl.models.layers import KeyedDropout
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.types import GraphSpec

@@ -8,7 +8,7 @@ from typing import NoReturn
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
-from mebns_pl.graph.measures.proximity import AbstractPairMeasure
+from mebns_pl.graph.measures.abstract import AbstractPairMeasure
 from mebns_pl.models.by_measure import ProximityPredictor
 from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.types import GraphSpec
@@ -22,7 +22,7 @@ class Heuristic(AbstractEvaluation):
         measure: the heuristic; common neighbours by default.
 
     Example:
-        >>> from mebns_pl.graph.measures.proximity import AdamicAdar
+        >>> from mebns_pl.graph.measures.neighbors import AdamicAdar
         >>> sum(parameter.numel() for parameter in Heuristic(GraphSpec(num_nodes=3), AdamicAdar()).parameters())
         0
     """

@@ -22,7 +22,7 @@ from mebns_pl.analysis.loss_geometry import (
 )
 from mebns_pl.keys import Key
 from mebns_pl.mebns.losses import negative_losses, positive_losses
-from mebns_pl.models.encoders import AbstractEncoder
+from mebns_pl.models.encoders.abstract import AbstractEncoder
 from references.step import make_graph
 
 KEY = Key(2, "tests/landscape")

@@ -20,7 +20,7 @@ from mebns_pl.datasets.files import DataError, LoadedGraph
 from mebns_pl.datasets.split import SplitFractions
 from mebns_pl.evaluation.negatives import HeartNegatives, RandomNegatives
 from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol, TimeParting
-from mebns_pl.graph.measures.proximity import CommonNeighbors
+from mebns_pl.graph.measures.neighbors import CommonNeighbors
 from mebns_pl.negatives.proposals.by_measure import ProximityProposal
 from mebns_pl.negatives.proposals.degree import DegreeProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal

@@ -7,7 +7,7 @@ import pickle
 import torch
 
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.proximity import AdamicAdar, CommonNeighbors
+from mebns_pl.graph.measures.neighbors import AdamicAdar, CommonNeighbors
 from mebns_pl.keys import Key
 from mebns_pl.models.by_measure import ProximityPredictor
 

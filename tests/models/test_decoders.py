@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mebns_pl import DotDecoder, MLPDecoder
 from mebns_pl.keys import Key
-from mebns_pl.models.decoders import AbstractDecoder
+from mebns_pl.models.decoders.abstract import AbstractDecoder
 
 KEY = Key(10, "tests/decoders")
 DECODERS = {

@@ -16,7 +16,7 @@ from mebns_pl import GAT, GCN, SAGE
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
-from mebns_pl.models.encoders import AbstractEncoder
+from mebns_pl.models.encoders.abstract import AbstractEncoder
 from mebns_pl.types import GraphSpec
 from references import models as reference
 from references.step import make_edges, make_features

@@ -10,7 +10,7 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.neighbors import sample_neighbors
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
-from mebns_pl.models.encoders import AbstractLayeredEncoder
+from mebns_pl.models.encoders.abstract import AbstractLayeredEncoder
 
 KEY = Key(5, "tests/sampled")
 

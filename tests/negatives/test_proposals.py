@@ -25,7 +25,7 @@ from mebns_pl import (
 )
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
-from mebns_pl.graph.measures.proximity import CommonNeighbors
+from mebns_pl.graph.measures.neighbors import CommonNeighbors
 from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import PROPOSALS
 from references import negatives as reference

@@ -11,8 +11,8 @@ from mebns_pl import Heuristic
 from mebns_pl.cli import main as cli
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.evaluation.protocols import Protocol, RandomParting, UniformComparison
-from mebns_pl.graph.measures.pairs import Katz
-from mebns_pl.graph.measures.proximity import AdamicAdar
+from mebns_pl.graph.measures.katz import Katz
+from mebns_pl.graph.measures.neighbors import AdamicAdar
 from mebns_pl.metrics.functional import (
     auc,
     average_precision,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mebns_pl.checks import at_least, within
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.proximity import AbstractMeasure
+from mebns_pl.graph.measures.abstract import AbstractMeasure
 from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.uniform import draw_legal

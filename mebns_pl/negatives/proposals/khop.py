@@ -7,11 +7,11 @@ from torch import Tensor
 
 from mebns_pl.checks import at_least
 from mebns_pl.graph import walk_kernels
-from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.proximity import in_threads, structure
+from mebns_pl.graph.csr import Graph, structure
 from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.uniform import draw_legal, draw_until_legal
+from mebns_pl.progress import in_threads, slices
 
 
 class KHopProposal(AbstractStaticProposal):
@@ -57,7 +57,7 @@ class KHopProposal(AbstractStaticProposal):
         def draw(part: slice) -> None:
             walk_kernels.ball_draws(starts[part], names[part], seed, self.hops, graph, blocked, out[part])
 
-        in_threads(draw, len(anchors))
+        in_threads(draw, slices(len(anchors)))
         empty = (drawn[:, 0] < 0).nonzero().flatten()
         generator = key.child("legal").generator()
         drawn[empty] = draw_legal(known, anchors[empty, None].expand(-1, num_candidates), generator)

@@ -8,18 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mebns_pl import progress
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures import pairs as pair_measures
-from mebns_pl.graph.measures import proximity
-from mebns_pl.graph.measures.pairs import Jaccard, Katz, PreferentialAttachment, ShortestPath
-from mebns_pl.graph.measures.proximity import (
-    AbstractPairMeasure,
-    AdamicAdar,
-    CommonNeighbors,
-    FeatureCosine,
-    PersonalizedPageRank,
-    ResourceAllocation,
-)
+from mebns_pl.graph.measures.abstract import AbstractPairMeasure
+from mebns_pl.graph.measures.cosine import FeatureCosine
+from mebns_pl.graph.measures.katz import Katz
+from mebns_pl.graph.measures.neighbors import AdamicAdar, CommonNeighbors, Jaccard, ResourceAllocation
+from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
+from mebns_pl.graph.measures.preferential_attachment import PreferentialAttachment
+from mebns_pl.graph.measures.shortest_path import ShortestPath
 from mebns_pl.graph.sparse import Features
 from references import pair_measures as reference
 from references import proximity as proximity_reference
@@ -124,7 +121,7 @@ def test_every_concrete_measure_is_tested():
         return {cls for cls in below if not getattr(cls, "__abstractmethods__", None)}
 
     assert concrete(AbstractPairMeasure) == {type(measure) for measure in EVERY}
-    assert pair_measures.Katz in concrete(AbstractPairMeasure)
+    assert Katz in concrete(AbstractPairMeasure)
 
 
 @pytest.mark.parametrize("measure", EVERY, ids=lambda measure: type(measure).__name__)
@@ -156,7 +153,7 @@ class TestContract:
     def test_number_of_threads_changes_nothing(self, measure, tiny_graph, monkeypatch):
         pairs, results = all_pairs(tiny_graph), []
         for threads in (1, 3):
-            monkeypatch.setattr(proximity, "num_threads", lambda threads=threads: threads)
+            monkeypatch.setattr(progress, "num_threads", lambda threads=threads: threads)
             results.append(measure.pairs(tiny_graph, *pairs))
         assert torch.equal(*results)
 

@@ -6,19 +6,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mebns_pl import progress
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures import proximity
-from mebns_pl.graph.measures.pairs import Katz
-from mebns_pl.graph.measures.proximity import (
-    AbstractMeasure,
-    AbstractNeighborMeasure,
-    AdamicAdar,
-    CommonNeighbors,
-    FeatureCosine,
-    MinRank,
-    PersonalizedPageRank,
-    ResourceAllocation,
-)
+from mebns_pl.graph.measures import cosine
+from mebns_pl.graph.measures.abstract import AbstractMeasure
+from mebns_pl.graph.measures.cosine import FeatureCosine
+from mebns_pl.graph.measures.katz import Katz
+from mebns_pl.graph.measures.min_rank import MinRank
+from mebns_pl.graph.measures.neighbors import AbstractNeighborMeasure, AdamicAdar, CommonNeighbors, ResourceAllocation
+from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
 from mebns_pl.graph.sparse import Features
 from references import proximity as reference
 
@@ -152,7 +148,7 @@ def test_cosine_equals_the_dense_reference(sparse, graph, seed, k, exclude):
 
 def test_cosine_is_the_same_when_the_dense_block_is_small(monkeypatch, tiny_graph):
     whole = FeatureCosine().top(tiny_graph, torch.arange(30), 7)
-    monkeypatch.setattr(proximity, "_BLOCK", 1)
+    monkeypatch.setattr(cosine, "_BLOCK", 1)
     cut = FeatureCosine().top(tiny_graph, torch.arange(30), 7)
     assert torch.equal(whole[0], cut[0])
     assert torch.equal(whole[1], cut[1])
@@ -201,7 +197,7 @@ class TestContract:
     def test_number_of_threads_changes_nothing(self, measure, tiny_graph, monkeypatch):
         results = []
         for threads in (1, 2, 7):
-            monkeypatch.setattr(proximity, "num_threads", lambda threads=threads: threads)
+            monkeypatch.setattr(progress, "num_threads", lambda threads=threads: threads)
             results.append(measure.top(tiny_graph, torch.arange(30), 5, tiny_graph))
         for index, score in results[1:]:
             assert torch.equal(index, results[0][0])
