@@ -33,6 +33,7 @@ from torch_geometric.utils import k_hop_subgraph
 from mebns_pl.datasets.catalog import load_graph
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
+from mebns_pl.progress import num_threads
 from mebns_pl.terminal import text_table
 
 BATCH = 32
