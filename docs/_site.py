@@ -13,14 +13,21 @@ from sphinx.application import Sphinx
 PACKAGE = Path(__file__).resolve().parent.parent / "mebns_pl"
 TITLES = {
     "data": "Data",
-    "graph": "Graphs",
+    "datasets": "Graphs by name, and of one's own",
     "negatives": "Negatives",
     "models": "Predictors",
     "mebns": "MeBNS, the mathematics",
-    "metrics": "Metrics",
     "systems": "Systems",
+    "evaluation": "Evaluation and protocols",
+    "metrics": "Metrics",
+    "pools": "Pools of pairs",
+    "prediction": "Prediction",
+    "analysis": "Migration and landscape",
     "callbacks": "Callbacks",
-    "": "Keys, types, command line",
+    "distributed": "Several processes",
+    "graph": "Graphs and their measures",
+    "cli": "Command line",
+    "": "Keys, types, errors",
 }
 
 
@@ -31,7 +38,7 @@ def write_api(app: Sphinx) -> None:
     modules: dict[str, list[str]] = defaultdict(list)
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
-        if parts[-1] not in ("__init__", "__main__", "demo"):
+        if parts[-1] not in ("__init__", "__main__"):
             modules[parts[0] if len(parts) > 1 else ""].append(".".join(("mebns_pl", *parts)))
     pages = {"index": ""}
     for part in sorted(modules, key=lambda name: list(TITLES).index(name) if name in TITLES else len(TITLES)):

@@ -44,12 +44,14 @@ trainer:
     - class_path: EarlyStopping
       init_args: {monitor: val/mrr, mode: max, patience: 20}
 model:
-  class_path: mebns_pl.systems.MeBNS
+  class_path: mebns_pl.MeBNS
   init_args:
     predictor:
-      class_path: mebns_pl.models.EncoderDecoder
+      class_path: mebns_pl.EncoderDecoder
       init_args:
-        encoder: {class_path: mebns_pl.models.GCN, init_args: {hidden_channels: 16}}
+        encoder: {class_path: mebns_pl.GCN, init_args: {hidden_channels: 16}}
+    sampler: {num_candidates: 4}
+    collector: {num_passes: 2}
     schedule:
       warmup: 1
       lr_scheduler: {class_path: torch.optim.lr_scheduler.StepLR, init_args: {step_size: 2}}
@@ -59,8 +61,6 @@ model:
       weight_net_lr_scheduler: {class_path: torch.optim.lr_scheduler.CosineAnnealingLR, init_args: {T_max: 7}}
 data:
   batch_size: 400
-  num_candidates: 4
-  collector: {class_path: mebns_pl.UMDCollector, init_args: {num_passes: 2}}
   eval_negatives: {class_path: mebns_pl.RandomNegatives, init_args: {num_negatives: 10}}
 migration: {probe_size: 100}
 figures: {max_snapshots: 0}

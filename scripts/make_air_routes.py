@@ -3,8 +3,8 @@
 Usage: ``python scripts/make_air_routes.py SRC_DIR [OUT_DIR]``
 
 ``SRC_DIR`` holds ``airports.csv`` (OurAirports) and ``routes.csv.gz`` (U.S. Bureau of Transportation Statistics, one
-carrier and directed route a line). ``OUT_DIR`` is the package's data folder by default. The same input gives the
-same bytes.
+carrier and directed route a line). ``OUT_DIR`` is the package's folder of data sets by default. The same input gives
+the same bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 NUM_AIRPORTS = 352
 NUM_ROUTES = 3017
-PACKAGE_DATA = Path(__file__).resolve().parents[1] / "mebns_pl" / "data"
+PACKAGE_DATA = Path(__file__).resolve().parents[1] / "mebns_pl" / "datasets"
 
 
 def write_csv(path: Path, header: list[str], rows: Iterable[list[str]]) -> None:
