@@ -44,12 +44,12 @@ trainer:
     - class_path: EarlyStopping
       init_args: {monitor: val/mrr, mode: max, patience: 20}
 model:
-  class_path: mebns_pl.systems.MeBNS
+  class_path: mebns_pl.MeBNS
   init_args:
     predictor:
-      class_path: mebns_pl.models.EncoderDecoder
+      class_path: mebns_pl.EncoderDecoder
       init_args:
-        encoder: {class_path: mebns_pl.models.GCN, init_args: {hidden_channels: 16}}
+        encoder: {class_path: mebns_pl.GCN, init_args: {hidden_channels: 16}}
     schedule:
       warmup: 1
       lr_scheduler: {class_path: torch.optim.lr_scheduler.StepLR, init_args: {step_size: 2}}
