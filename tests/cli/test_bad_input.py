@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,11 @@ import pytest
 import torch
 import yaml
 
+from mebns_pl import Plain
 from mebns_pl.cli import main as cli
+from mebns_pl.cli.messages import OneLineParser, _RefusedError
 from mebns_pl.errors import DataError
+from references.runs import command_line_parser
 
 RING = [(i, (i + step) % 30) for i in range(30) for step in (1, 2)]
 GOOD_EDGES = "source,target\n" + "".join(f"n{u},n{v}\n" for u, v in RING)
@@ -298,22 +302,22 @@ ARGUMENTS: list[tuple[list[str], list[str], int]] = [
     (["--model.predictor.encoder=GNC"], ["model.predictor.encoder: got 'GNC'", "GAT, GCN, SAGE"], 2),
     (["--model.optimizer=RMSprop"], ["optimizer: the bilevel step can look ahead through SGD, Adam", "RMSprop"], 1),
     (["--model.optimizer=Adam", "--model.optimizer.lr=x"], ["model.optimizer.lr: got 'x'; allowed is a number"], 2),
-    (["--model.optimizer.learning_rate=1"], ["unknown argument model.optimizer.learning_rate; allowed are lr, "], 2),
-    (["--model.schedule.warmpu=1"], ["unknown argument model.schedule.warmpu", "mean model.schedule.warmup?"], 2),
+    (["--model.optimizer.learning_rate=1"], ["model.optimizer: ", "'learning_rate'", "allowed are lr, "], 2),
+    (["--model.schedule.warmpu=1"], ["model: ", "--schedule.warmpu=1", "did you mean schedule.warmup?"], 2),
     (["--model.schedule.warmup=-1"], ["schedule.warmup", "0 or more epochs", "got -1"], 1),
-    (["--data.batchsize=3"], ["unknown argument data.batchsize; did you mean data.batch_size?"], 2),
-    (["--trainer.max_epoch=3"], ["unknown argument trainer.max_epoch; did you mean trainer.max_epochs?"], 2),
+    (["--data.batchsize=3"], ["--data.batchsize=3", "did you mean data.batch_size?"], 2),
+    (["--trainer.max_epoch=3"], ["--trainer.max_epoch=3", "did you mean trainer.max_epochs?"], 2),
     (["--trainer.precision=13"], ["trainer.precision: got '13'", "64, 32, 16"], 2),
     (["--trainer.precision=16-true"], ["trainer.precision: expected one of 32-true, 64-true", "got 16-true"], 1),
     (["--trainer.check_val_every_n_epoch=0"], ["trainer.check_val_every_n_epoch: got 0", "1 or more"], 1),
-    (["--trainer.accelerator=warp"], ["trainer.accelerator, trainer.devices: got 'warp'", "cpu"], 1),
-    (["--trainer.devices=0"], ["trainer.accelerator, trainer.devices: got 'cpu' and '0'", "not a valid input"], 1),
+    (["--trainer.accelerator=warp"], ["trainer, with accelerator 'warp' and devices 1: ", "cpu"], 1),
+    (["--trainer.devices=0"], ["trainer, with accelerator 'cpu' and devices '0': ", "not a valid input"], 1),
     (["--trainer.gradient_clip_val=1"], ["gradient_clip_val: expected null", "model.updates.gradient_clip_norm"], 1),
     (["--seed_everything=-1"], ["seed_everything: got -1", "0 ... 4,294,967,295"], 2),
     (["--data.seed=3"], ['Linked "data.seed" must be given via "seed_everything"'], 2),
-    (["--last_checkpoint.dirpath=x"], ["last_checkpoint.dirpath", "follows checkpoint.dirpath"], 2),
+    (["--last_checkpoint.dirpath=x"], ["checkpoint.dirpath --> last_checkpoint.dirpath", "'x'"], 2),
     (["--ckpt_path=none.ckpt"], ["ckpt_path: no such file: 'none.ckpt'"], 1),
-    (["stray"], ["unknown argument stray"], 2),
+    (["stray"], ["unrecognized arguments: stray", "--help"], 2),
     (["-c", "none.yaml"], ["none.yaml: no such file"], 1),
 ]  # fmt: skip
 
@@ -468,6 +472,52 @@ def test_faults_of_the_program_keep_their_traceback(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(cli, "main", broken)
     with pytest.raises(ValueError, match="invalid literal"):
         cli.run(["fit"])
+
+
+def test_a_fault_in_the_middle_of_a_run_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the first batch a value that is refused is the user's, from then on it is a fault."""
+    Path("edges.csv").write_text(GOOD_EDGES)
+
+    def broken(*_: object) -> None:
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(Plain, "training_step", broken)
+    with pytest.raises(ValueError, match="^a fault$") as fault:
+        cli.run(["fit", *PLAIN, "--trainer.logger=false", "--checkpoint.dirpath=here"])
+    assert not isinstance(fault.value, DataError)
+
+
+def test_what_is_refused_in_the_setup_of_a_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("edges.csv").write_text(GOOD_EDGES)
+    args = ["predict", *PLAIN[:2], QUIET[0], "--predictions.scoring=CascadeScoring", "--trainer.logger=false"]
+    refused(capsys, args, "scoring: CascadeScoring needs the teacher of a MeBNS system, got Plain")
+
+
+@pytest.mark.parametrize(
+    ("option", "name"), [("--model.schedule.teacher", "teacher"), ("--model.schedule.lr_scheduler", "lr_scheduler")]
+)
+def test_null_is_taken_where_it_is_allowed(option: str, name: str) -> None:
+    """Of an argument of a class, too, whose value goes through two parsers."""
+    for null in ("null", "None"):
+        config = command_line_parser().parse_args(["fit", "--model=MeBNS", f"{option}={null}"])
+        assert config.fit.model.init_args.schedule[name] is None
+
+
+def test_what_is_given_is_not_named_as_what_is_allowed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the value is one of those allowed, and refused all the same, the parser's own reason is told."""
+
+    class Choosy(OneLineParser):
+        def _check_value_key(self, action: Any, value: Any, *args: Any, **options: Any) -> Any:
+            if value == "a":
+                raise _RefusedError(TypeError("not today"), action, "choice", value)
+            return super()._check_value_key(action, value, *args, **options)
+
+    parser = Choosy(prog="mebns")
+    parser.add_argument("--choice", type=Literal["a", "b"])
+    for value, told in (("a", "not today"), ("c", "choice: got 'c'; allowed is a or b")):
+        with pytest.raises(SystemExit):
+            parser.parse_object({"choice": value})
+        assert capsys.readouterr().err == f"mebns: error: {told}\n"
 
 
 def test_configurations_of_the_project_pass_the_check_of_their_form() -> None:
