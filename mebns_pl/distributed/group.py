@@ -148,9 +148,7 @@ class DistributedGroup(AbstractGroup):
 
     def sum(self, value: Tensor) -> Tensor:
         """Differentiable all-reduce."""
-        if value.requires_grad and torch.is_grad_enabled():
-            return _Sum.apply(value)  # type: ignore[no-any-return]
-        return _all_reduced(value)
+        return _Sum.apply(value)  # type: ignore[no-any-return]
 
     def max(self, value: Tensor) -> Tensor:
         """All-reduce by maximum."""
@@ -174,12 +172,6 @@ class DistributedGroup(AbstractGroup):
         return torch.cat([other[:count] for other, count in zip(parts, counts, strict=True)])
 
 
-def _all_reduced(value: Tensor) -> Tensor:
-    value = value.clone(memory_format=torch.contiguous_format)
-    torch.distributed.all_reduce(value)
-    return value
-
-
 class _Sum(torch.autograd.Function):
     """The sum over ranks; so is its derivative, which can be differentiated again.
 
@@ -188,7 +180,9 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
-        return _all_reduced(value)
+        value = value.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(value)
+        return value
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
