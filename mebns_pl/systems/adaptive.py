@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mebns_pl.distributed.group import gather_rows
 from mebns_pl.keys import Key
-from mebns_pl.models.score_blocks import score_pairs
+from mebns_pl.models.predictor import score_pairs
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import TrainBatch
 

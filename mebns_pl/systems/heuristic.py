@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from mebns_pl.graph.measures.abstract import AbstractPairMeasure
-from mebns_pl.models.by_measure import ProximityPredictor
+from mebns_pl.models.measure_predictor import MeasurePredictor
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec, TrainBatch
 
@@ -26,7 +26,7 @@ class Heuristic(AbstractLinkSystem):
     """
 
     def __init__(self, spec: GraphSpec, measure: AbstractPairMeasure | None = None) -> None:
-        super().__init__(ProximityPredictor(spec, measure))
+        super().__init__(MeasurePredictor(spec, measure))
 
     def configure_optimizers(self) -> NoReturn:
         """Refuses ``fit``.
