@@ -85,20 +85,6 @@ class AbstractGroup(ABC):
             yield from self.rows_of_all(own[: int(self.rank < present)], min(self.rank, present), present)
 
 
-def gather_rows(value: Tensor, first_row: int, num_rows: int, group: AbstractGroup) -> Tensor:
-    """The ranks' slices of a table, put together: the same on every rank, to the last bit.
-
-    Args:
-        value: ``(b, ...)``, this rank's rows.
-        first_row: where they begin in the whole.
-        num_rows: B, rows of the whole.
-        group: the ranks.
-
-    Returns:
-        ``(B, ...)`` of the same type.
-    """
-    return group.rows_of_all(value, first_row, num_rows)
-
 
 class SingleProcess(AbstractGroup):
     """A group of one: sums change nothing.
