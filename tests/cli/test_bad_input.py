@@ -41,15 +41,9 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _parsers_made_once() -> Iterator[None]:
-    """Building the parsers, and parsing the same arguments again, takes longer than all the rest."""
-    make, parse, kept = cli.MeBNSCLI.setup_parser, cli.MeBNSCLI.parse_arguments, {}
-
-    def setup_parser(self: cli.MeBNSCLI, *args: object) -> None:
-        if "parser" not in kept:
-            make(self, *args)
-            kept["parser"] = {name: vars(self)[name] for name in PARSERS}
-        vars(self).update(kept["parser"])
+def _parsed_once() -> Iterator[None]:
+    """Parsing the same arguments again takes longer than all the rest."""
+    parse, kept = cli.MeBNSCLI.parse_arguments, {}
 
     def parse_arguments(self: cli.MeBNSCLI, parser: object, args: list[str]) -> None:
         files = [Path(name).read_bytes() for name in args if name.endswith(".yaml") and Path(name).exists()]
@@ -59,9 +53,7 @@ def _parsers_made_once() -> Iterator[None]:
             kept[key] = self.config
         self.config = kept[key].clone()
 
-    PARSERS = ("parser", "_subcommand_method_arguments", "_subcommand_parsers")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli.MeBNSCLI, "setup_parser", setup_parser)
         patch.setattr(cli.MeBNSCLI, "parse_arguments", parse_arguments)
         patch.setattr(cli.MeBNSCLI, "_dump_config", lambda self: setattr(self, "config_dump", {}))
         yield
