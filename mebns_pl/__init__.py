@@ -45,13 +45,13 @@ from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.mebns.umd_collector import UMDCollector
 from mebns_pl.mebns.weight_net import WeightNet
 from mebns_pl.models.batching import FullGraph, NeighborSampling
-from mebns_pl.models.by_measure import ProximityPredictor
 from mebns_pl.models.decoders.dot import DotDecoder
 from mebns_pl.models.decoders.mlp import MLPDecoder
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.encoders.gat import GAT
 from mebns_pl.models.encoders.gcn import GCN
 from mebns_pl.models.encoders.sage import SAGE
+from mebns_pl.models.measure_predictor import MeasurePredictor
 from mebns_pl.models.ncn import NCN
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.models.seal import SEAL
@@ -147,6 +147,7 @@ __all__ = [
     "LinkPredictor",
     "MLPDecoder",
     "MeBNS",
+    "MeasurePredictor",
     "MigrationFigures",
     "MigrationMonitor",
     "MinRank",
@@ -163,7 +164,6 @@ __all__ = [
     "Preemption",
     "PreferentialAttachment",
     "Protocol",
-    "ProximityPredictor",
     "ProximityProposal",
     "RandomNegatives",
     "RankWatch",

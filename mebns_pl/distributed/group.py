@@ -85,20 +85,6 @@ class AbstractGroup(ABC):
             yield from self.rows_of_all(own[: int(self.rank < present)], min(self.rank, present), present)
 
 
-def gather_rows(value: Tensor, first_row: int, num_rows: int, group: AbstractGroup) -> Tensor:
-    """The ranks' slices of a table, put together: the same on every rank, to the last bit.
-
-    Args:
-        value: ``(b, ...)``, this rank's rows.
-        first_row: where they begin in the whole.
-        num_rows: B, rows of the whole.
-        group: the ranks.
-
-    Returns:
-        ``(B, ...)`` of the same type.
-    """
-    return group.rows_of_all(value, first_row, num_rows)
-
 
 class SingleProcess(AbstractGroup):
     """A group of one: sums change nothing.
@@ -148,9 +134,7 @@ class DistributedGroup(AbstractGroup):
 
     def sum(self, value: Tensor) -> Tensor:
         """Differentiable all-reduce."""
-        if value.requires_grad and torch.is_grad_enabled():
-            return _Sum.apply(value)  # type: ignore[no-any-return]
-        return _all_reduced(value)
+        return _Sum.apply(value)  # type: ignore[no-any-return]
 
     def max(self, value: Tensor) -> Tensor:
         """All-reduce by maximum."""
@@ -174,12 +158,6 @@ class DistributedGroup(AbstractGroup):
         return torch.cat([other[:count] for other, count in zip(parts, counts, strict=True)])
 
 
-def _all_reduced(value: Tensor) -> Tensor:
-    value = value.clone(memory_format=torch.contiguous_format)
-    torch.distributed.all_reduce(value)
-    return value
-
-
 class _Sum(torch.autograd.Function):
     """The sum over ranks; so is its derivative, which can be differentiated again.
 
@@ -188,7 +166,9 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
-        return _all_reduced(value)
+        value = value.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(value)
+        return value
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:

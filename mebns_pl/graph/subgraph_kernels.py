@@ -339,17 +339,18 @@ def enclose(sources, targets, indptr, indices, keep, num_hops, limit):  # pragma
 
 
 @numba.njit(nogil=True, cache=True)
-def select(index, ptr, nodes, labels, indptr, indices, new_ptr, new_edge, out):  # pragma: no cover (compiled)
+def select(index, arrays, new_ptr, new_edge, out):  # pragma: no cover (compiled)
     """Copies the blocks ``index``; the i-th gets the nodes from ``new_ptr[i]`` and the edges from ``new_edge[i]`` on.
 
-    ``out`` is (nodes, labels, indptr without its 0, indices).
+    ``arrays`` are (ptr, nodes, labels, indptr, indices), ``out`` is the same without ptr, its indptr begins with 0.
     """
+    ptr, nodes, labels, indptr, indices = arrays
     out_nodes, out_labels, out_indptr, out_indices = out
     for i in range(index.shape[0]):
         first, last, node, edge = ptr[index[i]], ptr[index[i] + 1], new_ptr[i], new_edge[i]
         for j in range(last - first):
             out_nodes[node + j] = nodes[first + j]
             out_labels[node + j] = labels[first + j]
-            out_indptr[node + j] = indptr[first + j + 1] - indptr[first] + edge
+            out_indptr[node + j + 1] = indptr[first + j + 1] - indptr[first] + edge
         for j in range(indptr[last] - indptr[first]):
             out_indices[edge + j] = indices[indptr[first] + j] - first + node

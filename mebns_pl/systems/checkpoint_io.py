@@ -55,7 +55,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return
         path = Path(path)
         try:
-            self._remove_leftovers(path.parent)
+            if path.parent not in self._clean:
+                for leftover in path.parent.glob(f".*.ckpt{PARTIAL}"):
+                    leftover.unlink(missing_ok=True)
+                self._clean.add(path.parent)
             save_atomically(checkpoint, path)
         except OSError as error:
             kept = "the one that is there is kept" if path.exists() else "there is none from before"
@@ -84,12 +87,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if not isinstance(found, dict) or "pytorch-lightning_version" not in found:
             raise CheckpointError(f"checkpoint {path}: not written by a trainer, so there is no run to go on with")
         return found
-
-    def _remove_leftovers(self, folder: Path) -> None:
-        if folder not in self._clean:
-            for path in folder.glob(f".*.ckpt{PARTIAL}"):
-                path.unlink(missing_ok=True)
-            self._clean.add(folder)
 
 
 def save_atomically(value: Any, path: Path) -> None:

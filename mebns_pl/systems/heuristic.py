@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
 from mebns_pl.graph.measures.abstract import AbstractPairMeasure
-from mebns_pl.models.by_measure import ProximityPredictor
+from mebns_pl.models.measure_predictor import MeasurePredictor
 from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.types import GraphSpec
 
@@ -28,7 +28,7 @@ class Heuristic(AbstractEvaluation):
     """
 
     def __init__(self, spec: GraphSpec, measure: AbstractPairMeasure | None = None) -> None:
-        super().__init__(ProximityPredictor(spec, measure))
+        super().__init__(MeasurePredictor(spec, measure))
 
     def configure_callbacks(self) -> Sequence[Callback] | Callback:
         """Refuses ``fit`` at its very start."""

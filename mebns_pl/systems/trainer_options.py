@@ -9,10 +9,6 @@ from lightning.pytorch.plugins.precision import DoublePrecision
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 
-_FIXED: dict[str, tuple[int | None, str]] = {
-    "gradient_clip_val": (None, "the model clips, in its lookahead too: set model.updates.gradient_clip_norm"),
-    "accumulate_grad_batches": (1, "the model accumulates for its three learners: set model.updates.accumulate"),
-}
 _WHY_NOT = {
     "16-mixed": "float16 needs a loss scaler, which the bilevel step's gradients of gradients have no room for",
     "16-true": "float16 parameters lose the updates",
@@ -26,10 +22,16 @@ def check_trainer(trainer: Trainer) -> None:
     Raises:
         ValueError: ``gradient_clip_val``, ``accumulate_grad_batches``, or a precision other than ``PRECISIONS``.
     """
-    for name, (value, instead) in _FIXED.items():
-        given = getattr(trainer, name)
-        if given != value:
-            raise ValueError(f"trainer.{name}: expected {value or 'null'}, got {given}; {instead}")
+    if trainer.gradient_clip_val is not None:
+        raise ValueError(
+            f"trainer.gradient_clip_val: expected null, got {trainer.gradient_clip_val}; the model clips, in its"
+            " lookahead too: set model.updates.gradient_clip_norm"
+        )
+    if trainer.accumulate_grad_batches != 1:
+        raise ValueError(
+            f"trainer.accumulate_grad_batches: expected 1, got {trainer.accumulate_grad_batches}; the model accumulates"
+            " for its three learners: set model.updates.accumulate"
+        )
     precision = str(trainer.precision)
     if precision not in PRECISIONS:
         why = f" ({_WHY_NOT[precision]})" if precision in _WHY_NOT else ""

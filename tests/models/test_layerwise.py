@@ -15,7 +15,7 @@ from mebns_pl.keys import Key
 from mebns_pl.models import layerwise
 from mebns_pl.models.encoders.abstract import AbstractEncoder, AbstractLayeredEncoder
 from mebns_pl.models.layerwise import embed_layerwise, layerwise_scorer
-from mebns_pl.models.score_blocks import score_pairs
+from mebns_pl.models.predictor import score_pairs
 from mebns_pl.types import GraphSpec
 
 KEY = Key(4, "tests/layerwise")

@@ -18,7 +18,7 @@ from mebns_pl import GAT, GCN, NCN, SAGE, SEAL, DotDecoder, EncoderDecoder, Link
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.models import encoder_decoder
-from mebns_pl.models.by_measure import ProximityPredictor
+from mebns_pl.models.measure_predictor import MeasurePredictor
 from mebns_pl.models.predictor import PairInputs
 from mebns_pl.types import GraphSpec
 from references.step import make_edges, make_features
@@ -54,7 +54,7 @@ BUILDERS: dict[type, list[Build]] = {
 }  # fmt: skip
 
 
-LEARN_NOTHING = {ProximityPredictor}  # without parameters and dropout; see test_proximity.py
+LEARN_NOTHING = {MeasurePredictor}  # without parameters and dropout; see test_proximity.py
 
 
 def concrete(base: type) -> list[type]:

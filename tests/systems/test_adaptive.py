@@ -30,7 +30,7 @@ from mebns_pl import (
 )
 from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.datasets.split import replace_held_out
-from mebns_pl.distributed.group import SingleProcess, gather_rows
+from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.systems.adaptive import adapted
 from mebns_pl.systems.link_system import AbstractLinkSystem
@@ -171,7 +171,7 @@ def test_gathered_rows_are_the_whole(cuts: tuple[int, ...]) -> None:
         for start, stop in itertools.pairwise(cuts):
             others = value.clone()
             others[start:stop] = 0
-            assert torch.equal(gather_rows(value[start:stop], start, 7, Adding(others)), value)
+            assert torch.equal(Adding(others).rows_of_all(value[start:stop], start, 7), value)
 
 
 # --- resume ---------------------------------------------------------------------------------------------------------

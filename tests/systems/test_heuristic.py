@@ -103,7 +103,7 @@ def test_from_the_command_line_without_a_checkpoint(
     monkeypatch.chdir(tmp_path)
     model = {
         "heuristic": ["--model=Heuristic", "--model.measure=AdamicAdar"],
-        "plain": ["--model=Plain", "--model.predictor=ProximityPredictor", "--model.predictor.measure=AdamicAdar"],
+        "plain": ["--model=Plain", "--model.predictor=MeasurePredictor", "--model.predictor.measure=AdamicAdar"],
     }[how]
     quiet = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
     run = cli.main(["test", "-c", str(CONFIGS / "protocol/seal.yaml"), *model, *quiet])

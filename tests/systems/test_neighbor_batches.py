@@ -22,7 +22,7 @@ from mebns_pl.graph.measures.neighbors import CommonNeighbors
 from mebns_pl.graph.sparse import Features
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
 from mebns_pl.models.batching import AbstractBatching, FullGraph, NeighborSampling
-from mebns_pl.models.by_measure import ProximityPredictor
+from mebns_pl.models.measure_predictor import MeasurePredictor
 from mebns_pl.systems.updates import Updates
 from mebns_pl.types import GraphSpec
 from references.processes import in_processes
@@ -192,9 +192,9 @@ def test_batches_hold_local_graphs_without_target_edges() -> None:
     ("make", "batching", "message"),
     [
         (
-            partial(ProximityPredictor, measure=CommonNeighbors()),
+            partial(MeasurePredictor, measure=CommonNeighbors()),
             SMALL,
-            "batching: NeighborSampling needs an EncoderDecoder, got ProximityPredictor",
+            "batching: NeighborSampling needs an EncoderDecoder, got MeasurePredictor",
         ),
         (
             predictor,

@@ -14,7 +14,7 @@ from mebns_pl.models.predictor import LinkPredictor, PairInputs
 from mebns_pl.types import GraphSpec
 
 
-class ProximityPredictor(LinkPredictor[PairInputs]):
+class MeasurePredictor(LinkPredictor[PairInputs]):
     """Scores pairs by a measure of proximity; it has no parameters.
 
     The measure works on the CPU, whatever device the pairs are on.
@@ -26,7 +26,7 @@ class ProximityPredictor(LinkPredictor[PairInputs]):
     Example:
         >>> import torch
         >>> path = Graph.from_edges(torch.tensor([[0, 1, 2], [1, 2, 3]]), num_nodes=4)
-        >>> predictor = ProximityPredictor(path.spec)
+        >>> predictor = MeasurePredictor(path.spec)
         >>> predictor(predictor.prepare(path, torch.tensor([[0, 0], [2, 3]])))
         tensor([1., 0.])
     """
