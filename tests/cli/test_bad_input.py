@@ -41,15 +41,9 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _parsers_made_once() -> Iterator[None]:
-    """Building the parsers, and parsing the same arguments again, takes longer than all the rest."""
-    make, parse, kept = cli.MeBNSCLI.setup_parser, cli.MeBNSCLI.parse_arguments, {}
-
-    def setup_parser(self: cli.MeBNSCLI, *args: object) -> None:
-        if "parser" not in kept:
-            make(self, *args)
-            kept["parser"] = {name: vars(self)[name] for name in PARSERS}
-        vars(self).update(kept["parser"])
+def _parsed_once() -> Iterator[None]:
+    """Parsing the same arguments again takes longer than all the rest."""
+    parse, kept = cli.MeBNSCLI.parse_arguments, {}
 
     def parse_arguments(self: cli.MeBNSCLI, parser: object, args: list[str]) -> None:
         files = [Path(name).read_bytes() for name in args if name.endswith(".yaml") and Path(name).exists()]
@@ -59,9 +53,7 @@ def _parsers_made_once() -> Iterator[None]:
             kept[key] = self.config
         self.config = kept[key].clone()
 
-    PARSERS = ("parser", "_subcommand_method_arguments", "_subcommand_parsers")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli.MeBNSCLI, "setup_parser", setup_parser)
         patch.setattr(cli.MeBNSCLI, "parse_arguments", parse_arguments)
         patch.setattr(cli.MeBNSCLI, "_dump_config", lambda self: setattr(self, "config_dump", {}))
         yield
@@ -380,6 +372,18 @@ def test_a_full_disk(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     refused(capsys, ["fit", *PLAIN], "trainer.logger: cannot write to 'logs/", "No space left on device")
 
 
+def test_where_no_file_can_grow(capsys: pytest.CaptureFixture[str]) -> None:
+    """A limit on the size of files is met where a full disk is: when the bytes are written."""
+    Path("edges.csv").write_text(GOOD_EDGES)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        told = refused(capsys, ["fit", *PLAIN], "trainer.logger: cannot write to 'logs/", "File too large")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert told.startswith("mebns: error: trainer.logger: ")
+
+
 # What is accepted, and what is said of it
 
 SPELLINGS = {
@@ -424,32 +428,16 @@ def test_what_is_dropped_or_drawn_again_is_said_once(capsys: pytest.CaptureFixtu
 # As a user would: in a process of its own
 
 
-def command(*args: str, before: Callable[[], None] | None = None) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
-    program = [sys.executable, "-m", "mebns_pl", *args]
-    return subprocess.run(program, capture_output=True, text=True, env=env, check=False, preexec_fn=before)
-
-
 def test_in_a_process_of_its_own() -> None:
     Path("edges.csv").write_text(GOOD_EDGES.replace("target", "to"))
     before = files()
-    run = command("fit", "--data.graph=edges.csv")
+    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
+    program = [sys.executable, "-m", "mebns_pl", "fit", "--data.graph=edges.csv"]
+    run = subprocess.run(program, capture_output=True, text=True, env=env, check=False)
     assert run.returncode == 1
     assert "mebns: error: edges.csv: no column 'target'; the header has ['source', 'to']\n" in run.stderr
     assert "Traceback" not in run.stderr
     assert run.stdout == ""
-    assert files() == before
-
-
-def test_where_no_file_can_grow() -> None:
-    """A limit on the size of files is met where a full disk is: when the bytes are written."""
-    Path("edges.csv").write_text(GOOD_EDGES)
-    before = files()
-    run = command("fit", *PLAIN, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)))
-    assert run.returncode == 1
-    assert run.stderr.splitlines()[-1].startswith("mebns: error: trainer.logger: cannot write to 'logs/")
-    assert "File too large" in run.stderr
-    assert "Traceback" not in run.stderr
     assert files() == before
 
 

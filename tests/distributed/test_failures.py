@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch.distributed
-import torch.multiprocessing
 
 from mebns_pl import RankWatch
 from mebns_pl.distributed.heartbeats import Heartbeats
 from references import failures as reference
+from references.processes import in_processes
 
 KINDS = {
     "raises": (3, r"rank 1 of 2 on .* failed: ValueError: this batch is bad"),
@@ -26,7 +26,7 @@ KINDS = {
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("failed")
-    torch.multiprocessing.spawn(reference.launch, args=(str(folder), tuple(KINDS)))
+    in_processes(reference.launch, str(folder), tuple(KINDS))
     return folder
 
 

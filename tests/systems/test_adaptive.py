@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed
-import torch.multiprocessing
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
@@ -36,6 +35,7 @@ from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.systems.adaptive import adapted
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec
+from references.processes import in_processes
 from references.runs import MAKE, command_line_parser, equal, fit, make_data, make_loaded, weights
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -228,7 +228,7 @@ def compare_ranks(folder: Path, names: tuple[str, ...]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_rank, (port, str(folder), names), nprocs=2)
+    in_processes(_rank, port, str(folder), names, ranks=2)
     _train(1, str(folder), names)
     for name in names:
         one, two = (torch.load(folder / f"{name}-{size}.pt", weights_only=True) for size in (1, 2))

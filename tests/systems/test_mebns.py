@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import pandas as pd
 import pytest
 import torch
-import torch.multiprocessing
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
@@ -32,6 +31,7 @@ from mebns_pl.models.predictor import PairInputs
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.statistics import weight_statistics
+from references.processes import in_processes
 from references.runs import (
     MAKE,
     equal,
@@ -504,7 +504,7 @@ def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_rank, (port, str(tmp_path / "two.pt")), nprocs=2)
+    in_processes(_rank, port, str(tmp_path / "two.pt"), ranks=2)
     _two_epochs(1, str(tmp_path / "one.pt"))
     one, two = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("one", "two"))
     assert one["weights"].keys() == two["weights"].keys()

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
@@ -26,6 +25,7 @@ from mebns_pl.models.batching import AbstractBatching, FullGraph, NeighborSampli
 from mebns_pl.models.measure_predictor import MeasurePredictor
 from mebns_pl.systems.updates import Updates
 from mebns_pl.types import GraphSpec
+from references.processes import in_processes
 from references.runs import MAKE, equal, fit, make_data, make_loaded, make_mebns, make_trainer, probe_monitor, weights
 
 SMALL = NeighborSampling(fan_out=2, num_hops=2)
@@ -249,7 +249,7 @@ def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_rank, (port, str(tmp_path)), nprocs=2)
+    in_processes(_rank, port, str(tmp_path), ranks=2)
     for kind in ("dense", "none"):
         _train(1, kind, f"{tmp_path}/one-{kind}.pt")
         one, two = (torch.load(tmp_path / f"{name}-{kind}.pt") for name in ("one", "two"))
