@@ -44,7 +44,7 @@ def user_message(error: BaseException) -> str | None:
     its own.
 
     Example:
-        >>> from mebns_pl.datasets.text_tables import DataError
+        >>> from mebns_pl.errors import DataError
         >>> user_message(DataError("edges.csv: no such file"))
         'edges.csv: no such file'
         >>> user_message(ValueError("not raised by anybody")) is None

@@ -14,7 +14,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.datasets.text_tables import read_bytes
+from mebns_pl.datasets.readers.contents import read_bytes
 from mebns_pl.errors import DataError
 from mebns_pl.prediction.writer import PredictionWriter
 from mebns_pl.systems.link_system import AbstractLinkSystem

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.parsers import expat
 
 import torch
 
 from mebns_pl.datasets.loaded import LoadedGraph, first_times, undirected_edges, unique_edges
-from mebns_pl.datasets.text_tables import Table, column_numbers, read_bytes, table_features
+from mebns_pl.datasets.readers.contents import read_bytes
+from mebns_pl.datasets.tables import Table, column_times, table_features, text_column
 from mebns_pl.errors import DataError
 
 
@@ -77,7 +78,7 @@ def read_graphml(
     times = None
     if time_column is not None:
         table = _table(path, list(found.edges), [key for key in found.keys if key.domain in ("edge", "all")])
-        times = first_times(edges, ends, column_numbers(table, time_column), len(number))
+        times = first_times(edges, ends, column_times(table, time_column), len(number))
     keys = [key for key in found.keys if key.domain in ("node", "all")]
     columns = [key.name for key in keys] if feature_columns is None else feature_columns
     x, told = table_features(_table(path, list(found.nodes.values()), keys), columns, standardize)
@@ -85,9 +86,10 @@ def read_graphml(
 
 
 def _table(path: Path, items: list[_Item], keys: list[_Key]) -> Table:
-    names = [key.name for key in keys]
-    rows = [[item.values.get(name, "") for name in names] for item in items]
-    return Table(path, names, rows, [item.line for item in items])
+    columns: dict[str | int, Any] = {
+        key.name: text_column(item.values.get(key.name, "") for item in items) for key in keys
+    }
+    return Table(path, columns, "line", lambda row: items[row].line)
 
 
 @dataclass

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse
 
 from mebns_pl.datasets.readers.checks import check_csr
-from mebns_pl.datasets.text_tables import read_bytes
+from mebns_pl.datasets.readers.contents import read_bytes
 from mebns_pl.errors import DataError
 
 _HEADER = 128
