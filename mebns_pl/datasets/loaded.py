@@ -123,7 +123,8 @@ def name_order(name: str) -> tuple[int, int, str]:
 
 def _sorted_once(keys: Tensor) -> Tensor:
     """The keys, each once; NumPy sorts integers several times faster than ``torch.unique`` does."""
-    return torch.unique_consecutive(torch.from_numpy(np.sort(keys.numpy())))
+    once: Tensor = torch.from_numpy(np.sort(keys.numpy())).unique_consecutive()
+    return once
 
 
 def _dropped(pairs: Tensor, kept: Tensor, num_unique: int, repeated: str) -> list[str]:
