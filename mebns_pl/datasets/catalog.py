@@ -143,7 +143,6 @@ def _ogb(name: str, num_nodes: int, num_edges: int, num_features: int, what: str
         num_edges=num_edges,
         num_features=num_features,
         origin=f"Open Graph Benchmark (Hu et al., NeurIPS 2020), {what}",
-        archive="ogb/ogbl_ddi.npz" if name == "ogbl-ddi" else None,
     )
 
 
