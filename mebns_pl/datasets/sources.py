@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from mebns_pl.datasets.readers.pairs import read_pairs
 from mebns_pl.errors import DataError
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class AbstractSource(ABC):
     """A graph of the catalogue: its sizes, and how it is found and read.
 
@@ -35,7 +35,7 @@ class AbstractSource(ABC):
     num_edges: int
     num_features: int
     origin: str
-    words: bool = False
+    words: bool = field(default=False, kw_only=True)
 
     @abstractmethod
     def find(self, root: str | Path | None = None) -> Path | None:
