@@ -12,18 +12,12 @@ few trials on one split, by validation.
 
 from __future__ import annotations
 
-import argparse
 import json
-import multiprocessing
-import resource
-import tempfile
-import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from _runs import append, begin, read
+from _runs import begin, fill, head, line, parser_of, peak_gb, read, told, train
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "backbones.csv"
 FIELDS = ("model", "graph", "seed", "metric", "test", "val", "best_epoch", "epochs", "num_hops", "num_pooled",
@@ -87,11 +81,10 @@ CELLS = (
 )  # fmt: skip
 
 
-def run(cell: Cell, seed: int, root: str | None) -> dict[str, str | float]:
+def run(cell: Cell, seed: int, root: str | None) -> list[dict[str, str | float]]:
     """Trains one configuration and returns its row."""
     import torch
-    from lightning.pytorch import Trainer, seed_everything
-    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch import seed_everything
 
     import mebns_pl as m
     from mebns_pl.evaluation.protocols import OfficialParting, RandomParting, ReleasedComparison, UniformComparison
@@ -122,48 +115,28 @@ def run(cell: Cell, seed: int, root: str | None) -> dict[str, str | float]:
             m.SEAL, num_hops=cell.num_hops, num_pooled=num_pooled, max_nodes_per_hop=cell.max_nodes_per_hop
         )
     system = m.Plain(data.spec, predictor, m.FirstSelector(1), partial(torch.optim.Adam, lr=cell.lr))
-    with tempfile.TemporaryDirectory() as folder:
-        best = ModelCheckpoint(folder, monitor=f"val/{cell.metric}", mode="max", filename="best")
-        trainer = Trainer(
-            max_epochs=cell.epochs, check_val_every_n_epoch=5 if cell.epochs % 5 == 0 else 2, accelerator="cpu",
-            callbacks=[best], logger=False, enable_progress_bar=False, enable_model_summary=False,
-            num_sanity_val_steps=0, default_root_dir=folder,
-        )  # fmt: skip
-        start = time.perf_counter()
-        trainer.fit(system, data)
-        trained = time.perf_counter()
-        best_epoch = torch.load(best.best_model_path, weights_only=True)["epoch"] + 1
-        metrics = trainer.test(system, data, ckpt_path=best.best_model_path, verbose=False)[0]
-    return {
+    found = train(system, data, cell.epochs, cell.metric, every=5 if cell.epochs % 5 == 0 else 2)
+    chosen = {name: found[name] for name in ("val", "best_epoch", "seconds_per_epoch", "eval_seconds")}
+    return [{
         "model": cell.model, "graph": cell.graph, "seed": seed, "metric": cell.metric,
-        "test": metrics[f"test/{cell.metric}"], "val": float(best.best_model_score), "best_epoch": best_epoch,
-        "epochs": cell.epochs, "num_hops": cell.num_hops if num_pooled else "", "num_pooled": num_pooled or "",
-        "supervision": cell.supervision, "seconds_per_epoch": (trained - start) / cell.epochs,
-        "eval_seconds": time.perf_counter() - trained,
-        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-    }  # fmt: skip
+        "test": found[f"test/{cell.metric}"], "epochs": cell.epochs, "num_hops": cell.num_hops if num_pooled else "",
+        "num_pooled": num_pooled or "", "supervision": cell.supervision, "peak_gb": peak_gb(), **chosen,
+    }]  # fmt: skip
 
 
 def main() -> None:
     """Runs what is missing, then prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, fills=True)
     parser.add_argument("--only", nargs="+", default=None, help="cells such as seal/usair")
-    parser.add_argument("--root", default=None, help="folder with the graphs' files")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--report", action="store_true", help="print the table only")
     args = parser.parse_args()
     names = [cell.name for cell in CELLS]
     if unknown := set(args.only or ()) - set(names):
         parser.error(f"--only: got {', '.join(sorted(unknown))}; allowed are {', '.join(names)}")
     cells = [cell for cell in CELLS if args.only is None or cell.name in args.only]
     done = {(r["model"], r["graph"], int(r["seed"])) for r in read(RESULTS)}
-    wanted = [(cell, seed) for cell in cells for seed in range(cell.seeds)]
-    missing = [] if args.report else [(c, s) for c, s in wanted if (c.model, c.graph, s) not in done]
-    # A fresh process a run, so that the peak of its memory is its own
-    pool = ProcessPoolExecutor(args.jobs, max_tasks_per_child=1, mp_context=multiprocessing.get_context("spawn"))
-    with pool:
-        for future in as_completed([pool.submit(run, cell, seed, args.root) for cell, seed in missing]):
-            append(RESULTS, [future.result()], FIELDS)
+    wanted = [(cell, seed, args.root) for cell in cells for seed in range(cell.seeds)]
+    missing = [] if args.report else [c for c in wanted if (c[0].model, c[0].graph, c[1]) not in done]
+    fill(RESULTS, FIELDS, run, missing, args.jobs, fresh=True)
     report(read(RESULTS), cells)
 
 
@@ -175,26 +148,23 @@ def report(rows: list[dict[str, str]], cells: list[Cell]) -> None:
     """
     import numpy as np
 
-    headings = ("model", "graph", "metric", "seeds", "test", "published", "reached", "s/epoch", "peak GB")
-    print(f"| {' | '.join(headings)} |\n|{'---|' * len(headings)}")
+    head("model", "graph", "metric", "seeds", "test", "published", "reached", "s/epoch", "peak GB")
     summary = {}
     for cell in cells:
         own = [row for row in rows if (row["model"], row["graph"]) == (cell.model, cell.graph)]
         if not own:
-            print(f"| {cell.model} | {cell.graph} | {cell.metric} | 0 of {cell.seeds} | not run |{' |' * 4}")
+            line(cell.model, cell.graph, cell.metric, f"0 of {cell.seeds}", "not run", *[""] * 4)
             continue
         values = 100 * np.array([float(row["test"]) for row in own])
-        spread = f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else ""
         mean, deviation = cell.published
         reached = values.mean() >= mean - (1 if cell.metric == "mrr" else 2) * deviation
         seconds = np.mean([float(row["seconds_per_epoch"]) for row in own])
         peak = max(float(row["peak_gb"]) for row in own)
         verdict = ("yes" if reached else "no") if len(own) >= cell.seeds else ""
-        columns = [
-            cell.model, cell.graph, cell.metric, f"{len(own)} of {cell.seeds}", f"{values.mean():.2f}{spread}",
+        line(
+            cell.model, cell.graph, cell.metric, f"{len(own)} of {cell.seeds}", told(values, 2),
             f"{mean:.2f} ± {deviation:.2f}", verdict, f"{seconds:.1f}", f"{peak:.2f}",
-        ]  # fmt: skip
-        print(f"| {' | '.join(columns)} |")
+        )  # fmt: skip
         summary[cell.name] = round(float(values.mean()), 2)
     print(json.dumps(summary))
 

@@ -9,15 +9,12 @@ and, as the last line, one JSON object.
 
 from __future__ import annotations
 
-import argparse
 import json
-import resource
 import time
 
 import torch
-from _runs import begin
+from _runs import begin, parser_of, peak_gb
 from rich.console import Console
-from rich.table import Table
 from torch.optim import Adam
 
 import mebns_pl as m
@@ -25,6 +22,7 @@ from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.mebns.step import Learner, Meta, Teacher, mebns_step
 from mebns_pl.mebns.umd_collector import MetaSet
+from mebns_pl.terminal import text_table
 
 
 def power_law(num_edges: int) -> LoadedGraph:
@@ -74,21 +72,19 @@ def measure(loaded: LoadedGraph, kind: str, steps: int) -> float:
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--edges", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--steps", type=int, default=2)
     options = parser.parse_args()
     begin()
     kinds = ("plain", "higher", "directional")
-    table = Table("edges", *kinds, "peak GB", title="CPU seconds a step")
-    found: dict[str, dict[str, float]] = {}
+    found: dict[int, dict[str, float]] = {}
     for edges in options.edges:
         loaded = power_law(edges)
         row = {kind: round(measure(loaded, kind, options.steps), 4) for kind in kinds}
-        row["peak_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
-        found[str(loaded.num_edges)] = row
-        table.add_row(f"{loaded.num_edges:,}", *(f"{value:.3g}" for value in row.values()))
-    Console().print(table)
+        found[loaded.num_edges] = {**row, "peak_gb": round(peak_gb(), 2)}
+    rows = [(f"{edges:,}", *(f"{value:.3g}" for value in row.values())) for edges, row in found.items()]
+    Console().print("CPU seconds a step", text_table(["edges"], [*kinds, "peak GB"], rows))
     print(json.dumps(found))
 
 

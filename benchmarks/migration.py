@@ -12,16 +12,14 @@ again.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import append, begin, gain, read, told
+from _runs import QUIET, begin, fill, gain, head, line, parser_of, read, told
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "migration.csv"
@@ -64,9 +62,9 @@ def run(graph: str, method: str, seed: int, epochs: int, root: str | None) -> li
 
         def on_train_epoch_end(self, trainer, pl_module) -> None:
             logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            row = {name: logged.get(f"migration/{name}", "") for name in MEASURES}
+            row = {name: logged.get(f"migration/{name}", np.nan) for name in MEASURES}
             validated = (trainer.current_epoch + 1) % trainer.check_val_every_n_epoch == 0
-            self.rows.append({**row, "val_mrr": logged["val/mrr"] if validated else ""})
+            self.rows.append({**row, "val_mrr": logged["val/mrr"] if validated else np.nan})
 
     begin()
     seed_everything(seed, verbose=False)
@@ -89,8 +87,7 @@ def run(graph: str, method: str, seed: int, epochs: int, root: str | None) -> li
     with tempfile.TemporaryDirectory() as folder:
         Trainer(
             max_epochs=epochs, check_val_every_n_epoch=5, accelerator="cpu", callbacks=[monitor, figures, recorder],
-            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-            num_sanity_val_steps=0, default_root_dir=folder, use_distributed_sampler=False,
+            enable_checkpointing=False, default_root_dir=folder, **QUIET,
         ).fit(system, data)  # fmt: skip
     SNAPSHOTS.mkdir(parents=True, exist_ok=True)
     hard = torch.stack([hard_set(scores, monitor.tracker.share) for scores in figures.probe]).numpy()
@@ -101,20 +98,15 @@ def run(graph: str, method: str, seed: int, epochs: int, root: str | None) -> li
 
 def main() -> None:
     """Runs what is missing, then prints the table and draws the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, fills=True)
     parser.add_argument("--graph", default="cora")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--root", default=None, help="folder with planetoid/<Name>/raw")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--report", action="store_true", help="table and figures only")
     args = parser.parse_args()
     wanted = [(args.graph, method, seed) for seed, method in product(range(args.seeds), METHODS)]
     done = {(r["graph"], r["method"], int(r["seed"])) for r in read(RESULTS) if int(r["epochs"]) == args.epochs}
-    missing = [] if args.report else [cell for cell in wanted if cell not in done]
-    with ProcessPoolExecutor(args.jobs) as pool:
-        for future in as_completed([pool.submit(run, *cell, args.epochs, args.root) for cell in missing]):
-            append(RESULTS, future.result(), FIELDS, digits=5)
+    missing = [] if args.report else [(*cell, args.epochs, args.root) for cell in wanted if cell not in done]
+    fill(RESULTS, FIELDS, run, missing, args.jobs, digits=5)
     rows = [r for r in read(RESULTS) if (r["graph"], r["method"], int(r["seed"])) in wanted]
     rows = [r for r in rows if int(r["epochs"]) == args.epochs]
     if not rows:
@@ -148,7 +140,7 @@ def series(rows: list[dict[str, str]], method: str, measure: str, epochs: int) -
 
 def report(rows: list[dict[str, str]], epochs: int) -> None:
     """Prints a Markdown table: means over the second half of training (MRR: its end, and the best), ± over seeds."""
-    print(f"| negatives | {' | '.join(MEASURES)} | val MRR, best | val MRR, end |\n|{'---|' * (len(MEASURES) + 3)}")
+    head("negatives", *MEASURES, "val MRR, best", "val MRR, end")
     for method, name in METHODS.items():
         if not any(r["method"] == method for r in rows):
             continue
@@ -159,8 +151,9 @@ def report(rows: list[dict[str, str]], epochs: int) -> None:
             cells.append(told(values[:, -1] if measure == "flips_mean" else late))
         mrr = series(rows, method, "val_mrr", epochs)
         cells += [told(np.nanmax(mrr, axis=1)), told(mrr[:, ~np.isnan(mrr).all(axis=0)][:, -1])]
-        print(f"| {name} | {' | '.join(cells)} |")
-    print("\n| difference, paired by seed | churn@1 | val MRR, best |\n|---|---|---|")
+        line(name, *cells)
+    print()
+    head("difference, paired by seed", "churn@1", "val MRR, best")
     for method, control in PAIRS:
         both = [
             (
@@ -169,7 +162,7 @@ def report(rows: list[dict[str, str]], epochs: int) -> None:
             )
             for name in (method, control)
         ]
-        print(f"| {METHODS[method]} - {METHODS[control]} | {' | '.join(map(gain, *both))} |")
+        line(f"{METHODS[method]} - {METHODS[control]}", *map(gain, *both))
 
 
 def draw(rows: list[dict[str, str]], graph: str, epochs: int) -> None:

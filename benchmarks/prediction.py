@@ -12,20 +12,18 @@ object.
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
-import resource
 import time
 from functools import partial
 
 import torch
+from _runs import QUIET, parser_of, peak_gb, quieten
 from lightning.pytorch import Trainer
 from rich.console import Console
-from rich.table import Table
 
 import mebns_pl as m
 from mebns_pl.pools.abstract import AbstractPool, AllowedPairs, PoolRequest
+from mebns_pl.terminal import text_table
 
 POOLS: dict[str, AbstractPool] = {
     "two-hop": m.TwoHopPool(),
@@ -34,34 +32,19 @@ POOLS: dict[str, AbstractPool] = {
 }
 
 
-def peak_gb() -> float:
-    """The largest resident memory so far, in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
 def main() -> None:
     """The benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", help="folder with data files")
+    parser = parser_of(__doc__)
     parser.add_argument("--graph", default="pubmed")
     parser.add_argument("--epochs", type=int, default=10, help="epochs of training before")
     options = parser.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    quieten()
     torch.manual_seed(0)
 
     data = m.LinkDataModule(graph=options.graph, root=options.root, batch_size=8192)
     predictor = partial(m.EncoderDecoder, encoder=partial(m.GCN, num_layers=1), decoder=m.DotDecoder)
     system = m.Plain(data.spec, predictor, optimizer=partial(torch.optim.Adam, lr=0.01))
-    trainer = Trainer(
-        max_epochs=options.epochs,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-    trainer.fit(system, data)
+    Trainer(max_epochs=options.epochs, limit_val_batches=0, enable_checkpointing=False, **QUIET).fit(system, data)
 
     full, train = data.full_graph, data.train_graph
     held_out = torch.cat([data.split.val, data.split.test], dim=1)
@@ -71,7 +54,6 @@ def main() -> None:
     for pool in (POOLS["two-hop"], POOLS["PageRank"]):
         pool.parts(PoolRequest(path, AllowedPairs.all(3), lambda graph: None))
 
-    table = Table("pool", "pairs", "seconds", "seconds for coverage", "coverage", "peak GB so far")
     rows = []
     union, either = [], torch.zeros(held_out.shape[1], dtype=torch.bool)
     for name, pool in POOLS.items():
@@ -88,8 +70,11 @@ def main() -> None:
     seconds = sum(row[2] for row in rows) + time.perf_counter() - start
     coverage_seconds = sum(row[3] for row in rows)
     rows.append(("together", size, seconds, coverage_seconds, float(either.float().mean())))
-    for name, pairs, took, again, coverage in rows:
-        table.add_row(name, f"{pairs:,}", f"{took:.1f}", f"{again:.1f}", f"{coverage:.3f}", f"{peak_gb():.2f}")
+    shown = (
+        (name, f"{pairs:,}", f"{took:.1f}", f"{again:.1f}", f"{coverage:.3f}")
+        for name, pairs, took, again, coverage in rows
+    )
+    table = text_table(["pool"], ["pairs", "seconds", "seconds for coverage", "coverage"], shown)
     console = Console()
     missing = full.num_nodes * (full.num_nodes - 1) // 2 - data.loaded.num_edges
     console.print(f"{options.graph}: {missing:,} missing pairs, {held_out.shape[1]:,} held-out edges")

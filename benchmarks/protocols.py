@@ -12,19 +12,17 @@ their own, whose peak memory is told.
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
-import resource
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
+from _runs import parser_of, peak_gb, told
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from mebns_pl.datasets.catalog import load_graph
@@ -33,10 +31,12 @@ from mebns_pl.evaluation.heart_released import HeartReleasedGenerator
 from mebns_pl.evaluation.negatives import HeartNegatives
 from mebns_pl.evaluation.protocols import RandomParting, UniformComparison
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.pairs import Katz
-from mebns_pl.graph.measures.proximity import AbstractPairMeasure, AdamicAdar, CommonNeighbors, ResourceAllocation
+from mebns_pl.graph.measures.abstract import AbstractPairMeasure
+from mebns_pl.graph.measures.katz import Katz
+from mebns_pl.graph.measures.neighbors import AdamicAdar, CommonNeighbors, ResourceAllocation
 from mebns_pl.keys import Key
 from mebns_pl.metrics.functional import auc, hits_above, mean_reciprocal_rank, ranks, ranks_shared
+from mebns_pl.terminal import text_table
 
 MEASURES: dict[str, AbstractPairMeasure] = {"cn": CommonNeighbors(), "aa": AdamicAdar(), "ra": ResourceAllocation()}
 RELEASED = {"cn": 8.42, "aa": 10.82, "ra": 10.84}
@@ -125,7 +125,7 @@ def pubmed_heart(root: str) -> tuple[float, float]:
     HeartNegatives().generate(parts.val, graph, known, Key(0, "val"))
     HeartNegatives().generate(parts.test, graph, torch.cat([known, parts.test], dim=1), Key(0, "test"))
     seconds = time.perf_counter() - start
-    return round(seconds, 1), round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+    return round(seconds, 1), round(peak_gb(), 2)
 
 
 def seal(name: str, root: str) -> tuple[list[float], list[float]]:
@@ -166,36 +166,32 @@ def percent(value: Tensor) -> float:
 
 def main() -> None:
     """Runs all, prints the comparison, and the JSON object last."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     default = os.environ.get("MEBNS_DATA") or str(Path(__file__).resolve().parent.parent.parent / "shared" / "data")
-    parser.add_argument("--root", default=default, help="folder with the data files (%(default)s)")
+    parser.set_defaults(root=default)
     parser.add_argument("--seal", action="store_true", help="the SEAL protocol, too")
     parser.add_argument("--gcn", type=int, default=0, metavar="SEEDS", help="train HeaRT's GCN so many times, too")
     options = parser.parse_args()
     root = options.root
-    table = Table("protocol", "graph", "metric", "measure")
-    for heading in ("ours", "published"):
-        table.add_column(heading, justify="right")
-    result: dict[str, object] = {"citeseer_released_mrr": released(root), "existing_mrr": {}}
-    for name, value in result["citeseer_released_mrr"].items():  # type: ignore[attr-defined]
-        table.add_row("HeaRT, released", "citeseer", "MRR", name, f"{value:.2f}", f"{RELEASED[name]:.2f}")
+    rows: list[tuple[str, ...]] = []
+
+    def compare(protocol: str, graph: str, metric: str, found: dict[str, float], published: dict[str, float]) -> None:
+        rows.extend(
+            (protocol, graph, metric, name, f"{value:.2f}", f"{published[name]:.2f}") for name, value in found.items()
+        )
+
+    on_released, on_existing, (on_ddi, ddi_seconds) = released(root), {}, ddi(root)
+    compare("HeaRT, released", "citeseer", "MRR", on_released, RELEASED)
     for graph, published in EXISTING.items():
-        mrr, area = existing(graph, root)
-        result["existing_mrr"][graph] = mrr  # type: ignore[index]
-        for name, value in mrr.items():
-            table.add_row("existing", graph, "MRR", name, f"{value:.2f}", f"{published[name]:.2f}")
-        for name, value in area.items():
-            table.add_row("existing", graph, "AUC", name, f"{value:.2f}", f"{EXISTING_AUC[graph][name]:.2f}")
-    result["ddi_hits20"], ddi_seconds = ddi(root)
-    for name, value in result["ddi_hits20"].items():  # type: ignore[attr-defined]
-        table.add_row("OGB", "ogbl-ddi", "Hits@20", name, f"{value:.2f}", f"{DDI[name]:.2f}")
+        on_existing[graph], area = existing(graph, root)
+        compare("existing", graph, "MRR", on_existing[graph], published)
+        compare("existing", graph, "AUC", area, EXISTING_AUC[graph])
+    compare("OGB", "ogbl-ddi", "Hits@20", on_ddi, DDI)
     val, test, released_seconds = as_released(root)
     for stage, value in (("val", val), ("test", test)):
-        table.add_row("HeaRT, as released", "citeseer", f"overlap, {stage}", "", f"{value:.2f}", "100")
-    result["as_released_overlap"] = min(val, test)
+        rows.append(("HeaRT, as released", "citeseer", f"overlap, {stage}", "", f"{value:.2f}", "100"))
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         seconds, peak = pool.submit(pubmed_heart, root).result()
-    result |= {"pubmed_heart_seconds": seconds, "pubmed_heart_peak_gb": peak}
     if options.seal:
         for graph, (published, deviations) in SEAL.items():
             means, stds = seal(graph, root)
@@ -204,15 +200,18 @@ def main() -> None:
             ):
                 outside = "" if abs(mean - value) <= 2 * deviation else " (!)"
                 ours = f"{mean:.2f} ± {std:.2f}{outside}"
-                table.add_row("SEAL", graph, "AUC", name, ours, f"{value:.2f} ± {deviation:.2f}")
+                rows.append(("SEAL", graph, "AUC", name, ours, f"{value:.2f} ± {deviation:.2f}"))
     if options.gcn:
-        found = torch.tensor([gcn(root, seed) for seed in range(options.gcn)])
-        ours = f"{found.mean():.2f} ± {found.std():.2f}" if options.gcn > 1 else f"{found.mean():.2f}"
-        table.add_row("HeaRT, released", "citeseer", "MRR", "GCN", ours, "21.09 ± 0.88")
+        ours = told([gcn(root, seed) for seed in range(options.gcn)], 2)
+        rows.append(("HeaRT, released", "citeseer", "MRR", "GCN", ours, "21.09 ± 0.88"))
     console = Console()
-    console.print(table)
+    console.print(text_table(["protocol", "graph", "metric", "measure"], ["ours", "published"], rows))
     console.print(f"CN, AA, RA of all pairs of ogbl-ddi: {ddi_seconds} s; CiteSeer as released: {released_seconds} s")
     console.print(f"PubMed, 6,648 edges x 500 hard negatives: {seconds} s, {peak} GB at most")
+    result = {
+        "citeseer_released_mrr": on_released, "existing_mrr": on_existing, "ddi_hits20": on_ddi,
+        "as_released_overlap": min(val, test), "pubmed_heart_seconds": seconds, "pubmed_heart_peak_gb": peak,
+    }  # fmt: skip
     print(json.dumps(result))
 
 

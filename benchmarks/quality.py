@@ -13,14 +13,12 @@ is a row of docs/results/quality.csv, and rows that are there are not run again.
 
 from __future__ import annotations
 
-import argparse
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
 from math import nan
 from pathlib import Path
 from typing import Any
 
-from _runs import append, gain, read, told
+from _runs import fill, gain, head, line, parser_of, read, told
 from sampler_table import FIELDS, run
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "quality.csv"
@@ -192,23 +190,20 @@ PARTS: dict[str, dict[str, tuple[str, Config]]] = {
 GRAPHS = {part: ["cora", "citeseer", *(["usair", "yeast"] if part == "winners" else [])] for part in PARTS}
 
 
-def work(graph: str, part: str, variant: str, seed: int, epochs: int, root: str | None) -> Config:
+def work(graph: str, part: str, variant: str, seed: int, epochs: int, root: str | None) -> list[Config]:
     """Trains one and returns its row."""
     kind, config = PARTS[part][variant]
-    return {"variant": variant, **run(graph, "dns", kind, seed, root, epochs, config)}
+    return [{"variant": variant, **row} for row in run(graph, "dns", kind, seed, root, epochs, config)]
 
 
 def main() -> None:
     """Runs what is missing, then prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, fills=True)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--graphs", nargs="+", help="those of the part unless told")
     parser.add_argument("--variants", nargs="+", help="all of the part unless told")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--root", default=None, help="folder with the graphs' files")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--report", action="store_true", help="print the table only")
     args = parser.parse_args()
     graphs, variants = args.graphs or GRAPHS[args.part], args.variants or list(PARTS[args.part])
     if unknown := set(variants) - set(PARTS[args.part]):
@@ -216,14 +211,12 @@ def main() -> None:
     whole = [row for row in read(RESULTS) if row["churn@1"] or args.part == "factors"]  # the last row of a cell counts
     done = {(row["graph"], row["variant"], int(row["seed"]), int(row["epochs"])) for row in whole}
     wanted = product(args.seeds, graphs, variants)
-    missing = [cell for cell in wanted if (cell[1], cell[2], cell[0], args.epochs) not in done and not args.report]
-    with ProcessPoolExecutor(args.jobs) as pool:
-        futures = [
-            pool.submit(work, graph, args.part, variant, seed, args.epochs, args.root)
-            for seed, graph, variant in missing
-        ]
-        for future in as_completed(futures):
-            append(RESULTS, [future.result()], ("variant", *FIELDS))
+    missing = [
+        (graph, args.part, variant, seed, args.epochs, args.root)
+        for seed, graph, variant in wanted
+        if (graph, variant, seed, args.epochs) not in done and not args.report
+    ]
+    fill(RESULTS, ("variant", *FIELDS), work, missing, args.jobs)
     rows = [row for row in read(RESULTS) if int(row["epochs"]) == args.epochs and int(row["seed"]) in args.seeds]
     if args.part == "winners":
         report_test(rows, graphs, variants)
@@ -241,27 +234,25 @@ def column(rows: list[dict[str, str]], graph: str, variant: str, name: str) -> l
 def report(rows: list[dict[str, str]], graphs: list[str], variants: list[str], churn: bool) -> None:
     """Prints a Markdown table: validation only, so that what is chosen by it has not seen the test edges."""
     names = {"val_mrr": "val MRR", **({"churn@1": "churn@1"} if churn else {})}
-    heads = [f"{graph}: {head}" for graph in graphs for name in names.values() for head in (name, "- DNS")]
-    print(f"| variant | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
+    columns = [column for name in names.values() for column in (name, "- DNS")]
+    head("variant", *(f"{graph}: {column}" for graph in graphs for column in columns))
     for variant in variants:
         cells = []
         for graph, name in product(graphs, names):
             own, control = (column(rows, graph, which, name) for which in (variant, CONTROL))
             cells += [told(own), gain(own, control) if variant != CONTROL else ""]
-        print(f"| {variant} | {' | '.join(cells)} |")
+        line(variant, *cells)
 
 
 def report_test(rows: list[dict[str, str]], graphs: list[str], variants: list[str]) -> None:
     """Prints a Markdown table: each sampler alone and inside MeBNS, in test."""
     names = {"test_mrr": "test MRR", "test_auc": "AUC", "churn@1": "churn@1", "val_mrr": "val MRR"}
-    heads = ["graph", "negatives", *names.values(), *(f"{head} - plain" for head in names.values())]
-    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    head("graph", "negatives", *names.values(), *(f"{name} - plain" for name in names.values()))
     for graph, variant in product(graphs, variants):
         values = {name: column(rows, graph, variant, name) for name in names}
         control = variant.replace("MeBNS round ", "plain, ")
         gains = [gain(own, column(rows, graph, control, name)) for name, own in values.items()]
-        cells = [*map(told, values.values()), *(gains if variant != control else [""] * len(names))]
-        print(f"| {' | '.join([graph, variant, *cells])} |")
+        line(graph, variant, *map(told, values.values()), *(gains if variant != control else [""] * len(names)))
 
 
 if __name__ == "__main__":

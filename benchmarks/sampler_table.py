@@ -12,17 +12,14 @@ that are missing are marked in the tables that are printed at the end.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
-import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from _runs import append, begin, gain, read, told
+from _runs import begin, fill, gain, head, line, parser_of, read, told, train
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "docs" / "results" / "recipes.csv"
@@ -55,11 +52,10 @@ def build(recipe: str, kind: str, graph: str, root: str | None, *options: str):
 
 def run(
     graph: str, recipe: str, kind: str, seed: int, root: str | None, epochs: int, config: dict[str, Any] | None = None
-) -> dict[str, str | float]:
+) -> list[dict[str, str | float]]:
     """Trains one cell, with ``config`` stacked on its files, and returns its row."""
     import torch
-    from lightning.pytorch import Callback, Trainer
-    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch import Callback
 
     import mebns_pl as m
 
@@ -77,31 +73,22 @@ def run(
             self.hits += int(self.held_out.mask(source, target).sum())
             self.total += len(source)
 
+        def on_fit_end(self, trainer, pl_module) -> None:
+            self.churn = monitor.tracker.late_churn()  # the test loads the chosen epoch's state with its history
+
     begin()
     monitor, held_out = m.MigrationMonitor(), HeldOut()
     with tempfile.TemporaryDirectory() as folder:
         stacked = Path(folder) / "config.yaml"
         stacked.write_text(json.dumps(config or {}))  # JSON is YAML
         system, data = build(recipe, kind, graph, root, f"--seed_everything={seed}", "-c", str(stacked))
-        best = ModelCheckpoint(folder, monitor="val/mrr", mode="max", filename="best")
-        trainer = Trainer(
-            max_epochs=epochs, check_val_every_n_epoch=min(5, epochs), accelerator="cpu", logger=False,
-            callbacks=[best, monitor, held_out], enable_progress_bar=False, enable_model_summary=False,
-            num_sanity_val_steps=0, use_distributed_sampler=False, default_root_dir=folder,
-        )  # fmt: skip
-        start = time.perf_counter()
-        trainer.fit(system, data)
-        seconds = time.perf_counter() - start
-        churn = monitor.tracker.late_churn()  # before the test, which loads the chosen epoch's state with its history
-        best_epoch = torch.load(best.best_model_path, weights_only=True)["epoch"] + 1
-        metrics = trainer.test(system, data, ckpt_path=best.best_model_path, verbose=False)[0]
-    return {
-        "graph": graph, "recipe": recipe, "kind": kind, "seed": seed, "epochs": epochs, "best_epoch": best_epoch,
-        "val_mrr": float(best.best_model_score), "test_mrr": metrics["test/mrr"],
-        "test_hits@10": metrics["test/hits@10"], "test_auc": metrics["test/auc"],
-        "churn@1": churn, "held_out_share": held_out.hits / max(held_out.total, 1),
-        "seconds_per_epoch": seconds / epochs,
-    }  # fmt: skip
+        found = train(system, data, epochs, every=min(5, epochs), callbacks=[monitor, held_out])
+    tested = {name: found[name.replace("_", "/")] for name in ("test_mrr", "test_hits@10", "test_auc")}
+    return [{
+        "graph": graph, "recipe": recipe, "kind": kind, "seed": seed, "epochs": epochs, "val_mrr": found["val"],
+        "best_epoch": found["best_epoch"], **tested, "churn@1": held_out.churn,
+        "held_out_share": held_out.hits / max(held_out.total, 1), "seconds_per_epoch": found["seconds_per_epoch"],
+    }]  # fmt: skip
 
 
 def name_of(row: dict[str, str]) -> tuple[str, str, str, int, int]:
@@ -111,26 +98,19 @@ def name_of(row: dict[str, str]) -> tuple[str, str, str, int, int]:
 
 def main() -> None:
     """Runs what is missing, then prints the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, fills=True)
     parser.add_argument("--graphs", nargs="+", default=["cora", "usair"])
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--root", default=None, help="folder with the graphs' files")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--report", action="store_true", help="print the tables only")
     args = parser.parse_args()
     done = {name_of(row) for row in read(args.results) if row["churn@1"]}  # the last row of a cell counts
     cells = product(args.seeds, args.graphs, args.recipes, args.kinds)
     wanted = [(graph, recipe, kind, seed) for seed, graph, recipe, kind in cells]
-    missing = [] if args.report else [cell for cell in wanted if (*cell, args.epochs) not in done]
-    with ProcessPoolExecutor(args.jobs) as pool:
-        futures = {pool.submit(run, *cell, args.root, args.epochs): cell for cell in missing}
-        for future in as_completed(futures):
-            append(args.results, [future.result()], FIELDS)
-            print("finished", *futures[future], flush=True)
+    missing = [(*cell, args.root, args.epochs) for cell in wanted if (*cell, args.epochs) not in done]
+    fill(args.results, FIELDS, run, [] if args.report else missing, args.jobs)
     report([row for row in read(args.results) if int(row["epochs"]) == args.epochs], wanted)
 
 
@@ -140,11 +120,11 @@ def report(rows: list[dict[str, str]], wanted: list[tuple[str, str, str, int]]) 
     summary = {}
     for graph in dict.fromkeys(cell[0] for cell in wanted):
         print(f"\n### {graph}\n")
-        print(f"| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}")
+        head(*HEADINGS)
         for recipe, kind in dict.fromkeys((cell[1], cell[2]) for cell in wanted):
             seeds = [s for g, r, k, s in wanted if (g, r, k) == (graph, recipe, kind) and (g, r, k, s) in by_cell]
             if not seeds:
-                print(f"| {recipe} | {kind} | not run |{' |' * (len(HEADINGS) - 3)}")
+                line(recipe, kind, "not run", *[""] * (len(HEADINGS) - 3))
                 continue
 
             def column(name: str, of: str = kind, graph=graph, recipe=recipe, seeds=seeds) -> list[float]:
@@ -154,8 +134,8 @@ def report(rows: list[dict[str, str]], wanted: list[tuple[str, str, str, int]]) 
             difference = gain(column("test_mrr"), column("test_mrr", of="Plain")) if kind != "Plain" else ""
             summary[f"{graph}/{recipe}/{kind}"] = round(mean(column("test_mrr")), 4)
             held_out, seconds = mean(column("held_out_share")), mean(column("seconds_per_epoch"))
-            row = [recipe, kind, *(told(column(name)) for name in ("test_mrr", "test_auc", "churn@1")), difference]
-            print(f"| {' | '.join([*row, f'{100 * held_out:.2f} %', f'{seconds:.2f}'])} |")
+            values = (told(column(name)) for name in ("test_mrr", "test_auc", "churn@1"))
+            line(recipe, kind, *values, difference, f"{100 * held_out:.2f} %", f"{seconds:.2f}")
     print(json.dumps(summary))
 
 

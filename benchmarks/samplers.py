@@ -11,7 +11,6 @@ over one with K = 1, candidates drawn in both), each the worse of the graphs.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import time
@@ -19,14 +18,16 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from _runs import begin
+from _runs import begin, head, line, parser_of
 from sampler_table import RECIPES, build
 from torch import Tensor
 from torch_geometric.utils import negative_sampling, structured_negative_sampling
 
 import mebns_pl as m
+from mebns_pl.data.needs import Needs
 from mebns_pl.distributed.group import SingleProcess
-from mebns_pl.mebns.step import Learner, mebns_step
+from mebns_pl.mebns.learner import Learner
+from mebns_pl.mebns.step import plain_step
 from mebns_pl.systems.adaptive import adapted
 
 LONG = 5
@@ -95,13 +96,12 @@ class Recipe:
     """A recipe's sampling apart from the student's learning: candidates, mask, scores if asked for, picks, update."""
 
     def __init__(self, recipe: str, graph: str, root: str | None) -> None:
-        self.system, self.data = build(recipe, "Plain", graph, root)
-        self.data.setup("fit")
-        self.steps = self.data.train_dataloader().dataset
-        self.graph = self.system._graph = self.data.train_graph
-        if self.system.adaptive_proposal is not None:
-            self.system.known = self.data.known
-            self.system.adaptive_proposal.start(self.graph, self.data.known, m.Key(0, "benchmark"))
+        self.system, data = build(recipe, "Plain", graph, root)
+        self.steps = data.train_steps(self.system.needs)
+        self.graph = self.system._graph = data.train_graph
+        self.system.group = SingleProcess()
+        if self.system.proposal is not None:
+            self.system.proposal.start(self.graph, data.known, m.Key(0, "benchmark"))
         self.picks = self.candidates = 0
 
     def sample(self, number: int) -> None:
@@ -126,10 +126,10 @@ class Recipe:
             self.graph.num_nodes,
         )
         with torch.no_grad():
-            picks = self.system.selector.select(
+            picks = self.system.sampler.selector.select(
                 batch.candidate_mask, scores, torch.arange(len(anchors)), m.Key(number, "benchmark")
             )
-            self.system.weighting.weights(torch.zeros(picks.mask.shape), picks.mask)
+            self.system.sampler.weighting.weights(torch.zeros(picks.mask.shape), picks.mask)
         update()
         self.candidates, self.picks = batch.candidates.numel(), int(picks.mask.sum())
 
@@ -139,17 +139,16 @@ class Recipe:
 
 def step_of(graph: str, root: str | None, num_candidates: int, selector: m.AbstractSelector) -> Callable[[int], None]:
     """A whole training step with its candidates drawn: data, forward, backward, optimizer."""
-    options = (f"--data.num_candidates={num_candidates}",)
-    system, data = build("rns", "Plain", graph, root, *options)
-    data.setup("fit")
-    steps, train_graph = data.train_dataloader().dataset, data.train_graph
+    system, data = build("rns", "Plain", graph, root)
+    sampler = m.Sampler(num_candidates=num_candidates, selector=selector)
+    steps, train_graph = data.train_steps(Needs(sampler)), data.train_graph
     optimizer = torch.optim.Adam(system.student.parameters(), lr=0.01)
     student = Learner(system.student, optimizer)
 
     def step(number: int) -> None:
         batch = steps[0, number % max(len(steps) - 1, 1)]
-        result = mebns_step(student, selector, batch, train_graph, m.Key(number, "benchmark"), SingleProcess())
-        for param, grad in zip(student.params(), result.student_grads, strict=True):
+        result = plain_step(student, sampler, batch, train_graph, m.Key(number, "benchmark"), SingleProcess())
+        for param, grad in zip(student.params(), result.learned["student"].dense, strict=True):
             param.grad = grad
         optimizer.step()
         optimizer.zero_grad()
@@ -159,10 +158,9 @@ def step_of(graph: str, root: str | None, num_candidates: int, selector: m.Abstr
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--graphs", nargs="+", default=["pubmed", "ogbl-ddi"])
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES)
-    parser.add_argument("--root", default=None, help="folder with the graphs' files")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     begin()
@@ -175,29 +173,27 @@ def main() -> None:
         samplers = uniform_samplers(data)
         seconds = best_seconds({name: call for name, (_, call) in samplers.items()}, args.rounds)
         rates = {name: size / seconds[name] for name, (size, _) in samplers.items()}
-        print("| one uniform negative for each directed edge | negatives/s |\n|---|---:|")
+        head("one uniform negative for each directed edge", "negatives/s", numbers=True)
         for name, rate in rates.items():
-            print(f"| {name} | {rate:,.0f} |")
+            line(name, f"{rate:,.0f}")
         names = list(rates)
         speedups[graph] = rates[names[0]] / rates[names[1]]
         print(f"\nuniform over structured_negative_sampling: {speedups[graph]:.1f}x\n", flush=True)
 
-        print(f"| recipe, {data.batch_size:,} positives a batch | candidates/s | negatives/s | ms a batch |")
-        print("|---|---:|---:|---:|")
+        positives = f"recipe, {data.batch_size:,} positives a batch"
+        head(positives, "candidates/s", "negatives/s", "ms a batch", numbers=True)
         for name in args.recipes:
             recipe = Recipe(name, graph, args.root)
             took = best_seconds({name: recipe.sample}, args.rounds)[name]
-            print(
-                f"| {name} | {recipe.candidates / took:,.0f} | {recipe.picks / took:,.0f} | {1e3 * took:.1f} |",
-                flush=True,
-            )
+            line(name, f"{recipe.candidates / took:,.0f}", f"{recipe.picks / took:,.0f}", f"{1e3 * took:.1f}")
 
         make = partial(step_of, graph, args.root)
         sizes = {f"DNS, K = {size}": make(size, m.HardestSelector(1)) for size in (2, 8, 32)}
         took = best_seconds({"plain, K = 1": make(1, m.FirstSelector(1)), **sizes}, 2 * args.rounds)
-        print("\n| a training step, GCN of 256, dot product | ms | over plain |\n|---|---:|---:|")
+        print()
+        head("a training step, GCN of 256, dot product", "ms", "over plain", numbers=True)
         for name, value in took.items():
-            print(f"| {name} | {1e3 * value:.1f} | {value / took['plain, K = 1']:.2f} |")
+            line(name, f"{1e3 * value:.1f}", f"{value / took['plain, K = 1']:.2f}")
         ratios[graph] = took["DNS, K = 8"] / took["plain, K = 1"]
     print(json.dumps({
         "uniform_over_structured_speedup": round(min(speedups.values()), 2),

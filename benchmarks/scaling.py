@@ -15,19 +15,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import multiprocessing
 import statistics
 import tempfile
 import threading
 import time
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from _runs import QUIET, quieten
 from lightning.pytorch import Callback, Trainer, seed_everything
 from torch import Tensor
 from torch.optim import Adam
@@ -144,8 +143,7 @@ def run(size: str, options: argparse.Namespace, turn: int, barrier: Any, results
     num_nodes, num_edges = map(int, size.split(","))
     multiprocessing.set_start_method("fork", force=True)  # loader workers share this process's memory
     torch.set_num_threads(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")
+    quieten()
     seed_everything(0, verbose=False)
     memory = Memory()
     memory.start()
@@ -177,12 +175,9 @@ def run(size: str, options: argparse.Namespace, turn: int, barrier: Any, results
             max_epochs=1,
             limit_train_batches=WARM_STEPS + options.steps,
             limit_val_batches=0,
-            logger=False,
             enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
             callbacks=[clock],
+            **QUIET,
         )
         trainer.fit(system, data)
         batch = data.train_dataloader().dataset[0, 0]

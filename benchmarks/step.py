@@ -29,8 +29,8 @@ import mebns_pl as m
 from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, Hypergradient
 from mebns_pl.mebns.step import Learner, Meta, StepResult, Teacher, mebns_step
-from mebns_pl.metrics.functional import auc, mean_reciprocal_rank, ranks
 from mebns_pl.mebns.umd_collector import MetaSet
+from mebns_pl.metrics.functional import auc, mean_reciprocal_rank, ranks
 
 BATCH_SIZE = {"cora": 1024, "pubmed": 8192}
 SAMPLERS: dict[str, m.HardestSelector | m.FirstSelector] = {"DNS": m.HardestSelector(1), "uniform": m.FirstSelector(1)}

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _runs import parser_of
 from rich.console import Console
-from rich.table import Table
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import shortest_path
 from torch import Tensor
@@ -32,8 +32,9 @@ from torch_geometric.utils import k_hop_subgraph
 
 from mebns_pl.datasets.catalog import load_graph
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.proximity import num_threads
 from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
+from mebns_pl.progress import num_threads
+from mebns_pl.terminal import text_table
 
 BATCH = 32
 CASES = (("pubmed", 2), ("ecoli", 1))
@@ -206,18 +207,14 @@ def cost_by_size(args: argparse.Namespace) -> dict[int, float]:
 
 def main() -> None:
     """Runs and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", default=None, help="folder with planetoid/PubMed/raw and seal/Ecoli.mat")
+    parser = parser_of(__doc__)
     parser.add_argument("--pairs", type=int, default=10_000, help="pairs of ours in a round")
     parser.add_argument("--baseline-pairs", type=int, default=200, help="pairs of the baseline in a round")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(1)  # neither side has large products, and both have a thread or process for each core
 
-    table = Table("graph, hops", title=f"extraction, labels and batches of {BATCH} pairs on {num_threads()} cores")
-    for column in ("pairs/s, PyG and SciPy", "peak MiB", "pairs/s, mebns_pl", "peak MiB", "speed-up"):
-        table.add_column(column, justify="right")
-    result = {}
+    result, rows = {}, []
     spawn = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(num_threads(), mp_context=spawn) as workers,
@@ -226,18 +223,19 @@ def main() -> None:
         for name, num_hops in CASES:
             row = compare(args, name, num_hops, workers, fresh)
             result[f"{name}_{num_hops}hop_speedup"] = row["usual"] / row["ours"]
-            table.add_row(
+            rows.append((
                 f"{name}, {num_hops}", f"{1 / row['usual']:,.0f}", f"{row['usual_peak']:.1f}",
                 f"{1 / row['ours']:,.0f}", f"{row['ours_peak']:.1f}", f"{row['usual'] / row['ours']:.0f} x",
-            )  # fmt: skip
-    Console().print(table)
+            ))  # fmt: skip
+    console = Console()
+    console.print(f"extraction, labels and batches of {BATCH} pairs on {num_threads()} cores")
+    headings = ("pairs/s, PyG and SciPy", "peak MiB", "pairs/s, mebns_pl", "peak MiB", "speed-up")
+    console.print(text_table(["graph, hops"], headings, rows))
 
     cost = cost_by_size(args)
-    table = Table("nodes", title=f"random graphs of mean degree {MEAN_DEGREE}, {SIZE_HOPS} hops")
-    table.add_column("µs a pair", justify="right")
-    for num_nodes, seconds in cost.items():
-        table.add_row(f"{num_nodes:,}", f"{1e6 * seconds:.1f}")
-    Console().print(table)
+    console.print(f"random graphs of mean degree {MEAN_DEGREE}, {SIZE_HOPS} hops")
+    rows = [(f"{num_nodes:,}", f"{1e6 * seconds:.1f}") for num_nodes, seconds in cost.items()]
+    console.print(text_table(["nodes"], ["µs a pair"], rows))
     result["pair_cost_ratio_1e6_over_1e4"] = cost[SIZES[-1]] / cost[SIZES[0]]
     print(json.dumps({name: round(value, 2) for name, value in result.items()}))
 

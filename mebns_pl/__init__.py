@@ -12,13 +12,14 @@ them by the *student*'s scores, the *weight net* weighs the picks. Every stage i
 
 from importlib.metadata import version
 
+from mebns_pl.analysis.landscape import Landscape, LandscapeOptions, measure_landscape
 from mebns_pl.callbacks.hparams import HyperParameters
 from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.preemption import Preemption
 from mebns_pl.callbacks.results import ResultTable
-from mebns_pl.cli.landscape import Landscape, LandscapeOptions, compare_checkpoints, measure_landscape
+from mebns_pl.cli.landscape import compare_checkpoints
 from mebns_pl.cli.saved_run import load_run
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.datasets.split import SplitFractions
@@ -27,15 +28,14 @@ from mebns_pl.evaluation.negatives import HeartNegatives, RandomNegatives
 from mebns_pl.evaluation.protocols import Protocol
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
-from mebns_pl.graph.measures.pairs import Jaccard, Katz, PreferentialAttachment, ShortestPath
-from mebns_pl.graph.measures.proximity import (
-    AdamicAdar,
-    CommonNeighbors,
-    FeatureCosine,
-    MinRank,
-    PersonalizedPageRank,
-    ResourceAllocation,
-)
+from mebns_pl.graph.measures.cosine import FeatureCosine
+from mebns_pl.graph.measures.katz import Katz
+from mebns_pl.graph.measures.min_rank import MinRank
+from mebns_pl.graph.measures.neighbors import AdamicAdar, CommonNeighbors, Jaccard, ResourceAllocation
+from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
+from mebns_pl.graph.measures.paths_of_length_three import PathsOfLengthThree
+from mebns_pl.graph.measures.preferential_attachment import PreferentialAttachment
+from mebns_pl.graph.measures.shortest_path import ShortestPath
 from mebns_pl.graph.sparse import Features
 from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
 from mebns_pl.keys import Key
@@ -46,10 +46,13 @@ from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.mebns.umd_collector import UMDCollector
 from mebns_pl.mebns.weight_net import WeightNet
 from mebns_pl.models.batching import FullGraph, NeighborSampling
-from mebns_pl.models.by_measure import ProximityPredictor
-from mebns_pl.models.decoders import DotDecoder, MLPDecoder
+from mebns_pl.models.decoders.dot import DotDecoder
+from mebns_pl.models.decoders.mlp import MLPDecoder
 from mebns_pl.models.encoder_decoder import EncoderDecoder
-from mebns_pl.models.encoders import GAT, GCN, SAGE
+from mebns_pl.models.encoders.gat import GAT
+from mebns_pl.models.encoders.gcn import GCN
+from mebns_pl.models.encoders.sage import SAGE
+from mebns_pl.models.measure_predictor import MeasurePredictor
 from mebns_pl.models.ncn import NCN
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.models.seal import SEAL
@@ -145,6 +148,7 @@ __all__ = [
     "LinkPredictor",
     "MLPDecoder",
     "MeBNS",
+    "MeasurePredictor",
     "MigrationFigures",
     "MigrationMonitor",
     "MinRank",
@@ -153,6 +157,7 @@ __all__ = [
     "NeighborSampling",
     "NewNodes",
     "PageRankPool",
+    "PathsOfLengthThree",
     "PersonalizedPageRank",
     "Picks",
     "Plain",
@@ -161,7 +166,6 @@ __all__ = [
     "Preemption",
     "PreferentialAttachment",
     "Protocol",
-    "ProximityPredictor",
     "ProximityProposal",
     "RandomNegatives",
     "RankWatch",

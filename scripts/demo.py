@@ -11,9 +11,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mebns_pl.callbacks.results import ResultTable, link_table, metric_table
+from mebns_pl.callbacks.results import ResultTable
 from mebns_pl.cli.main import main
 from mebns_pl.prediction.writer import PredictionWriter
+from mebns_pl.terminal import link_table, metric_table
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "experiment"
 RUNS = {"plain, uniform": "air_routes_gcn_plain", "plain, DNS": "air_routes_gcn_dns", "MeBNS": "air_routes_gcn_mebns"}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
 
+from mebns_pl.cli.main import MeBNSCLI
 from mebns_pl.graph.csr import Graph
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -32,6 +35,23 @@ def data_root() -> Path:
     if CI:
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _parsers_made_once() -> Iterator[None]:
+    """The command line's parsers are those of the first run: building them takes as long as a small run."""
+    make, kept = MeBNSCLI.setup_parser, {}
+
+    def setup_parser(self: MeBNSCLI, *args: Any) -> None:
+        if not kept:
+            before = set(vars(self))
+            make(self, *args)
+            kept.update({name: value for name, value in vars(self).items() if name not in before})
+        vars(self).update(kept)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MeBNSCLI, "setup_parser", setup_parser)
+        yield
 
 
 def make_tiny_graph(dtype: torch.dtype = torch.float32) -> Graph:

@@ -126,7 +126,7 @@ def quoted_messages() -> list[str]:
     ]
 
 
-FOREIGN = ("Linked ", "Automatic gradient clipping", "size mismatch for")
+FOREIGN = ("Linked ", "Automatic gradient clipping", "size mismatch for", "unrecognized arguments")
 """Messages of Lightning, jsonargparse and torch."""
 SYSTEM = ("invalid start byte", "No space left on device")
 """What Python and the operating system say within our messages."""

@@ -1,4 +1,4 @@
-"""Every experiment trains and is tested from its checkpoint by the command line, on the real graphs."""
+"""Every experiment, and stacks of other encoders, train and are tested from a checkpoint, on the real graphs."""
 
 from pathlib import Path
 
@@ -7,14 +7,21 @@ import torch
 
 from mebns_pl.cli.main import main
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs" / "experiment").glob("*.yaml"))
+CONFIGS = Path(__file__).parent.parent / "configs"
+RUNS = {path.stem: [f"experiment/{path.stem}"] for path in sorted((CONFIGS / "experiment").glob("*.yaml"))}
+RUNS |= {
+    f"{encoder}_{sampler}_mebns": ["base", "data/cora", f"model/{encoder}_dot", f"sampler/{sampler}"]
+    for encoder in ("gat", "sage")
+    for sampler in ("rns", "dns")
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_fit_then_test(config: Path, data_root: Path, tmp_path: Path) -> None:
-    common = ["-c", str(config), "--data.root", str(data_root), f"--trainer.logger.init_args.save_dir={tmp_path}"]
-    warm = ["--model.init_args.schedule.warmup=1"] if "mebns" in config.stem else []
+@pytest.mark.parametrize("name", RUNS)
+def test_fit_then_test(name: str, data_root: Path, tmp_path: Path) -> None:
+    files = [f"--config={CONFIGS / file}.yaml" for file in RUNS[name]]
+    common = [*files, "--data.root", str(data_root), f"--trainer.logger.init_args.save_dir={tmp_path}"]
+    warm = ["--model.init_args.schedule.warmup=1"] if "mebns" in name else []
     quiet = ["--trainer.enable_progress_bar=false"]
     limits = ["--trainer.max_epochs=3", "--trainer.check_val_every_n_epoch=3"]
     main(["fit", *common, *quiet, *limits, *warm])

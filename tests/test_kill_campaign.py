@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
+import torch
+
+from references.processes import output_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPT = REPOSITORY / "scripts" / "kill_campaign.py"
 
 
+def run(options: list[str]) -> None:
+    """In a process of its own: it forks."""
+    os.environ |= {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    torch.set_num_threads(1)
+    assert runpy.run_path(str(SCRIPT))["main"](options) == 0
+
+
 def campaign(folder: Path, *options: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(SCRIPT), "--folder", str(folder), *options]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return output_of(run, ["--folder", str(folder), *options], into=folder.with_suffix(".txt"))
 
 
 def test_killed_runs_resume_to_the_last_bit(tmp_path: Path) -> None:

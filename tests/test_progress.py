@@ -8,14 +8,14 @@ import pytest
 from rich.console import Console
 
 from mebns_pl import progress
-from mebns_pl.progress import in_parallel, with_progress
+from mebns_pl.progress import in_threads, with_progress
 
 
 def test_everything_is_done_once() -> None:
     done: list[int] = []
-    in_parallel(done.append, list(range(100)), "testing")
+    in_threads(done.append, list(range(100)), "testing")
     assert sorted(done) == list(range(100))
-    in_parallel(done.append, [], "testing")
+    in_threads(done.append, [], "testing")
     assert len(done) == 100
 
 
@@ -25,7 +25,7 @@ def test_an_error_comes_out() -> None:
             raise KeyError("three")
 
     with pytest.raises(KeyError, match="three"):
-        in_parallel(work, list(range(10)), "testing")
+        in_threads(work, list(range(10)), "testing")
 
 
 @pytest.mark.parametrize("terminal", [True, False])

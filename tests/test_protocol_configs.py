@@ -79,7 +79,7 @@ def test_on_top_of_a_model() -> None:
     made = make("fit", *args, "--model=Plain")
     assert isinstance(made.model, Plain)
     assert made.data.protocol.val_in_test
-    assert made.data.num_candidates == 8
+    assert made.model.sampler.num_candidates == 8
 
 
 def test_the_reproduction_of_hearts_gcn() -> None:

@@ -13,7 +13,9 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    exec(example, names)
+    shorter, changed = re.subn(r"max_epochs=\d+", "max_epochs=2", example)
+    assert changed == 1
+    exec(shorter, names)
     table = names["links"]
     assert isinstance(table, pd.DataFrame)
     assert list(table.columns) == ["rank", "source", "target", "score", "logit"]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -30,8 +31,8 @@ def overlap_figure(hard: Tensor, epochs: Sequence[int]) -> Figure:
         epochs: T epochs they belong to.
     """
     figure, axes = _canvas("Overlap of hard sets", "epoch", "epoch")
-    edges = _cell_edges(epochs)
-    mesh = axes.pcolormesh(edges, edges, hard_set_overlap(hard).numpy(), vmin=0, vmax=1, cmap="viridis")
+    overlap = hard_set_overlap(hard).numpy()
+    mesh = axes.pcolormesh(epochs, epochs, overlap, vmin=0, vmax=1, cmap="viridis", shading="nearest")
     figure.colorbar(mesh, ax=axes, label="Jaccard index")
     axes.set_aspect("equal")
     return figure
@@ -46,9 +47,9 @@ def flow_figure(hard: Tensor, epochs: Sequence[int]) -> Figure:
     shares = 100 * transition_flow(hard).numpy()[:, :3].T
     labels, colors = ("stayed hard", "turned hard", "turned easy"), (BLUE, VERMILION, SKY)
     axes.stackplot(epochs[1:], shares, labels=labels, colors=colors)
-    axes.set_xlim(epochs[1], max(epochs[-1], epochs[1] + 1))
-    axes.set_ylim(0, max(1.3 * float(shares.sum(axis=0).max()), 1.0))
-    axes.legend(loc="upper center", ncols=3, frameon=False, fontsize=FONT - 1, handlelength=1.4, columnspacing=1.2)
+    top = max(1.3 * float(shares.sum(axis=0).max()), 1.0)
+    axes.set(xlim=(epochs[1], max(epochs[-1], epochs[1] + 1)), ylim=(0, top))
+    _legend_above(axes)
     return figure
 
 
@@ -57,10 +58,10 @@ def flips_figure(flips: Tensor) -> Figure:
     moved = int((flips > 0).sum())
     title = f"Crossings of the hard set's border\n{moved} of {len(flips)} pairs crossed at least once"
     figure, axes = _canvas(title, "crossings of a pair", "pairs (log scale)")
-    width = -(-(int(flips.max()) + 1) // 30)  # whole numbers a bar, at most 30 bars
-    bins = np.arange(0, int(flips.max()) + 1 + width, width) - 0.5
-    axes.hist(flips.numpy(), bins=bins.tolist(), color=BLUE, edgecolor="white", linewidth=0.5)
-    axes.set_yscale("log")
+    most = int(flips.max()) + 1
+    width = -(-most // 30)  # whole numbers a bar, at most 30 bars
+    bins = (np.arange(0, most + width, width) - 0.5).tolist()
+    axes.hist(flips.numpy(), bins=bins, color=BLUE, edgecolor="white", linewidth=0.5, log=True)
     axes.set_ylim(bottom=0.5)
     return figure
 
@@ -80,19 +81,18 @@ def ridge_figure(positives: Tensor, probe: Tensor, hard: Tensor, epochs: Sequenc
     shown = torch.cat([positives[rows].flatten(), probe[rows].flatten()]).float()
     low, high = (float(shown.quantile(q)) for q in (0.005, 0.995))
     bins = np.linspace(low, max(high, low + 1e-3), 61)
+    middle = (bins[1:] + bins[:-1]) / 2
     for place, row in enumerate(rows):
         easy_scores, hard_scores = probe[row][~hard[row]], probe[row][hard[row]]
         groups = ((positives[row], GREEN, "edges"), (easy_scores, SKY, "easy"), (hard_scores, VERMILION, "hard"))
         for values, color, label in groups:
-            density = np.histogram(np.clip(values.numpy(), bins[0], bins[-1]), bins)[0].astype(float)
-            density /= max(density.max(), 1)
-            middle = (bins[1:] + bins[:-1]) / 2
-            base = np.full_like(middle, place)
-            axes.fill_between(middle, base, base + 0.9 * density, color=color, alpha=0.55, linewidth=0.8,
-                              label=label if place == 0 else None)  # fmt: skip
+            counts = np.histogram(np.clip(values.numpy(), bins[0], bins[-1]), bins)[0]
+            top = place + 0.9 * counts / max(counts.max(), 1)
+            named = label if place == 0 else None
+            axes.fill_between(middle, place, top, color=color, alpha=0.55, linewidth=0.8, label=named)
     axes.set_yticks(range(len(rows)), [str(epochs[row]) for row in rows])
     axes.set_ylim(-0.1, len(rows) + 0.55)
-    axes.legend(loc="upper center", ncols=3, frameon=False, fontsize=FONT - 1, handlelength=1.4, columnspacing=1.2)
+    _legend_above(axes)
     return figure
 
 
@@ -107,10 +107,10 @@ def examples_figure(names: Sequence[str], logits: Tensor, border: Tensor, epochs
     """
     figure, axes = _canvas("Pairs that migrated most", "epoch", "logit")
     axes.plot(epochs, border.numpy(), color="black", linestyle="--", linewidth=1.6, label="hard above")
-    styles = ("-", "-.", ":")
-    for place, (name, values) in enumerate(zip(names, logits, strict=True)):
-        color = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)[place % 6]
-        axes.plot(epochs, values.numpy(), color=color, linestyle=styles[place // 6 % 3], linewidth=1.1, label=name)
+    colors = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+    axes.set_prop_cycle(cycler(linestyle=("-", "-.", ":")) * cycler(color=colors))
+    for name, values in zip(names, logits, strict=True):
+        axes.plot(epochs, values.numpy(), linewidth=1.1, label=name)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=FONT - 3, columnspacing=1)
     return figure
 
@@ -125,22 +125,13 @@ def weights_figure(weights: Tensor, losses: Tensor, hardness: Tensor | None) -> 
     """
     panels = [(losses, "student's loss")] + ([] if hardness is None else [(hardness, "teacher's logit")])
     figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
-    figure.suptitle(f"Weights of {len(weights)} picked negatives", fontsize=FONT + 2)
-    # Equal weights have no spread to bin
-    spread = float(weights.max() - weights.min())
-    margin = max(0.05 * spread, 0.02)
+    figure.suptitle(f"Weights of {len(weights)} picked negatives")
     for place, (values, name) in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), place + 1)
-        room = max(0.05 * float(values.max() - values.min()), 0.02)
-        extent = (
-            float(values.min()) - room, float(values.max()) + room,
-            float(weights.min()) - margin, float(weights.max()) + margin,
-        )  # fmt: skip
+        extent = (*_roomy(values), *_roomy(weights))
         mesh = axes.hexbin(values.numpy(), weights.numpy(), gridsize=28, mincnt=1, cmap="cividis", extent=extent)
         axes.axhline(1, color="black", linewidth=0.8, linestyle=":")
-        axes.set_xlabel(name, fontsize=FONT)
-        if place == 0:
-            axes.set_ylabel("weight (mean 1)", fontsize=FONT)
+        axes.set(xlabel=name, ylabel="weight (mean 1)" if place == 0 else "")
         axes.tick_params(labelsize=FONT - 1)
     figure.colorbar(mesh, ax=figure.axes, label="negatives")
     return figure
@@ -161,7 +152,7 @@ def filter_figure(epochs: Sequence[int], kept: Sequence[float], band: Sequence[S
     other = axes.twinx()
     least, most = np.asarray(band).T
     second = other.fill_between(epochs, least, most, color=VERMILION, alpha=0.3, label="hardness kept")
-    other.set_ylabel("teacher's logit", fontsize=FONT)
+    other.set_ylabel("teacher's logit")
     other.tick_params(labelsize=FONT - 1)
     figure.legend(handles=[first, second], loc="outside lower center", ncols=2, frameon=False, fontsize=FONT - 1)
     return figure
@@ -211,17 +202,17 @@ def surface_figure(surface: Tensor, offsets: Tensor, title: str, scale: tuple[fl
 def _canvas(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=FONT + 2)
-    axes.set_xlabel(xlabel, fontsize=FONT)
-    axes.set_ylabel(ylabel, fontsize=FONT)
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     axes.tick_params(labelsize=FONT - 1)
     return figure, axes
 
 
-def _cell_edges(epochs: Sequence[int]) -> np.ndarray:
-    """Borders of cells round increasing positions."""
-    centres = np.asarray(epochs, dtype=float)
-    if len(centres) == 1:
-        return np.array([centres[0] - 0.5, centres[0] + 0.5])
-    middle = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
+def _legend_above(axes: Axes) -> None:
+    axes.legend(loc="upper center", ncols=3, frameon=False, fontsize=FONT - 1, handlelength=1.4, columnspacing=1.2)
+
+
+def _roomy(values: Tensor) -> tuple[float, float]:
+    """The range of values with some room: equal ones have no spread to bin."""
+    low, high = float(values.min()), float(values.max())
+    room = max(0.05 * (high - low), 0.02)
+    return low - room, high + room

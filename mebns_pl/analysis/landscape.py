@@ -1,145 +1,220 @@
-"""The loss landscape round a trained student: curvature, and a two-dimensional slice.
-
-All functions take ``loss``, a function from named parameters to a ``()`` tensor, and the parameters at which to look.
-Nothing of size P x P is made for P parameters.
-"""
+"""The loss landscape round trained students: measured, drawn, and written for TensorBoard."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import torch
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
+from torch.func import functional_call
+from torch.utils.tensorboard import SummaryWriter
 
-from mebns_pl.keys import Key
-
-Params = dict[str, Tensor]
-Loss = Callable[[Params], Tensor]
-
-
-class Estimate(NamedTuple):
-    """A mean over random probes.
-
-    Args:
-        value: the mean.
-        error: its standard error.
-    """
-
-    value: float
-    error: float
-
-
-def hessian_product(loss: Loss, params: Params) -> Callable[[Tensor], Tensor]:
-    """A function from a flat vector ``(P,)`` to the Hessian times it, ``(P,)``, by double backward.
-
-    Cost: two backward passes a product; the gradient's graph is kept between calls.
-    """
-    live = {name: value.detach().requires_grad_() for name, value in params.items()}
-    leaves = list(live.values())
-    with torch.enable_grad():
-        grads = torch.autograd.grad(loss(live), leaves, create_graph=True, materialize_grads=True)
-    flat_grad = torch.cat([grad.flatten() for grad in grads])
-
-    def product(vector: Tensor) -> Tensor:
-        if not flat_grad.requires_grad:  # a loss that is linear in every parameter
-            return torch.zeros_like(vector)
-        rows = torch.autograd.grad(flat_grad, leaves, vector, retain_graph=True, materialize_grads=True)
-        return torch.cat([row.flatten() for row in rows])
-
-    return product
+from mebns_pl.analysis.figures import surface_figure
+from mebns_pl.analysis.loss_geometry import (
+    Estimate,
+    Loss,
+    Params,
+    hessian_trace,
+    loss_surface,
+    random_direction,
+    top_eigenvalue,
+)
+from mebns_pl.checks import at_least, expect
+from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.errors import DataError
+from mebns_pl.keys import Key, permutation
+from mebns_pl.mebns.losses import balanced_loss, negative_losses, positive_losses
+from mebns_pl.negatives.proposals.uniform import UniformProposal
+from mebns_pl.systems.link_system import AbstractLinkSystem
 
 
-def top_eigenvalue(loss: Loss, params: Params, key: Key, tolerance: float = 1e-4, max_products: int = 500) -> float:
-    """The Hessian's largest eigenvalue, by Lanczos iteration (ARPACK) on Hessian-vector products.
+@dataclass(frozen=True)
+class LandscapeOptions:
+    """What is measured, and how finely.
 
     Args:
-        loss: parameters -> loss.
-        params: where to look.
-        key: names the first vector.
-        tolerance: relative accuracy.
-        max_products: bound on restarts of the iteration.
+        num_pairs: training edges in the loss, 1 or more, and as many uniform legal negatives; half of the training
+            edges at most, for messages to pass along the others.
+        num_probes: random vectors of the trace's estimate, 2 or more.
+        grid: points of the surface along each direction, odd, 3 or more.
+        span: how far it reaches on either side, above 0; at 1 a filter is moved by its own norm.
+        seed: names pairs, probes and directions.
 
     Raises:
-        ValueError: fewer than two parameters, or no convergence within the bound.
+        ValueError: a value outside its range.
+
+    Example:
+        >>> LandscapeOptions(grid=5).offsets.tolist()
+        [-1.0, -0.5, 0.0, 0.5, 1.0]
     """
-    product, size, like = _prepared(loss, params)
 
-    def multiply(vector: np.ndarray) -> np.ndarray:
-        return product(torch.from_numpy(np.ascontiguousarray(vector)).to(like).flatten()).double().cpu().numpy()
+    num_pairs: int = 1024
+    num_probes: int = 30
+    grid: int = 21
+    span: float = 1.0
+    seed: int = 0
 
-    operator = LinearOperator((size, size), matvec=multiply, dtype=np.float64)
-    first = key.numpy().standard_normal(size)
-    try:
-        (value,) = eigsh(
-            operator, k=1, which="LA", v0=first, tol=tolerance, maxiter=max_products, return_eigenvectors=False
-        )
-    except ArpackNoConvergence as error:
-        raise ValueError(f"max_products: no convergence to {tolerance} within {max_products} restarts") from error
-    return float(value)
+    def __post_init__(self) -> None:
+        at_least(1, num_pairs=self.num_pairs)
+        at_least(2, num_probes=self.num_probes)
+        expect(self.grid >= 3 and self.grid % 2 == 1, "an odd number of 3 or more", grid=self.grid)
+        expect(0 < self.span < float("inf"), "a number above 0", span=self.span)
+
+    @property
+    def offsets(self) -> Tensor:
+        """``(grid,)`` float64 from ``-span`` to ``span``, 0 in the middle."""
+        half = self.grid // 2
+        return self.span * torch.arange(-half, half + 1, dtype=torch.float64) / half
 
 
-def hessian_trace(loss: Loss, params: Params, key: Key, num_probes: int = 30) -> Estimate:
-    """The Hessian's trace, by Hutchinson's estimate: the mean of ``v H v`` over random signs ``v``.
+@dataclass(frozen=True)
+class Landscape:
+    """What was measured of one student.
 
     Args:
-        loss: parameters -> loss.
-        params: where to look.
-        key: names the probes.
-        num_probes: 2 or more.
+        loss: at its weights.
+        top_eigenvalue: the largest of the loss's Hessian.
+        trace: of the Hessian, estimated.
+        offsets: ``(n,)`` float64.
+        surface: ``(n, n)`` float64 losses along two directions, the first down.
+
+    Example:
+        >>> Landscape(0.5, 2.0, Estimate(9.0, 0.1), torch.zeros(1), torch.zeros(1, 1)).trace.error
+        0.1
+    """
+
+    loss: float
+    top_eigenvalue: float
+    trace: Estimate
+    offsets: Tensor
+    surface: Tensor
+
+
+def fixed_loss(
+    system: AbstractLinkSystem, data: LinkDataModule, num_pairs: int, key: Key, device: torch.device | str = "cpu"
+) -> tuple[Loss, Params]:
+    """A system's student as a function from its parameters to the plain balanced loss on fixed pairs, in float64.
+
+    The pairs are training edges (of those that MeBNS, too, learns from) and as many uniform legal negatives, one
+    opposite an end of each; they depend on data and key alone. The edges are left out of message passing, and there is
+    no dropout.
+
+    Returns:
+        The loss, and the trained parameters, at which to begin.
 
     Raises:
-        ValueError: fewer than two probes.
+        DataError: nothing in the student is learned; no negative, or no two training edges.
     """
-    if num_probes < 2:
-        raise ValueError(f"num_probes: expected 2 or more, got {num_probes}")
-    product, size, like = _prepared(loss, params)
-    found = []
-    for probe in range(num_probes):
-        generator = key.child(probe).generator()
-        signs = (torch.randint(2, (size,), generator=generator) * 2 - 1).to(like)
-        found.append(float(signs @ product(signs)))
-    values = torch.tensor(found, dtype=torch.float64)
-    return Estimate(float(values.mean()), float(values.std() / num_probes**0.5))
+    student = copy.deepcopy(system.student).to(device, torch.float64)
+    params = {name: value.detach() for name, value in student.named_parameters()}
+    if not params:
+        raise DataError(f"ckpt: a {type(system.student).__name__} learns nothing, so there is no landscape to look at")
+    train = data.split.train
+    size = min(num_pairs, train.shape[1] // 2)
+    positives = train[:, permutation(train.shape[1], key.child("edges"))[:size]]
+    turned = torch.rand(size, generator=key.child("turn").generator()) < 0.5
+    anchors = torch.where(turned, positives[1], positives[0])
+    proposal = UniformProposal()
+    proposal.setup(data.train_graph, data.known)
+    nodes = proposal.propose(anchors, 1, key.child("nodes"))[:, 0]
+    negatives = torch.stack([anchors, nodes])[:, ~data.known.mask(anchors, nodes)]
+    if not positives.shape[1] or not negatives.shape[1]:
+        raise DataError(f"{data.loaded.name}: too small for a loss of training edges against legal negatives")
+    graph = data.train_graph.without(positives)
+    graph = graph if graph.x is None else replace(graph, x=graph.x.type(torch.float64))
+    inputs = student.prepare(graph.to(device), torch.cat([positives, negatives], dim=1).to(device))
+    counts = torch.tensor([positives.shape[1], negatives.shape[1]], device=device)
+    weights = torch.ones(negatives.shape[1], dtype=torch.float64, device=device)
+
+    def loss(at: Params) -> Tensor:
+        logits = functional_call(student, at, (inputs,))
+        edges, others = positive_losses(logits[:size]), negative_losses(logits[size:])
+        return balanced_loss(edges, others, weights, *counts)
+
+    return loss, params
 
 
-def random_direction(params: Params, key: Key) -> Params:
-    """A random direction, filter-normalised (Li et al. 2018, 1712.09913, section 4).
+def measure_landscape(
+    system: AbstractLinkSystem,
+    data: LinkDataModule,
+    options: LandscapeOptions = LandscapeOptions(),
+    device: torch.device | str = "cpu",
+) -> Landscape:
+    """Curvature and surface of the loss round a trained student.
 
-    Every row of a matrix has the norm of that row of the parameter; biases and other parameters with fewer than two
-    dimensions do not move.
+    The system is left as it is.
+
+    Args:
+        system: a trained system.
+        data: its data module.
+        options: what is measured.
+        device: where it is computed.
+
+    Cost: in backward passes of the loss about 40 to 200 for the eigenvalue and ``2 num_probes`` for the trace, then
+    ``grid`` squared forward passes; 20 vectors as long as the student's parameters in float64.
+
+    Raises:
+        DataError: nothing is learned, or there is too little data for a loss.
+        ValueError: the eigenvalue's iteration does not converge.
+
+    Example:
+        >>> from mebns_pl import LinkDataModule, Plain
+        >>> data = LinkDataModule(graph="air_routes")
+        >>> options = LandscapeOptions(num_pairs=50, num_probes=2, grid=3)
+        >>> found = measure_landscape(Plain(data.spec), data, options)
+        >>> tuple(found.surface.shape), found.surface[1, 1].item() == found.loss
+        ((3, 3), True)
     """
-    direction = {}
-    for name, value in params.items():
-        if value.dim() < 2:
-            direction[name] = torch.zeros_like(value)
-            continue
-        drawn = torch.randn(value.shape, generator=key.child(name).generator(), dtype=torch.float64).to(value)
-        axes = tuple(range(1, value.dim()))
-        norms = drawn.norm(dim=axes, keepdim=True).clamp_min(torch.finfo(value.dtype).tiny)
-        direction[name] = drawn * value.detach().norm(dim=axes, keepdim=True) / norms
-    return direction
-
-
-def loss_surface(loss: Loss, params: Params, directions: tuple[Params, Params], offsets: Tensor) -> Tensor:
-    """Losses at ``params + a first + b second`` for all a, b of ``offsets`` ``(n,)``: ``(n, n)``, a down, b across.
-
-    Cost: ``n^2`` forward passes.
-    """
-    first, second = directions
-    surface = torch.empty(len(offsets), len(offsets), dtype=torch.float64)
+    key = Key(options.seed, "landscape")
+    loss, params = fixed_loss(system, data, options.num_pairs, key, device)
+    directions = random_direction(params, key.child("first")), random_direction(params, key.child("second"))
     with torch.no_grad():
-        for i, a in enumerate(offsets.tolist()):
-            for j, b in enumerate(offsets.tolist()):
-                moved = {name: value + a * first[name] + b * second[name] for name, value in params.items()}
-                surface[i, j] = loss(moved)
-    return surface
+        here = float(loss(params))
+    return Landscape(
+        loss=here,
+        top_eigenvalue=top_eigenvalue(loss, params, key.child("eigenvalue")),
+        trace=hessian_trace(loss, params, key.child("trace"), options.num_probes),
+        offsets=options.offsets,
+        surface=loss_surface(loss, params, directions, options.offsets),
+    )
 
 
-def _prepared(loss: Loss, params: Params) -> tuple[Callable[[Tensor], Tensor], int, Tensor]:
-    size = sum(value.numel() for value in params.values())
-    if size < 2:
-        raise ValueError(f"params: at least two parameters are needed, got {size}")
-    return hessian_product(loss, params), size, next(iter(params.values())).detach()
+def write_landscapes(found: Mapping[str, Landscape], folder: str | Path) -> pd.DataFrame:
+    """Draws landscapes on one colour scale and writes them, for TensorBoard and as files.
+
+    For each ``<folder>/<name>/surface.png``, ``surface.csv``, and TensorBoard's events: the figure
+    ``landscape/surface``, the scalars ``landscape/loss``, ``landscape/top_eigenvalue``, ``landscape/trace`` and
+    ``landscape/trace_error``. For all together ``<folder>/landscape.csv``.
+
+    Args:
+        found: by name.
+        folder: where to write.
+
+    Returns:
+        The numbers, a row each: ``name``, ``loss``, ``top_eigenvalue``, ``trace``, ``trace_error``.
+    """
+    folder = Path(folder)
+    losses = [float(loss) for landscape in found.values() for loss in landscape.surface.aminmax()]
+    scale = min(losses), max(losses)  # the colours of all figures
+    rows = []
+    for name, landscape in found.items():
+        place = folder / name
+        place.mkdir(parents=True, exist_ok=True)
+        trace, error = landscape.trace
+        row = {"loss": landscape.loss, "top_eigenvalue": landscape.top_eigenvalue, "trace": trace, "trace_error": error}
+        figure = surface_figure(landscape.surface, landscape.offsets, f"Loss round\n{name}", scale)
+        figure.savefig(place / "surface.png")
+        offsets = [f"{value:g}" for value in landscape.offsets.tolist()]
+        pd.DataFrame(landscape.surface.numpy(), offsets, offsets).to_csv(place / "surface.csv", index_label="first")
+        with SummaryWriter(str(place)) as writer:
+            writer.add_figure("landscape/surface", figure)
+            for measure, value in row.items():
+                writer.add_scalar(f"landscape/{measure}", value)
+        rows.append({"name": name, **row})
+    table = pd.DataFrame(rows)
+    table.to_csv(folder / "landscape.csv", index=False)
+    return table

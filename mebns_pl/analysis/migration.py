@@ -6,12 +6,15 @@ scores. Definitions are this project's own (the paper shows the phenomenon, its 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from mebns_pl.checks import expect, within
 
 
 def hard_set(scores: Tensor, share: float) -> Tensor:
@@ -77,11 +80,8 @@ class MigrationTracker:
     """
 
     def __init__(self, share: float = 0.2, threshold: float = 0.5, lags: Sequence[int] = (1, 5, 10)) -> None:
-        for name, value in (("share", share), ("threshold", threshold)):
-            if not 0 < value < 1:
-                raise ValueError(f"{name}: expected a number in (0, 1), got {value}")
-        if not lags or min(lags) < 1:
-            raise ValueError(f"lags: expected epochs of 1 or more, got {tuple(lags)}")
+        within("(0, 1)", "number", share=share, threshold=threshold)
+        expect(bool(lags) and min(lags) >= 1, "epochs of 1 or more", lags=tuple(lags))
         self.share = share
         self.threshold = threshold
         self.lags = tuple(lags)
@@ -119,15 +119,15 @@ class MigrationTracker:
 
     def state_dict(self) -> dict[str, Any]:
         """The history, as tensors and plain lists."""
-        return {
-            "hard_sets": list(self.hard_sets), "last_probs": self.last_probs, "flips": self.flips, "churns":
-            list(self.churns)
-        }  # fmt: skip
+        return {name: copy.copy(getattr(self, name)) for name in _HISTORY}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes the history back."""
-        self.hard_sets, self.last_probs = list(state["hard_sets"]), state["last_probs"]
-        self.flips, self.churns = state["flips"], list(state["churns"])
+        for name in _HISTORY:
+            setattr(self, name, copy.copy(state[name]))
+
+
+_HISTORY = ("hard_sets", "last_probs", "flips", "churns")
 
 
 def hard_set_overlap(hard: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Lightning callbacks: migration, the table of results, the prediction writer."""
+"""Lightning callbacks: migration and its figures, results, the last checkpoint, preemption."""

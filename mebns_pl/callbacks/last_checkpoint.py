@@ -9,6 +9,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from mebns_pl.checks import above
+
 
 class LastCheckpoint(Checkpoint):
     """Keeps one file, ``last.ckpt``, from which a run that was stopped at any moment goes on exactly.
@@ -30,8 +32,7 @@ class LastCheckpoint(Checkpoint):
     """
 
     def __init__(self, dirpath: str | Path | None = None, minutes: float | None = 10.0) -> None:
-        if minutes is not None and not minutes > 0:
-            raise ValueError(f"minutes: expected a number above 0 or null, got {minutes}")
+        above(0, or_null=True, minutes=minutes)
         self.dirpath = dirpath
         self.minutes = minutes
         self._written = 0.0

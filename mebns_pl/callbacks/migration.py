@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from mebns_pl.analysis.migration import MigrationTracker, nearest_scores
+from mebns_pl.checks import expect
 from mebns_pl.data.datamodule import data_of
 from mebns_pl.keys import permutation
 from mebns_pl.systems.link_system import AbstractLinkSystem
@@ -43,22 +44,20 @@ class MigrationMonitor(Callback):
     def __init__(
         self, probe_size: int = 2000, share: float = 0.2, threshold: float = 0.5, lags: tuple[int, ...] = (1, 5, 10)
     ) -> None:
-        if probe_size < 10:
-            raise ValueError(f"probe_size: expected 10 pairs or more, got {probe_size}")
+        expect(probe_size >= 10, "10 pairs or more", probe_size=probe_size)
         self.probe_size = probe_size
         self.tracker = MigrationTracker(share, threshold, lags)
         self.latest: dict[str, Tensor] = {}
-        self._probe: Tensor | None = None
-        self._edges: Tensor | None = None
+        self._watched: dict[str, Tensor] = {}
         self._now: dict[str, Tensor] = {}
         self._before: dict[str, Tensor] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws the probe, and some edges."""
         data = data_of(trainer)
-        self._probe = data.probe(self.probe_size).to(pl_module.device)
         chosen = permutation(data.split.train.shape[1], data.key.child("probe/edges"))[: -(-self.probe_size // 4)]
-        self._edges = data.split.train[:, chosen].to(pl_module.device)
+        drawn = {"probe": data.probe(self.probe_size), "positives": data.split.train[:, chosen]}
+        self._watched = {name: pairs.to(pl_module.device) for name, pairs in drawn.items()}
 
     @property
     def probe(self) -> Tensor:
@@ -67,9 +66,9 @@ class MigrationMonitor(Callback):
         Raises:
             RuntimeError: before a fit has drawn them.
         """
-        if self._probe is None:
+        if not self._watched:
             raise RuntimeError("MigrationMonitor: the probe is drawn when a fit starts")
-        return self._probe
+        return self._watched["probe"]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -82,15 +81,10 @@ class MigrationMonitor(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Scores the probe and the remembered pairs, and logs."""
-        assert self._probe is not None
-        assert self._edges is not None
-        groups = {
-            "probe": self._probe,
-            "positives": self._edges,
-            # A checkpoint brings these back on the CPU
-            **{name: pairs.to(self._probe.device) for name, pairs in self._now.items()},
-            **{f"{name} before": pairs.to(self._probe.device) for name, pairs in self._before.items()},
-        }
+        groups = {**self._watched, **self._now}
+        groups |= {f"{name} before": pairs for name, pairs in self._before.items()}
+        # A checkpoint brings some back on the CPU
+        groups = {name: pairs.to(pl_module.device) for name, pairs in groups.items()}
         assert isinstance(pl_module, AbstractLinkSystem)
         scores = pl_module.score(torch.cat(list(groups.values()), dim=1))
         parts = dict(zip(groups, scores.split([pairs.shape[1] for pairs in groups.values()]), strict=True))
@@ -100,8 +94,7 @@ class MigrationMonitor(Callback):
             scalars[f"{name}_turned_easy"] = float((parts[f"{name} before"] < scalars["hard_score"]).float().mean())
         self._before = self._hard_and_controls(parts, groups, scalars["hard_score"])
         self._now = {}
-        for name, value in scalars.items():
-            pl_module.log(f"migration/{name}", value, rank_zero_only=False)
+        pl_module.log_dict({f"migration/{name}": value for name, value in scalars.items()}, rank_zero_only=False)
 
     def _hard_and_controls(
         self, scores: dict[str, Tensor], pairs: dict[str, Tensor], level: float

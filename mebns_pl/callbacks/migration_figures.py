@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from typing import Any
 
+import pandas as pd
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -16,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from mebns_pl.analysis import figures
 from mebns_pl.analysis.migration import hard_set
 from mebns_pl.callbacks.migration import MigrationMonitor
+from mebns_pl.checks import expect, within
 from mebns_pl.data.datamodule import data_of
 
 LAYOUT = {
@@ -62,13 +65,12 @@ class MigrationFigures(Callback):
         50
     """
 
+    _monitor: MigrationMonitor
+
     def __init__(self, max_snapshots: int = 50, budget: float = 0.05, num_examples: int = 8) -> None:
-        if max_snapshots < 0 or max_snapshots == 1:
-            raise ValueError(f"max_snapshots: expected 2 or more, or 0 for none, got {max_snapshots}")
-        if not 0 <= budget < 1:
-            raise ValueError(f"budget: expected a share in [0, 1), got {budget}")
-        if not 1 <= num_examples <= 12:
-            raise ValueError(f"num_examples: expected 1 ... 12, got {num_examples}")
+        expect(max_snapshots == 0 or max_snapshots >= 2, "2 or more, or 0 for none", max_snapshots=max_snapshots)
+        within("[0, 1)", budget=budget)
+        expect(1 <= num_examples <= 12, "1 ... 12", num_examples=num_examples)
         self.max_snapshots = max_snapshots
         self.budget = budget
         self.num_examples = num_examples
@@ -88,7 +90,11 @@ class MigrationFigures(Callback):
         Raises:
             ValueError: no :class:`MigrationMonitor` stands before this callback.
         """
-        self._monitor(trainer)
+        before = trainer.callbacks[: trainer.callbacks.index(self)]  # type: ignore[attr-defined]
+        monitor = next((callback for callback in before if isinstance(callback, MigrationMonitor)), None)
+        if monitor is None:
+            raise ValueError("callbacks: MigrationFigures reads a MigrationMonitor's scores; put one before it")
+        self._monitor = monitor
         self._drawing, self._last, self._started = 0.0, 2.0, time.perf_counter()
         writer = _writer(trainer)
         if writer is not None:
@@ -107,10 +113,9 @@ class MigrationFigures(Callback):
         epoch = trainer.current_epoch
         if not self.max_snapshots or epoch % self.stride:
             return
-        latest = self._monitor(trainer).latest
         self.epochs.append(epoch)
-        self.probe.append(latest["probe"])
-        self.positives.append(latest["positives"])
+        self.probe.append(self._monitor.latest["probe"])
+        self.positives.append(self._monitor.latest["positives"])
         self.kept.append(float(self._step["kept_share"]))
         self.band.append(self._step["band"].tolist())
         if len(self.epochs) > self.max_snapshots:
@@ -128,21 +133,17 @@ class MigrationFigures(Callback):
 
     def draw(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Figure]:
         """The figures by name, of at least two snapshots."""
-        monitor = self._monitor(trainer)
         probe, positives = torch.stack(self.probe), torch.stack(self.positives)
-        hard = torch.stack([hard_set(scores, monitor.tracker.share) for scores in probe])
-        assert monitor.tracker.flips is not None
-        flips = monitor.tracker.flips
-        most = self._most_migrated(trainer)
+        hard = torch.stack([hard_set(scores, self._monitor.tracker.share) for scores in probe])
+        most = self._most_migrated()
+        names = self._names(trainer, most, longest=15)
         border = torch.stack([scores[members].min() for scores, members in zip(probe, hard, strict=True)])
         drawn = {
             "overlap": figures.overlap_figure(hard, self.epochs),
             "flow": figures.flow_figure(hard, self.epochs),
-            "crossings": figures.flips_figure(flips),
+            "crossings": figures.flips_figure(self._flips()),
             "scores": figures.ridge_figure(positives, probe, hard, self.epochs),
-            "most_migrated": figures.examples_figure(
-                self._names(trainer, most, longest=15), probe[:, most].t(), border, self.epochs
-            ),
+            "most_migrated": figures.examples_figure(names, probe[:, most].t(), border, self.epochs),
         }
         if len(self._step.get("hardness", ())):
             parts = (self._step["weights"], softplus(self._step["logits"]), self._step["hardness"])
@@ -161,33 +162,25 @@ class MigrationFigures(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes the snapshots back."""
         for name, value in state_dict.items():
-            setattr(self, name, list(value) if isinstance(value, list) else value)
+            setattr(self, name, copy.copy(value))
 
-    def _monitor(self, trainer: Trainer) -> MigrationMonitor:
-        before = trainer.callbacks[: trainer.callbacks.index(self)]  # type: ignore[attr-defined]
-        for callback in before:
-            if isinstance(callback, MigrationMonitor):
-                return callback
-        raise ValueError("callbacks: MigrationFigures reads a MigrationMonitor's scores; put one before it")
+    def _flips(self) -> Tensor:
+        assert self._monitor.tracker.flips is not None
+        return self._monitor.tracker.flips
 
-    def _most_migrated(self, trainer: Trainer) -> Tensor:
+    def _most_migrated(self) -> Tensor:
         """Places in the probe of the pairs that crossed most often, none twice: a probe can hold a pair twice."""
-        monitor = self._monitor(trainer)
-        assert monitor.tracker.flips is not None
-        pairs = monitor.probe.cpu()
-        chosen: dict[frozenset[int], int] = {}
-        for place in monitor.tracker.flips.argsort(descending=True, stable=True).tolist():
-            chosen.setdefault(frozenset(pairs[:, place].tolist()), place)
-            if len(chosen) == self.num_examples:
-                break
-        return torch.tensor(list(chosen.values()))
+        order = self._flips().argsort(descending=True, stable=True)
+        pairs = self._monitor.probe.cpu()[:, order].sort(dim=0).values
+        again = torch.from_numpy(pd.DataFrame(pairs.t().numpy()).duplicated().to_numpy())
+        return order[~again][: self.num_examples]
 
     def _names(self, trainer: Trainer, places: Tensor, longest: int | None = None) -> list[str]:
         """Names of pairs; those of nodes are cut to ``longest`` characters."""
         nodes = data_of(trainer).loaded.node_names
         if longest is not None:
             nodes = [name if len(name) <= longest else f"{name[: longest - 1].rstrip()}\u2026" for name in nodes]
-        pairs = self._monitor(trainer).probe.cpu()[:, places]
+        pairs = self._monitor.probe.cpu()[:, places]
         return [f"{nodes[u]} \u2013 {nodes[v]}" for u, v in pairs.t().tolist()]
 
     def _log(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -197,10 +190,8 @@ class MigrationFigures(Callback):
         start = time.perf_counter()
         for name, figure in self.draw(trainer, pl_module).items():
             writer.add_figure(f"figures/{name}", figure, trainer.global_step)
-        flips = self._monitor(trainer).tracker.flips
-        assert flips is not None
-        most = self._most_migrated(trainer)
-        rows = zip(self._names(trainer, most), flips[most].tolist(), strict=True)
+        most = self._most_migrated()
+        rows = zip(self._names(trainer, most), self._flips()[most].tolist(), strict=True)
         table = "| pair | crossings |\n|---|---:|\n" + "\n".join(f"| {name} | {count} |" for name, count in rows)
         writer.add_text("figures/most_migrated", table, trainer.global_step)
         self._last = time.perf_counter() - start
@@ -209,7 +200,5 @@ class MigrationFigures(Callback):
 
 def _writer(trainer: Trainer) -> SummaryWriter | None:
     """TensorBoard's writer, on the rank that writes."""
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
-            return logger.experiment  # type: ignore[no-any-return]
-    return None
+    loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    return loggers[0].experiment if loggers and trainer.is_global_zero else None

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from mebns_pl.checks import expect
 from mebns_pl.distributed.group import DistributedGroup, SingleProcess
 
 log = logging.getLogger(__name__)
@@ -43,8 +44,7 @@ class Preemption(Callback):
 
     def __init__(self, signals: tuple[str, ...] = ("SIGTERM", "SIGUSR1")) -> None:
         unknown = [name for name in signals if name not in signal.Signals.__members__]
-        if unknown:
-            raise ValueError(f"signals: expected names such as SIGTERM, got {', '.join(unknown)}")
+        expect(not unknown, "names such as SIGTERM", signals=", ".join(unknown))
         self.signals = tuple(signal.Signals[name] for name in signals)
         self.preempted = False
         self._received: signal.Signals | None = None
@@ -89,18 +89,16 @@ class Preemption(Callback):
 
 def requeue() -> bool:
     """Asks SLURM to queue this job again, where there is one; gives back whether that was done."""
-    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    task = os.environ.get("SLURM_ARRAY_TASK_ID", "0")
+    job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
     if job is None:
         return False
-    if "SLURM_ARRAY_JOB_ID" in os.environ:
-        job = f"{job}_{os.environ.get('SLURM_ARRAY_TASK_ID', '0')}"
     try:
-        result = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        log.error("SLURM job %s is not queued again: scontrol: %s", job, error)
-        return False
-    if result.returncode:
-        log.error("SLURM job %s is not queued again: scontrol: %s", job, result.stderr.strip() or result.returncode)
+        subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else ""
+        log.error("SLURM job %s is not queued again: scontrol: %s", job, said or error)
         return False
     log.warning("SLURM job %s is queued again", job)
     return True

@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
 
-from mebns_pl.cli.landscape import LandscapeOptions, compare_checkpoints, landscape_table
+from mebns_pl.analysis.landscape import LandscapeOptions
+from mebns_pl.cli.landscape import compare_checkpoints
+from mebns_pl.cli.messages import OneLineParser
 from mebns_pl.datasets.listing import dataset_table
 from mebns_pl.negatives.listing import recipe_table, sampler_table
+from mebns_pl.terminal import landscape_table
 
 
 def list_datasets(arguments: Sequence[str]) -> None:
     """``mebns datasets``: shows the catalogue."""
-    parser = argparse.ArgumentParser(prog="mebns datasets", description="The graphs that --data.graph knows by name.")
+    parser = OneLineParser(prog="mebns datasets", description="The graphs that --data.graph knows by name.")
     parser.add_argument("--root", help="folder with data files (default: the environment variable MEBNS_DATA)")
-    # In a narrow terminal wrapped lines are better than columns that are cut
-    console = Console()
-    console.width = max(console.width, 120)
-    console.print(dataset_table(parser.parse_args(arguments).root))
+    _wide_console().print(dataset_table(parser.parse_args(arguments).root))
 
 
 def list_samplers(arguments: Sequence[str]) -> None:
     """``mebns samplers``: shows the recipes and what they are made of."""
-    parser = argparse.ArgumentParser(prog="mebns samplers", description="Recipes, and the classes they are made of.")
+    parser = OneLineParser(prog="mebns samplers", description="Recipes, and the classes they are made of.")
     parser.add_argument("--recipes", type=Path, default=Path("configs/sampler"), help="folder of recipes")
     recipes = recipe_table(parser.parse_args(arguments).recipes)
-    console = Console()
-    console.width = max(console.width, 120)
+    console = _wide_console()
     if recipes.row_count:
         console.print(recipes, "")
     console.print(sampler_table())
 
 
+def _wide_console() -> Console:
+    """In a narrow terminal wrapped lines are better than columns that are cut."""
+    console = Console()
+    console.width = max(console.width, 120)
+    return console
+
+
 def show_landscape(arguments: Sequence[str]) -> None:
     """``mebns landscape``: measures and draws the loss round the students of checkpoints."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="mebns landscape",
         description="The loss round trained students: top Hessian eigenvalue, trace, a surface along two directions.",
         allow_abbrev=False,
@@ -45,18 +51,9 @@ def show_landscape(arguments: Sequence[str]) -> None:
     parser.add_argument("--ckpt", action="append", required=True, help="checkpoint of a run; again for more of them")
     parser.add_argument("--out", default="logs/landscape", help="folder for pictures, tables and TensorBoard's events")
     parser.add_argument("--device", default="cpu", help="where it is computed, in float64")
-    helps = {
-        "num_pairs": "training edges in the loss, and as many uniform negatives",
-        "num_probes": "random vectors of the trace's estimate",
-        "grid": "points of the surface along each direction, odd",
-        "span": "how far the surface reaches; 1 moves a filter by its own norm",
-        "seed": "names pairs, probes and directions",
-    }
-    for name, text in helps.items():
-        default = getattr(LandscapeOptions(), name)
-        parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{text} (default: {default})")
+    parser.add_class_arguments(LandscapeOptions)
     given = parser.parse_args(arguments)
-    options = LandscapeOptions(**{name: getattr(given, name) for name in helps})
+    options = LandscapeOptions(**{item.name: given[item.name] for item in fields(LandscapeOptions)})
     rows = compare_checkpoints(given.ckpt, given.out, options, given.device)
     console = Console()
     console.print(landscape_table(rows))

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from rich.console import Console
@@ -24,9 +20,9 @@ from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.preemption import EXIT_CODE, Preemption
-from mebns_pl.callbacks.results import ResultTable, link_table, pool_table
+from mebns_pl.callbacks.results import ResultTable
 from mebns_pl.cli.commands import WITHOUT_A_RUN
-from mebns_pl.cli.messages import parse_message, user_message
+from mebns_pl.cli.messages import OneLineParser, bad_input, user_message
 from mebns_pl.cli.notes import quieten
 from mebns_pl.cli.preflight import check_config_file, check_run
 from mebns_pl.cli.resume import FoundCheckpoint, Resume, take_resume, without_resume
@@ -41,6 +37,7 @@ from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.identity import plain
 from mebns_pl.systems.mebns import MeBNS
 from mebns_pl.systems.scoring import AbstractScoring
+from mebns_pl.terminal import link_table, pool_table
 
 log = logging.getLogger(__name__)
 
@@ -76,30 +73,6 @@ CHECKPOINT_DEFAULTS: dict[str, Any] = {
     "checkpoint.filename": "best",
     "checkpoint.enable_version_counter": False,
 }
-
-
-class OneLineParser(LightningArgumentParser):
-    """Refuses wrong arguments by one line, without a page of usage."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Says what is wrong, and exits with 2."""
-        if not self.exit_on_error or os.environ.get("MEBNS_DEBUG"):
-            super().error(message, ex)
-        self.exit(2, f"mebns: error: {parse_message(message, _option_names(self))}\n")
-
-
-def _option_names(parser: argparse.ArgumentParser) -> list[str]:
-    """Names of all arguments, those of subcommands included."""
-    names = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction) and isinstance(action.choices, dict):
-            names += [name for sub in action.choices.values() for name in _option_names(sub)]
-    return list(dict.fromkeys(names))
-
-
-def _config_files(arguments: Sequence[str]) -> list[str]:
-    files = [value for name, value in pairwise(arguments) if name in ("-c", "--config")]
-    return files + [value.partition("=")[2] for value in arguments if value.startswith("--config=")]
 
 
 class SaveConfig(SaveConfigCallback):
@@ -153,6 +126,18 @@ class LinkTrainer(Trainer):
         return len(table)
 
 
+class FirstBatch(Callback):
+    """Knows whether a run has come to its first batch: by then all that it was given has been looked at."""
+
+    reached = False
+
+    def _reach(self, *_: Any) -> None:
+        self.reached = True
+
+    on_train_batch_start = on_validation_batch_start = _reach  # type: ignore[assignment]
+    on_test_batch_start = on_predict_batch_start = _reach  # type: ignore[assignment]
+
+
 class MeBNSCLI(LightningCLI):
     """LightningCLI with the links between data and model, and with ``fit --resume``.
 
@@ -189,35 +174,37 @@ class MeBNSCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Nothing: checkpoints hold no hyperparameters, and the strategy says clearly what is wrong with a file."""
 
+    def instantiate_classes(self) -> None:
+        """Makes them; a value that one of them refuses is the user's to mend."""
+        with bad_input():
+            super().instantiate_classes()
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Makes the trainer; a refusal names the options that choose the device.
+        """Makes the trainer; a refusal names the options that choose the device, which Lightning's need not.
 
         Raises:
-            MisconfigurationException: no such device here.
+            DataError: an option out of its range, or no such device here.
         """
+        given = self._get(self.config_init, "trainer")
         try:
             return super().instantiate_trainer(**kwargs)
         except (MisconfigurationException, ValueError, TypeError) as error:
-            chosen = self._own(self.config_init)["trainer"]
-            if not any(word in str(error).lower() for word in ("accelerator", "device", "gpu", "backend")):
-                raise
-            got = f"trainer.accelerator, trainer.devices: got {chosen['accelerator']!r} and {chosen['devices']!r}"
-            raise MisconfigurationException(f"{got}: {error}") from None
-
-    def _own(self, config: Namespace) -> Namespace:
-        """The part of the subcommand; all of it where there is none (``run=False``)."""
-        return config if self.subcommand is None else config[self.subcommand]
+            told = f"trainer, with accelerator {given.accelerator!r} and devices {given.devices!r}: {error}"
+            raise DataError(told) from error
 
     def _run_subcommand(self, subcommand: str) -> None:
-        ckpt_path = self.config_init[subcommand].get("ckpt_path")
-        check_run(subcommand, self.model, self.datamodule, self.trainer, ckpt_path)
-        super()._run_subcommand(subcommand)
+        ckpt_path = self._get(self.config_init, "ckpt_path")
+        first_batch = FirstBatch()
+        self.trainer.callbacks.append(first_batch)  # type: ignore[attr-defined]
+        with bad_input(over=lambda: first_batch.reached):
+            check_run(subcommand, self.model, self.datamodule, self.trainer, ckpt_path)
+            super()._run_subcommand(subcommand)
 
     def after_fit(self) -> None:
         """Says where the run is. One that was told to stop is no success: who started it should start it again."""
         best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
         if self.trainer.is_global_zero and best:
-            Console().print(f"\nBest checkpoint: {_short(best)}", soft_wrap=True)
+            Console().print(f"\nBest checkpoint: {best.removeprefix(f'{Path.cwd()}/')}", soft_wrap=True)
         if any(isinstance(c, Preemption) and c.preempted for c in self.trainer.callbacks):  # type: ignore[attr-defined]
             sys.exit(EXIT_CODE)
 
@@ -228,7 +215,7 @@ class MeBNSCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Hands the model the options that it was made from, for checkpoints to hold."""
-        options = without_resume(self._own(self.config)).as_dict()
+        options = without_resume(self.config.get(str(self.subcommand), self.config)).as_dict()
         self.model.run_config = {part: plain(options.get(part)) for part in ("model", "data", "trainer")}
 
     def fit(self, **kwargs: Any) -> None:
@@ -270,20 +257,14 @@ class MeBNSCLI(LightningCLI):
             console.print(f"{len(writer.table):,} links: {writer.path}", soft_wrap=True)
 
 
-def _short(path: str) -> str:
-    """The path from the working directory, where it lies below it."""
-    here = Path.cwd()
-    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
-
-
 def checked_seed(seed: int) -> int:
     """The seed, where it is one that every generator takes.
 
     Raises:
-        ValueError: it is negative, or has more than 32 bits.
+        DataError: it is negative, or has more than 32 bits.
     """
     if not 0 <= seed < 2**32:
-        raise ValueError(f"got {seed}; allowed is an integer in 0 ... {2**32 - 1:,}")
+        raise DataError(f"seed_everything: got {seed}; allowed is an integer in 0 ... {2**32 - 1:,}")
     return int(seed)
 
 
@@ -298,13 +279,20 @@ def completed(args: list[str]) -> list[str]:
     command, rest = args[0], args[1:]
     if command == "score" and rest and not rest[0].startswith("-"):
         rest = ["--pairs", *rest]
-    options = [argument.partition("=")[0] for argument in rest]
-    if "--ckpt_path" in options and not {"-c", "--config"} & set(options):
-        place = options.index("--ckpt_path")
-        checkpoint = Path((rest[place].partition("=")[2] or [*rest, ""][place + 1]) or ".")
-        config = config_beside(checkpoint)
+    checkpoints = _given(rest, "--ckpt_path")
+    if checkpoints and not _given(rest, "-c", "--config"):
+        config = config_beside(checkpoints[0])
         rest = ["-c", str(config), *rest] if config.is_file() else rest
     return [command, *rest]
+
+
+def _given(args: list[str], *names: str) -> list[str]:
+    """What the command line gives an option, each time that it names it."""
+    return [
+        arg.partition("=")[2] or after
+        for arg, after in zip(args, [*args[1:], ""], strict=False)
+        if arg.partition("=")[0] in names
+    ]
 
 
 def main(args: ArgsType = None) -> MeBNSCLI:
@@ -317,18 +305,18 @@ def main(args: ArgsType = None) -> MeBNSCLI:
         SystemExit: after ``datasets``, ``samplers`` and ``landscape``, as after ``--help``: nothing is run.
     """
     given = sys.argv[1:] if args is None else args
-    if isinstance(given, list) and given and given[0] in WITHOUT_A_RUN:
-        quieten()
-        WITHOUT_A_RUN[given[0]](given[1:])
-        sys.exit(0)
-    if isinstance(given, list):
-        given = completed(given)
     quieten()
+    if isinstance(given, list) and given and given[0] in WITHOUT_A_RUN:
+        with bad_input():
+            WITHOUT_A_RUN[given[0]](given[1:])
+        sys.exit(0)
     keep_freed_memory()
+    resume = None
     with StartWatch() as start_watch:
-        resume, given = take_resume(given)
-        for path in _config_files(given) if isinstance(given, list) else ():
-            check_config_file(path)
+        if isinstance(given, list):
+            resume, given = take_resume(completed(given))
+            for path in _given(given, "-c", "--config"):
+                check_config_file(path)
         return MeBNSCLI(
             trainer_class=LinkTrainer,
             resume=resume,

@@ -3,247 +3,190 @@
 from __future__ import annotations
 
 import difflib
-import dis
-import importlib
 import inspect
+import os
 import re
-import typing
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from argparse import SUPPRESS, Action, ArgumentError, ArgumentParser, _SubParsersAction
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import NoneType, UnionType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.cli import LightningArgumentParser
 
-_DELIBERATE = ("mebns_pl", "lightning", "pytorch_lightning", "jsonargparse", "torch")
-"""Packages whose ``raise ValueError(...)`` tells a user of a wrong value."""
-_TYPES = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a text", "list": "a list"}
-_NO_LEAF = (
-    "Does not validate against any of the Union",
-    "Errors:",
-    "Expected a path but",
-    "Expected a <class 'NoneType'>",
-)
-_KEY = re.compile(r'Parser key "([^"]*)":\s*')
-_CLASS = re.compile(r"Problem with given class_path '([^']*)':\s*")
-_CALLABLE = re.compile(r"Type (\S*Callable\[.*?\]) expects a function or a callable class:\s*")
-_NO_CLASS = re.compile(
-    r"(?:Expected a dot import path string: (?P<text>\S+)|module '\S*' has no attribute '(?P<name>[^']*)'"
-    r"|No module named '(?P<module>[^']*)'|Import path does not correspond to a subclass of)"
-)
-_UNKNOWN = re.compile(
-    r"(?:unrecognized arguments: -*(?P<given>[^\s=]+).*|Option '(?P<option>[^']*)' is not accepted"
-    r"|Subcommand '\S*' does not accept option '(?P<key>[^']*)')"
-)
+from mebns_pl.errors import DataError
+
+_WORDS = {NoneType: "null", int: "an integer", float: "a number", bool: "true or false", str: "a text", list: "a list"}
 
 
 def user_message(error: BaseException) -> str | None:
     """What to tell a user of an error that is his to mend; None for all others, which are faults of the program.
 
-    Those are this package's own errors (:class:`~mebns_pl.errors.DataError` and others), files that cannot be read
-    or written (``OSError``), and values that this package, or a library it hands them on to, refuses by a ``raise`` of
-    its own.
+    Those are this package's own errors (:class:`~mebns_pl.errors.DataError` and others), files that cannot be read or
+    written (``OSError``), and what Lightning refuses. Of other values that are refused :func:`bad_input` makes such.
 
     Example:
-        >>> from mebns_pl.datasets.text_tables import DataError
         >>> user_message(DataError("edges.csv: no such file"))
         'edges.csv: no such file'
-        >>> user_message(ValueError("not raised by anybody")) is None
+        >>> user_message(ValueError("of nobody's input")) is None
         True
     """
-    while error.__cause__ is not None and not isinstance(error, OSError) and not _own(error):
-        error = error.__cause__  # jsonargparse wraps what a class's constructor raises
-    if isinstance(error, OSError):
-        where = "" if error.filename is None else f"{error.filename}: "
-        return where + (error.strerror or _one_line(str(error)))
-    if (
-        _own(error)
-        or isinstance(error, MisconfigurationException)
-        or (isinstance(error, ValueError | TypeError | RuntimeError) and _raised_on_purpose(error))
-    ):
-        return _one_line(str(error))
-    return None
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    own = type(error).__module__.startswith("mebns_pl.")
+    return " ".join(str(error).split()) if own or isinstance(error, OSError | MisconfigurationException) else None
 
 
-def parse_message(text: str, options: Iterable[str] = ()) -> str:
-    r"""Tells in one line what jsonargparse has to say of a wrong argument.
+@contextmanager
+def bad_input(over: Callable[[], bool] = bool) -> Iterator[None]:
+    """Takes a value that is refused within for a user's: where classes are made, and where a run is prepared.
 
     Args:
-        text: its message, which tells every type that was tried on the way to the wrong value.
-        options: names of all arguments, to find the one that was meant.
+        over: whether that is over, so that what goes wrong is a fault of the program; by default it never is.
 
-    Returns:
-        ``argument: got value; allowed is ...``, or the message as it is where it is none of the known ones.
+    Raises:
+        DataError: in place of a ``ValueError`` or ``TypeError``, with its text.
 
     Example:
-        >>> parse_message('Parser key "data.batch_size":\n  Expected a <class \'int\'>. Got value: x')
-        "data.batch_size: got 'x'; allowed is an integer"
-        >>> parse_message("unrecognized arguments: --data.grph=cora", ["data.graph", "data.root"])
-        'unknown argument data.grph; did you mean data.graph?'
+        >>> with bad_input():
+        ...     raise ValueError("top_k: expected 1 or more, got 0")
+        Traceback (most recent call last):
+            ...
+        mebns_pl.errors.DataError: top_k: expected 1 or more, got 0
     """
-    found = _Found()
-    lines = [line for line in text.splitlines() if line.strip()]
-    if linked := re.match(r"argument (\S+) --> (\S+): ", text):
-        return f"{linked[2]}: cannot be set, it follows {linked[1]}"
-    if failed := re.match(r"Call to compute_fn of link '\w+\((\S+)\) --> \S+ with args \(.*?\) failed: (.*)", text):
-        return f"{failed[1]}: {failed[2]}"
-    for place, line in enumerate(lines):
-        leaf = found.follow(line.strip().removeprefix("- "))
-        if leaf:
-            return found.told(leaf, lines[place:], options)
-    return _one_line(text)
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if over():
+            raise
+        causes = list(_causes(error))  # jsonargparse wraps what a class's constructor raises
+        for cause in causes:
+            if user_message(cause) is not None:
+                raise cause from cause.__cause__
+        raise DataError(str(causes[-1])) from error
 
 
-@dataclass
-class _Found:
-    """What the lines down to the reason have told."""
-
-    keys: list[str] = field(default_factory=list)
-    kind: str = ""
-    class_path: str = ""
-
-    def follow(self, line: str) -> str:
-        """Takes a line in; gives the reason once it is reached."""
-        while True:
-            if key := _KEY.match(line):
-                self.keys.append(key[1])
-                self.kind, line = _annotation(self.class_path, key[1]), line[key.end() :]
-            elif owner := _CLASS.match(line):
-                self.class_path, line = owner[1], line[owner.end() :]
-            elif kind := _CALLABLE.match(line):
-                self.kind, line = kind[1], line[kind.end() :]
-                self.class_path = ""
-            elif line.startswith("Subtypes:"):
-                self.kind = line
-                return ""
-            else:
-                return "" if line.startswith(_NO_LEAF) else line
-
-    def told(self, leaf: str, lines: list[str], options: Iterable[str]) -> str:
-        """The message for a reason and the lines from there on."""
-        where = ".".join(self.keys)
-        unknown = _UNKNOWN.match(leaf)
-        if unknown:
-            given = next(name for name in unknown.groups() if name)
-            return self._unknown(given.removesuffix(".class_path"), leaf, options)
-        value = _value(lines)
-        missing = _NO_CLASS.match(leaf)
-        if missing:
-            got = next((name for name in missing.groupdict().values() if name), value).removesuffix(".")
-            kind = self.kind or _annotation(_owner(leaf), self.keys[-1] if self.keys else "")
-            return f"{where}: got {got!r}; allowed {_classes(kind)}"
-        allowed = _allowed(lines)
-        if allowed:
-            return f"{where}: got {value!r}; allowed is {allowed}"
-        leaf = _one_line(re.split(r"\. Got value:", leaf)[0])
-        return f"{where}: {leaf}" if where else _one_line(leaf if len(lines) < 2 or self.kind else " ".join(lines))
-
-    def _unknown(self, given: str, leaf: str, options: Iterable[str]) -> str:
-        owner = _found_class(self.class_path or _owner(leaf))
-        known = _parameters(owner) if self.keys else list(options)
-        while "." in given and given.split(".")[0] in known and self.keys:
-            key, _, given = given.partition(".")
-            owner = _found_class(_annotation(owner, key))
-            self.keys.append(key)
-            known = _parameters(owner)
-        name = ".".join([*self.keys, given])
-        near = difflib.get_close_matches(given, known, 1, 0.7)
-        if near:
-            return f"unknown argument {name}; did you mean {'.'.join([*self.keys, near[0]])}?"
-        if self.keys and known:
-            return f"unknown argument {name}; allowed are {', '.join(known)}"
-        return f"unknown argument {name}; the option --help lists what is allowed"
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
-def _value(lines: list[str]) -> str:
-    """The innermost value that was refused."""
-    text = "\n".join(lines)
-    found = re.search(r"(?:Got value|Given value): (.*?)(?=\. Got value:|\n|$)", text)
-    if not found:
-        return ""
-    nested = re.fullmatch(r"NestedArg\(key='[^']*', val='?(.*?)'?\)", found[1])
-    return nested[1] if nested else found[1]
+class _ToldError(ArgumentError):
+    """What is wrong with an argument, told by the parser whose it is."""
 
 
-def _allowed(lines: list[str]) -> str:
-    """What the types that were tried allow, in words; empty where the reason is not of that kind."""
-    words = []
-    for line in lines:
-        kind = re.match(r"(?:- )?Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\](?:\.|$))", line.strip())
-        if not kind:
-            break
-        if kind[2]:
-            words += [word for word in kind[2].replace("'", "").split(", ") if word not in words]
-        elif kind[1] != "NoneType":
-            words.append(_TYPES.get(kind[1], f"a {kind[1].rpartition('.')[2]}"))
-    return ", ".join(words[:-1]) + " or " * (len(words) > 1) + words[-1] if words else ""
+class _RefusedError(TypeError):
+    """A value that an argument does not take: its name, what was given, and its type, None if it has no such."""
+
+    def __init__(self, error: Exception, action: Action, key: str, value: Any) -> None:
+        super().__init__(str(error))
+        path = value.get("class_path") if isinstance(value, dict | Namespace) else None
+        self.key, self.value = key, "null" if value is None else str(path or value)
+        self.kind = getattr(action, "_typehint", None)
 
 
-def _classes(kind: str) -> str:
-    """The classes that would do, for messages: the package's own of a base class, which ``kind`` names last."""
-    names = re.findall(r"(?:mebns_pl|torch|lightning)[\w.]*\.\w+", kind)
-    base = _found_class(names[-1]) if names else None
-    if base is None:
-        return "is the import path of a class"
-    own = sorted({cls.__name__ for cls in _concrete(base) if cls.__module__.startswith("mebns_pl.")})
-    if own:
-        return f"are {', '.join(own)}, or the import path of another {base.__name__}"
-    return f"is the name or the import path of {'an' if base.__name__[0] in 'AEIOU' else 'a'} {base.__name__}"
+class OneLineParser(LightningArgumentParser):
+    """Refuses wrong arguments by one line, without a page of usage.
+
+    jsonargparse makes parsers of this class, too, for the arguments of each class that an argument names. They hand on
+    what they refuse, and the outermost tells it with all the names that lead there.
+    """
+
+    _seen: tuple[Action, list[str]] = (Action([], ""), [])
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Says what is wrong, and exits with 2."""
+        told = self._told(message, ex)
+        if not self.exit_on_error:
+            raise _ToldError(None, told) from ex
+        if os.environ.get("MEBNS_DEBUG"):
+            super().error(message, ex)
+        self.exit(2, f"mebns: error: {told.lstrip('.: ')}\n")
+
+    def _told(self, message: str, error: Exception | None) -> str:
+        """``.name: reason`` or ``: reason``, to be put after the name of the argument whose class it is about."""
+        refused = None
+        for cause in _causes(error):
+            if isinstance(cause, DataError):
+                return str(cause)
+            if isinstance(cause, _ToldError):
+                return f".{refused.key}{cause}" if refused else str(cause)
+            if isinstance(cause, _RefusedError) and cause.kind is not None:
+                refused = cause
+        if refused and refused.value not in (allowed := _allowed(refused.kind)):
+            *others, last = allowed
+            words = f"{', '.join(others)} or {last}" if others else last
+            return f".{refused.key}: got {refused.value!r}; allowed is {words}"
+        if error is None or isinstance(error, KeyError):  # no such argument
+            message += self._hint(message)
+        return f": {' '.join(message.split())}"
+
+    def _hint(self, message: str) -> str:
+        names = _option_names(self)
+        for word in re.findall(r"[\w.]+", message):
+            near = difflib.get_close_matches(word, names, 1, 0.7)
+            if near and near[0] != word:
+                return f"; did you mean {near[0]}?"
+        return f"; allowed are {', '.join(names)}" if not self.exit_on_error else "; --help lists what is allowed"
+
+    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Namespace:  # type: ignore[override]
+        """Parses; null among a class's own arguments comes here as ``None``, and is null all the same."""
+        if args is not None and not self.exit_on_error:
+            args = [f"{arg.removesuffix('None')}null" if arg.endswith("=None") else arg for arg in args]
+        return super().parse_args(args, *more, **options)
+
+    def _get_values(self, action: Action, arg_strings: list[str]) -> Any:
+        self._seen = action, arg_strings
+        return super()._get_values(action, arg_strings)
+
+    def _parse_known_args(self, *args: Any, **options: Any) -> Any:
+        """Parses the command line; the argument that it stops at is the one seen last."""
+        try:
+            return super()._parse_known_args(*args, **options)
+        except TypeError as error:
+            action, strings = self._seen
+            raise _RefusedError(error, action, action.dest, " ".join(strings)) from error
+
+    def _check_value_key(self, action: Action, value: Any, key: str, *more: Any, **options: Any) -> Any:
+        """Checks an argument of a file."""
+        try:
+            return super()._check_value_key(action, value, key, *more, **options)
+        except TypeError as error:
+            raise _RefusedError(error, action, key, value) from error
 
 
-def _concrete(base: type) -> Iterable[type]:
+def _option_names(parser: ArgumentParser) -> list[str]:
+    """Names of all arguments, those of subcommands included."""
+    names = []
+    for action in parser._actions:
+        if isinstance(action, _SubParsersAction):
+            names += [name for sub in action.choices.values() for name in _option_names(sub)]
+        elif action.default != SUPPRESS:  # not --help
+            names += [option.lstrip("-") for option in action.option_strings]
+    return list(dict.fromkeys(names))
+
+
+def _allowed(kind: Any) -> list[str]:
+    """What a type allows, in words; of a base class, the package's own classes and others by their path."""
+    inner = get_args(kind)
+    if get_origin(kind) is Literal:
+        return [str(value) for value in inner]
+    if get_origin(kind) is Callable:  # a class whose other arguments come later
+        return _allowed(inner[-1])
+    if get_origin(kind) in (Union, UnionType):
+        return list(dict.fromkeys(word for one in inner for word in _allowed(one)))
+    if kind in _WORDS or not isinstance(kind, type):
+        return [_WORDS.get(kind, str(kind))]
+    own = sorted({cls.__name__ for cls in _concrete(kind) if cls.__module__.startswith("mebns_pl.")})
+    return [*own, f"the import path of {'another' if own else 'a'} {kind.__name__}"]
+
+
+def _concrete(base: type) -> Iterator[type]:
     if not inspect.isabstract(base) and not base.__name__.startswith(("Abstract", "_")):
         yield base
-    subclasses: list[type] = base.__subclasses__()
-    for cls in subclasses:
+    cls: type
+    for cls in base.__subclasses__():
         yield from _concrete(cls)
-
-
-def _found_class(path: str) -> type | None:
-    module, _, name = path.rpartition(".")
-    try:
-        found: Any = getattr(importlib.import_module(module or "mebns_pl"), name, None)
-    except ImportError:
-        return None
-    return found if isinstance(found, type) else None
-
-
-def _owner(leaf: str) -> str:
-    """The class whose arguments a reason tells of."""
-    return next(iter(re.findall(r"class_path='([^']*)'", leaf)), "")
-
-
-def _parameters(cls: type | None) -> list[str]:
-    """What a user may set; the first of an optimizer's is not."""
-    given = [] if cls is None else inspect.signature(cls).parameters
-    return [name for name in given if name not in ("spec", "params")]
-
-
-def _annotation(owner: str | type | None, parameter: str) -> str:
-    """The type of a constructor's parameter, as text; empty where it is not known."""
-    cls: Any = _found_class(owner) if isinstance(owner, str) else owner
-    if cls is None:
-        return ""
-    try:
-        kind = typing.get_type_hints(cls.__init__).get(parameter, "")
-    except NameError:
-        return ""
-    return f"{kind.__module__}.{kind.__qualname__}" if isinstance(kind, type) else str(kind)
-
-
-def _own(error: BaseException) -> bool:
-    """Whether it is of one of this package's own classes of errors."""
-    return type(error).__module__.split(".")[0] == "mebns_pl"
-
-
-def _raised_on_purpose(error: BaseException) -> bool:
-    """Whether the error comes from a ``raise`` statement of a package that refuses wrong values so."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None or trace.tb_frame.f_globals.get("__name__", "").split(".")[0] not in _DELIBERATE:
-        return False
-    return dis.opname[trace.tb_frame.f_code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

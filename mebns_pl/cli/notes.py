@@ -10,13 +10,15 @@ import warnings
 
 def quieten() -> None:
     """Silences what Lightning says at every run and nobody can act on."""
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")  # a run goes on
-    warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers which may be a bottleneck.*")
-    # What is logged is the same on all ranks
-    warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist=True.*")
+    for told in (
+        "isinstance.treespec, LeafSpec",
+        "The dirpath has changed from",
+        "Checkpoint directory .* exists and is not empty",  # a run goes on
+        "args parameter is intended to run from within Python",
+        "does not have many workers which may be a bottleneck",
+        "It is recommended to use `self.log.*sync_dist=True",  # what is logged is the same on all ranks
+    ):
+        warnings.filterwarnings("ignore", message=f".*{told}")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
     show_notes()
 

@@ -14,7 +14,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.datasets.text_tables import read_bytes
+from mebns_pl.datasets.text_tables import text_lines
 from mebns_pl.errors import DataError
 from mebns_pl.prediction.writer import PredictionWriter
 from mebns_pl.systems.link_system import AbstractLinkSystem
@@ -48,12 +48,16 @@ def check_run(
     remote = ckpt_path is None or str(ckpt_path).startswith(_CKPT_WORDS) or "://" in str(ckpt_path)
     if not (remote or Path(str(ckpt_path)).exists()):
         raise DataError(f"ckpt_path: no such file: {str(ckpt_path)!r}")
-    _check_trainer(trainer)
+    every = trainer.check_val_every_n_epoch
+    if every is not None and every < 1:
+        raise ValueError(f"trainer.check_val_every_n_epoch: got {every}; allowed is an integer of 1 or more, or null")
+    check_trainer(trainer)
+    checkpoints = stage == "fit" and bool(trainer.checkpoint_callbacks)
+    room = _CHECKPOINT_COPIES * sum(param.nbytes for param in system.parameters()) if checkpoints else 0
     for name, folder in _folders(stage, trainer):
-        check_folder(folder, name)
+        check_folder(folder, name, room)
     if stage == "fit":
         system.configure_optimizers()  # refuses what cannot be trained, or not so
-        _check_room(system, trainer)
         data.train_steps(system.needs)
         if trainer.limit_val_batches:
             data.eval_set("val")
@@ -72,14 +76,10 @@ def check_config_file(path: str | Path) -> None:
     """
     path = Path(path)
     try:
-        config = yaml.safe_load(read_bytes(path).decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not text (byte {error.start}: {error.reason}); allowed is UTF-8 text") from error
-    except yaml.MarkedYAMLError as error:
-        line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
-        raise DataError(f"{path}{line}: no YAML ({error.problem})") from error
+        config = yaml.safe_load("".join(text_lines(path, comment=None)))
     except yaml.YAMLError as error:
-        raise DataError(f"{path}: no YAML ({error})") from error
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
+        raise DataError(f"{path}{f', line {mark.line + 1}' if mark else ''}: no YAML ({problem})") from error
     if not isinstance(config, dict):
         what = "the file is empty" if config is None else f"got {str(config)[:40]!r}"
         raise DataError(f"{path}: {what}; allowed are sections such as `data:` and `model:`")
@@ -95,15 +95,16 @@ def _check_sections(path: Path, section: dict[Any, Any], above: str) -> None:
             _check_sections(path, value, f"{name}.")
 
 
-def check_folder(folder: str | Path, name: str) -> None:
+def check_folder(folder: str | Path, name: str, room: int = 0) -> None:
     """Writes a file into a folder, or into the nearest one above it that is there, and removes it.
 
     Args:
         folder: where something is to be written; it need not be there yet.
         name: the argument it was given by, for the message.
+        room: bytes that checkpoints need there.
 
     Raises:
-        OSError: it cannot be written to.
+        OSError: it cannot be written to, or has less room.
     """
     place = Path(folder).absolute()
     try:
@@ -116,21 +117,15 @@ def check_folder(folder: str | Path, name: str) -> None:
     except OSError as error:
         reason = f"{name}: cannot write to {str(folder)!r}: {error.strerror} ({place})"
         raise OSError(error.errno, f"{reason}; allowed is a folder that can be written to") from error
-
-
-def _check_trainer(trainer: Trainer) -> None:
-    """Options that Lightning takes and that end a run of these systems after it has begun."""
-    every = trainer.check_val_every_n_epoch
-    if every is not None and every < 1:
-        raise ValueError(f"trainer.check_val_every_n_epoch: got {every}; allowed is an integer of 1 or more, or null")
-    check_trainer(trainer)
+    free = shutil.disk_usage(place).free
+    if free < room:
+        raise OSError(f"{name}: {free:,} bytes are free in {place}; checkpoints need about {room:,}")
 
 
 def _folders(stage: str, trainer: Trainer) -> Iterator[tuple[str, Path]]:
     """Every folder that the run writes into, by the argument that names it."""
     for logger in trainer.loggers:
-        folder = logger.log_dir or logger.save_dir
-        if folder:
+        if folder := logger.log_dir or logger.save_dir:
             yield "trainer.logger", Path(folder)
     if stage == "fit":
         for callback in trainer.checkpoint_callbacks:
@@ -140,16 +135,3 @@ def _folders(stage: str, trainer: Trainer) -> Iterator[tuple[str, Path]]:
         for writer in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(writer, PredictionWriter) and writer.path is not None:
                 yield "predictions.path", writer.path.parent
-
-
-def _check_room(system: AbstractLinkSystem, trainer: Trainer) -> None:
-    if not trainer.checkpoint_callbacks:
-        return
-    needed = _CHECKPOINT_COPIES * sum(param.numel() * param.element_size() for param in system.parameters())
-    for name, folder in _folders("fit", trainer):
-        place = folder.absolute()
-        while not place.exists():
-            place = place.parent
-        free = shutil.disk_usage(place).free
-        if free < needed:
-            raise OSError(f"{name}: {free:,} bytes are free in {place}; checkpoints need about {needed:,}")

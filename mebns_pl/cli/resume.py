@@ -5,27 +5,26 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
+from mebns_pl.cli.saved_run import config_beside
 from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointError
 from mebns_pl.systems.identity import KEY
 
 FILE = "last.ckpt"
-_Arguments = list[str] | dict[str, Any] | Namespace
 _VERSION = re.compile(r"version_(\d+)")
 
 
-def take_resume(given: _Arguments) -> tuple[Resume | None, _Arguments]:
+def take_resume(given: list[str]) -> tuple[Resume | None, list[str]]:
     """Takes ``--resume``, ``--resume=RUN`` or ``--resume RUN`` out of the arguments of ``fit``.
 
     With ``RUN``, the options that it was started with come first, so that they need not be given again.
 
     Args:
-        given: the arguments; what is no list is handed on as it is.
+        given: the arguments.
 
     Raises:
         CheckpointError: there is no such run.
@@ -34,27 +33,19 @@ def take_resume(given: _Arguments) -> tuple[Resume | None, _Arguments]:
         >>> take_resume(["fit", "--resume", "--trainer.max_epochs=9"])
         (Resume(run=None), ['fit', '--trainer.max_epochs=9'])
     """
-    if not isinstance(given, list) or given[:1] != ["fit"]:
+    names = [argument.partition("=")[0] for argument in given]
+    if given[:1] != ["fit"] or "--resume" not in names:
         return None, given
-    rest, run, found = ["fit"], None, False
-    arguments = list(given[1:])
-    while arguments:
-        argument = arguments.pop(0)
-        if argument == "--resume":
-            found = True
-            if arguments and not arguments[0].startswith("-"):
-                run = Path(arguments.pop(0))
-        elif argument.startswith("--resume="):
-            found, run = True, Path(argument.removeprefix("--resume="))
-        else:
-            rest.append(argument)
-    if not found:
-        return None, given
-    if run is None:
-        return Resume(), rest
-    path = newest(run)
-    config = path.parent.parent / "config.yaml"
-    return Resume(path), ["fit", *([f"--config={config}"] if config.is_file() else []), *rest[1:]]
+    place = names.index("--resume")
+    after, run = place + 1, given[place].partition("=")[2]
+    if not run and after < len(given) and not given[after].startswith("-"):
+        after, run = after + 1, given[after]
+    rest = given[1:place] + given[after:]
+    if not run:
+        return Resume(), ["fit", *rest]
+    path = newest(Path(run))
+    config = config_beside(path)
+    return Resume(path), ["fit", *([f"--config={config}"] if config.is_file() else []), *rest]
 
 
 def newest(folder: Path) -> Path:
@@ -96,16 +87,17 @@ class FoundCheckpoint:
 
     def is_finished(self, trainer: Trainer) -> bool:
         """Whether there is nothing left to do, which is said."""
+        limits = (("epochs", trainer.max_epochs, self.epoch), ("steps", trainer.max_steps, self.global_step))
+        why = [
+            f"{done} of {limit} {what} are done; go on with a higher --trainer.max_{what}"
+            for what, limit, done in limits
+            if limit is not None and 0 <= limit <= done
+        ]
         if self.stopped_early:
-            why = f"early stopping ended it after epoch {self.epoch}"
-        elif trainer.max_epochs is not None and 0 <= trainer.max_epochs <= self.epoch:
-            why = f"{self.epoch} of {trainer.max_epochs} epochs are done; go on with a higher --trainer.max_epochs"
-        elif 0 <= trainer.max_steps <= self.global_step:
-            why = f"{self.global_step} of {trainer.max_steps} steps are done; go on with a higher --trainer.max_steps"
-        else:
-            return False
-        rank_zero_info(f"The run of {self.path} is finished, nothing is changed: {why}")
-        return True
+            why = [f"early stopping ended it after epoch {self.epoch}"]
+        if why:
+            rank_zero_info(f"The run of {self.path} is finished, nothing is changed: {why[0]}")
+        return bool(why)
 
 
 @dataclass(frozen=True)
@@ -145,16 +137,17 @@ def _logger(config: Namespace) -> Namespace | None:
 
 def _folder(config: Namespace) -> Path:
     """Where the options of ``fit`` would put checkpoints."""
+    logger = _logger(config)
     if config.checkpoint.get("dirpath") is not None:
         return Path(config.checkpoint.dirpath)
-    logger = _logger(config)
     if logger is None or logger.get("save_dir") is None:
         return Path(config.trainer.get("default_root_dir") or ".")
-    folder = Path(logger.save_dir) / (logger.get("name") or "lightning_logs")
     version = logger.get("version")
-    if version is None:
-        return folder
-    return folder / (version if isinstance(version, str) else f"version_{version}")
+    return _runs(logger) / (f"version_{version}" if isinstance(version, int) else version or "")
+
+
+def _runs(logger: Namespace) -> Path:
+    return Path(logger.save_dir, logger.get("name") or "lightning_logs")
 
 
 def _log_to(config: Namespace, path: Path, version: int | str | None) -> None:
@@ -166,7 +159,7 @@ def _log_to(config: Namespace, path: Path, version: int | str | None) -> None:
     named = _VERSION.fullmatch(folder.name)
     if path.parent.name == "checkpoints" and named:
         logger.version = int(named[1])
-        if folder != (Path(logger.save_dir) / (logger.get("name") or "lightning_logs") / folder.name).resolve():
+        if folder.parent != _runs(logger).resolve():
             logger.save_dir, logger.name = str(folder.parent.parent), folder.parent.name
     elif version is not None:
         logger.version = version

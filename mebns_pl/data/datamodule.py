@@ -26,7 +26,7 @@ from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives
 from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol, edge_split
 from mebns_pl.graph.csr import Graph, pair_keys
 from mebns_pl.graph.known_edges import KnownEdges
-from mebns_pl.graph.measures.proximity import PersonalizedPageRank
+from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
 from mebns_pl.keys import Key, permutation
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.by_measure import ProximityProposal

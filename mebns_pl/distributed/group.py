@@ -63,10 +63,12 @@ class AbstractGroup(ABC):
 
     def columns_of_all(self, columns: Tensor) -> Tensor:
         """The ranks' columns ``(c, b)`` side by side, ``(c, B)``, in the order of ranks; no rank need know B."""
-        counts = torch.zeros(self.size, dtype=torch.int64, device=columns.device)
-        counts[self.rank] = columns.shape[1]
-        ends = self.sum(counts).cumsum(0).tolist()
-        return self.rows_of_all(columns.t(), ends[self.rank] - columns.shape[1], ends[-1]).t()
+        counts = self._counts(columns.shape[1], columns.device)
+        return self.rows_of_all(columns.t(), sum(counts[: self.rank]), sum(counts)).t()
+
+    def _counts(self, own: int, device: torch.device) -> list[int]:
+        """Every rank's number."""
+        return self.rows_of_all(torch.tensor([own], device=device), self.rank, self.size).tolist()
 
     def spread(self, work: Callable[[int], Tensor], count: int) -> Iterator[Tensor]:
         """``work(0) ... work(count - 1)`` in order on every rank, each computed by one rank only.
@@ -75,32 +77,12 @@ class AbstractGroup(ABC):
             work: number -> a tensor ``(m,)``, one shape and type for all numbers, without gradient.
             count: how many.
         """
-        if self.size == 1:
-            yield from map(work, range(count))
-            return
         for first in range(0, count, self.size):
             # Where there are fewer numbers left than ranks, the others do the last one over for its shape
             number = min(first + self.rank, count - 1)
             own = work(number)[None]
             present = min(self.size, count - first)
             yield from self.rows_of_all(own[: int(self.rank < present)], min(self.rank, present), present)
-
-
-def gather_rows(value: Tensor, first_row: int, num_rows: int, group: AbstractGroup) -> Tensor:
-    """The ranks' slices of a table, put together: the same on every rank, to the last bit.
-
-    Args:
-        value: ``(b, ...)``, this rank's rows.
-        first_row: where they begin in the whole.
-        num_rows: B, rows of the whole.
-        group: the ranks.
-
-    Returns:
-        ``(B, ...)`` of the same type.
-    """
-    whole = value.new_zeros(num_rows, *value.shape[1:])
-    whole[first_row : first_row + len(value)] = value
-    return group.sum(whole)
 
 
 class SingleProcess(AbstractGroup):
@@ -151,9 +133,7 @@ class DistributedGroup(AbstractGroup):
 
     def sum(self, value: Tensor) -> Tensor:
         """Differentiable all-reduce."""
-        if value.requires_grad and torch.is_grad_enabled():
-            return _Sum.apply(value)  # type: ignore[no-any-return]
-        return _all_reduced(value)
+        return _Sum.apply(value)  # type: ignore[no-any-return]
 
     def max(self, value: Tensor) -> Tensor:
         """All-reduce by maximum."""
@@ -164,26 +144,17 @@ class DistributedGroup(AbstractGroup):
     def sum_rows(self, value: Tensor) -> Tensor:
         """Every rank sends its rows to all; they are added in the order of ranks."""
         value = value.detach().coalesce()
-        nodes, rows = value.indices()[0], value.values()
-        counts = [torch.zeros_like(nodes[:0].sum()) for _ in range(self.size)]
-        torch.distributed.all_gather(counts, torch.tensor(len(nodes), device=nodes.device))
-        longest = int(torch.stack(counts).max())
-        parts = [self._gathered(part, longest, counts) for part in (nodes, rows)]
-        return torch.sparse_coo_tensor(parts[0][None], parts[1], value.shape).coalesce()
+        counts = self._counts(value.indices().shape[1], value.device)
+        nodes, rows = (self._gathered(part, counts) for part in (value.indices()[0], value.values()))
+        return torch.sparse_coo_tensor(nodes[None], rows, value.shape).coalesce()
 
-    def _gathered(self, part: Tensor, longest: int, counts: Sequence[Tensor]) -> Tensor:
+    def _gathered(self, part: Tensor, counts: Sequence[int]) -> Tensor:
         """The ranks' parts ``(n_r, ...)`` one behind the other."""
-        padded = part.new_zeros(longest, *part.shape[1:])
+        padded = part.new_zeros(max(counts), *part.shape[1:])
         padded[: len(part)] = part
-        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        parts = [torch.empty_like(padded) for _ in counts]
         torch.distributed.all_gather(parts, padded)
-        return torch.cat([other[: int(count)] for other, count in zip(parts, counts, strict=True)])
-
-
-def _all_reduced(value: Tensor) -> Tensor:
-    value = value.clone(memory_format=torch.contiguous_format)
-    torch.distributed.all_reduce(value)
-    return value
+        return torch.cat([other[:count] for other, count in zip(parts, counts, strict=True)])
 
 
 class _Sum(torch.autograd.Function):
@@ -194,7 +165,9 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
-        return _all_reduced(value)
+        value = value.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(value)
+        return value
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:

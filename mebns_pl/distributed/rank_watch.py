@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
-import threading
-import time
 from datetime import timedelta
+from functools import partial
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
 
-from mebns_pl.distributed.heartbeats import Heartbeats, end_process
+from mebns_pl.checks import at_least, expect
+from mebns_pl.distributed.heartbeats import Heartbeats, named
 
 log = logging.getLogger(__name__)
 
@@ -43,30 +42,23 @@ class RankWatch(Callback):
     """
 
     def __init__(self, interval: float = 1.0, silence: float = 30.0, grace: float = 5.0) -> None:
-        if not interval > 0 or not silence > 2 * interval:
-            raise ValueError(
-                f"interval, silence: expected 0 < 2 interval < silence, in seconds, got {interval} and {silence}"
-            )
-        if grace < 0:
-            raise ValueError(f"grace: expected 0 or more seconds, got {grace}")
+        within = "0 < 2 interval < silence, in seconds"
+        expect(0 < 2 * interval < silence, within, interval=interval, silence=silence)
+        at_least(0, "seconds", grace=grace)
         self.interval, self.silence, self.grace = interval, silence, grace
         self._beats: Heartbeats | None = None
-        self._ending = threading.Event()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """The ranks meet at a store that rank 0 holds, on any free port."""
         if trainer.world_size == 1:
             return
-        self._ending.clear()
         host, wait = os.environ.get("MASTER_ADDR", "127.0.0.1"), timedelta(seconds=self.silence)
-        store = None
-        if trainer.is_global_zero:
-            store = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=wait)
+        meet = partial(TCPStore, host, wait_for_workers=False, timeout=wait)
+        store = meet(0, is_master=True) if trainer.is_global_zero else None
         port = trainer.strategy.broadcast(store.port if store else 0)
-        store = store or TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=wait)
-        self._beats = Heartbeats(
-            store, trainer.global_rank, trainer.world_size, self.interval, self.silence, self._on_failure
-        )
+        store = store or meet(port, is_master=False)
+        rank, size = trainer.global_rank, trainer.world_size
+        self._beats = Heartbeats(store, rank, size, self.interval, self.silence, self.grace)
         trainer.strategy.barrier("heartbeats")
         self._beats.start()
 
@@ -80,39 +72,28 @@ class RankWatch(Callback):
         """Tells the others of an error of this rank; to an error that came from another rank it adds that rank's."""
         if self._beats is None:
             return
-        self._ending.set()
-        name = f"rank {trainer.global_rank} of {trainer.world_size} on {socket.gethostname()}"
+        beats, self._beats = self._beats, None
+        beats.noticed.set()
         error = f"{type(exception).__name__}: {exception}"
         try:
-            cause = self._cause() if _lost(exception) else self._beats.failure()
-            if cause.endswith(error):
-                pass  # all ranks have found the same
-            elif cause:
-                exception.add_note(f"{name} ends since another has failed: {cause}")
-                log.error("%s ends since another has failed: %s", name, cause)
-            else:
-                self._beats.report(f"{name} failed: {error}")
-            self._beats.leave(2 * self.interval)
+            cause = self._cause(beats) if _lost(exception) else beats.failure()
+            if not cause:
+                beats.report(f"{beats.name} failed: {error}")
+            elif not cause.endswith(error):  # otherwise all ranks have found the same
+                exception.add_note(f"{beats.name} ends since another has failed: {cause}")
+                log.error("%s ends since another has failed: %s", beats.name, cause)
+            beats.leave(2 * self.interval)
         except RuntimeError:
-            exception.add_note(f"{name} ends since rank 0 cannot be reached: its process or its host has gone")
-            self._beats.stop()
-        self._beats = None
+            exception.add_note(f"{beats.name} ends since rank 0 cannot be reached: its process or its host has gone")
+            beats.stop()
 
-    def _cause(self) -> str:
+    def _cause(self, beats: Heartbeats) -> str:
         """Who broke a connection: a rank that reported itself, or else one that has fallen silent."""
-        assert self._beats is not None
-        end = time.monotonic() + 3 * self.interval
-        while time.monotonic() < end:
-            problem = self._beats.failure()
-            if problem:
-                return problem
-            time.sleep(self.interval / 10)
-        silent = self._beats.silent(2 * self.interval)
-        who = f"rank {', '.join(map(str, silent))}" if silent else "a rank"
+        if problem := beats.until(beats.failure, 3 * self.interval):
+            return problem
+        silent = beats.silent(2 * self.interval)
+        who = named(silent) if silent else "a rank"
         return f"{who} has broken its connections: its process or its host has gone"
-
-    def _on_failure(self, problem: str) -> None:
-        end_process(problem, self._ending, self.grace)
 
 
 def _lost(exception: BaseException) -> bool:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
-from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
-from types import TracebackType
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from mebns_pl.distributed.heartbeats import Heartbeats, end_process
+from mebns_pl.distributed.heartbeats import Heartbeats
 
 
 class StartWatch(Callback):
@@ -28,34 +25,23 @@ class StartWatch(Callback):
         interval: seconds between beats.
         silence: seconds without a beat after which a rank counts as failed.
         grace: seconds that the main thread has to end by itself once a failure is known.
-        variables: the process's environment by default.
+
+    Attributes:
+        beats: this rank's heartbeats while it is watched, or None.
 
     Example:
-        >>> with StartWatch(variables={}) as watch:
-        ...     watch.beating
-        False
+        >>> with StartWatch() as watch:
+        ...     watch.beats is None
+        True
     """
 
-    def __init__(
-        self,
-        interval: float = 1.0,
-        silence: float = 50.0,
-        grace: float = 2.0,
-        variables: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, interval: float = 1.0, silence: float = 50.0, grace: float = 2.0) -> None:
         self.interval, self.silence, self.grace = interval, silence, grace
-        self.variables = os.environ if variables is None else variables
-        self._beats: Heartbeats | None = None
-        self._ending = threading.Event()
-
-    @property
-    def beating(self) -> bool:
-        """Whether this rank is watched."""
-        return self._beats is not None
+        self.beats: Heartbeats | None = None
 
     def __enter__(self) -> StartWatch:
         """Begins, where torchrun's agents hold a store."""
-        given = self.variables
+        given = os.environ
         if given.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or int(given.get("WORLD_SIZE", "1")) == 1:
             return self
         wait = timedelta(seconds=self.silence)
@@ -63,35 +49,28 @@ class StartWatch(Callback):
         # A restarted group of processes finds the same store
         own = PrefixStore(f"mebns_pl/start/{given.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         rank, size = int(given["RANK"]), int(given["WORLD_SIZE"])
-        self._beats = Heartbeats(own, rank, size, self.interval, self.silence, self._on_failure)
-        self._beats.start()
+        self.beats = Heartbeats(own, rank, size, self.interval, self.silence, self.grace)
+        self.beats.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """Tells the others of an error."""
-        self._ending.set()
+        if self.beats is None:
+            return
+        self.beats.noticed.set()
         bad = error is not None and not (isinstance(error, SystemExit) and not error.code)
-        if self._beats is not None and bad:
-            name = f"rank {self.variables['RANK']} of {self.variables['WORLD_SIZE']} on {socket.gethostname()}"
-            self._leave(f"{name} failed before the ranks had met: {type(error).__name__}: {error}")
-        self._leave()
+        told = f"{self.beats.name} failed before the ranks had met: {type(error).__name__}: {error}"
+        self._leave(told if bad else "")
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """The ranks have met."""
         self._leave()
 
     def _leave(self, problem: str = "") -> None:
-        if self._beats is None:
-            return
-        try:
-            if problem and not self._beats.failure():
-                self._beats.report(problem)
-            self._beats.leave(patience=0)
-        except RuntimeError:  # the store has gone with its agent: nobody is left to be told
-            self._beats.stop()
-        self._beats = None
-
-    def _on_failure(self, problem: str) -> None:
-        end_process(problem, self._ending, self.grace)
+        beats, self.beats = self.beats, None
+        if beats is not None:
+            with suppress(RuntimeError):  # the store has gone with its agent: nobody is left to be told
+                if problem and not beats.failure():
+                    beats.report(problem)
+                beats.leave(patience=0)
+            beats.stop()

@@ -26,11 +26,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.pair_kernels import stack_push
-from mebns_pl.graph.measures.proximity import structure
+from mebns_pl.graph.csr import Graph, structure
+from mebns_pl.graph.measures.pagerank import stack_push
 from mebns_pl.graph.sparse import Features
-from mebns_pl.progress import in_parallel
+from mebns_pl.progress import in_threads
 
 _SEED = 42  # the benchmark's
 
@@ -113,7 +112,7 @@ class HeartReleasedGenerator:
         def node(number: int) -> None:
             unscored.update(self._node(scores, visits[number], known_graphs, chosen))
 
-        in_parallel(node, sorted(visits), "HeaRT negatives, as released")
+        in_threads(node, sorted(visits), "HeaRT negatives, as released")
         # The one stream of random numbers is used in the order of the visits
         generator = np.random.RandomState(_SEED)
         for order in sorted(unscored):

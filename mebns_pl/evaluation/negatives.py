@@ -13,15 +13,12 @@ from torch import Tensor
 
 from mebns_pl.errors import DataError
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.known_edges import KnownEdges
-from mebns_pl.graph.measures import kernels
-from mebns_pl.graph.measures.proximity import (
-    AbstractMeasure,
-    FeatureCosine,
-    MinRank,
-    PersonalizedPageRank,
-    ResourceAllocation,
-)
+from mebns_pl.graph.known_edges import KnownEdges, fill_legal
+from mebns_pl.graph.measures.abstract import AbstractMeasure
+from mebns_pl.graph.measures.cosine import FeatureCosine
+from mebns_pl.graph.measures.min_rank import MinRank
+from mebns_pl.graph.measures.neighbors import ResourceAllocation
+from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
 from mebns_pl.keys import Key
 from mebns_pl.progress import with_progress
 
@@ -88,7 +85,7 @@ class HeartNegatives(AbstractEvalNegatives):
     """Hard negatives: the nodes nearest to each end (HeaRT, Li et al., NeurIPS 2023, arXiv 2306.10453).
 
     For a positive (u, v) these are ``num_per_end`` pairs (u, w) and as many (w, v), with w the nodes of best
-    :class:`~mebns_pl.graph.measures.proximity.MinRank`
+    :class:`~mebns_pl.graph.measures.min_rank.MinRank`
     for the kept end under resource allocation, personalised PageRank and
     feature cosine (left out where the graph has no features). Ends with fewer such nodes get uniform legal ones
     besides. The benchmark's released files were made by a generator that overwrites similarities by their ranks in
@@ -167,7 +164,7 @@ def _filled(anchors: Tensor, rows: Tensor, lists: Tensor, known: Graph, key: Key
     """``lists`` ``(n, k)`` with its -1 replaced by legal nodes; a row draws by the key and its name in ``rows``."""
     filled = lists.clone()
     names, structure = (anchors.contiguous().numpy(), rows.numpy()), (known.indptr.numpy(), known.indices.numpy())
-    kernels.fill_legal(*names, key.integer(), known.num_nodes, *structure, filled.numpy())
+    fill_legal(*names, key.integer(), known.num_nodes, *structure, filled.numpy())
     return filled
 
 

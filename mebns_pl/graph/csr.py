@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -240,6 +241,14 @@ class Graph:
         return torch.sparse_csr_tensor(
             self._shared[starts], self._shared[columns], values, size, check_invariants=False
         )
+
+
+def structure(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
+    """``indptr`` and ``indices`` of the edges that take part in message passing, of a graph on the CPU."""
+    if graph.keep is None:
+        return graph.indptr.numpy(), graph.indices.numpy()
+    indptr = torch.cat([graph.indptr[:1], graph.degree.cumsum(0)])
+    return indptr.numpy(), graph.indices[graph.keep].numpy()
 
 
 def _with_loops(entries: Tensor, loops: Tensor, indptr: Tensor, rows: Tensor) -> Tensor:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import numba
+import numpy as np
 import torch
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.hashing import mix, pair_hash
+
+# mypy: disable-error-code="no-untyped-def"
 
 
 class KnownEdges:
@@ -71,3 +76,45 @@ class KnownEdges:
         for name in ("indptr", "_degree", "_keys", "_legal_below", "_first"):
             setattr(moved, name, getattr(self, name).to(device))
         return moved
+
+
+@numba.njit(nogil=True, cache=True)
+def fill_legal(anchors, names, seed, num_nodes, skip_indptr, skip_indices, lists):  # pragma: no cover (compiled)
+    """Fills the -1 at the end of each row of ``lists`` ``(n, k)`` by random legal nodes of its anchor.
+
+    Legal are the nodes that are neither the anchor nor its neighbours in the skip CSR; each anchor must have at least
+    one. They are drawn without replacement, those already in the row included (Floyd's sampling, a bounded number of
+    steps); when a row holds every legal node, the places left are drawn with replacement. What a row draws depends on
+    ``seed`` and its name in ``names`` ``(n,)`` alone. (A remainder of 64 bits is uniform to 1 in 2^40 and better.)
+    """
+    k = lists.shape[1]
+    rank_stamp = np.full(num_nodes, -1, np.int64)
+    for row in range(anchors.shape[0]):
+        node, word = anchors[row], pair_hash(seed, names[row])
+        taken = 0
+        while taken < k and lists[row, taken] >= 0:
+            taken += 1
+        neighbors = skip_indices[skip_indptr[node] : skip_indptr[node + 1]]
+        blocked = np.empty(neighbors.shape[0] + 1 + taken, np.int64)
+        blocked[: neighbors.shape[0]] = neighbors
+        blocked[neighbors.shape[0]] = node
+        for place in range(taken):
+            blocked[neighbors.shape[0] + 1 + place] = lists[row, place]
+        blocked.sort()
+        free = num_nodes - blocked.shape[0]
+        wanted = min(k - taken, free)
+        ranks = np.empty(wanted, np.int64)
+        for draw in range(wanted):
+            top = free - wanted + draw
+            rank = np.int64(mix(word ^ np.uint64(draw)) % np.uint64(top + 1))
+            ranks[draw] = top if rank_stamp[rank] == row else rank
+            rank_stamp[ranks[draw]] = row
+        ranks.sort()
+        below = 0
+        for draw in range(wanted):
+            while below < blocked.shape[0] and blocked[below] <= ranks[draw] + below:
+                below += 1
+            lists[row, taken + draw] = ranks[draw] + below
+        full = taken + wanted
+        for place in range(full, k):
+            lists[row, place] = lists[row, np.int64(mix(word ^ np.uint64(place)) % np.uint64(full))]

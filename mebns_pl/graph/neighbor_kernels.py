@@ -1,4 +1,4 @@
-"""Compiled loops of neighbour sampling: what a node draws, numbering nodes anew, transposing.
+"""Compiled loops of neighbour sampling: what a node draws.
 
 A graph comes as its CSR arrays, with ``gone``, the ascending places in ``indices`` of entries that are left out, and
 ``keep``, a mask over ``indices`` or an array of length 0 that keeps all. Without a mask a node costs its sample,
@@ -10,22 +10,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from mebns_pl.graph.measures.kernels import mix, pair_hash
+from mebns_pl.graph.hashing import mix, pair_hash
 
 # mypy: disable-error-code="no-untyped-def"
-
-
-@numba.njit(nogil=True, cache=True)
-def _first_at(values, bound):  # pragma: no cover (compiled)
-    """How many of the ascending ``values`` are below ``bound``."""
-    low, high = 0, values.shape[0]
-    while low < high:
-        middle = (low + high) // 2
-        if values[middle] < bound:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 @numba.njit(nogil=True, cache=True)
@@ -33,7 +20,7 @@ def edge_places(source, target, indptr, indices, out):  # pragma: no cover (comp
     """``out[i]``: where (source[i], target[i]) stands in ``indices``, or -1 where it is no edge."""
     for i in range(source.shape[0]):
         start, stop = indptr[source[i]], indptr[source[i] + 1]
-        place = start + _first_at(indices[start:stop], target[i])
+        place = start + np.searchsorted(indices[start:stop], target[i])
         out[i] = place if place < stop and indices[place] == target[i] else -1
 
 
@@ -42,7 +29,7 @@ def count_neighbors(nodes, indptr, keep, gone, out):  # pragma: no cover (compil
     """``out[i]``: how many neighbours ``nodes[i]`` has that are neither masked nor gone."""
     for i in range(nodes.shape[0]):
         start, stop = indptr[nodes[i]], indptr[nodes[i] + 1]
-        first, last = _first_at(gone, start), _first_at(gone, stop)
+        first, last = np.searchsorted(gone, start), np.searchsorted(gone, stop)
         out[i] = stop - start - (last - first)
         if keep.shape[0]:
             out[i] = 0
@@ -75,7 +62,7 @@ def draw_neighbors(nodes, degree, starts, word, indptr, indices, keep, gone, out
             ranks[draw] = rank
         ranks.sort()
         place, stop = indptr[nodes[i]], indptr[nodes[i] + 1]
-        skip = _first_at(gone, place)
+        skip = np.searchsorted(gone, place)
         if keep.shape[0]:
             seen, draw = -1, 0
             while draw < wanted:
@@ -93,47 +80,3 @@ def draw_neighbors(nodes, degree, starts, word, indptr, indices, keep, gone, out
                 while skip < gone.shape[0] and gone[skip] < stop and gone[skip] <= place + ranks[draw] + skip - first:
                     skip += 1
                 ranks[draw] = indices[place + ranks[draw] + skip - first]
-
-
-@numba.njit(nogil=True, cache=True)
-def number_nodes(known, names, slots, values, nodes, out):  # pragma: no cover (compiled)
-    """Numbers ``names`` by the order in which they first come, after the ``known`` nodes 0, 1, 2, ...
-
-    Args:
-        known: distinct nodes.
-        names: any nodes; ``out`` gets their numbers.
-        slots: a hash table of -1, a power of two and at least twice as long as both together.
-        values: its values, of the same length.
-        nodes: gets the nodes in the order of their numbers.
-        out: gets the number of each name.
-
-    Returns:
-        How many nodes there are.
-    """
-    mask, count = np.uint64(slots.shape[0] - 1), 0
-    for i in range(known.shape[0] + names.shape[0]):
-        name = known[i] if i < known.shape[0] else names[i - known.shape[0]]
-        slot = mix(name) & mask
-        while slots[slot] != -1 and slots[slot] != name:
-            slot = (slot + np.uint64(1)) & mask
-        if slots[slot] == -1:
-            slots[slot], values[slot], nodes[count] = name, count, name
-            count += 1
-        if i >= known.shape[0]:
-            out[i - known.shape[0]] = values[slot]
-    return count
-
-
-@numba.njit(nogil=True, cache=True)
-def transpose(indptr, indices, out_indptr, out_indices, out_places):  # pragma: no cover (compiled)
-    """The transposed CSR by counting; ``out_indptr`` holds zeros, ``out_places`` gets where each entry came from."""
-    for place in range(indices.shape[0]):
-        out_indptr[indices[place] + 1] += 1
-    for row in range(out_indptr.shape[0] - 1):
-        out_indptr[row + 1] += out_indptr[row]
-    following = out_indptr[:-1].copy()
-    for row in range(indptr.shape[0] - 1):
-        for place in range(indptr[row], indptr[row + 1]):
-            to = following[indices[place]]
-            out_indices[to], out_places[to] = row, place
-            following[indices[place]] += 1

@@ -11,12 +11,14 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
+from mebns_pl.checks import at_least
 from mebns_pl.graph import neighbor_kernels as kernels
 from mebns_pl.graph.csr import Graph, Sampled
-from mebns_pl.graph.sparse import Features
+from mebns_pl.graph.sparse import Features, entries_of, transposed
 from mebns_pl.keys import Key
 
 _ALL = 2**62
@@ -57,9 +59,7 @@ def sample_neighbors(
         >>> sample.node_ids[places].tolist(), sample.indptr.tolist(), sample.degree[:2].tolist()
         ([2, 0], [0, 1, 4, 4, 4], [1, 4])
     """
-    for name, value in (("fan_out", fan_out), ("num_hops", num_hops)):
-        if value < 1:
-            raise ValueError(f"{name}: expected 1 or more, got {value}")
+    at_least(1, fan_out=fan_out, num_hops=num_hops)
     gone = _places(graph, left_out)
 
     def degrees(nodes: np.ndarray) -> np.ndarray:
@@ -94,7 +94,7 @@ def _sample(
 ) -> tuple[Graph, Tensor]:
     """:func:`sample_neighbors`, with the places of what is left out, and a function that tells nodes' degrees."""
     indptr, indices, keep, word = graph.indptr.numpy(), graph.indices.numpy(), _mask(graph), np.uint64(seed)
-    nodes, places = _numbered(np.empty(0, dtype=np.int64), names)
+    places, nodes = pd.factorize(names)
     degree = degrees(nodes)
     reached, counts, columns = [0, len(nodes)], [], []
     for _ in range(num_hops):
@@ -103,24 +103,20 @@ def _sample(
         starts = np.concatenate([[0], wanted.cumsum()])
         drawn = np.empty(starts[-1], dtype=np.int64)
         kernels.draw_neighbors(nodes[frontier], degree[frontier], starts, word, indptr, indices, keep, gone, drawn)
-        nodes, numbers = _numbered(nodes, drawn)
+        numbers, nodes = pd.factorize(np.concatenate([nodes, drawn]))
         degree = np.concatenate([degree, degrees(nodes[reached[-1] :])])
         reached.append(len(nodes))
         counts.append(wanted)
-        columns.append(numbers)
+        columns.append(numbers[reached[-2] :])
     rows, entries = np.concatenate([[0], np.concatenate(counts).cumsum()]), np.concatenate(columns)
     sample: Graph | None = None
     # From the innermost: the nodes up to one hop, then two, ...; the outermost of each have no row
     for filled, size in pairwise(reached[1:]):
-        row_starts = np.concatenate([rows[: filled + 1], np.full(size - filled, rows[filled])])
-        row_entries = entries[: rows[filled]]
-        transposed = _transposed(row_starts, row_entries, size)[:2]
-        sample = Graph(
-            indptr=torch.from_numpy(row_starts),
-            indices=torch.from_numpy(row_entries),
-            node_ids=torch.from_numpy(nodes[:size]),
-            sampled=Sampled(torch.from_numpy(degree[:size]), *transposed, sample),
-        )
+        row_starts = torch.from_numpy(np.concatenate([rows[: filled + 1], np.full(size - filled, rows[filled])]))
+        row_entries = torch.from_numpy(entries[: rows[filled]])
+        turned = transposed(row_starts, row_entries, size)[:2]
+        sampled = Sampled(torch.from_numpy(degree[:size]), *turned, sample)
+        sample = Graph(row_starts, row_entries, node_ids=torch.from_numpy(nodes[:size]), sampled=sampled)
     assert sample is not None
     x = _rows_of(graph.x, torch.from_numpy(nodes))
     return replace(sample, x=x, feature_mask=graph.feature_mask), torch.from_numpy(places)
@@ -153,36 +149,10 @@ def _mask(graph: Graph) -> np.ndarray:
     return np.empty(0, dtype=bool) if graph.keep is None else graph.keep.numpy()
 
 
-def _numbered(known: np.ndarray, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All nodes, the known ones first, and the number of each name among them."""
-    most = len(known) + len(names)
-    slots = np.full(1 << (2 * most).bit_length(), -1, dtype=np.int64)
-    nodes, numbers = np.empty(most, dtype=np.int64), np.empty(len(names), dtype=np.int64)
-    count = kernels.number_nodes(known, names, slots, np.empty_like(slots), nodes, numbers)
-    return nodes[:count].copy(), numbers
-
-
-def _transposed(indptr: np.ndarray, indices: np.ndarray, num_columns: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Row starts, columns and places of the transposed CSR."""
-    starts = np.zeros(num_columns + 1, dtype=np.int64)
-    rows, places = np.empty(len(indices), dtype=np.int64), np.empty(len(indices), dtype=np.int64)
-    kernels.transpose(indptr, indices, starts, rows, places)
-    return torch.from_numpy(starts), torch.from_numpy(rows), torch.from_numpy(places)
-
-
 def _rows_of(x: Tensor | Features | None, nodes: Tensor) -> Tensor | Features | None:
     """The features of some nodes; of a memory-mapped matrix only those rows are read."""
     if x is None or isinstance(x, Tensor):
         return x if x is None else x.index_select(0, nodes)
-    starts, columns = x.matrix.crow_indices().long(), x.matrix.col_indices()
-    counts = (starts[nodes + 1] - starts[nodes]) if len(nodes) else nodes
-    indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    places = torch.arange(int(indptr[-1])) + torch.repeat_interleave(starts[nodes] - indptr[:-1], counts)
-    indices, values = columns[places].long(), x.matrix.values()[places]
-    size, num_features = (len(nodes), x.matrix.shape[1]), x.matrix.shape[1]
-    turned_indptr, turned_indices, origin = _transposed(indptr.numpy(), indices.numpy(), num_features)
-    matrix = torch.sparse_csr_tensor(indptr.int(), indices.int(), values, size, check_invariants=False)
-    transposed = torch.sparse_csr_tensor(
-        turned_indptr.int(), turned_indices.int(), values[origin], size[::-1], check_invariants=False
-    )
-    return Features(matrix, transposed)
+    indptr, places = entries_of(x.matrix.crow_indices().long(), nodes)
+    entries = indptr, x.matrix.col_indices()[places].long(), x.matrix.values()[places]
+    return Features.of(torch.sparse_csr_tensor(*entries, (len(nodes), x.matrix.shape[1]), check_invariants=False))

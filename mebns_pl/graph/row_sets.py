@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numba
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
-from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.proximity import structure
-from mebns_pl.graph.sparse import product
+from mebns_pl.graph.csr import Graph, structure
+from mebns_pl.graph.sparse import entries_of, product, transposed
 from mebns_pl.types import to_device
 
 
@@ -54,16 +53,13 @@ class RowSets:
         if not torch.is_grad_enabled():
             return product(matrix, matrix, h)  # the transpose would not be read
         if "ptr" not in self._made:
-            self._made["ptr"], self._made["members"] = _transposed(self.ptr, self.members, self.num_rows)
+            self._made["ptr"], self._made["members"], _ = transposed(self.ptr, self.members, self.num_rows)
         return product(matrix, _ones(self._made["ptr"], self._made["members"], self.num_sets, h.dtype), h)
 
     def select(self, index: Tensor | slice) -> RowSets:
         """The sets at ``index`` (int64 positions, bool mask, or slice), in that order."""
-        starts, sizes = self.ptr[:-1][index], self.sizes[index]
-        ptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
-        shift = torch.repeat_interleave(starts - ptr[:-1], sizes)
-        members = self.members[torch.arange(shift.numel(), device=shift.device) + shift]
-        return RowSets(ptr, members, self.num_rows)
+        ptr, places = entries_of(self.ptr, torch.arange(self.num_sets, device=self.ptr.device)[index])
+        return RowSets(ptr, self.members[places], self.num_rows)
 
     def to(self, device: torch.device | str) -> RowSets:
         """The same sets on ``device``."""
@@ -73,8 +69,8 @@ class RowSets:
 def common_neighbors(graph: Graph, pairs: Tensor) -> RowSets:
     """The common neighbours of each pair ``(2, M)``, ascending, over the edges that take part in message passing.
 
-    The two lists of neighbours are merged on the CPU: the cost of a pair is the sum of its degrees, whatever the size
-    of the graph. A node and itself have all its neighbours in common.
+    The two lists of neighbours are merged on the CPU: time and memory of a pair are the sum of its degrees, and O(E)
+    once. A node and itself have all its neighbours in common.
 
     Example:
         >>> path = Graph.from_edges(torch.tensor([[0, 1, 2], [1, 2, 3]]), num_nodes=4)
@@ -82,9 +78,11 @@ def common_neighbors(graph: Graph, pairs: Tensor) -> RowSets:
         [1]
     """
     indptr, indices = structure(to_device(graph, "cpu") if graph.indptr.is_cuda else graph)
-    source, target = (end.numpy() for end in pairs.cpu().contiguous())
-    ptr, members = _merge(source, target, indptr, indices)
-    return RowSets(torch.from_numpy(ptr), torch.from_numpy(members), graph.num_nodes).to(pairs.device)
+    adjacency = csr_array((np.ones(len(indices), np.int8), indices, indptr), shape=(graph.num_nodes, graph.num_nodes))
+    source, target = (adjacency[end.numpy()] for end in pairs.cpu())
+    common = source.multiply(target)
+    ptr, members = (torch.from_numpy(part.astype(np.int64)) for part in (common.indptr, common.indices))
+    return RowSets(ptr, members, graph.num_nodes).to(pairs.device)
 
 
 def _ones(ptr: Tensor, members: Tensor, num_columns: int, dtype: torch.dtype) -> Tensor:
@@ -93,51 +91,3 @@ def _ones(ptr: Tensor, members: Tensor, num_columns: int, dtype: torch.dtype) ->
     return torch.sparse_csr_tensor(
         ptr.int(), members.int(), values, (ptr.numel() - 1, num_columns), check_invariants=False
     )
-
-
-def _transposed(ptr: Tensor, members: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
-    """The CSR arrays of the transpose."""
-    if ptr.device.type == "cpu":
-        own_ptr, own_members = _transpose(ptr.numpy(), members.numpy(), num_rows)
-        return torch.from_numpy(own_ptr), torch.from_numpy(own_members)
-    sets = torch.repeat_interleave(torch.arange(ptr.numel() - 1, device=ptr.device), ptr.diff())
-    counts = torch.bincount(members, minlength=num_rows)
-    return torch.cat([counts.new_zeros(1), counts.cumsum(0)]), sets[members.argsort(stable=True)]
-
-
-@numba.njit(nogil=True, cache=True)
-def _transpose(ptr, members, num_rows):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    own_ptr = np.zeros(num_rows + 1, np.int64)
-    for row in members:
-        own_ptr[row + 1] += 1
-    own_ptr = np.cumsum(own_ptr)
-    place, sets = own_ptr[:-1].copy(), np.empty(members.shape[0], np.int64)
-    for number in range(ptr.shape[0] - 1):
-        for i in range(ptr[number], ptr[number + 1]):
-            row = members[i]
-            sets[place[row]] = number
-            place[row] += 1
-    return own_ptr, sets
-
-
-@numba.njit(nogil=True, cache=True)
-def _merge(source, target, indptr, indices):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    ptr = np.zeros(source.shape[0] + 1, np.int64)
-    bound = 0
-    for i in range(source.shape[0]):
-        bound += min(indptr[source[i] + 1] - indptr[source[i]], indptr[target[i] + 1] - indptr[target[i]])
-    members = np.empty(bound, np.int64)
-    count = 0
-    for i in range(source.shape[0]):
-        a, a_end = indptr[source[i]], indptr[source[i] + 1]
-        b, b_end = indptr[target[i]], indptr[target[i] + 1]
-        while a < a_end and b < b_end:
-            if indices[a] == indices[b]:
-                members[count] = indices[a]
-                a, b, count = a + 1, b + 1, count + 1
-            elif indices[a] < indices[b]:
-                a += 1
-            else:
-                b += 1
-        ptr[i + 1] = count
-    return ptr, members[:count].copy()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from mebns_pl.types import to_device
@@ -33,10 +35,10 @@ class Features:
     @staticmethod
     def of(matrix: Tensor) -> Features:
         """Wraps a sparse matrix of any layout."""
-        matrix = matrix.coalesce() if matrix.layout == torch.sparse_coo else matrix
-        return Features(
-            _compact(matrix.to_sparse_csr()), _compact(matrix.to_sparse_coo().t().coalesce().to_sparse_csr())
-        )
+        matrix = (matrix.coalesce() if matrix.layout == torch.sparse_coo else matrix).to_sparse_csr()
+        indptr, indices, places = transposed(matrix.crow_indices(), matrix.col_indices(), matrix.shape[1])
+        turned = (indptr, indices, matrix.values()[places], matrix.shape[::-1])
+        return Features(_compact(matrix), _compact(torch.sparse_csr_tensor(*turned, check_invariants=False)))
 
     def to_dense(self) -> Tensor:
         """``(N, F)`` dense."""
@@ -62,6 +64,31 @@ def _compact(matrix: Tensor) -> Tensor:
     return torch.sparse_csr_tensor(
         matrix.crow_indices().int(), matrix.col_indices().int(), matrix.values(), matrix.shape, check_invariants=False
     )
+
+
+def starts_of(counts: Tensor) -> Tensor:
+    """``(n + 1,)``: 0 and the running sums of ``counts`` ``(n,)``, where the rows of a CSR matrix start."""
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+def entries_of(indptr: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Of some rows of a CSR matrix, repeated as they may be: their own ``indptr``, and the places of their entries."""
+    counts = indptr[rows + 1] - indptr[rows]
+    starts = starts_of(counts)
+    shift = torch.repeat_interleave(indptr[rows] - starts[:-1], counts)
+    return starts, torch.arange(shift.numel(), device=shift.device) + shift
+
+
+def transposed(indptr: Tensor, indices: Tensor, num_columns: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Row starts and columns of the transposed CSR matrix, and where each entry came from, int64; rows ascending."""
+    if indptr.is_cuda:
+        places = indices.argsort(stable=True)
+        rows = torch.repeat_interleave(torch.arange(indptr.numel() - 1, device=indptr.device), indptr.diff())
+        return starts_of(torch.bincount(indices, minlength=num_columns)), rows[places], places
+    entries = (np.arange(indices.numel()), indices.numpy(), indptr.numpy())
+    turned = csr_array(entries, shape=(indptr.numel() - 1, num_columns)).tocsc()
+    starts, rows, places = (part.astype(np.int64) for part in (turned.indptr, turned.indices, turned.data))
+    return torch.from_numpy(starts), torch.from_numpy(rows), torch.from_numpy(places)
 
 
 def product(matrix: Tensor, transposed: Tensor, h: Tensor) -> Tensor:

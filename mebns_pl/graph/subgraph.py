@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mebns_pl.checks import at_least
 from mebns_pl.graph import subgraph_kernels as kernels
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.proximity import num_threads
+from mebns_pl.progress import in_threads, slices
 from mebns_pl.types import to_device
 
 _NO_LIMIT = 2**62
-_LEAST = 32  # pairs a thread: fewer are not worth starting it
+_LEAST = 32  # pairs of a part: fewer are not worth a thread
 
 
 @dataclass(frozen=True)
@@ -62,10 +60,6 @@ class Subgraphs:
     @cached_property
     def edge_index(self) -> Tensor:
         """``(2, e)`` int64, the edges in PyG's layout: (source, target)."""
-        if self.ptr.device.type == "cpu":
-            edge_index = torch.empty(2, self.indices.numel(), dtype=torch.int64)
-            kernels.fill_edge_index(self.indptr.numpy(), self.indices.numpy(), edge_index.numpy())
-            return edge_index
         nodes = torch.arange(self.nodes.numel(), device=self.ptr.device)
         rows = torch.repeat_interleave(nodes, self.indptr.diff(), output_size=self.indices.numel())
         return torch.stack([self.indices, rows])
@@ -81,13 +75,14 @@ class Subgraphs:
         """
         _refuse_device("the subgraphs", self.ptr)
         places = _positions(index, self.num_pairs)
-        ptr, indptr = self.ptr.numpy(), self.indptr.numpy()
+        arrays = tuple(array.numpy() for array in (self.ptr, self.nodes, self.labels, self.indptr, self.indices))
+        ptr, indptr = arrays[0], arrays[3]
         first, last = ptr[places], ptr[places + 1]
         new_ptr, new_edge = _starts(last - first), _starts(indptr[last] - indptr[first])
-        out = _empty(new_ptr[-1], new_edge[-1])
-        nodes, labels, indices = self.nodes.numpy(), self.labels.numpy(), self.indices.numpy()
-        kernels.select(places, ptr, nodes, labels, indptr, indices, new_ptr, new_edge, out)
-        return _subgraphs(new_ptr, out)
+        num_nodes, num_edges = new_ptr[-1], new_edge[-1]
+        out = tuple(np.zeros(size, np.int64) for size in (num_nodes, num_nodes, num_nodes + 1, num_edges))
+        kernels.select(places, arrays, new_ptr, new_edge, out)
+        return Subgraphs(*map(torch.from_numpy, (new_ptr, *out)))
 
     def to(self, device: torch.device | str) -> Subgraphs:
         """The same subgraphs on ``device``."""
@@ -132,11 +127,8 @@ def enclosing_subgraphs(
     if pairs.numel() and (int(pairs.min()) < 0 or int(pairs.max()) >= graph.num_nodes):
         found = f"{int(pairs.min())} ... {int(pairs.max())}"
         raise ValueError(f"pairs: got nodes {found}; allowed are 0 ... {graph.num_nodes - 1}")
-    if num_hops < 0:
-        raise ValueError(f"num_hops: got {num_hops}; allowed is 0 or more")
-    for name, value in (("max_nodes_per_hop", max_nodes_per_hop), ("threads", threads)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name}: got {value}; allowed is 1 or more, or None")
+    at_least(0, num_hops=num_hops)
+    at_least(1, or_null=True, max_nodes_per_hop=max_nodes_per_hop, threads=threads)
     if graph.num_nodes >= 2**31:
         raise ValueError(f"graph: got {graph.num_nodes} nodes; allowed are fewer than 2^31")
 
@@ -149,61 +141,21 @@ def enclosing_subgraphs(
         ends = sources[part], targets[part]
         return kernels.enclose(*ends, indptr, indices, keep, num_hops, limit)  # type: ignore[no-any-return]
 
-    threads = threads or num_threads()
-    parts = _in_threads(enclose, _slices(len(sources), threads), threads)
-    ptr = _starts(np.concatenate([part[0] for part in parts]))
-    node, edge = _starts([len(part[2]) for part in parts]), _starts([len(part[5]) for part in parts])
-    out = _empty(node[-1], edge[-1])
-
-    def join(place: int) -> None:
-        num_nodes, num_edges, *arrays = parts[place]
-        kernels.join(num_nodes, num_edges, tuple(arrays), node[place], edge[place], out)
-
-    _in_threads(join, range(len(parts)), threads)
-    return _subgraphs(ptr, out)
+    parts = in_threads(enclose, slices(len(sources), _LEAST, threads), threads=threads)
+    num_nodes, num_edges, nodes, labels, degrees, rows = map(np.concatenate, zip(*parts, strict=True))
+    ptr = _starts(num_nodes)
+    arrays = ptr, nodes, labels, _starts(degrees), rows + ptr[:-1].repeat(num_edges)
+    return Subgraphs(*map(torch.from_numpy, arrays))
 
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-
-def _empty(num_nodes: int, num_edges: int) -> Arrays:
-    """Room for (nodes, labels, indptr without its 0, indices)."""
-    sizes = num_nodes, num_nodes, num_nodes, num_edges
-    nodes, labels, indptr, indices = (np.empty(int(size), np.int64) for size in sizes)
-    return nodes, labels, indptr, indices
-
-
-def _subgraphs(ptr: np.ndarray, out: Arrays) -> Subgraphs:
-    nodes, labels, indptr, indices = (torch.from_numpy(array) for array in out)
-    return Subgraphs(torch.from_numpy(ptr), nodes, labels, torch.cat([indptr.new_zeros(1), indptr]), indices)
-
-
-def _starts(counts: np.ndarray | list[int]) -> np.ndarray:
+def _starts(counts: np.ndarray) -> np.ndarray:
     """``(k + 1,)`` int64: 0 and the running sums of ``k`` counts."""
-    starts = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=starts[1:])
-    return starts
-
-
-def _slices(size: int, threads: int) -> list[slice]:
-    """Parts of ``range(size)``: several for each thread, as pairs differ in cost; one where there is little to do."""
-    step = max(_LEAST, -(-size // (4 * threads))) if threads > 1 else max(1, size)
-    return [slice(start, start + step) for start in range(0, max(1, size), step)]
-
-
-def _in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
-    """The results in the order of ``items``; a single item needs no other thread."""
-    if len(items) == 1:
-        return [work(items[0])]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, items))
+    return np.concatenate([[0], counts.cumsum()])
 
 
 def _positions(index: Tensor | slice, size: int) -> np.ndarray:
     if isinstance(index, slice):
-        return np.arange(*index.indices(size))
+        return np.arange(size)[index]
     if index.dtype == torch.bool:
         if index.shape != (size,):
             raise ValueError(f"index: got a mask of shape {tuple(index.shape)}; allowed is ({size},)")
@@ -213,7 +165,7 @@ def _positions(index: Tensor | slice, size: int) -> np.ndarray:
     outside = index[(index < -size) | (index >= size)]
     if len(outside):
         raise ValueError(f"index: got {int(outside[0])}; allowed are {-size} ... {size - 1}")
-    return torch.where(index < 0, index + size, index).numpy()
+    return torch.arange(size)[index].numpy()
 
 
 def _refuse_device(name: str, tensor: Tensor) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from mebns_pl.graph.measures.kernels import mix, pair_hash
+from mebns_pl.graph.hashing import mix, pair_hash
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -339,48 +339,18 @@ def enclose(sources, targets, indptr, indices, keep, num_hops, limit):  # pragma
 
 
 @numba.njit(nogil=True, cache=True)
-def join(num_nodes, num_edges, part, node, edge, out):  # pragma: no cover (compiled)
-    """Writes one result of :func:`enclose` into the joint arrays, its first node and edge at ``node`` and ``edge``.
-
-    ``part`` is (nodes, labels, degrees, rows), ``out`` is (nodes, labels, indptr without its 0, indices).
-    """
-    nodes, labels, degrees, rows = part
-    out_nodes, out_labels, out_indptr, out_indices = out
-    out_nodes[node : node + nodes.shape[0]] = nodes
-    out_labels[node : node + nodes.shape[0]] = labels
-    end = edge
-    for i in range(degrees.shape[0]):
-        end += degrees[i]
-        out_indptr[node + i] = end
-    place = 0
-    for pair in range(num_nodes.shape[0]):
-        for _ in range(num_edges[pair]):
-            out_indices[edge + place] = rows[place] + node
-            place += 1
-        node += num_nodes[pair]
-
-
-@numba.njit(nogil=True, cache=True)
-def select(index, ptr, nodes, labels, indptr, indices, new_ptr, new_edge, out):  # pragma: no cover (compiled)
+def select(index, arrays, new_ptr, new_edge, out):  # pragma: no cover (compiled)
     """Copies the blocks ``index``; the i-th gets the nodes from ``new_ptr[i]`` and the edges from ``new_edge[i]`` on.
 
-    ``out`` is (nodes, labels, indptr without its 0, indices).
+    ``arrays`` are (ptr, nodes, labels, indptr, indices), ``out`` is the same without ptr, its indptr begins with 0.
     """
+    ptr, nodes, labels, indptr, indices = arrays
     out_nodes, out_labels, out_indptr, out_indices = out
     for i in range(index.shape[0]):
         first, last, node, edge = ptr[index[i]], ptr[index[i] + 1], new_ptr[i], new_edge[i]
         for j in range(last - first):
             out_nodes[node + j] = nodes[first + j]
             out_labels[node + j] = labels[first + j]
-            out_indptr[node + j] = indptr[first + j + 1] - indptr[first] + edge
+            out_indptr[node + j + 1] = indptr[first + j + 1] - indptr[first] + edge
         for j in range(indptr[last] - indptr[first]):
             out_indices[edge + j] = indices[indptr[first] + j] - first + node
-
-
-@numba.njit(nogil=True, cache=True)
-def fill_edge_index(indptr, indices, out):  # pragma: no cover (compiled)
-    """``out`` ``(2, e)``: the neighbours, then the row of each of them."""
-    for row in range(indptr.shape[0] - 1):
-        for place in range(indptr[row], indptr[row + 1]):
-            out[0, place] = indices[place]
-            out[1, place] = row

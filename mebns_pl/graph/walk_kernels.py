@@ -9,7 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from mebns_pl.graph.measures.kernels import mix, pair_hash
+from mebns_pl.graph.hashing import mix, pair_hash
 
 # mypy: disable-error-code="no-untyped-def"
 

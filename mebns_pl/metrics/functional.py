@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mebns_pl.checks import at_least
+
 _CHUNK_CELLS = 2**24
 """Scores compared at a time: bounds the memory of the comparison's temporaries to some 10 MB a mask."""
 
@@ -103,6 +105,15 @@ def mean_reciprocal_rank(ranks: Tensor) -> Tensor:
     return _not_empty(ranks).double().reciprocal().mean()
 
 
+def mean_reciprocal_rank_shared(positive: Tensor, negative: Tensor) -> Tensor:
+    """:func:`mean_reciprocal_rank` of positives ``(p,)`` among negatives ``(n,)`` that all share.
+
+    Raises:
+        ValueError: shapes do not fit, a score is NaN, or one of the classes is empty.
+    """
+    return mean_reciprocal_rank(ranks_shared(positive, negative))
+
+
 def hits_at(ranks: Tensor, k: int) -> Tensor:
     """Share of ranks that are at most ``k``: a float64 scalar in [0, 1].
 
@@ -116,8 +127,7 @@ def hits_at(ranks: Tensor, k: int) -> Tensor:
     Raises:
         ValueError: there is no rank, or ``k`` is below 1.
     """
-    if k < 1:
-        raise ValueError(f"k: must be at least 1, got {k}")
+    at_least(1, k=k)
     return (_not_empty(ranks) <= k).double().mean()
 
 
@@ -138,8 +148,7 @@ def hits_above(positive: Tensor, negative: Tensor, k: int) -> Tensor:
     Raises:
         ValueError: shapes do not fit, a score is NaN, one of the classes is empty, or ``k`` is below 1.
     """
-    if k < 1:
-        raise ValueError(f"k: must be at least 1, got {k}")
+    at_least(1, k=k)
     _both_classes(positive, negative)
     positive, negative = _checked(positive, negative)
     not_below = len(negative) - torch.searchsorted(negative.sort().values, positive)

@@ -1,24 +1,36 @@
-"""The metrics of :mod:`mebns_pl.metrics.functional` accumulated over batches and ranks, on torchmetrics' base."""
+"""The metrics of :mod:`mebns_pl.metrics.functional` accumulated over batches and ranks, on torchmetrics' base.
+
+Two classes accumulate, one for each way in which positives meet negatives; which function makes the number of what was
+kept is their argument. The collections at the end name them.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.data import dim_zero_cat
 
+from mebns_pl.checks import at_least, expect
 from mebns_pl.metrics import functional
 
 
 class AbstractScoreMetric(Metric):
     """A metric of link scores that keeps numbers in float64 lists and reduces them once, in ``compute``.
 
+    Metrics of the same class keep the same lists, so that in a collection one of them counts for all.
+
     Args:
-        states: names of the lists.
+        reduce: makes the metric, a float64 scalar, of all numbers of each list.
     """
+
+    kept: ClassVar[tuple[str, ...]]
+    """Names of the lists."""
 
     is_differentiable = False
     higher_is_better = True
@@ -26,31 +38,48 @@ class AbstractScoreMetric(Metric):
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
 
-    def __init__(self, states: Sequence[str]) -> None:
+    def __init__(self, reduce: Callable[..., Tensor]) -> None:
         super().__init__()
+        self.reduce = reduce
         # The dtype that a process which saw no batch brings to the gathering: it must be that of all the others.
         self.set_dtype(torch.float64)
-        for name in states:
+        for name in self.kept:
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
-    def _kept(self, state: str) -> Tensor:
-        """All numbers of a state, ``(m,)`` float64."""
-        values = getattr(self, state)
+    @abstractmethod
+    def update(self, positive: Tensor, negative: Tensor) -> None:
+        """Keeps what is needed of a batch."""
+
+    def compute(self) -> Tensor:
+        """The metric over all batches and processes.
+
+        Raises:
+            ValueError: as the function that reduces: there was no positive or no negative, or a score is NaN.
+        """
+        return self.reduce(*(self._all(getattr(self, name)) for name in self.kept))
+
+    def _all(self, values: list[Tensor] | Tensor) -> Tensor:
+        """``(m,)`` float64."""
         if isinstance(values, list) and not values:
             return torch.empty(0, dtype=torch.float64, device=self.device)
         return dim_zero_cat(values)
 
 
-class AbstractRankMetric(AbstractScoreMetric):
+class RankMetric(AbstractScoreMetric):
     """A metric of the ranks of positives among negatives of their own.
 
-    All rank metrics keep the same list of ranks, so that in a collection one of them counts for all.
+    Args:
+        reduce: a function of ranks ``(p,)``.
+
+    Example:
+        >>> metric = RankMetric(functional.mean_reciprocal_rank)
+        >>> metric.update(torch.tensor([2.0, -1.0]), torch.tensor([[1.0, 0.0], [-2.0, 0.0]]))
+        >>> metric.compute().item()
+        0.75
     """
 
+    kept = ("ranks",)
     ranks: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__(["ranks"])
 
     def update(self, positive: Tensor, negative: Tensor) -> None:
         """Ranks a batch.
@@ -64,19 +93,23 @@ class AbstractRankMetric(AbstractScoreMetric):
         """
         self.ranks.append(functional.ranks(positive, negative))
 
-    @abstractmethod
-    def compute(self) -> Tensor:
-        """The metric over all batches and processes: a float64 scalar."""
 
+class SharedMetric(AbstractScoreMetric):
+    """A metric of all positives against all negatives.
 
-class AbstractClassMetric(AbstractScoreMetric):
-    """A metric of all positives against all negatives."""
+    Args:
+        reduce: a function of the scores of positives ``(p,)`` and of negatives ``(n,)``.
 
+    Example:
+        >>> metric = SharedMetric(functional.auc)
+        >>> metric.update(torch.tensor([2.0, 0.0]), torch.tensor([1.0, 0.0]))
+        >>> metric.compute().item()
+        0.625
+    """
+
+    kept = ("positive", "negative")
     positive: list[Tensor]
     negative: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__(["positive", "negative"])
 
     def update(self, positive: Tensor, negative: Tensor) -> None:
         """Keeps a batch's scores.
@@ -93,121 +126,6 @@ class AbstractClassMetric(AbstractScoreMetric):
             raise ValueError(f"positive, negative: shapes must be (p,) and (n,), got {shapes}")
         self.positive.append(positive.detach().double())
         self.negative.append(negative.detach().double())
-
-    @abstractmethod
-    def compute(self) -> Tensor:
-        """The metric over all batches and processes: a float64 scalar."""
-
-
-class MRR(AbstractRankMetric):
-    """Mean reciprocal rank; ties have the mean of the optimistic and the pessimistic rank.
-
-    Example:
-        >>> metric = MRR()
-        >>> metric.update(torch.tensor([2.0, -1.0]), torch.tensor([[1.0, 0.0], [-2.0, 0.0]]))
-        >>> metric.compute().item()
-        0.75
-    """
-
-    def compute(self) -> Tensor:
-        """Raises ``ValueError`` where there was no positive."""
-        return functional.mean_reciprocal_rank(self._kept("ranks"))
-
-
-class HitsAt(AbstractRankMetric):
-    """Share of positives with a rank of at most ``k``.
-
-    Args:
-        k: at least 1.
-
-    Raises:
-        ValueError: ``k`` is below 1.
-
-    Example:
-        >>> metric = HitsAt(1)
-        >>> metric.update(torch.tensor([2.0, -1.0]), torch.tensor([[1.0, 0.0], [-2.0, 0.0]]))
-        >>> metric.compute().item()
-        0.5
-    """
-
-    def __init__(self, k: int) -> None:
-        super().__init__()
-        self.k = _at_least_one(k)
-
-    def compute(self) -> Tensor:
-        """Raises ``ValueError`` where there was no positive."""
-        return functional.hits_at(self._kept("ranks"), self.k)
-
-
-class AUC(AbstractClassMetric):
-    """Area under the ROC curve, exact, ties counted half.
-
-    Example:
-        >>> metric = AUC()
-        >>> metric.update(torch.tensor([2.0, 0.0]), torch.tensor([1.0, 0.0]))
-        >>> metric.compute().item()
-        0.625
-    """
-
-    def compute(self) -> Tensor:
-        """Raises ``ValueError`` where a class is empty or a score is NaN."""
-        return functional.auc(self._kept("positive"), self._kept("negative"))
-
-
-class AveragePrecision(AbstractClassMetric):
-    """Average precision, tied scores taken as one threshold.
-
-    Example:
-        >>> metric = AveragePrecision()
-        >>> metric.update(torch.tensor([2.0, 0.0]), torch.tensor([1.0, 0.0]))
-        >>> metric.compute().item()
-        0.75
-    """
-
-    def compute(self) -> Tensor:
-        """Raises ``ValueError`` where a class is empty or a score is NaN."""
-        return functional.average_precision(self._kept("positive"), self._kept("negative"))
-
-
-class SharedMRR(AbstractClassMetric):
-    """Mean reciprocal rank of positives among negatives that all share; ties have the mean rank.
-
-    Example:
-        >>> metric = SharedMRR()
-        >>> metric.update(torch.tensor([2.0, 0.5]), torch.tensor([1.0, 0.0]))
-        >>> metric.compute().item()
-        0.75
-    """
-
-    def compute(self) -> Tensor:
-        """Raises ``ValueError`` where a class is empty or a score is NaN."""
-        ranks = functional.ranks_shared(self._kept("positive"), self._kept("negative"))
-        return functional.mean_reciprocal_rank(ranks)
-
-
-class SharedHitsAt(AbstractClassMetric):
-    """Share of positives above the k-th highest of the negatives that all share; a tie with it is no hit (OGB).
-
-    Args:
-        k: at least 1.
-
-    Raises:
-        ValueError: ``k`` is below 1.
-
-    Example:
-        >>> metric = SharedHitsAt(1)
-        >>> metric.update(torch.tensor([2.0, 1.0]), torch.tensor([1.0, 0.0]))
-        >>> metric.compute().item()
-        0.5
-    """
-
-    def __init__(self, k: int) -> None:
-        super().__init__()
-        self.k = _at_least_one(k)
-
-    def compute(self) -> Tensor:
-        """Raises ``ValueError`` where a class is empty or a score is NaN."""
-        return functional.hits_above(self._kept("positive"), self._kept("negative"), self.k)
 
 
 def link_metrics(hits: Sequence[int] = (1, 3, 10, 20, 50, 100)) -> MetricCollection:
@@ -227,7 +145,8 @@ def link_metrics(hits: Sequence[int] = (1, 3, 10, 20, 50, 100)) -> MetricCollect
         >>> {name: value.item() for name, value in sorted(metrics.compute().items())}
         {'val/hits@1': 0.0, 'val/hits@3': 1.0, 'val/mrr': 0.5}
     """
-    return _sharing({"mrr": MRR()} | {f"hits@{k}": HitsAt(k) for k in _distinct(hits)})
+    reductions = {"mrr": functional.mean_reciprocal_rank} | _hits(functional.hits_at, hits)
+    return _collection(RankMetric, reductions)
 
 
 def shared_link_metrics(hits: Sequence[int] = (1, 3, 10, 20, 50, 100)) -> MetricCollection:
@@ -247,8 +166,8 @@ def shared_link_metrics(hits: Sequence[int] = (1, 3, 10, 20, 50, 100)) -> Metric
         >>> {name: value.item() for name, value in sorted(metrics.compute().items())}
         {'ap': 0.8333333333333333, 'auc': 0.875, 'hits@1': 0.5, 'mrr': 0.8333333333333333}
     """
-    metrics: dict[str, Metric] = {"mrr": SharedMRR(), "auc": AUC(), "ap": AveragePrecision()}
-    return _sharing(metrics | {f"hits@{k}": SharedHitsAt(k) for k in _distinct(hits)})
+    reductions = {"mrr": functional.mean_reciprocal_rank_shared, **_CLASSES} | _hits(functional.hits_above, hits)
+    return _collection(SharedMetric, reductions)
 
 
 def classification_metrics() -> MetricCollection:
@@ -260,25 +179,24 @@ def classification_metrics() -> MetricCollection:
         >>> {name: value.item() for name, value in sorted(metrics.compute().items())}
         {'ap': 0.75, 'auc': 0.625}
     """
-    return _sharing({"auc": AUC(), "ap": AveragePrecision()})
+    return _collection(SharedMetric, _CLASSES)
 
 
-def _at_least_one(k: int) -> int:
-    if k < 1:
-        raise ValueError(f"k: must be at least 1, got {k}")
-    return k
+_CLASSES: dict[str, Callable[..., Tensor]] = {"auc": functional.auc, "ap": functional.average_precision}
 
 
-def _distinct(hits: Sequence[int]) -> Sequence[int]:
-    if len(set(hits)) != len(hits):
-        raise ValueError(f"hits: each k must be given once, got {list(hits)}")
-    return hits
+def _hits(reduce: Callable[..., Tensor], hits: Sequence[int]) -> dict[str, Callable[..., Tensor]]:
+    expect(len(set(hits)) == len(hits), "each k once", hits=list(hits))
+    for k in hits:
+        at_least(1, k=k)
+    return {f"hits@{k}": partial(reduce, k=k) for k in hits}
 
 
-def _sharing(metrics: dict[str, Metric]) -> MetricCollection:
+def _collection(kind: type[AbstractScoreMetric], reductions: dict[str, Callable[..., Tensor]]) -> MetricCollection:
     """A collection in which the first metric's state is everyone's.
 
     The group is named rather than left to be found: torchmetrics would look for it only after each metric has done the
     work of the first batch, by comparing states.
     """
-    return MetricCollection(dict(metrics), compute_groups=[list(metrics)])
+    metrics: dict[str, Metric | MetricCollection] = {name: kind(reduce) for name, reduce in reductions.items()}
+    return MetricCollection(metrics, compute_groups=[list(metrics)])

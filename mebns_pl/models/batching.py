@@ -12,11 +12,10 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.neighbors import sample_neighbors
 from mebns_pl.keys import Key
 from mebns_pl.models.encoder_decoder import EncoderDecoder
-from mebns_pl.models.encoders import AbstractLayeredEncoder
+from mebns_pl.models.encoders.abstract import AbstractLayeredEncoder
 from mebns_pl.models.layers import tables_of
 from mebns_pl.models.layerwise import embed_layerwise, layerwise_scorer
-from mebns_pl.models.predictor import Inputs, LinkPredictor, PairInputs
-from mebns_pl.models.score_blocks import score_pairs
+from mebns_pl.models.predictor import Inputs, LinkPredictor, PairInputs, score_pairs
 
 Prepare = Callable[[Graph, Tensor, Tensor], Inputs]
 """(message-passing graph, pairs, row names) -> a predictor's inputs."""

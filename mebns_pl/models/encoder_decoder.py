@@ -9,16 +9,18 @@ from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
-from mebns_pl.models.decoders import AbstractDecoder, MLPDecoder
-from mebns_pl.models.encoders import GCN, AbstractEncoder
-from mebns_pl.models.predictor import LinkPredictor, PairInputs
+from mebns_pl.models.decoders.abstract import AbstractDecoder
+from mebns_pl.models.decoders.mlp import MLPDecoder
+from mebns_pl.models.encoders.abstract import AbstractEncoder
+from mebns_pl.models.encoders.gcn import GCN
+from mebns_pl.models.predictor import AbstractEncodingPredictor, PairInputs
 from mebns_pl.types import GraphSpec
 
 CACHE_BLOCK = 1024
 """Pairs decoded in one go on a CPU: their embeddings stay in its cache."""
 
 
-class EncoderDecoder(LinkPredictor[PairInputs]):
+class EncoderDecoder(AbstractEncodingPredictor[PairInputs]):
     """A node encoder with a pair decoder.
 
     Args:
@@ -30,7 +32,7 @@ class EncoderDecoder(LinkPredictor[PairInputs]):
 
     Example:
         >>> import torch
-        >>> from mebns_pl.models.decoders import DotDecoder
+        >>> from mebns_pl.models.decoders.dot import DotDecoder
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=3)
         >>> predictor = EncoderDecoder(graph.spec, GCN, DotDecoder)
         >>> predictor(predictor.prepare(graph, torch.tensor([[0], [2]]))).shape
@@ -45,17 +47,12 @@ class EncoderDecoder(LinkPredictor[PairInputs]):
         encoder: Callable[[GraphSpec], AbstractEncoder] = GCN,
         decoder: Callable[[int], AbstractDecoder] = MLPDecoder,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder(spec)
+        super().__init__(encoder(spec))
         self.decoder = decoder(self.encoder.out_channels)
 
     def prepare(self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None) -> PairInputs:
         """The pairs themselves."""
         return self.pair_inputs(graph, pairs, rows, key)
-
-    def forward(self, inputs: PairInputs) -> Tensor:
-        """Logits ``(M,)``."""
-        return self.scorer(inputs.graph, inputs.key)(inputs)
 
     def scorer(self, graph: Graph, key: Key | None = None) -> Callable[[PairInputs], Tensor]:
         """Encodes ``graph`` once; the function returned decodes."""
@@ -74,12 +71,3 @@ class EncoderDecoder(LinkPredictor[PairInputs]):
             return self.decoder(source, target, rows, key and key.child("decoder"))  # type: ignore[no-any-return]
 
         return score
-
-    def embeddings(self, graph: Graph) -> Tensor:
-        """The encoder's, ``(N, C)``."""
-        return self.encoder(graph)  # type: ignore[no-any-return]
-
-    @property
-    def inductive(self) -> bool:
-        """Whether the encoder is."""
-        return self.encoder.inductive

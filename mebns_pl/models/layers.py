@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mebns_pl.checks import within
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key, dropout_mask
 from mebns_pl.types import GraphSpec
@@ -33,8 +34,7 @@ class KeyedDropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        if not 0 <= p < 1:
-            raise ValueError(f"dropout: expected a probability in [0, 1), got {p}")
+        within("[0, 1)", "probability", dropout=p)
         self.p = p
 
     def forward(self, h: Tensor, rows: Tensor, key: Key | None) -> Tensor:
@@ -84,6 +84,12 @@ class FeatureLinear(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.spec}, out_channels={self.weight.shape[1]}"
+
+
+def linear_stack(spec: GraphSpec, hidden_channels: int, num_layers: int) -> nn.ModuleList:
+    """The linear maps of an encoder's layers: one of the graph's features, then those of ``hidden_channels``."""
+    hidden = (nn.Linear(hidden_channels, hidden_channels, bias=False) for _ in range(num_layers - 1))
+    return nn.ModuleList([FeatureLinear(spec, hidden_channels), *hidden])
 
 
 def tables_of(module: nn.Module) -> list[nn.Parameter]:

@@ -16,7 +16,7 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.neighbors import single_nodes, surroundings
 from mebns_pl.keys import Key
 from mebns_pl.models.encoder_decoder import EncoderDecoder
-from mebns_pl.models.encoders import AbstractLayeredEncoder
+from mebns_pl.models.encoders.abstract import AbstractLayeredEncoder
 
 EDGE_BLOCK = 2**20
 """Directed edges of a block; a node with more is a block of its own."""
@@ -44,7 +44,7 @@ def embed_layerwise(
         ``(N, out_channels)`` on the CPU.
 
     Example:
-        >>> from mebns_pl.models.encoders import GCN
+        >>> from mebns_pl.models.encoders.gcn import GCN
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=3)
         >>> encoder = GCN(graph.spec, hidden_channels=8)
         >>> bool((embed_layerwise(encoder, graph) == encoder(graph)).all())

@@ -4,47 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Self
 
 from torch import Tensor, nn
 
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.row_sets import RowSets, common_neighbors
 from mebns_pl.keys import Key
-from mebns_pl.models.encoders import GCN, AbstractEncoder
+from mebns_pl.models.encoders.abstract import AbstractEncoder
+from mebns_pl.models.encoders.gcn import GCN
 from mebns_pl.models.layers import KeyedDropout
-from mebns_pl.models.predictor import LinkPredictor
+from mebns_pl.models.predictor import AbstractEncodingPredictor, PairInputs
 from mebns_pl.types import GraphSpec
 
 
-@dataclass(frozen=True)
-class NCNInputs:
+@dataclass(frozen=True, kw_only=True)
+class NCNInputs(PairInputs):
     """Pairs on a graph with their common neighbours.
 
     Args:
-        graph: the message-passing graph, target edges already left out.
-        pairs: ``(2, M)`` int64.
         common: the common neighbours of each pair.
-        rows: ``(M,)`` int64, each pair's name within the union batch, under which it draws its dropout mask.
-        key: the key of this stochastic pass, or None for a deterministic one.
     """
 
-    graph: Graph
-    pairs: Tensor
     common: RowSets
-    rows: Tensor
-    key: Key | None = None
 
-    def select(self, index: Tensor | slice) -> NCNInputs:
+    def select(self, index: Tensor | slice) -> Self:
         """The pairs at ``index``."""
-        common = self.common.select(index)
-        return replace(self, pairs=self.pairs[:, index], common=common, rows=self.rows[index])
-
-    def with_key(self, key: Key | None) -> NCNInputs:
-        """The same pairs in another stochastic pass."""
-        return replace(self, key=key)
+        return replace(super().select(index), common=self.common.select(index))
 
 
-class NCN(LinkPredictor[NCNInputs]):
+class NCN(AbstractEncodingPredictor[NCNInputs]):
     r"""Neural common neighbours (Wang, Yang and Zhang, ICLR 2024, 2302.00890, eq. 8).
 
     With embeddings :math:`z` of any encoder the logit of :math:`(u, v)` is
@@ -78,8 +67,7 @@ class NCN(LinkPredictor[NCNInputs]):
         hidden_channels: int = 256,
         dropout: float = 0.5,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder(spec)
+        super().__init__(encoder(spec))
         self.ends = _Perceptron(self.encoder.out_channels, hidden_channels, hidden_channels, dropout)
         self.common = _Perceptron(self.encoder.out_channels, hidden_channels, hidden_channels, dropout)
         self.head = _Perceptron(hidden_channels, hidden_channels, 1, dropout)
@@ -87,11 +75,7 @@ class NCN(LinkPredictor[NCNInputs]):
     def prepare(self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None) -> NCNInputs:
         """Finds the common neighbours."""
         inputs = self.pair_inputs(graph, pairs, rows, key)
-        return NCNInputs(graph, pairs, common_neighbors(graph, pairs), inputs.rows, key)
-
-    def forward(self, inputs: NCNInputs) -> Tensor:
-        """Logits ``(M,)``."""
-        return self.scorer(inputs.graph, inputs.key)(inputs)
+        return NCNInputs(**vars(inputs), common=common_neighbors(graph, pairs))
 
     def scorer(self, graph: Graph, key: Key | None = None) -> Callable[[NCNInputs], Tensor]:
         """Encodes ``graph`` once; the function returned scores."""
@@ -105,15 +89,6 @@ class NCN(LinkPredictor[NCNInputs]):
             return self.head(ends + common, rows, key and key.child("head")).squeeze(1)  # type: ignore[no-any-return]
 
         return score
-
-    def embeddings(self, graph: Graph) -> Tensor:
-        """The encoder's, ``(N, C)``."""
-        return self.encoder(graph)  # type: ignore[no-any-return]
-
-    @property
-    def inductive(self) -> bool:
-        """Whether the encoder is."""
-        return self.encoder.inductive
 
 
 class _Perceptron(nn.Module):

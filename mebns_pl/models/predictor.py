@@ -1,4 +1,4 @@
-"""The contract of every link predictor: encoder + decoder, SEAL, heuristics."""
+"""The contract of every link predictor: encoder + decoder, SEAL, heuristics; and scoring many pairs by one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import ClassVar, Generic, Protocol, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from mebns_pl.families import Family
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
+from mebns_pl.models.encoders.abstract import AbstractEncoder
 
 
 class Inputs(Protocol):
@@ -48,16 +50,17 @@ class PairInputs:
     rows: Tensor
     key: Key | None = None
 
-    def select(self, index: Tensor | slice) -> PairInputs:
+    def select(self, index: Tensor | slice) -> Self:
         """The pairs at ``index``."""
         return replace(self, pairs=self.pairs[:, index], rows=self.rows[index])
 
-    def with_key(self, key: Key | None) -> PairInputs:
+    def with_key(self, key: Key | None) -> Self:
         """The same pairs in another pass."""
         return replace(self, key=key)
 
 
 InputsT = TypeVar("InputsT", bound=Inputs)
+PairInputsT = TypeVar("PairInputsT", bound=PairInputs)
 
 
 class LinkPredictor(nn.Module, ABC, Generic[InputsT]):
@@ -137,3 +140,50 @@ class LinkPredictor(nn.Module, ABC, Generic[InputsT]):
         return PairInputs(
             graph, pairs, torch.arange(pairs.shape[1], device=pairs.device) if rows is None else rows, key
         )
+
+
+PREDICTORS = Family(LinkPredictor, "--model.predictor")
+"""Every predictor there is."""
+
+
+class AbstractEncodingPredictor(LinkPredictor[PairInputsT], Generic[PairInputsT]):
+    """A predictor that encodes the graph's nodes once, in ``scorer``, for all pairs.
+
+    Args:
+        encoder: the encoder.
+    """
+
+    def __init__(self, encoder: AbstractEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    @abstractmethod
+    def scorer(self, graph: Graph, key: Key | None = None) -> Callable[[PairInputsT], Tensor]:
+        """Encodes ``graph`` once; the function returned scores pairs."""
+
+    def forward(self, inputs: PairInputsT) -> Tensor:
+        """Logits ``(M,)``."""
+        return self.scorer(inputs.graph, inputs.key)(inputs)
+
+    def embeddings(self, graph: Graph) -> Tensor:
+        """The encoder's, ``(N, C)``."""
+        return self.encoder(graph)  # type: ignore[no-any-return]
+
+    @property
+    def inductive(self) -> bool:
+        """Whether the encoder is."""
+        return self.encoder.inductive
+
+
+def score_pairs(
+    predictor: LinkPredictor, score: Callable[[Inputs], Tensor], graph: Graph, pairs: Tensor, key: Key | None = None
+) -> Tensor:
+    """Logits ``(m,)`` of ``pairs`` ``(2, m)``, prepared and scored in blocks; with a key, in one stochastic pass.
+
+    Never in half precision: scores of 8 bits would be tied in their hundreds, and ranks with them.
+    """
+    if not pairs.shape[1]:
+        return torch.empty(0, device=pairs.device)
+    rows = torch.arange(pairs.shape[1], device=pairs.device).split(predictor.score_block)
+    with torch.autocast(pairs.device.type, enabled=False):
+        return torch.cat([score(predictor.prepare(graph, pairs[:, block], block, key)) for block in rows])

@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from mebns_pl.checks import at_least
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.row_sets import RowSets
 from mebns_pl.graph.sparse import product
@@ -100,13 +101,8 @@ class SEAL(LinkPredictor[SEALInputs]):
         use_features: bool = True,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("num_hops", num_hops, 1),
-            ("num_pooled", num_pooled, 10),
-            ("num_layers", num_layers, 1),
-        ):
-            if value < least:
-                raise ValueError(f"{name}: expected {least} or more, got {value}")
+        at_least(1, num_hops=num_hops, num_layers=num_layers)
+        at_least(10, num_pooled=num_pooled)
         self.num_hops = num_hops
         self.num_pooled = num_pooled
         self.max_nodes_per_hop = max_nodes_per_hop

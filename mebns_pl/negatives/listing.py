@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
-from mebns_pl.negatives.proposals.abstract import AbstractProposal
-from mebns_pl.negatives.selectors.abstract import AbstractSelector
-from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
+from mebns_pl.negatives.proposals.abstract import PROPOSALS
+from mebns_pl.negatives.selectors.abstract import SELECTORS
+from mebns_pl.negatives.weightings.abstract import WEIGHTINGS
 
-OPTIONS: dict[str, type] = {
-    "--model.sampler.proposal": AbstractProposal,
-    "--model.sampler.selector": AbstractSelector,
-    "--model.sampler.weighting": AbstractNegativeWeighting,
-}
-"""Where each kind is named."""
+FAMILIES = (PROPOSALS, SELECTORS, WEIGHTINGS)
+"""What a sampler is made of."""
 
 
 def sampler_table() -> Table:
@@ -27,14 +24,8 @@ def sampler_table() -> Table:
         >>> sampler_table().row_count > 15
         True
     """
-    table = Table(box=None, pad_edge=False)
-    table.add_column("part", no_wrap=True)
-    table.add_column("class", no_wrap=True)
-    table.add_column("rule", overflow="fold")
-    for option, base in OPTIONS.items():
-        for cls in concrete_classes(base):
-            table.add_row(option, cls.__name__, escape(first_line(cls)))
-    return table
+    rows = ((family.option, name, rule) for family in FAMILIES for name, rule in family.rules.items())
+    return _table(("part", "class"), rows)
 
 
 def recipe_table(folder: Path) -> Table:
@@ -43,34 +34,19 @@ def recipe_table(folder: Path) -> Table:
     Args:
         folder: where they are; without any, the table is empty.
     """
-    table = Table(box=None, pad_edge=False)
-    table.add_column("recipe", no_wrap=True)
-    table.add_column("rule", overflow="fold")
-    for path in sorted(folder.glob("*.yaml")):
-        table.add_row(path.stem, escape(recipe_rule(path)))
-    return table
+    return _table(("recipe",), ((path.stem, recipe_rule(path)) for path in sorted(folder.glob("*.yaml"))))
 
 
 def recipe_rule(path: Path) -> str:
     """The first sentence of the comment that a recipe begins with."""
-    lines = []
-    for line in path.read_text("utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line.removeprefix("#").strip())
-    return " ".join(lines).split(". ")[0].rstrip(".")
+    comment = takewhile(lambda line: line.startswith("#"), path.read_text("utf-8").splitlines())
+    return " ".join(line.removeprefix("#").strip() for line in comment).split(". ")[0].rstrip(".")
 
 
-def concrete_classes(base: type) -> list[type]:
-    """The classes below ``base`` that can be built, at any depth, by name."""
-    found, waiting = set(), [base]
-    while waiting:
-        below: list[type] = waiting.pop().__subclasses__()
-        waiting += below
-        found |= {cls for cls in below if not inspect.isabstract(cls)}
-    return sorted(found, key=lambda cls: cls.__name__)
-
-
-def first_line(cls: type) -> str:
-    """The first line of a class's docstring, without markup; "" where it has none."""
-    return (inspect.getdoc(cls) or "").partition("\n")[0].replace("``", "")
+def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Columns of names, and one of rules that may be folded."""
+    columns = (*(Column(name, no_wrap=True) for name in names), Column("rule", overflow="fold"))
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table

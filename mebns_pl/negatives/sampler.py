@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mebns_pl.checks import at_least
 from mebns_pl.negatives.proposals.abstract import AbstractAdaptiveProposal, AbstractProposal, AbstractStaticProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.abstract import AbstractSelector
@@ -41,13 +42,10 @@ class Sampler:
         selector: AbstractSelector | None = None,
         weighting: AbstractNegativeWeighting | None = None,
     ) -> None:
-        if num_candidates < 1:
-            raise ValueError(f"num_candidates: expected 1 or more, got {num_candidates}")
+        at_least(1, num_candidates=num_candidates)
         if not isinstance(proposal, AbstractStaticProposal | AbstractAdaptiveProposal | None):
-            raise TypeError(
-                "proposal: expected an AbstractStaticProposal or an AbstractAdaptiveProposal, "
-                f"got {type(proposal).__name__}"
-            )
+            kinds = "an AbstractStaticProposal or an AbstractAdaptiveProposal"
+            raise TypeError(f"proposal: expected {kinds}, got {type(proposal).__name__}")
         self.num_candidates = num_candidates
         self.selector = selector or FirstSelector()
         self.weighting = weighting or EqualWeighting()

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.proximity import AbstractMeasure, PersonalizedPageRank, ResourceAllocation
+from mebns_pl.graph.measures.abstract import AbstractMeasure
+from mebns_pl.graph.measures.neighbors import ResourceAllocation
+from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
 from mebns_pl.pools.abstract import AbstractPool, PoolPart, PoolRequest, undirected_keys
 
 _BLOCK = 2**21  # cells of the lists that are made in one go

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.errors import DataError
+from mebns_pl.graph.sparse import entries_of
 from mebns_pl.pools.abstract import AbstractPool, PoolPart, PoolRequest, undirected_keys
 from mebns_pl.pools.listed import check_top
 
@@ -74,9 +75,7 @@ class NearestPool(AbstractPool):
     def _left_out(request: PoolRequest, rows: Tensor, place: Tensor) -> Tensor:
         """``(2, m)``: (row of the block, column of the block) of the pairs that no pool holds, self-pairs included."""
         graph = request.left_out
-        start, counts = graph.indptr[rows], graph.indptr[rows + 1] - graph.indptr[rows]
-        row = torch.arange(len(rows)).repeat_interleave(counts)
-        within = torch.arange(len(row)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-        column = place[graph.indices[start.repeat_interleave(counts) + within]]
+        starts, entries = entries_of(graph.indptr, rows)
+        row, column = torch.arange(len(rows)).repeat_interleave(starts.diff()), place[graph.indices[entries]]
         row, column = torch.cat([row, torch.arange(len(rows))]), torch.cat([column, place[rows]])
         return torch.stack([row, column])[:, column >= 0]

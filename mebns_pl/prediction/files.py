@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from mebns_pl.checks import expect
+from mebns_pl.systems.checkpoint_io import atomic_file
+
 SUFFIXES = (".csv", ".parquet", ".pq")
 
 
@@ -15,8 +18,8 @@ def check_table_path(path: str | Path) -> Path:
     Raises:
         ValueError: a suffix that no table has.
     """
-    if Path(path).suffix not in SUFFIXES:
-        raise ValueError(f"path: expected a file name that ends in {', '.join(SUFFIXES)}, got {str(path)!r}")
+    ends = f"a file name that ends in {', '.join(SUFFIXES)}"
+    expect(Path(path).suffix in SUFFIXES, ends, path=repr(str(path)))
     return Path(path)
 
 
@@ -26,13 +29,8 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     Raises:
         OSError: the folder cannot be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
+    with atomic_file(path) as file:
         if path.suffix == ".csv":
-            table.to_csv(unfinished, index=False)
+            table.to_csv(file, index=False, mode="wb")
         else:
-            table.to_parquet(unfinished, index=False)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+            table.to_parquet(file, index=False)

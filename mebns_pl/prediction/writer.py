@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
-import torch.distributed
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
 
+from mebns_pl.checks import at_least
 from mebns_pl.data.datamodule import data_of
 from mebns_pl.pools.built import PairPool
-from mebns_pl.prediction.best import AbstractBest, BestOverall, BestPerNode
+from mebns_pl.prediction.abstract import AbstractPredictionTable, link_frame, of_all_ranks
+from mebns_pl.prediction.best import BestLinks
 from mebns_pl.prediction.files import check_table_path, write_table
-from mebns_pl.systems.evaluation import AbstractEvaluation
-from mebns_pl.systems.scoring import AbstractScoring, StudentScoring
+from mebns_pl.systems.scoring import AbstractScoring
 
 
-class PredictionWriter(Callback):
+class PredictionWriter(AbstractPredictionTable):
     """Keeps the ``top_k`` highest-scored pairs of ``predict`` and writes them with their names.
 
     The columns are ``rank`` (from 1), ``source``, ``target`` (names), ``score`` (probability, in (0, 1)) and
@@ -47,60 +47,37 @@ class PredictionWriter(Callback):
         per_node: bool = False,
         scoring: AbstractScoring | None = None,
     ) -> None:
-        if top_k < 1:
-            raise ValueError(f"top_k: expected 1 or more, got {top_k}")
+        super().__init__(scoring)
+        at_least(1, top_k=top_k)
         self.path: Path | None = None if path is None else check_table_path(path)
         self.top_k = top_k
         self.per_node = per_node
-        self.scoring = scoring or StudentScoring()
-        self.table: pd.DataFrame | None = None
         self.pool: PairPool | None = None
-        self._best: AbstractBest = BestOverall(top_k)
+        self._best = BestLinks(top_k)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Chooses the scoring, and finds out now whether the file's folder can be made."""
-        if stage == "predict" and isinstance(pl_module, AbstractEvaluation):
-            pl_module.score_by(self.scoring)
-            if self.path is not None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+        super().setup(trainer, pl_module, stage)
+        if stage == "predict" and self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts anew."""
         loader: Any = trainer.predict_dataloaders
         self.pool = loader.dataset.pool
-        self._best = BestPerNode(self.top_k, self.pool.allowed) if self.per_node else BestOverall(self.top_k)
+        self._best = BestLinks(self.top_k, self.pool.allowed if self.per_node else None)
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def add(self, pairs: Tensor, logits: Tensor) -> None:
         """Merges a block into the best so far."""
-        self._best.add(*outputs)
+        self._best.add(pairs, logits)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the file."""
         best = self._best
-        pairs, logits = best.settle()
-        if trainer.world_size > 1:
-            parts: list[Any] = [None] * trainer.world_size
-            torch.distributed.all_gather_object(parts, (pairs, logits))
-            best.pairs, best.logits = best.best(
-                torch.cat([p for p, _ in parts], dim=1), torch.cat([found for _, found in parts])
-            )
-        names = data_of(trainer).loaded.node_names
-        self.table = pd.DataFrame(
-            {
-                "rank": best.ranks().numpy(),
-                "source": [names[i] for i in best.pairs[0].tolist()],
-                "target": [names[i] for i in best.pairs[1].tolist()],
-                "score": best.logits.double().sigmoid().numpy(),
-                "logit": best.logits.numpy(),
-            }
-        )
+        parts = of_all_ranks(best.settle(), trainer)
+        if len(parts) > 1:
+            best.keep(torch.cat([pairs for pairs, _ in parts], dim=1), torch.cat([logits for _, logits in parts]))
+        self.table = link_frame(best.pairs, best.logits, data_of(trainer).loaded.node_names)
+        self.table.insert(0, "rank", best.ranks().numpy())
         if trainer.is_global_zero and self.path is not None:
             write_table(self.table, self.path)

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from mebns_pl.data.train_batch import TrainBatch
-from mebns_pl.distributed.group import gather_rows
 from mebns_pl.keys import Key
-from mebns_pl.models.score_blocks import score_pairs
+from mebns_pl.models.predictor import score_pairs
 from mebns_pl.negatives.candidates import drawn_in_step
 from mebns_pl.systems.link_system import AbstractLinkSystem
 
@@ -45,7 +44,7 @@ def adapted(system: AbstractLinkSystem, batch: TrainBatch, key: Key) -> tuple[Tr
             return score_pairs(system.student, encoded, graph, pairs).view(nodes.shape)
 
     def gather(value: Tensor) -> Tensor:
-        return gather_rows(value, batch.first_row, batch.union_positives.shape[1], system.group)
+        return system.group.rows_of_all(value, batch.first_row, batch.union_positives.shape[1])
 
     key = key.child("adaptive")
     _, candidates, mask = drawn_in_step(proposal, anchors, rows, system.sampler.num_candidates, score, key)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -52,13 +53,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        buffer = io.BytesIO()  # torch's own writer does not come through a full disk in good order
-        torch.save(checkpoint, buffer)
         path = Path(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._remove_leftovers(path.parent)
-            write_atomically(path, buffer.getbuffer())
+            if path.parent not in self._clean:
+                for leftover in path.parent.glob(f".*.ckpt{PARTIAL}"):
+                    leftover.unlink(missing_ok=True)
+                self._clean.add(path.parent)
+            save_atomically(checkpoint, path)
         except OSError as error:
             kept = "the one that is there is kept" if path.exists() else "there is none from before"
             reason = error.strerror or str(error)
@@ -81,30 +82,39 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise CheckpointError(f"checkpoint {path}: no such file") from error
         except Exception as error:  # a damaged file can raise anything
             reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(
-                f"checkpoint {path}: not a whole checkpoint of tensors and plain values ({reason})"
-            ) from error
+            told = f"checkpoint {path}: not a whole checkpoint of tensors and plain values ({reason})"
+            raise CheckpointError(told) from error
         if not isinstance(found, dict) or "pytorch-lightning_version" not in found:
             raise CheckpointError(f"checkpoint {path}: not written by a trainer, so there is no run to go on with")
         return found
 
-    def _remove_leftovers(self, folder: Path) -> None:
-        if folder not in self._clean:
-            for path in folder.glob(f".*.ckpt{PARTIAL}"):
-                path.unlink(missing_ok=True)
-            self._clean.add(folder)
 
-
-def write_atomically(path: Path, contents: bytes | memoryview) -> None:
-    """Writes a file so that at every moment either the old or the new one is there, even if the machine stops.
+def save_atomically(value: Any, path: Path) -> None:
+    """``torch.save`` to a file as of :func:`atomic_file`.
 
     Raises:
         OSError: it cannot be written; what was there is kept, and nothing else is left.
     """
+    buffer = io.BytesIO()  # torch's own writer does not come through a full disk in good order
+    torch.save(value, buffer)
+    with atomic_file(path) as file:
+        file.write(buffer.getbuffer())
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write into: at every moment the old or the whole new one is there, even if the machine stops.
+
+    Its folder is made.
+
+    Raises:
+        OSError: it cannot be written; what was there is kept, and nothing else is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}{PARTIAL}")
     try:
         with open(partial, "wb") as file:
-            file.write(contents)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

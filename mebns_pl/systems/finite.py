@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -16,7 +14,7 @@ from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.mebns.learner import Gradients
 from mebns_pl.mebns.step import StepResult
 from mebns_pl.models.layers import tables_of
-from mebns_pl.systems.checkpoint_io import write_atomically
+from mebns_pl.systems.checkpoint_io import save_atomically
 
 
 class NonFiniteError(RuntimeError):
@@ -43,12 +41,12 @@ def first_fault(learned: Mapping[str, Gradients], modules: Mapping[str, nn.Modul
         if not bool(torch.isfinite(found.loss)):
             return f"{part}: its loss is {float(found.loss)}"
         tables = tables_of(modules[part]) if found.tables else []
-        names = [n for n, param in modules[part].named_parameters() if not any(param is table for table in tables)]
-        for name, grad in zip(names, found.dense, strict=True):
+        apart = {id(table) for table in tables}
+        names = [name for name, param in modules[part].named_parameters() if id(param) not in apart]
+        embeddings = [("its node embeddings", table.coalesce().values()) for table in found.tables]
+        for name, grad in (*zip(names, found.dense, strict=True), *embeddings):
             if not bool(torch.isfinite(grad).all()):
                 return f"{part}: the gradient of {name} is not finite"
-        if not all(bool(torch.isfinite(table.coalesce().values()).all()) for table in found.tables):
-            return f"{part}: the gradient of its node embeddings is not finite"
     return "none"
 
 
@@ -67,18 +65,12 @@ def refuse_non_finite(system: LightningModule, batch: TrainBatch, result: StepRe
     folder = Path(trainer.log_dir or trainer.default_root_dir)
     rank = f"_rank{trainer.global_rank}" if trainer.world_size > 1 else ""
     path = folder / f"not_finite_epoch{batch.epoch}_step{batch.step}{rank}.pt"
-    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    kept: dict[str, Any] = {
-        "fault": fault,
-        "losses": {name: found.loss for name, found in result.learned.items()},
-        "batch": {name: value for name, value in values.items() if isinstance(value, Tensor | int)},
-        "state_dict": system.state_dict(),
-    }
-    buffer = io.BytesIO()
-    torch.save(kept, buffer)
+    values = ((field.name, getattr(batch, field.name)) for field in fields(batch))
+    parts = {name: value for name, value in values if isinstance(value, Tensor | int)}
+    losses = {name: found.loss for name, found in result.learned.items()}
+    kept = {"fault": fault, "losses": losses, "batch": parts, "state_dict": system.state_dict()}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, buffer.getbuffer())
+        save_atomically(kept, path)
         where = f"batch and weights before the step are in {path}"
     except OSError as error:
         where = f"batch and weights could not be written to {path} ({error.strerror})"

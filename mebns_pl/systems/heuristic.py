@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NoReturn
 
-from mebns_pl.graph.measures.proximity import AbstractPairMeasure
-from mebns_pl.models.by_measure import ProximityPredictor
+from lightning.pytorch import Callback
+from lightning.pytorch.trainer.states import TrainerFn
+
+from mebns_pl.graph.measures.abstract import AbstractPairMeasure
+from mebns_pl.models.measure_predictor import MeasurePredictor
 from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.types import GraphSpec
-
-_NOT_TRAINED = "model: a Heuristic learns nothing and cannot fit; allowed are validate, test and predict"
 
 
 class Heuristic(AbstractEvaluation):
@@ -20,13 +22,19 @@ class Heuristic(AbstractEvaluation):
         measure: the heuristic; common neighbours by default.
 
     Example:
-        >>> from mebns_pl.graph.measures.proximity import AdamicAdar
+        >>> from mebns_pl.graph.measures.neighbors import AdamicAdar
         >>> sum(parameter.numel() for parameter in Heuristic(GraphSpec(num_nodes=3), AdamicAdar()).parameters())
         0
     """
 
     def __init__(self, spec: GraphSpec, measure: AbstractPairMeasure | None = None) -> None:
-        super().__init__(ProximityPredictor(spec, measure))
+        super().__init__(MeasurePredictor(spec, measure))
+
+    def configure_callbacks(self) -> Sequence[Callback] | Callback:
+        """Refuses ``fit`` at its very start."""
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            self.configure_optimizers()
+        return super().configure_callbacks()
 
     def configure_optimizers(self) -> NoReturn:
         """Refuses ``fit``.
@@ -34,4 +42,4 @@ class Heuristic(AbstractEvaluation):
         Raises:
             TypeError: always.
         """
-        raise TypeError(_NOT_TRAINED)
+        raise TypeError("model: a Heuristic learns nothing and cannot fit; allowed are validate, test and predict")

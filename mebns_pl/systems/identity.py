@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -32,7 +31,7 @@ def describe_system(system: nn.Module) -> dict[str, Any]:
     parts = {name: part for name, part in system.named_children() if any(True for _ in part.parameters())}
     return {
         "version": version("mebns_pl"),
-        "system": _path(type(system)),
+        "system": path_of(type(system)),
         "model": {name: _PASSING.sub("", str(part)) for name, part in parts.items()},
         "shapes": {name: list(value.shape) for name, value in system.state_dict().items()},
     }
@@ -64,16 +63,13 @@ def differences(found: Mapping[str, Any] | None, present: Mapping[str, Any], sta
     """
     if found is None:
         return ["it does not say which model and graph it belongs to, so no system of this package has written it"]
-    told = []
-    release = ".".join(found["version"].split(".")[:2])
-    if release != ".".join(present["version"].split(".")[:2]):
-        told.append(
+    release, installed = (".".join(told["version"].split(".")[:2]) for told in (found, present))
+    if release != installed:
+        return [
             f"version: {found['version']} wrote it, {present['version']} is installed; "
             f"install mebns_pl {release}, or train again"
-        )
-        return told
-    told += _compared("system", found, present)
-    told += _compared("graph", found, present)
+        ]
+    told = _compared("system", found, present) + _compared("graph", found, present)
     if "digests" in present and not told:
         told += _digests(found, present, stage)
     if stage == "fit":
@@ -85,14 +81,8 @@ def differences(found: Mapping[str, Any] | None, present: Mapping[str, Any], sta
 
 
 def _compared(name: str, found: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    if name not in present or found.get(name) == present[name]:
-        return []
-    there, here = found.get(name), present[name]
-    if isinstance(there, Mapping) and isinstance(here, Mapping):
-        return [
-            f"{name}.{key}: {there.get(key)} there, {here[key]} here" for key in here if there.get(key) != here[key]
-        ]
-    return [f"{name}: {there} there, {here} here"]
+    changed = _changed({name: found.get(name)}, {name: present[name]}) if name in present else []
+    return [f"{key}: {there} there, {here} here" for key, there, here in changed]
 
 
 def _digests(found: Mapping[str, Any], present: Mapping[str, Any], stage: str | None) -> list[str]:
@@ -115,9 +105,8 @@ def _layers(there: Mapping[str, str], here: Mapping[str, str]) -> Iterator[str]:
 
 
 def _shapes(there: Mapping[str, list[int]], here: Mapping[str, list[int]]) -> Iterator[str]:
-    differing = [name for name in [*here, *(there.keys() - here.keys())] if there.get(name) != here.get(name)]
-    for name in differing[:3]:
-        yield f"model.{name}: shape {there.get(name, 'none')} there, {here.get(name, 'none')} here"
+    for name, old, new in _changed(there, here)[:3]:
+        yield f"model.{name}: shape {'none' if old is None else old} there, {'none' if new is None else new} here"
 
 
 def _short(text: str) -> str:
@@ -133,11 +122,15 @@ def changed_options(found: Mapping[str, Any], present: Mapping[str, Any]) -> lis
     """
     if found.get("from") != present.get("from"):
         return []  # told in other words: from the command line, and from Python
-    there, here = (dict(_flat({part: config.get(part) for part in ("model", "data")})) for config in (found, present))
-    names = [name for name in [*there, *(here.keys() - there.keys())] if not name.startswith(_HARMLESS)]
-    return [
-        f"{name}: {there.get(name)} before, {here.get(name)} now" for name in names if there.get(name) != here.get(name)
-    ]
+    there, here = ({part: config.get(part) for part in ("model", "data")} for config in (found, present))
+    changed = [change for change in _changed(there, here) if not change[0].startswith(_HARMLESS)]
+    return [f"{name}: {before} before, {now} now" for name, before, now in changed]
+
+
+def _changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """What differs, by names with dots, of values within values; None where there is none."""
+    old, new = dict(_flat(there)), dict(_flat(here))
+    return [(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)]
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -156,10 +149,8 @@ def plain(value: Any) -> Any:
         >>> plain(partial(dict, lr=0.1))
         {'class_path': 'builtins.dict', 'init_args': {'lr': 0.1}}
     """
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, bool | int | float | str | None):
         return value
-    if isinstance(value, Path):
-        return str(value)
     if isinstance(value, Tensor):
         return f"tensor of shape {tuple(value.shape)}"
     if isinstance(value, Mapping):
@@ -167,18 +158,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
     if isinstance(value, functools.partial):
-        return {"class_path": _path(value.func), "init_args": plain(value.keywords)}
+        return {"class_path": path_of(value.func), "init_args": plain(value.keywords)}
     if isinstance(value, type) or inspect.isroutine(value):
-        return _path(value)
+        return path_of(value)
     if is_dataclass(value):
         arguments = {item.name: getattr(value, item.name) for item in fields(value)}
     elif getattr(value, "__dict__", None) is None:
-        return str(value)  # a timedelta, a torch.dtype, ...
+        return str(value)  # a path, a timedelta, a torch.dtype, ...
     else:
         kept = {_KEPT_AS.get(name, name): name for name in inspect.signature(type(value).__init__).parameters}
         arguments = {kept[name]: item for name, item in vars(value).items() if name in kept}
-    return {"class_path": _path(type(value)), "init_args": plain(arguments)}
+    return {"class_path": path_of(type(value)), "init_args": plain(arguments)}
 
 
-def _path(value: Any) -> str:
+def path_of(value: Any) -> str:
+    """Where a class or a function is imported from, with dots."""
     return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"

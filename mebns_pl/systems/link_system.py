@@ -169,9 +169,9 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
         for name, mean in self.accumulator.add(learned, self.trainer.is_last_batch).items():
             learner = learners[name]
             # The student's step alone goes through Lightning, which counts global steps by it
-            _descend(self.all_optimizers()[0] if name == "student" else learner.optimizer, learner.params(), mean.dense)
+            descend(self.all_optimizers()[0] if name == "student" else learner.optimizer, learner.params(), mean.dense)
             if learner.tables is not None:
-                _descend(learner.tables, learner.table_params(), mean.tables)
+                descend(learner.tables, learner.table_params(), mean.tables)
 
     def replicated(self) -> dict[str, Tensor]:
         """Everything that must be the same on all ranks: parameters, optimizer states, gradients added up so far."""
@@ -239,9 +239,7 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
         self.accumulator.load_state_dict(checkpoint["accumulated"])
 
 
-def _descend(
-    optimizer: Optimizer | LightningOptimizer, params: Sequence[nn.Parameter], grads: Sequence[Tensor]
-) -> None:
+def descend(optimizer: Optimizer | LightningOptimizer, params: Sequence[nn.Parameter], grads: Sequence[Tensor]) -> None:
     """Steps an optimizer with given gradients, and leaves none behind."""
     for param, grad in zip(params, grads, strict=True):
         param.grad = grad

@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
 from mebns_pl.data.datamodule import data_of
 from mebns_pl.systems.checkpoint_io import CheckpointError
-from mebns_pl.systems.identity import KEY, changed_options, describe_data, describe_system, differences, plain
+from mebns_pl.systems.identity import (
+    KEY,
+    changed_options,
+    describe_data,
+    describe_system,
+    differences,
+    path_of,
+    plain,
+)
 
-if TYPE_CHECKING:
-    from mebns_pl.systems.link_system import AbstractLinkSystem
 
-
-def describe_run(system: AbstractLinkSystem) -> dict[str, Any]:
+def describe_run(system: LightningModule) -> dict[str, Any]:
     """All that a checkpoint says of its run, in plain values: version, model, graph, split, seed and options."""
     trainer = system.trainer
     return {
         **describe_system(system),
-        **describe_data(system.data),
+        **describe_data(data_of(trainer)),
         "config": {**_options(system), "optimizers": [_optimizer(optimizer) for optimizer in trainer.optimizers]},
         "log_version": None if trainer.logger is None else trainer.logger.version,
         "stopped_early": stopped_early(trainer),
     }
 
 
-def check_checkpoint(system: AbstractLinkSystem, checkpoint: dict[str, Any]) -> None:
+def check_checkpoint(system: LightningModule, checkpoint: dict[str, Any]) -> None:
     """Refuses a checkpoint that does not belong to a system and, within a trainer, to its data.
 
     Raises:
@@ -85,15 +90,16 @@ def stopped_early(trainer: Trainer) -> bool:
     return trainer.should_stop and any(stopper.stopped_epoch > 0 for stopper in stoppers)
 
 
-def _options(system: AbstractLinkSystem) -> dict[str, Any]:
-    if system.run_config is not None:
-        return {"from": "command line", **system.run_config}
-    return {"from": "python", "model": plain(system), "data": plain(system.data)}
+def _options(system: LightningModule) -> dict[str, Any]:
+    """What the system and its data were made from: ``run_config``, which the command line sets, or their own."""
+    given = getattr(system, "run_config", None)
+    if given is not None:
+        return {"from": "command line", **given}
+    return {"from": "python", "model": plain(system), "data": plain(data_of(system.trainer))}
 
 
 def _optimizer(optimizer: Optimizer) -> dict[str, Any]:
-    made_by = type(optimizer)
-    return {"class_path": f"{made_by.__module__}.{made_by.__qualname__}", "init_args": plain(optimizer.defaults)}
+    return {"class_path": path_of(type(optimizer)), "init_args": plain(optimizer.defaults)}
 
 
 def _follow_a_moved_folder(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
@@ -102,12 +108,13 @@ def _follow_a_moved_folder(trainer: Trainer, checkpoint: dict[str, Any]) -> None
         state = checkpoint["callbacks"].get(callback.state_key)
         if not isinstance(callback, ModelCheckpoint) or not state or callback.dirpath is None:
             continue
-        if os.path.realpath(callback.dirpath) == os.path.realpath(Path(str(trainer.ckpt_path)).parent):
-            state["dirpath"] = callback.dirpath
+        folder = callback.dirpath
+        if os.path.realpath(folder) == os.path.realpath(Path(str(trainer.ckpt_path)).parent):
             for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
-                if state.get(name):
-                    state[name] = os.path.join(callback.dirpath, os.path.basename(state[name]))
-            state["best_k_models"] = {
-                os.path.join(callback.dirpath, os.path.basename(path)): score
-                for path, score in state.get("best_k_models", {}).items()
-            }
+                state[name] = _moved(state[name], folder)
+            best = {_moved(path, folder): score for path, score in state["best_k_models"].items()}
+            state |= {"dirpath": folder, "best_k_models": best}
+
+
+def _moved(path: str, folder: str | Path) -> str:
+    return path and os.path.join(folder, os.path.basename(path))

@@ -24,18 +24,15 @@ def configured(optimizers: Sequence[Optimizer], makers: Mapping[str, LRScheduler
     Raises:
         ValueError: a scheduler that watches a metric, without the metric's name.
     """
-    schedulers = []
-    for optimizer, (name, make) in zip(optimizers, makers.items(), strict=True):
-        if make is None:
-            continue
-        scheduler = make(optimizer)
+    pairs = zip(optimizers, makers.items(), strict=True)
+    made = {name: make(optimizer) for optimizer, (name, make) in pairs if make is not None}
+    for name, scheduler in made.items():
         if isinstance(scheduler, ReduceLROnPlateau) and not isinstance(scheduler, MonitoredPlateau):
             raise ValueError(
                 f"{name}: torch's ReduceLROnPlateau does not say which metric it watches; "
                 "take lightning.pytorch.cli.ReduceLROnPlateau with monitor, such as val/mrr"
             )
-        schedulers.append(scheduler)
-    return list(optimizers), schedulers
+    return list(optimizers), list(made.values())
 
 
 def step_after_epoch(schedulers: Iterable[Any], learned: Sequence[Optimizer]) -> None:

@@ -25,14 +25,8 @@ def union_statistics(batch: TrainBatch, negatives: Negatives, group: AbstractGro
     assert negatives.hardness is not None
     rows, picks = negatives.columns.shape
     weights = negatives.weights.masked_fill(~negatives.mask, -1.0).view(rows, picks)
-    mine = torch.stack(
-        [
-            negatives.kept.sum().to(weights.dtype),
-            batch.candidate_mask.sum().to(weights.dtype),
-            (negatives.hardness * negatives.mask).sum().to(weights.dtype),
-            negatives.mask.sum().to(weights.dtype),
-        ]
-    )
+    counted = (negatives.kept, batch.candidate_mask, negatives.hardness * negatives.mask, negatives.mask)
+    mine = torch.stack([values.sum().to(weights.dtype) for values in counted])
     # Each rank adds its own rows to the others' zeros
     whole = weights.new_zeros(batch.union_positives.shape[1], picks)
     whole[batch.first_row : batch.first_row + rows] = weights

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.precision import DoublePrecision
-
-T = TypeVar("T")
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 
@@ -36,10 +34,8 @@ def check_trainer(trainer: Trainer) -> None:
         )
     precision = str(trainer.precision)
     if precision not in PRECISIONS:
-        raise ValueError(
-            f"trainer.precision: expected one of {', '.join(PRECISIONS)}, got {precision}"
-            + (f" ({_WHY_NOT[precision]})" if precision in _WHY_NOT else "")
-        )
+        why = f" ({_WHY_NOT[precision]})" if precision in _WHY_NOT else ""
+        raise ValueError(f"trainer.precision: expected one of {', '.join(PRECISIONS)}, got {precision}{why}")
     if type(trainer.strategy.precision_plugin) is DoublePrecision:
         trainer.strategy.precision_plugin = FrozenBatchDouble()
 
@@ -54,6 +50,6 @@ class FrozenBatchDouble(DoublePrecision):
         '64-true'
     """
 
-    def convert_input(self, data: T) -> T:
+    def convert_input(self, data: Any) -> Any:
         """``data``: it holds no floating point numbers."""
         return data

@@ -1,134 +1,126 @@
-"""Curvature against a dense Hessian of a tiny model; the surface against losses taken one by one."""
+"""Landscapes of trained students: the loss is the plain one on fixed pairs, what is written is what was measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
-from torch import Tensor
-from torch.func import functional_call
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mebns_pl import GAT, GCN, SAGE, EncoderDecoder, MLPDecoder
-from mebns_pl.analysis.landscape import (
-    Loss,
-    Params,
-    hessian_product,
-    hessian_trace,
-    loss_surface,
-    random_direction,
-    top_eigenvalue,
-)
+from mebns_pl import NCN, SEAL, Heuristic
+from mebns_pl.analysis.landscape import LandscapeOptions, fixed_loss, measure_landscape, write_landscapes
+from mebns_pl.errors import DataError
 from mebns_pl.keys import Key
 from mebns_pl.mebns.losses import negative_losses, positive_losses
-from mebns_pl.models.encoders import AbstractEncoder
-from references.step import make_graph
+from mebns_pl.terminal import landscape_table
+from references.runs import make_data, make_mebns, make_plain, weights
 
-KEY = Key(2, "tests/landscape")
-
-
-def tiny(encoder: Callable[..., AbstractEncoder] = GCN, features: str = "dense") -> tuple[Loss, Params]:
-    """A predictor of few parameters with its loss on some pairs, float64."""
-    graph = make_graph(features)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        predictor = EncoderDecoder(
-            graph.spec, partial(encoder, hidden_channels=2), partial(MLPDecoder, hidden_channels=3)
-        ).double()
-        for param in predictor.parameters():
-            torch.nn.init.normal_(param, std=0.7)
-    inputs = predictor.prepare(graph, torch.tensor([[0, 3, 5, 7, 9, 2], [1, 4, 6, 12, 20, 18]]))
-
-    def loss(params: Params) -> Tensor:
-        logits = functional_call(predictor, params, (inputs,))
-        return positive_losses(logits[:3]).mean() + negative_losses(logits[3:]).mean()
-
-    return loss, {name: value.detach() for name, value in predictor.named_parameters()}
+KEY = Key(3, "tests/landscape")
+SMALL = LandscapeOptions(num_pairs=20, num_probes=3, grid=3, span=0.5)
 
 
-def dense_hessian(loss: Loss, params: Params) -> Tensor:
-    """``(P, P)``, by central differences of the gradient."""
-    names, sizes = list(params), [value.numel() for value in params.values()]
+def test_the_loss_is_the_balanced_one_with_the_edges_left_out_of_message_passing() -> None:
+    data = make_data()
+    system = make_plain(data.spec)
+    loss, params = fixed_loss(system, data, 12, KEY)
+    assert all(value.dtype == torch.float64 for value in params.values())
 
-    def gradient(flat: Tensor) -> Tensor:
-        flat = flat.clone().requires_grad_()
-        parts = flat.split(sizes)
-        value = loss({name: part.view_as(params[name]) for name, part in zip(names, parts, strict=True)})
-        return torch.autograd.grad(value, flat)[0]
+    # The pairs are told by which edges the graph lacks: all others pass messages
+    train = {frozenset(edge) for edge in data.split.train.t().tolist()}
+    student = system.student.double()
+    seen: list[torch.Tensor] = []
+    prepare = type(student).prepare
 
-    start = torch.cat([value.flatten() for value in params.values()])
-    steps = 1e-5 * torch.eye(len(start), dtype=torch.float64)
-    rows = [(gradient(start + step) - gradient(start - step)) / 2e-5 for step in steps]
-    hessian = torch.stack(rows)
-    return (hessian + hessian.t()) / 2
+    def watched(self, graph, pairs, rows=None, key=None):  # type: ignore[no-untyped-def]
+        seen.extend([graph, pairs])
+        return prepare(self, graph, pairs, rows, key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(student), "prepare", watched)
+        again, same = fixed_loss(system, data, 12, KEY)
+    graph, pairs = seen
+    positives, negatives = pairs[:, :12], pairs[:, 12:]
+    assert {frozenset(edge) for edge in positives.t().tolist()} <= train
+    assert negatives.shape[1] == 12
+    assert not bool(data.known.mask(*negatives).any())
+    left = {frozenset(edge) for edge in graph.edge_index.t().tolist()}
+    assert left == {frozenset(e) for e in data.split.observed.t().tolist()} - {
+        frozenset(e) for e in positives.t().tolist()
+    }
+    with torch.no_grad():
+        logits = student(student.prepare(graph, pairs))
+    expected = (positive_losses(logits[:12]).mean() + negative_losses(logits[12:]).mean()) / 2
+    torch.testing.assert_close(loss(params), expected.double())
+    assert torch.equal(again(same), loss(params))
+    other, _ = fixed_loss(system, data, 12, KEY.child("other"))
+    assert not torch.allclose(other(params), loss(params))
+
+
+@pytest.mark.parametrize("predictor", [NCN, partial(SEAL, hidden_channels=4)], ids=["NCN", "SEAL"])
+def test_other_predictors_have_landscapes_too(predictor) -> None:  # type: ignore[no-untyped-def]
+    data = make_data()
+    found = measure_landscape(make_plain(data.spec, predictor=predictor), data, SMALL)
+    assert found.surface[1, 1] == found.loss > 0
+    assert torch.isfinite(found.surface).all()
+    assert found.trace.error > 0
+
+
+def test_a_system_is_left_as_it_is_and_half_of_the_edges_stay_in_the_graph() -> None:
+    data = make_data()
+    system = make_mebns(data.spec)
+    before = weights(system)
+    state = torch.get_rng_state()
+    found = measure_landscape(system, data, LandscapeOptions(num_pairs=10**6, num_probes=2, grid=3))
+    assert all(torch.equal(before[name], value) for name, value in system.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert found.top_eigenvalue > 0
+    again = measure_landscape(system, data, LandscapeOptions(num_pairs=10**6, num_probes=2, grid=3))
+    assert torch.equal(again.surface, found.surface)
+    assert again.trace == found.trace
+
+
+def test_what_is_written_is_what_was_measured(tmp_path: Path) -> None:
+    data = make_data()
+    found = {f"run {seed}": measure_landscape(make_plain(data.spec, seed), data, SMALL) for seed in (0, 1)}
+    rows = write_landscapes(found, tmp_path)
+    assert rows["top_eigenvalue"].tolist() == [one.top_eigenvalue for one in found.values()]
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "landscape.csv"), rows)
+    for name, landscape in found.items():
+        assert (tmp_path / name / "surface.png").stat().st_size > 5000
+        table = pd.read_csv(tmp_path / name / "surface.csv", index_col="first")
+        assert table.loc[0.0, "0"] == pytest.approx(landscape.loss)
+        events = EventAccumulator(str(tmp_path / name)).Reload()
+        assert events.Tags()["images"] == ["landscape/surface"]
+        assert events.Scalars("landscape/trace")[0].value == pytest.approx(landscape.trace.value, rel=1e-5)
+        assert events.Scalars("landscape/top_eigenvalue")[0].value == pytest.approx(landscape.top_eigenvalue, rel=1e-5)
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(landscape_table(rows))
+    assert "run 1" in capture.get()
+    assert f"{found['run 1'].top_eigenvalue:.4g}" in capture.get()
 
 
 @pytest.mark.parametrize(
-    ("encoder", "features"),
-    [(GCN, "dense"), (GCN, "sparse"), (partial(GAT, heads=2), "dense"), (SAGE, "none")],
-    ids=str,
+    ("options", "message"),
+    [
+        ({"num_pairs": 0}, "num_pairs: expected 1 or more, got 0"),
+        ({"num_probes": 1}, "num_probes: expected 2 or more, got 1"),
+        ({"grid": 4}, "grid: expected an odd number of 3 or more, got 4"),
+        ({"grid": 1}, "grid: expected an odd number of 3 or more, got 1"),
+        ({"span": 0.0}, "span: expected a number above 0, got 0.0"),
+        ({"span": float("nan")}, "span: expected a number above 0, got nan"),
+    ],
 )
-def test_curvature_is_that_of_the_dense_hessian(encoder: Callable[..., AbstractEncoder], features: str) -> None:
-    loss, params = tiny(encoder, features)
-    hessian = dense_hessian(loss, params)
-    vector = torch.randn(len(hessian), generator=KEY.generator(), dtype=torch.float64)
-    torch.testing.assert_close(hessian_product(loss, params)(vector), hessian @ vector, rtol=1e-5, atol=1e-7)
-    eigenvalues = torch.linalg.eigvalsh(hessian)
-    assert eigenvalues[-1] > 1e-3
-    assert top_eigenvalue(loss, params, KEY, tolerance=1e-8) == pytest.approx(float(eigenvalues[-1]), rel=1e-5)
-    estimate = hessian_trace(loss, params, KEY, num_probes=200)
-    assert abs(estimate.value - float(hessian.trace())) < 4 * estimate.error
-    assert 0 < estimate.error < 0.5 * abs(float(hessian.trace()))
+def test_bad_options_are_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LandscapeOptions(**options)  # type: ignore[arg-type]
 
 
-def quadratic(diagonal: list[float]) -> tuple[Loss, Params]:
-    scale = torch.tensor(diagonal, dtype=torch.float64)
-    return lambda params: 0.5 * (scale * params["w"] ** 2).sum(), {"w": torch.ones(len(diagonal), dtype=torch.float64)}
-
-
-def test_the_top_eigenvalue_is_the_largest_not_the_one_of_largest_size() -> None:
-    loss, params = quadratic([-9.0, 1.0, 3.0, 0.5])
-    assert top_eigenvalue(loss, params, KEY) == pytest.approx(3.0, rel=1e-4)
-
-
-def test_signs_make_the_trace_of_a_diagonal_exact() -> None:
-    loss, params = quadratic([-9.0, 1.0, 3.0, 0.5])
-    assert hessian_trace(loss, params, KEY, num_probes=2) == pytest.approx((-4.5, 0.0), abs=1e-12)
-
-
-def test_a_linear_loss_has_no_curvature() -> None:
-    params = {"w": torch.ones(3)}
-    assert hessian_trace(lambda p: p["w"].sum(), params, KEY).value == 0
-
-
-def test_directions_have_the_norms_of_the_filters() -> None:
-    _, params = tiny()
-    direction, other = random_direction(params, KEY), random_direction(params, KEY.child("other"))
-    for name, value in params.items():
-        if value.dim() < 2:
-            assert not direction[name].any()
-            continue
-        for row, filter_ in zip(direction[name], value, strict=True):
-            torch.testing.assert_close(row.norm(), filter_.norm())
-        assert not torch.allclose(direction[name], other[name])
-    again = random_direction(params, KEY)
-    assert all(torch.equal(direction[name], again[name]) for name in params)
-
-
-def test_the_surface_holds_the_losses() -> None:
-    loss, params = tiny()
-    directions = random_direction(params, KEY.child(0)), random_direction(params, KEY.child(1))
-    surface = loss_surface(loss, params, directions, torch.tensor([-0.5, 0.0, 1.0]))
-    assert surface[1, 1] == loss(params)
-    moved = {name: params[name] - 0.5 * directions[0][name] + directions[1][name] for name in params}
-    torch.testing.assert_close(surface[0, 2], loss(moved))
-    assert surface.std() > 1e-3
-
-
-def test_bad_arguments_are_refused() -> None:
-    loss, params = quadratic([1.0])
-    with pytest.raises(ValueError, match="num_probes: expected 2 or more, got 1"):
-        hessian_trace(loss, params, KEY, num_probes=1)
-    with pytest.raises(ValueError, match="params: at least two parameters are needed, got 1"):
-        top_eigenvalue(loss, params, KEY)
+def test_a_heuristic_has_no_landscape() -> None:
+    data = make_data()
+    with pytest.raises(DataError, match="learns nothing"):
+        measure_landscape(Heuristic(data.spec), data, SMALL)

@@ -54,19 +54,22 @@ def scheduled(spec: GraphSpec, seed: int) -> AbstractLinkSystem:
 
 def plain_in_groups(spec: GraphSpec, seed: int) -> AbstractLinkSystem:
     """Two of an epoch's three steps make an update; candidates come from a generator that learns."""
-    proposal = partial(GeneratorProposal, pool=4, channels=3)
-    return make_plain(spec, seed, updates=Updates(accumulate=2), adaptive_proposal=proposal)
+    proposal = GeneratorProposal(pool=4, channels=3)
+    return make_plain(spec, seed, updates=Updates(accumulate=2), proposal=proposal)
 
 
 def mebns_in_groups(spec: GraphSpec, seed: int) -> AbstractLinkSystem:
     """The same of MeBNS, with caches of negatives."""
-    proposal = partial(CacheProposal, size=3, num_new=3)
-    return make_mebns(spec, seed, schedule=SCHEDULE, updates=Updates(accumulate=2), adaptive_proposal=proposal)
+    proposal = CacheProposal(size=3, num_new=3)
+    return make_mebns(spec, seed, schedule=SCHEDULE, updates=Updates(accumulate=2), proposal=proposal)
 
 
 def tables_in_groups(spec: GraphSpec, seed: int) -> AbstractLinkSystem:
     """Of embedding tables, whose gradients are sparse."""
-    return make_mebns(spec, seed, predictor=two_hops, schedule=SCHEDULE, updates=Updates(accumulate=2))
+    batching = NeighborSampling(fan_out=2, num_hops=2)
+    return make_mebns(
+        spec, seed, predictor=two_hops, schedule=SCHEDULE, updates=Updates(accumulate=2), batching=batching
+    )
 
 
 def two_hops(spec: GraphSpec) -> EncoderDecoder:
@@ -80,7 +83,6 @@ IN_GROUPS: dict[str, dict[str, Any]] = {
     "neighbors": {
         "make": tables_in_groups,
         "loaded": make_loaded(features=False),
-        "batching": NeighborSampling(fan_out=2, num_hops=2),
     },
 }
 
@@ -159,7 +161,7 @@ def run(
 ) -> Run:
     """Trains, from ``last.ckpt`` where there is one."""
     options = {"check_val_every_n_epoch": 2, "num_workers": 0, "minutes": 1e-9} | changes
-    data_options = {name: options.pop(name, None) for name in ("loaded", "num_workers", "batching")}
+    data_options = {name: options.pop(name, None) for name in ("loaded", "num_workers")}
     data, path = make_data(**data_options), folder / "last.ckpt"
     # A resumed run starts from other weights: all of them must come from the checkpoint
     system = make(data.spec, 7 if path.exists() else 0)

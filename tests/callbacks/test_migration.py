@@ -107,17 +107,17 @@ def test_the_probe_is_the_same_for_all_samplers() -> None:
         ("MeBNS", {}),
         ("Plain", {"proposal": UniformProposal(), "num_candidates": 2}),
     ):
-        data, monitor = make_data(**changes), probe_monitor()
-        fit(MAKE[kind](data.spec), data, 1, [monitor])
-        probes.append(monitor._probe)
+        data, monitor = make_data(), probe_monitor()
+        fit(MAKE[kind](data.spec, **changes), data, 1, [monitor])
+        probes.append(monitor.probe)
     assert torch.equal(probes[0], probes[1])
     assert torch.equal(probes[0], probes[2])
 
 
 def test_nothing_was_passed_over() -> None:
     """All candidates picked: there is nothing to compare picks with."""
-    data, spy = make_data(num_candidates=1), Spy()
-    fit(make_plain(data.spec, selector=FirstSelector(1)), data, 3, [probe_monitor(), spy])
+    data, spy = make_data(), Spy()
+    fit(make_plain(data.spec, num_candidates=1, selector=FirstSelector(1)), data, 3, [probe_monitor(), spy])
     assert "churn@1" in spy.logged[-1]
     assert "picked_turned_easy" not in spy.logged[-1]
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mebns_pl import ResultTable
-from mebns_pl.callbacks.results import link_table, metric_table
+from mebns_pl.terminal import link_table, metric_table
 from references.runs import make_data, make_plain, make_trainer
 
 

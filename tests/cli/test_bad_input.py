@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,11 @@ import pytest
 import torch
 import yaml
 
+from mebns_pl import Plain
 from mebns_pl.cli import main as cli
+from mebns_pl.cli.messages import OneLineParser, _RefusedError
 from mebns_pl.errors import DataError
+from references.runs import command_line_parser
 
 RING = [(i, (i + step) % 30) for i in range(30) for step in (1, 2)]
 GOOD_EDGES = "source,target\n" + "".join(f"n{u},n{v}\n" for u, v in RING)
@@ -37,15 +41,9 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _parsers_made_once() -> Iterator[None]:
-    """Building the parsers, and parsing the same arguments again, takes longer than all the rest."""
-    make, parse, kept = cli.MeBNSCLI.setup_parser, cli.MeBNSCLI.parse_arguments, {}
-
-    def setup_parser(self: cli.MeBNSCLI, *args: object) -> None:
-        if "parser" not in kept:
-            make(self, *args)
-            kept["parser"] = {name: vars(self)[name] for name in PARSERS}
-        vars(self).update(kept["parser"])
+def _parsed_once() -> Iterator[None]:
+    """Parsing the same arguments again takes longer than all the rest."""
+    parse, kept = cli.MeBNSCLI.parse_arguments, {}
 
     def parse_arguments(self: cli.MeBNSCLI, parser: object, args: list[str]) -> None:
         files = [Path(name).read_bytes() for name in args if name.endswith(".yaml") and Path(name).exists()]
@@ -55,9 +53,7 @@ def _parsers_made_once() -> Iterator[None]:
             kept[key] = self.config
         self.config = kept[key].clone()
 
-    PARSERS = ("parser", "_subcommand_method_arguments", "_subcommand_parsers")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli.MeBNSCLI, "setup_parser", setup_parser)
         patch.setattr(cli.MeBNSCLI, "parse_arguments", parse_arguments)
         patch.setattr(cli.MeBNSCLI, "_dump_config", lambda self: setattr(self, "config_dump", {}))
         yield
@@ -275,37 +271,45 @@ def test_graphs_that_cannot_be_learned_from(capsys: pytest.CaptureFixture[str], 
 
 
 ARGUMENTS: list[tuple[list[str], list[str], int]] = [
-    (["--data.num_candidates=0"], ["num_candidates", "1 or more", "got 0"], 1),
-    (["--data.num_candidates=1.5"], ["data.num_candidates: got '1.5'; allowed is an integer"], 2),
+    (["--model.sampler.num_candidates=0"], ["num_candidates", "1 or more", "got 0"], 1),
+    (["--model.sampler.num_candidates=1.5"], ["model.sampler.num_candidates: got '1.5'; allowed is an integer"], 2),
     (["--data.num_workers=-1"], ["num_workers", "0 or more", "got -1"], 1),
     (["--data.split.val=2"], ["split.val: got 2.0", "(0, 1)"], 1),
     (["--data.split.val=0.6", "--data.split.test=0.5"], ["split.val + split.test: got 0.6 + 0.5", "below 1"], 1),
     (["--data.time_column=when"], ["time_column: got 'when'", "'air_routes'"], 1),
     (["--data.nodes=nodes.csv"], ["nodes: a node table goes with an edge list", "air_routes"], 1),
-    (["--data.proposal=DegreeProposal", "--data.proposal.power=-1"], ["power", "at least 0", "got -1.0"], 1),
+    (
+        ["--model.sampler.proposal=DegreeProposal", "--model.sampler.proposal.power=-1"],
+        ["power", "at least 0", "got -1.0"],
+        1,
+    ),
     (["--model=Plan"], ["model: got 'Plan'", "Heuristic, MeBNS, Plain"], 2),
     (["--model=Heuristic"], ["a Heuristic learns nothing and cannot fit", "validate, test and predict"], 1),
-    (["--model.selector=HardestSelektor"], ["model.selector: got 'HardestSelektor'", "FirstSelector, HardestSel"], 2),
+    (
+        ["--model.sampler.selector=HardestSelektor"],
+        ["model.sampler.selector: got 'HardestSelektor'", "FirstSelector, HardestSel"],
+        2,
+    ),
     (["--model.predictor=EncoderDecodr"], ["model.predictor: got 'EncoderDecodr'", "EncoderDecoder, "], 2),
     (["--model.predictor.encoder=GNC"], ["model.predictor.encoder: got 'GNC'", "GAT, GCN, SAGE"], 2),
     (["--model.optimizer=RMSprop"], ["optimizer: the bilevel step can look ahead through SGD, Adam", "RMSprop"], 1),
     (["--model.optimizer=Adam", "--model.optimizer.lr=x"], ["model.optimizer.lr: got 'x'; allowed is a number"], 2),
-    (["--model.optimizer.learning_rate=1"], ["unknown argument model.optimizer.learning_rate; allowed are lr, "], 2),
-    (["--model.schedule.warmpu=1"], ["unknown argument model.schedule.warmpu", "mean model.schedule.warmup?"], 2),
+    (["--model.optimizer.learning_rate=1"], ["model.optimizer: ", "'learning_rate'", "allowed are lr, "], 2),
+    (["--model.schedule.warmpu=1"], ["model: ", "--schedule.warmpu=1", "did you mean schedule.warmup?"], 2),
     (["--model.schedule.warmup=-1"], ["schedule.warmup", "0 or more epochs", "got -1"], 1),
-    (["--data.batchsize=3"], ["unknown argument data.batchsize; did you mean data.batch_size?"], 2),
-    (["--trainer.max_epoch=3"], ["unknown argument trainer.max_epoch; did you mean trainer.max_epochs?"], 2),
+    (["--data.batchsize=3"], ["--data.batchsize=3", "did you mean data.batch_size?"], 2),
+    (["--trainer.max_epoch=3"], ["--trainer.max_epoch=3", "did you mean trainer.max_epochs?"], 2),
     (["--trainer.precision=13"], ["trainer.precision: got '13'", "64, 32, 16"], 2),
     (["--trainer.precision=16-true"], ["trainer.precision: expected one of 32-true, 64-true", "got 16-true"], 1),
     (["--trainer.check_val_every_n_epoch=0"], ["trainer.check_val_every_n_epoch: got 0", "1 or more"], 1),
-    (["--trainer.accelerator=warp"], ["trainer.accelerator, trainer.devices: got 'warp'", "cpu"], 1),
-    (["--trainer.devices=0"], ["trainer.accelerator, trainer.devices: got 'cpu' and '0'", "not a valid input"], 1),
+    (["--trainer.accelerator=warp"], ["trainer, with accelerator 'warp' and devices 1: ", "cpu"], 1),
+    (["--trainer.devices=0"], ["trainer, with accelerator 'cpu' and devices '0': ", "not a valid input"], 1),
     (["--trainer.gradient_clip_val=1"], ["gradient_clip_val: expected null", "model.updates.gradient_clip_norm"], 1),
     (["--seed_everything=-1"], ["seed_everything: got -1", "0 ... 4,294,967,295"], 2),
     (["--data.seed=3"], ['Linked "data.seed" must be given via "seed_everything"'], 2),
-    (["--last_checkpoint.dirpath=x"], ["last_checkpoint.dirpath", "follows checkpoint.dirpath"], 2),
+    (["--last_checkpoint.dirpath=x"], ["checkpoint.dirpath --> last_checkpoint.dirpath", "'x'"], 2),
     (["--ckpt_path=none.ckpt"], ["ckpt_path: no such file: 'none.ckpt'"], 1),
-    (["stray"], ["unknown argument stray"], 2),
+    (["stray"], ["unrecognized arguments: stray", "--help"], 2),
     (["-c", "none.yaml"], ["none.yaml: no such file"], 1),
 ]  # fmt: skip
 
@@ -368,6 +372,18 @@ def test_a_full_disk(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     refused(capsys, ["fit", *PLAIN], "trainer.logger: cannot write to 'logs/", "No space left on device")
 
 
+def test_where_no_file_can_grow(capsys: pytest.CaptureFixture[str]) -> None:
+    """A limit on the size of files is met where a full disk is: when the bytes are written."""
+    Path("edges.csv").write_text(GOOD_EDGES)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        told = refused(capsys, ["fit", *PLAIN], "trainer.logger: cannot write to 'logs/", "File too large")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert told.startswith("mebns: error: trainer.logger: ")
+
+
 # What is accepted, and what is said of it
 
 SPELLINGS = {
@@ -392,7 +408,12 @@ def test_what_is_dropped_or_drawn_again_is_said_once(capsys: pytest.CaptureFixtu
     few = "".join(f"n{i},n{j}\n" for i in range(10) for j in range(i) if (i, j) != (1, 0))
     Path("edges.csv").write_text("source,target\n" + few + "n1,n1\nn2,n2\nn2,n1\n")
     Path("nodes.csv").write_text("node\n" + "".join(f"n{i}\n" for i in range(12)))
-    args = ["--data.nodes=nodes.csv", "--data.num_candidates=9", "--trainer.logger=false", "--trainer.max_epochs=2"]
+    args = [
+        "--data.nodes=nodes.csv",
+        "--model.sampler.num_candidates=9",
+        "--trainer.logger=false",
+        "--trainer.max_epochs=2",
+    ]
     cli.run(["fit", *PLAIN, *args, "--checkpoint.dirpath=here"])
     told = capsys.readouterr().err
     for part in (
@@ -407,32 +428,16 @@ def test_what_is_dropped_or_drawn_again_is_said_once(capsys: pytest.CaptureFixtu
 # As a user would: in a process of its own
 
 
-def command(*args: str, before: Callable[[], None] | None = None) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
-    program = [sys.executable, "-m", "mebns_pl", *args]
-    return subprocess.run(program, capture_output=True, text=True, env=env, check=False, preexec_fn=before)
-
-
 def test_in_a_process_of_its_own() -> None:
     Path("edges.csv").write_text(GOOD_EDGES.replace("target", "to"))
     before = files()
-    run = command("fit", "--data.graph=edges.csv")
+    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
+    program = [sys.executable, "-m", "mebns_pl", "fit", "--data.graph=edges.csv"]
+    run = subprocess.run(program, capture_output=True, text=True, env=env, check=False)
     assert run.returncode == 1
     assert "mebns: error: edges.csv: no column 'target'; the header has ['source', 'to']\n" in run.stderr
     assert "Traceback" not in run.stderr
     assert run.stdout == ""
-    assert files() == before
-
-
-def test_where_no_file_can_grow() -> None:
-    """A limit on the size of files is met where a full disk is: when the bytes are written."""
-    Path("edges.csv").write_text(GOOD_EDGES)
-    before = files()
-    run = command("fit", *PLAIN, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)))
-    assert run.returncode == 1
-    assert run.stderr.splitlines()[-1].startswith("mebns: error: trainer.logger: cannot write to 'logs/")
-    assert "File too large" in run.stderr
-    assert "Traceback" not in run.stderr
     assert files() == before
 
 
@@ -455,6 +460,52 @@ def test_faults_of_the_program_keep_their_traceback(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(cli, "main", broken)
     with pytest.raises(ValueError, match="invalid literal"):
         cli.run(["fit"])
+
+
+def test_a_fault_in_the_middle_of_a_run_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the first batch a value that is refused is the user's, from then on it is a fault."""
+    Path("edges.csv").write_text(GOOD_EDGES)
+
+    def broken(*_: object) -> None:
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(Plain, "training_step", broken)
+    with pytest.raises(ValueError, match="^a fault$") as fault:
+        cli.run(["fit", *PLAIN, "--trainer.logger=false", "--checkpoint.dirpath=here"])
+    assert not isinstance(fault.value, DataError)
+
+
+def test_what_is_refused_in_the_setup_of_a_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("edges.csv").write_text(GOOD_EDGES)
+    args = ["predict", *PLAIN[:2], QUIET[0], "--predictions.scoring=CascadeScoring", "--trainer.logger=false"]
+    refused(capsys, args, "scoring: CascadeScoring needs the teacher of a MeBNS system, got Plain")
+
+
+@pytest.mark.parametrize(
+    ("option", "name"), [("--model.schedule.teacher", "teacher"), ("--model.schedule.lr_scheduler", "lr_scheduler")]
+)
+def test_null_is_taken_where_it_is_allowed(option: str, name: str) -> None:
+    """Of an argument of a class, too, whose value goes through two parsers."""
+    for null in ("null", "None"):
+        config = command_line_parser().parse_args(["fit", "--model=MeBNS", f"{option}={null}"])
+        assert config.fit.model.init_args.schedule[name] is None
+
+
+def test_what_is_given_is_not_named_as_what_is_allowed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the value is one of those allowed, and refused all the same, the parser's own reason is told."""
+
+    class Choosy(OneLineParser):
+        def _check_value_key(self, action: Any, value: Any, *args: Any, **options: Any) -> Any:
+            if value == "a":
+                raise _RefusedError(TypeError("not today"), action, "choice", value)
+            return super()._check_value_key(action, value, *args, **options)
+
+    parser = Choosy(prog="mebns")
+    parser.add_argument("--choice", type=Literal["a", "b"])
+    for value, told in (("a", "not today"), ("c", "choice: got 'c'; allowed is a or b")):
+        with pytest.raises(SystemExit):
+            parser.parse_object({"choice": value})
+        assert capsys.readouterr().err == f"mebns: error: {told}\n"
 
 
 def test_configurations_of_the_project_pass_the_check_of_their_form() -> None:

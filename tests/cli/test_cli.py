@@ -47,13 +47,18 @@ def arguments(command: str, *more: str) -> list[str]:
                 "init_args": {"save_dir": "logs", "name": "run"},
             },
         },
-        "model": {"class_path": "MeBNS", "init_args": {"schedule": {"warmup": 1}}},
+        "model": {
+            "class_path": "MeBNS",
+            "init_args": {
+                "schedule": {"warmup": 1},
+                "sampler": {"num_candidates": 4},
+                "collector": {"num_passes": 2, "batch_size": 8},
+            },
+        },
         "data": {
             "graph": str(write_edges()),
             "batch_size": 40,
-            "num_candidates": 4,
             "split": {"val": 0.1, "test": 0.1, "meta": 0.1},
-            "collector": {"class_path": "mebns_pl.UMDCollector", "init_args": {"num_passes": 2, "batch_size": 8}},
             "eval_negatives": {"class_path": "mebns_pl.RandomNegatives", "init_args": {"num_negatives": 10}},
         },
         "migration": {"probe_size": 20},
@@ -123,9 +128,9 @@ def test_neighbor_batches(features: bool) -> None:
     if features:
         np.save("x.npy", np.random.default_rng(0).standard_normal((40, 4), dtype=np.float32))
         more += ["--data.nodes=x.npy"]
-    run = cli.main(arguments("fit", *more, "--data.batching.fan_out=3"))
-    assert isinstance(run.datamodule.batching, NeighborSampling)
-    assert run.datamodule.batching.fan_out == 3
+    run = cli.main(arguments("fit", *more, "--model.batching.fan_out=3"))
+    assert isinstance(run.model.batching, NeighborSampling)
+    assert run.model.batching.fan_out == 3
     assert len(run.trainer.optimizers) == (3 if features else 5)
     checkpoint = "--ckpt_path=logs/run/version_0/checkpoints/last.ckpt"
     run = cli.main(arguments("test", checkpoint, *more))
@@ -141,8 +146,10 @@ def test_neighbor_batches(features: bool) -> None:
 
 
 def test_the_class_alone_names_neighbor_batches() -> None:
-    config = command_line_parser().parse_args(["fit", "--data.batching=NeighborSampling", "--data.batching.fan_out=4"])
-    assert config.fit.data.batching.init_args.fan_out == 4
+    config = command_line_parser().parse_args(
+        ["fit", "--model.batching=NeighborSampling", "--model.batching.fan_out=4"]
+    )
+    assert config.fit.model.init_args.batching.init_args.fan_out == 4
 
 
 def test_the_seed_decides_all_and_resume_goes_on() -> None:
@@ -161,9 +168,11 @@ def test_the_seed_decides_all_and_resume_goes_on() -> None:
 
 
 def test_plain_is_one_option_away() -> None:
-    run = cli.main(arguments("fit", "--model=Plain", "--model.selector=HardestSelector", "--trainer.max_epochs=1"))
+    run = cli.main(
+        arguments("fit", "--model=Plain", "--model.sampler.selector=HardestSelector", "--trainer.max_epochs=1")
+    )
     assert isinstance(run.model, Plain)
-    assert type(run.model.selector).__name__ == "HardestSelector"
+    assert type(run.model.sampler.selector).__name__ == "HardestSelector"
     assert run.datamodule.key.seed == 0
 
 

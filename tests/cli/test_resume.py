@@ -42,7 +42,7 @@ def options() -> None:
             "check_val_every_n_epoch": 1,
             "enable_progress_bar": False,
         },
-        "model": {"class_path": "mebns_pl.systems.Plain"},
+        "model": {"class_path": "mebns_pl.Plain"},
         "data": {"graph": str(Path("edges.csv").resolve()), "batch_size": 40, "eval_negatives": random},
         "migration": {"probe_size": 20},
         "figures": {"max_snapshots": 0},

@@ -12,27 +12,30 @@ from torch.utils.data import DataLoader
 
 from mebns_pl.data import batches
 from mebns_pl.data.batches import EvalChunks, PairBlocks, StepSampler, TrainSteps
+from mebns_pl.data.needs import Needs, TeacherNegatives
 from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
-from mebns_pl.mebns.std_generator import StdGenerator
-from mebns_pl.negatives.proposals.abstract import AbstractProposal
+from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.degree import DegreeProposal
+from mebns_pl.negatives.proposals.mixture import MixtureProposal
 from mebns_pl.negatives.proposals.pairs import UniformPairProposal
+from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.pools.abstract import AllowedPairs
+from mebns_pl.pools.built import PairPool, PoolReport
 from mebns_pl.types import EvalBatch, Share
-from references.runs import make_data
+from references.runs import make_data, make_plain
 
 KEY = Key(3, "tests/batches")
 NUM_NODES = 20
 CUT = ("positives", "candidates", "candidate_mask", "teacher_negatives", "teacher_mask")
 
 
-class AnyNode(AbstractProposal):
+class AnyNode(AbstractStaticProposal):
     """Any node at all, legal or not: masks have something to do."""
 
-    def setup(self, graph: Graph, known: KnownEdges) -> None:
+    def prepare(self, graph: Graph) -> None:
         self.num_nodes = graph.num_nodes
 
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
@@ -54,10 +57,11 @@ def make_steps(
     """Training edges are the first ``num`` of 60; the others play the meta edges, which are known too."""
     edges = make_edges(60)
     graph = Graph.from_edges(edges, NUM_NODES)
-    known, proposal, generator = KnownEdges(graph), AnyNode(), StdGenerator(DegreeProposal(), num_negatives=2)
-    proposal.setup(graph, known)
-    generator.setup(graph, known, proposal)
-    return TrainSteps(edges[:, :num], known, proposal, 6, generator if teacher else None, batch_size, share, key, graph)
+    known, proposal = KnownEdges(graph), AnyNode()
+    std = MixtureProposal([DegreeProposal(), proposal], [0.5, 0.5])
+    std.setup(graph, known)
+    needs = Needs(Sampler(proposal, 6), teacher=TeacherNegatives(0.5, 2, None) if teacher else None)
+    return TrainSteps(edges[:, :num], known, needs, std if teacher else None, batch_size, share, key, graph)
 
 
 def epoch_of(steps: TrainSteps, epoch: int) -> list[TrainBatch]:
@@ -131,9 +135,9 @@ def test_masks_equal_brute_force() -> None:
 
 def test_uniform_pairs_have_anchors_of_their_own() -> None:
     """Whatever the positives' ends: every node is an anchor about equally often, and masks are for these anchors."""
-    data = make_data(proposal=UniformPairProposal(), batch_size=10)
-    data.setup("fit")
-    steps, anchors = data.train_dataloader().dataset, []
+    data = make_data(batch_size=10)
+    needs = make_plain(data.spec, proposal=UniformPairProposal()).needs
+    steps, anchors = data.train_steps(needs), []
     for epoch in range(40):
         for step in range(len(steps)):
             batch = steps[epoch, step]
@@ -144,11 +148,10 @@ def test_uniform_pairs_have_anchors_of_their_own() -> None:
     counts = torch.bincount(torch.cat(anchors), minlength=data.loaded.num_nodes)
     assert scipy.stats.chisquare(counts.numpy()).pvalue > 1e-4
     assert 40 in torch.cat(anchors)  # a node without an edge
-    again = data.train_dataloader().dataset[3, 1]
+    again = data.train_steps(needs)[3, 1]
     assert torch.equal(again.candidate_anchors, steps[3, 1].candidate_anchors)
     default = make_data()
-    default.setup("fit")
-    batch = default.train_dataloader().dataset[0, 0]
+    batch = default.train_steps(make_plain(default.spec).needs)[0, 0]
     assert batch.free_anchors is None
     assert torch.equal(batch.candidate_anchors, batch.positives[0])
 
@@ -279,7 +282,8 @@ def test_blocks_come_once_over_the_ranks_and_no_rank_is_without(
 def test_blocks_lead_from_sources_to_targets() -> None:
     sources = torch.tensor([False, True, True, False])
     allowed = AllowedPairs(sources, ~sources, torch.empty(2, 0, dtype=torch.int64))
-    blocks = PairBlocks(torch.tensor([[0, 0, 1], [1, 2, 3]]), allowed, 4, Share())
+    pool = PairPool(torch.empty(0, dtype=torch.int64), allowed, PoolReport([], [], [], 0, 0, 0))
+    blocks = PairBlocks(torch.tensor([[0, 0, 1], [1, 2, 3]]), pool, 4, Share())
     assert blocks[0].tolist() == [[1, 2, 1], [0, 0, 3]]
     with pytest.raises(IndexError, match=r"index: expected 0 ... 0, got 1"):
         blocks[1]

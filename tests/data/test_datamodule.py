@@ -2,81 +2,82 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
+from mebns_pl.data.batches import TrainSteps
 from mebns_pl.data.datamodule import LinkDataModule, data_of
+from mebns_pl.data.needs import Needs
 from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.datasets.files import DataError, LoadedGraph
 from mebns_pl.datasets.split import SplitFractions
 from mebns_pl.evaluation.negatives import HeartNegatives, RandomNegatives
 from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol, TimeParting
-from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.proximity import CommonNeighbors
-from mebns_pl.keys import Key
-from mebns_pl.mebns.std_generator import StdGenerator
-from mebns_pl.mebns.umd_collector import MetaSet
+from mebns_pl.graph.measures.neighbors import CommonNeighbors
 from mebns_pl.negatives.proposals.by_measure import ProximityProposal
 from mebns_pl.negatives.proposals.degree import DegreeProposal
+from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.types import EvalBatch, GraphSpec
-from references.runs import differing, make_data, tensors_of
+from references.runs import differing, fit, make_data, make_mebns, make_plain, tensors_of
 
 
 def pairs_of(edges: Tensor) -> set[tuple[int, ...]]:
     return {tuple(sorted(pair)) for pair in edges.flatten(1).t().tolist()}
 
 
-def score(graph: Graph, pairs: Tensor, key: Key) -> Tensor:
-    """A teacher of noise round the degree."""
-    return graph.degree[pairs].sum(0) + torch.randn(pairs.shape[1], generator=key.generator())
+def plain_steps(data: LinkDataModule, **changes: object) -> TrainSteps:
+    """What a plain system trains on."""
+    return data.train_steps(make_plain(data.spec, **changes).needs)
 
 
-def ready(**changes: object) -> LinkDataModule:
-    data = make_data(**changes)
-    data.setup("fit")
-    return data
+def mebns_steps(data: LinkDataModule) -> TrainSteps:
+    """What MeBNS trains on."""
+    return data.train_steps(make_mebns(data.spec).needs)
 
 
 def everything(data: LinkDataModule) -> dict[str, Tensor]:
     """All that a data module gives away."""
-    data.setup("fit")
-    data.learns_meta = True
-    steps = data.train_dataloader().dataset
-    data.refresh_meta_set(score, "cpu", 3)
+    steps = mebns_steps(data)
     parts = {
         "split": data.split,
         "batches": [steps[epoch, step] for epoch in (0, 1) for step in range(len(steps))],
         "probe": data.probe(50),
-        "meta": data.meta_set,
+        "meta": meta_pool(data, 3),
         "val": list(data.val_dataloader()),
         "test": list(data.test_dataloader()),
     }
     return {key: tensor for name, part in parts.items() for key, tensor in tensors_of(part, name).items()}
 
 
+def meta_pool(data: LinkDataModule, epoch: int = 0) -> tuple[Tensor, Tensor]:
+    """Pairs and labels that a meta set is collected from."""
+    negatives = data.enhanced(UniformProposal(), 0.9)
+    return data.meta_pool(negatives, 4, data.key.child("meta").at(epoch))
+
+
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["num_candidates", "batch_size"])
-def test_counts_below_one_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name}: expected 1 or more, got 0"):
-        LinkDataModule(**{name: 0})
+@pytest.mark.parametrize(("name", "least"), [("batch_size", 1), ("num_workers", 0)])
+def test_counts_too_small_are_refused(name: str, least: int) -> None:
+    with pytest.raises(ValueError, match=f"{name}: expected {least} or more, got {least - 1}"):
+        LinkDataModule(**{name: least - 1})
 
 
 def test_a_complete_graph_is_refused() -> None:
     pairs = torch.combinations(torch.arange(20)).t()
     data = make_data(LoadedGraph("full", pairs, [str(i) for i in range(20)]))
-    data.setup("validate")  # nothing is drawn there
     data.split = type(data.split)(train=pairs, meta=pairs[:, :0], val=pairs[:, :0], test=pairs[:, :0])
+    data.val_dataloader  # noqa: B018 (nothing is drawn there)
     with pytest.raises(DataError, match="full: every node is linked to every other"):
-        data.setup("fit")
+        plain_steps(data)
 
 
 def test_a_node_table_without_an_edge_list_is_refused(tmp_path: Path) -> None:
@@ -91,11 +92,10 @@ def test_unknown_graphs_are_refused() -> None:
 
 def test_a_meta_set_needs_meta_edges() -> None:
     """Said before training; a plain system does without."""
-    data = ready(split=SplitFractions(0.1, 0.1, 0.0))
-    data.train_dataloader()
-    data.learns_meta = True
+    data = make_data(split=SplitFractions(0.1, 0.1, 0.0))
+    assert len(plain_steps(data)) == 3
     with pytest.raises(DataError, match=r"split\.meta: MeBNS needs meta edges"):
-        data.train_dataloader()
+        mebns_steps(data)
 
 
 def test_a_meta_set_needs_a_legal_negative() -> None:
@@ -103,9 +103,9 @@ def test_a_meta_set_needs_a_legal_negative() -> None:
     hubs = torch.tensor([[0, i] for i in range(1, 12)] + [[1, i] for i in range(2, 12)]).t()
     data = make_data(LoadedGraph("hubs", hubs, [str(i) for i in range(12)]))
     data.split = type(data.split)(train=hubs[:, 1:], meta=hubs[:, :1], val=hubs[:, :0], test=hubs[:, :0])
-    data.setup("fit")
-    with pytest.raises(DataError, match=r"split\.meta: no meta edge has an end with a legal negative"):
-        data.refresh_meta_set(score, "cpu", 0)
+    for ask in (mebns_steps, meta_pool):
+        with pytest.raises(DataError, match=r"split\.meta: no meta edge has an end with a legal negative"):
+            ask(data)
 
 
 def test_systems_want_this_data_module() -> None:
@@ -157,52 +157,76 @@ def test_a_split_may_be_assigned() -> None:
 # --- training -------------------------------------------------------------------------------------------------------
 
 
-def epoch_positives(data: LinkDataModule) -> set[tuple[int, ...]]:
-    batches: list[TrainBatch] = list(data.train_dataloader())
-    found = [pair for batch in batches for pair in batch.positives.t().tolist()]
+def epoch_of(steps: TrainSteps) -> list[TrainBatch]:
+    return [steps[0, step] for step in range(len(steps))]
+
+
+def epoch_positives(steps: TrainSteps) -> set[tuple[int, ...]]:
+    found = [pair for batch in epoch_of(steps) for pair in batch.positives.t().tolist()]
     assert len(found) == len({tuple(sorted(pair)) for pair in found})
     return {tuple(sorted(pair)) for pair in found}
 
 
 def test_plain_systems_train_on_observed_edges_and_mebns_on_training_edges() -> None:
-    data = ready()
-    assert epoch_positives(data) == pairs_of(data.split.observed)
-    assert all(batch.teacher_negatives.shape[1] == 0 for batch in data.train_dataloader())
-    data.learns_meta = True
-    assert epoch_positives(data) == pairs_of(data.split.train)
-    assert all(batch.teacher_negatives.shape[1] == 2 for batch in data.train_dataloader())
+    data = make_data()
+    plain, mebns = plain_steps(data), mebns_steps(data)
+    assert epoch_positives(plain) == pairs_of(data.split.observed)
+    assert all(batch.teacher_negatives.shape[1] == 0 for batch in epoch_of(plain))
+    assert epoch_positives(mebns) == pairs_of(data.split.train)
+    assert all(batch.teacher_negatives.shape[1] == 2 for batch in epoch_of(mebns))
     assert pairs_of(data.split.meta)
     assert not pairs_of(data.split.meta) & pairs_of(data.split.train)
 
 
+def test_asking_changes_nothing() -> None:
+    """Whatever other systems have asked in between, in whatever order."""
+    data, fresh = make_data(), make_data()
+    first = epoch_of(plain_steps(data))
+    mebns_steps(data)
+    data.probe(20)
+    meta_pool(data)
+    for one, again, untouched in zip(first, epoch_of(plain_steps(data)), epoch_of(plain_steps(fresh)), strict=True):
+        parts = [tensors_of(batch, "b") for batch in (one, again, untouched)]
+        assert not differing(parts[0], parts[1])
+        assert not differing(parts[0], parts[2])
+
+
+def test_loaders_follow_the_trainers_system() -> None:
+    data = make_data()
+    for make in (make_plain, make_mebns):
+        system = make(data.spec)
+        fit(system, data, 1, limit_val_batches=0)
+        found, asked = next(iter(data.train_dataloader())), data.train_steps(system.needs)[0, 0]
+        assert not differing(tensors_of(found, "b"), tensors_of(asked, "b"))
+
+
 def test_plain_systems_do_not_see_which_edges_are_meta_edges() -> None:
-    few, many = (ready(split=SplitFractions(val=0.1, test=0.1, meta=meta)) for meta in (0.05, 0.3))
+    few, many = (make_data(split=SplitFractions(val=0.1, test=0.1, meta=meta)) for meta in (0.05, 0.3))
     assert few.split.meta.shape[1] < many.split.meta.shape[1]
-    for one, two in zip(few.train_dataloader(), many.train_dataloader(), strict=True):
+    for one, two in zip(epoch_of(plain_steps(few)), epoch_of(plain_steps(many)), strict=True):
         assert torch.equal(one.positives, two.positives)
         assert torch.equal(one.candidates, two.candidates)
 
 
 def test_plain_systems_train_on_an_edge_as_often_as_a_published_split_has_it() -> None:
-    data = ready()
+    data = make_data()
     edges = data.split.train
     data.split = replace(data.split, train=torch.cat([edges, edges[:, :1]], dim=1))
-    found = [tuple(sorted(pair)) for batch in data.train_dataloader() for pair in batch.positives.t().tolist()]
+    found = [tuple(sorted(pair)) for batch in epoch_of(plain_steps(data)) for pair in batch.positives.t().tolist()]
     assert found.count(tuple(edges[:, 0].tolist())) == 2
 
 
 def test_a_share_of_the_training_edges_as_supervision() -> None:
-    whole, part = ready(), ready(split=SplitFractions(0.1, 0.1, 0.15, supervision=0.3))
+    whole, part = make_data(), make_data(split=SplitFractions(0.1, 0.1, 0.15, supervision=0.3))
     assert torch.equal(part.train_graph.indices, whole.train_graph.indices)  # all pass messages
-    every, some = epoch_positives(whole), epoch_positives(part)
+    every, some = epoch_positives(plain_steps(whole)), epoch_positives(plain_steps(part))
     assert some < every
     assert len(some) == int(0.3 * len(every))
-    assert epoch_positives(ready(split=SplitFractions(0.1, 0.1, 0.15, supervision=1.0))) == every
-    steps = part.train_dataloader().dataset
+    assert epoch_positives(plain_steps(make_data(split=SplitFractions(0.1, 0.1, 0.15, supervision=1.0)))) == every
+    steps = plain_steps(part)
     later = {pair for step in range(len(steps)) for pair in pairs_of(steps[(5, step)].positives.sort(0).values)}
     assert later == some  # the share is fixed
-    part.learns_meta = True
-    assert epoch_positives(part) <= pairs_of(part.split.train)
+    assert epoch_positives(mebns_steps(part)) <= pairs_of(part.split.train)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.5, -0.1])
@@ -212,24 +236,25 @@ def test_supervision_out_of_range_is_refused(share: float) -> None:
 
 
 def test_a_predictor_that_bears_few_pairs_gets_small_evaluation_batches() -> None:
-    data = ready()
+    data = make_data()
     whole = list(data.val_dataloader())
-    data.eval_pairs = 40
+    data.trainer = SimpleNamespace(
+        global_rank=0, world_size=1, lightning_module=SimpleNamespace(needs=Needs(most_pairs=40))
+    )
     chunks = list(data.val_dataloader())
     assert len(chunks) > len(whole)
     assert all(chunk.positives.shape[1] * 10 <= 40 for chunk in chunks)
     for name in ("positives", "negatives", "random_negatives"):
         parts = [torch.cat([getattr(batch, name) for batch in batches], dim=1) for batches in (whole, chunks)]
         assert torch.equal(*parts)
-    data.eval_pairs = 100
+    data.trainer.lightning_module.needs = Needs(most_pairs=100)
     assert all(pairs.shape[1] <= 100 for pairs in data.predict_dataloader())
 
 
 def test_negatives_are_never_known_and_can_be_held_out() -> None:
-    data = ready()
-    data.learns_meta = True
+    data = make_data()
     drawn: set[tuple[int, ...]] = set()
-    steps = data.train_dataloader().dataset
+    steps = mebns_steps(data)
     for epoch in range(10):
         for step in range(len(steps)):
             batch = steps[epoch, step]
@@ -250,67 +275,36 @@ def test_loader_workers_change_nothing() -> None:
     assert not differing(everything(make_data()), everything(make_data(num_workers=2)))
 
 
-# --- the meta set ---------------------------------------------------------------------------------------------------
+# --- what meta sets are collected from --------------------------------------------------------------------------------
 
 
-def test_meta_set_is_made_of_meta_edges_and_legal_negatives() -> None:
-    data = ready()
-    meta = data.refresh_meta_set(score, "cpu", 0)
-    assert meta is data.meta_set
-    positive = meta.labels > 0.5
-    assert int(positive.sum()) == int((~positive).sum()) > 0
-    assert pairs_of(meta.pairs[:, positive]) <= pairs_of(data.split.meta)
-    assert not pairs_of(meta.pairs[:, ~positive]) & pairs_of(data.split.observed)
+def test_the_pool_is_made_of_meta_edges_and_legal_negatives() -> None:
+    data = make_data()
+    pairs, labels = meta_pool(data)
+    positive = labels > 0.5
+    assert pairs_of(pairs[:, positive]) == pairs_of(data.split.meta)
+    assert 0 < int((~positive).sum()) <= 4 * int(positive.sum())
+    assert not pairs_of(pairs[:, ~positive]) & pairs_of(data.split.observed)
     ends = set(data.split.meta.flatten().tolist())
-    assert set(meta.pairs[0, ~positive].tolist()) <= ends
+    assert set(pairs[0, ~positive].tolist()) <= ends
 
 
-def test_meta_edges_are_left_out_of_message_passing_when_scored() -> None:
-    data = ready()
-    seen: list[Graph] = []
-
-    def spy(graph: Graph, pairs: Tensor, key: Key) -> Tensor:
-        seen.append(graph)
-        return score(graph, pairs, key)
-
-    data.refresh_meta_set(spy, "cpu", 0)
-    assert len(seen) == data.collector.num_passes
-    for graph in seen:
-        edges = pairs_of(graph.edge_index)
-        assert edges < pairs_of(data.split.train)
-
-
-def test_meta_set_is_keyed_by_the_epoch() -> None:
-    one, same, later = (ready().refresh_meta_set(score, "cpu", epoch) for epoch in (2, 2, 3))
+def test_the_pool_is_keyed_by_the_epoch() -> None:
+    one, same, later = (meta_pool(make_data(), epoch) for epoch in (2, 2, 3))
     assert not differing(tensors_of(one, "m"), tensors_of(same, "m"))
     assert differing(tensors_of(one, "m"), tensors_of(later, "m"))
-
-
-def test_state_dict_holds_the_meta_set() -> None:
-    data = ready()
-    meta = data.refresh_meta_set(score, "cpu", 0)
-    file = io.BytesIO()
-    torch.save(data.state_dict(), file)
-    file.seek(0)
-    other = make_data()
-    other.load_state_dict(torch.load(file, weights_only=True))
-    assert isinstance(other.meta_set, MetaSet)
-    assert other.meta_set.counts == meta.counts
-    assert not differing(tensors_of(other.meta_set, "m"), tensors_of(meta, "m"))
-    other.load_state_dict(make_data().state_dict())
-    assert other.meta_set is None
 
 
 # --- the probe ------------------------------------------------------------------------------------------------------
 
 
 def test_probe_is_legal_and_half_structural() -> None:
-    data = ready()
+    data = make_data()
     probe = data.probe(80)
     assert probe.shape == (2, 80)
     assert not bool(data.known.mask(probe[0], probe[1]).any())
     assert set(probe[0].tolist()) <= set(data.split.train.flatten().tolist())
-    table = data.std_generator.structure._nodes
+    table = data.structure._nodes
     near = (table[probe[0]] == probe[1][:, None]).any(1)
     assert bool(near[40:].all())
     # Of the uniform half only some, by chance: 6 of some 34 legal nodes are near
@@ -318,26 +312,17 @@ def test_probe_is_legal_and_half_structural() -> None:
 
 
 def test_probe_does_not_depend_on_the_sampler() -> None:
-    probes = [
-        ready().probe(50),
-        ready(proposal=DegreeProposal(), num_candidates=2, batch_size=7).probe(50),
-        ready(proposal=ProximityProposal(CommonNeighbors(), top=3)).probe(50),
-    ]
-    assert torch.equal(probes[0], probes[1])
-    assert torch.equal(probes[0], probes[2])
-    assert not torch.equal(probes[0], ready(seed=1).probe(50))
-
-
-def test_probe_when_structure_and_candidates_are_one_proposal() -> None:
-    proposal = ProximityProposal(CommonNeighbors(), top=4)
-    data = ready(proposal=proposal, std_generator=StdGenerator(proposal))
-    assert torch.equal(
-        data.probe(30), ready(std_generator=StdGenerator(ProximityProposal(CommonNeighbors(), 4))).probe(30)
-    )
+    data = make_data()
+    first = data.probe(50)
+    for proposal in (DegreeProposal(), ProximityProposal(CommonNeighbors(), top=3), data.structure):
+        plain_steps(data, proposal=proposal, num_candidates=2)
+        assert torch.equal(data.probe(50), first)
+    assert not torch.equal(make_data(seed=1).probe(50), first)
+    assert not torch.equal(make_data(structure=ProximityProposal(CommonNeighbors(), 4)).probe(50), first)
 
 
 def test_an_odd_probe_has_one_more_uniform_pair() -> None:
-    assert ready().probe(11).shape == (2, 11)
+    assert make_data().probe(11).shape == (2, 11)
 
 
 # --- evaluation and prediction --------------------------------------------------------------------------------------

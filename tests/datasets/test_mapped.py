@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from mebns_pl import NeighborSampling, Plain
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.datasets.files import DataError, read_graph
 from mebns_pl.datasets.readers.mapped import map_features
 from mebns_pl.datasets.split import SplitFractions
-from mebns_pl.models.batching import NeighborSampling
 
 EDGES = [(a, b) for a in range(12) for b in range(a + 1, 12) if (a * b) % 3]
 
@@ -48,11 +48,8 @@ def test_a_graph_with_features_on_disk(edges: Path, tmp_path: Path) -> None:
 
 def test_batches_read_their_rows(edges: Path, tmp_path: Path) -> None:
     path = save(tmp_path, np.random.default_rng(0).standard_normal((8, 4), dtype=np.float32))
-    data = LinkDataModule(
-        str(edges), nodes=path, split=SplitFractions(0.1, 0.1, 0.1), batch_size=2, batching=NeighborSampling(2, 1)
-    )
-    data.setup("fit")
-    inputs = data.train_dataloader().dataset[0, 0].inputs
+    data = LinkDataModule(str(edges), nodes=path, split=SplitFractions(0.1, 0.1, 0.1), batch_size=2)
+    inputs = data.train_steps(Plain(data.spec, batching=NeighborSampling(2, 1)).needs)[0, 0].inputs
     assert torch.equal(inputs.graph.x, torch.from_numpy(np.load(path))[inputs.graph.node_ids])
 
 

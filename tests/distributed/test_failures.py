@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch.distributed
-import torch.multiprocessing
 
 from mebns_pl import RankWatch
 from mebns_pl.distributed.heartbeats import Heartbeats
 from references import failures as reference
+from references.processes import in_processes
 
 KINDS = {
     "raises": (3, r"rank 1 of 2 on .* failed: ValueError: this batch is bad"),
@@ -26,7 +26,7 @@ KINDS = {
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("failed")
-    torch.multiprocessing.spawn(reference.launch, args=(str(folder), tuple(KINDS)))
+    in_processes(reference.launch, str(folder), tuple(KINDS))
     return folder
 
 
@@ -53,8 +53,9 @@ class Group:
         self.told: dict[int, list[str]] = {rank: [] for rank in range(size)}
         store = torch.distributed.HashStore()
         store.set_timeout(timedelta(seconds=5))
-        self.ranks = [Heartbeats(store, rank, size, interval, silence, self.told[rank].append) for rank in range(size)]
-        for beats in self.ranks:
+        self.ranks = [Heartbeats(store, rank, size, interval, silence, grace=1.0) for rank in range(size)]
+        for rank, beats in enumerate(self.ranks):
+            beats.end_process = self.told[rank].append  # type: ignore[method-assign]
             beats.start()
 
     def wait(self, *ranks: int) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed
-import torch.multiprocessing
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch import Tensor
 from mebns_pl.distributed.group import DistributedGroup, SingleProcess
 from references import group as reference
 from references import step as step_reference
+from references.processes import in_processes
 
 Outcomes = dict[str, dict[str, list[Tensor]]]
 RANKS = [(size, rank) for size in (2, 4) for rank in range(size)]
@@ -29,7 +29,7 @@ needs_gloo = pytest.mark.skipif(
 def distributed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], Outcomes]:
     """What each rank found, by (number of ranks, rank)."""
     folder = tmp_path_factory.mktemp("ranks")
-    torch.multiprocessing.spawn(reference.launch, args=(str(folder),))
+    in_processes(reference.launch, str(folder))
     return {(size, rank): torch.load(Path(folder) / f"{size}-{rank}.pt") for size, rank in RANKS}
 
 

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mebns_pl import progress
 from mebns_pl.datasets.catalog import load_graph
 from mebns_pl.datasets.official_splits import OfficialSplit, load_official_split
 from mebns_pl.evaluation.heart_released import HeartReleasedGenerator
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures import proximity
 from mebns_pl.graph.sparse import Features
 from references import heart_released as reference
 from references import proximity as proximity_reference
@@ -87,7 +87,7 @@ def test_it_does_not_depend_on_threads_or_generators_of_others(monkeypatch):
     graph, edges = dense_case()
     results = []
     for threads in (1, 3):
-        monkeypatch.setattr(proximity, "num_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(progress, "num_threads", lambda threads=threads: threads)
         np.random.seed(threads)
         before = np.random.get_state()[1].tolist()
         results.append(torch.cat(HeartReleasedGenerator(30).generate(graph, edges, edges + 1), dim=1))

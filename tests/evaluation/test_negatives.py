@@ -14,7 +14,9 @@ from mebns_pl.datasets.files import DataError
 from mebns_pl.datasets.split import split_edges
 from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives, RandomNegatives, uniform_non_edges
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.proximity import FeatureCosine, PersonalizedPageRank, ResourceAllocation
+from mebns_pl.graph.measures.cosine import FeatureCosine
+from mebns_pl.graph.measures.neighbors import ResourceAllocation
+from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
 from mebns_pl.keys import Key
 from references import eval_negatives as reference
 

@@ -31,8 +31,8 @@ from mebns_pl.evaluation.protocols import (
     edge_split,
 )
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.pairs import Katz
-from mebns_pl.graph.measures.proximity import AdamicAdar, CommonNeighbors, ResourceAllocation
+from mebns_pl.graph.measures.katz import Katz
+from mebns_pl.graph.measures.neighbors import AdamicAdar, CommonNeighbors, ResourceAllocation
 from mebns_pl.keys import Key
 from mebns_pl.metrics.functional import auc, hits_above, mean_reciprocal_rank, ranks, ranks_shared
 from mebns_pl.types import EvalBatch

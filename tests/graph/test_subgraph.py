@@ -233,9 +233,9 @@ class TestSelect:
         ({"pairs": torch.zeros(3, 2, dtype=torch.long)}, r"pairs: got torch.int64 of shape \(3, 2\)"),
         ({"pairs": torch.zeros(2, 3)}, "pairs: got torch.float32"),
         ({"pairs": torch.zeros(2, 3, dtype=torch.long, device="meta")}, "pairs: got tensors on meta"),
-        ({"num_hops": -1}, "num_hops: got -1; allowed is 0 or more"),
-        ({"max_nodes_per_hop": 0}, "max_nodes_per_hop: got 0; allowed is 1 or more, or None"),
-        ({"threads": 0}, "threads: got 0; allowed is 1 or more, or None"),
+        ({"num_hops": -1}, "num_hops: expected 0 or more, got -1"),
+        ({"max_nodes_per_hop": 0}, "max_nodes_per_hop: expected 1 or more or null, got 0"),
+        ({"threads": 0}, "threads: expected 1 or more or null, got 0"),
     ],
 )
 def test_refusals(tiny_graph, arguments, message):

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed
-import torch.multiprocessing
 from torch import Tensor
 
 from mebns_pl.distributed.group import SingleProcess
@@ -16,6 +15,7 @@ from mebns_pl.types import Share
 from references import exactness as reference
 from references import step as step_reference
 from references.exactness import Name
+from references.processes import in_processes
 
 Found = dict[tuple[int, int], dict[Name, dict[str, Tensor]]]
 pytestmark = pytest.mark.skipif(
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 def on_ranks(folder: Path, names: Sequence[Name], steps: int, sizes: Sequence[int]) -> Found:
     """What every rank holds in the end, by (number of ranks, rank)."""
-    torch.multiprocessing.spawn(reference.launch, args=(str(folder), list(names), steps, sizes))
+    in_processes(reference.launch, str(folder), list(names), steps, sizes)
     places = [(size, rank) for size in sizes for rank in range(size)]
     return {(size, rank): torch.load(folder / f"{size}-{rank}.pt", weights_only=True) for size, rank in places}
 

@@ -56,10 +56,11 @@ def assert_twins(setting: Setting, num_steps: int) -> None:
     )
 
 
+@pytest.mark.parametrize("steps", [5, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("optimizer", ["momentum", "adam", "adamw"])
 @pytest.mark.parametrize("encoder", ["GCN", "GAT", "SAGE"])
-def test_twenty_steps_equal_the_slow_twin(encoder: str, optimizer: str) -> None:
-    assert_twins(Setting(encoder=encoder, optimizer=optimizer), 20)
+def test_many_steps_equal_the_slow_twin(encoder: str, optimizer: str, steps: int) -> None:
+    assert_twins(Setting(encoder=encoder, optimizer=optimizer), steps)
 
 
 VARIANTS = {

@@ -152,7 +152,7 @@ def test_a_tie_with_the_kth_is_no_hit_above():
     assert hits_above(positive, negative, 3).item() == 0.5
     assert hits_above(positive, negative, 4).item() == 1
     assert hits_at(ranks_shared(positive, negative), 3).item() == 0.5
-    with pytest.raises(ValueError, match="k: must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="k: expected 1 or more, got 0"):
         hits_above(positive, negative, 0)
 
 
@@ -175,7 +175,7 @@ def test_missing_input_is_refused():
         mean_reciprocal_rank(torch.empty(0))
     with pytest.raises(ValueError, match="ranks: empty"):
         hits_at(torch.empty(0), 1)
-    with pytest.raises(ValueError, match="k: must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="k: expected 1 or more, got 0"):
         hits_at(torch.ones(1), 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,8 @@ from torchmetrics import Metric, MetricCollection
 
 from mebns_pl.metrics import functional
 from mebns_pl.metrics.ranking import (
-    AUC,
-    MRR,
-    AveragePrecision,
-    HitsAt,
-    SharedHitsAt,
-    SharedMRR,
+    RankMetric,
+    SharedMetric,
     classification_metrics,
     link_metrics,
     shared_link_metrics,
@@ -37,20 +34,38 @@ def scores(p: int = 24, n: int = 15) -> tuple[Tensor, Tensor]:
 def negatives_of(metric: Metric | MetricCollection, negative: Tensor) -> Tensor:
     """The negatives in the shape that the metric wants."""
     one = metric if isinstance(metric, Metric) else next(iter(metric.values()))
-    return negative if isinstance(one, (MRR, HitsAt)) else negative.flatten()
+    return negative if isinstance(one, RankMetric) else negative.flatten()
+
+
+def mrr() -> Metric:
+    return RankMetric(functional.mean_reciprocal_rank)
+
+
+def auc() -> Metric:
+    return SharedMetric(functional.auc)
 
 
 METRICS = [
-    pytest.param(MRR, lambda p, n: functional.mean_reciprocal_rank(functional.ranks(p, n)), id="mrr"),
-    pytest.param(lambda: HitsAt(3), lambda p, n: functional.hits_at(functional.ranks(p, n), 3), id="hits"),
-    pytest.param(AUC, lambda p, n: functional.auc(p, n.flatten()), id="auc"),
-    pytest.param(AveragePrecision, lambda p, n: functional.average_precision(p, n.flatten()), id="ap"),
+    pytest.param(mrr, lambda p, n: functional.mean_reciprocal_rank(functional.ranks(p, n)), id="mrr"),
     pytest.param(
-        SharedMRR,
+        lambda: link_metrics([3])["hits@3"], lambda p, n: functional.hits_at(functional.ranks(p, n), 3), id="hits"
+    ),
+    pytest.param(auc, lambda p, n: functional.auc(p, n.flatten()), id="auc"),
+    pytest.param(
+        lambda: SharedMetric(functional.average_precision),
+        lambda p, n: functional.average_precision(p, n.flatten()),
+        id="ap",
+    ),
+    pytest.param(
+        lambda: shared_link_metrics([])["mrr"],
         lambda p, n: functional.mean_reciprocal_rank(functional.ranks_shared(p, n.flatten())),
         id="shared mrr",
     ),
-    pytest.param(lambda: SharedHitsAt(20), lambda p, n: functional.hits_above(p, n.flatten(), 20), id="shared hits"),
+    pytest.param(
+        lambda: shared_link_metrics([20])["hits@20"],
+        lambda p, n: functional.hits_above(p, n.flatten(), 20),
+        id="shared hits",
+    ),
 ]
 
 
@@ -95,7 +110,7 @@ def test_nothing_seen_is_refused(make, expected):
 
 
 def test_scores_are_kept_without_their_graph():
-    metric = AUC()
+    metric = auc()
     score = torch.ones(2, dtype=torch.float64, requires_grad=True)
     metric.update(score, score)
     assert not metric.positive[0].requires_grad
@@ -103,7 +118,7 @@ def test_scores_are_kept_without_their_graph():
 
 
 def test_number_of_negatives_may_differ_between_batches():
-    metric = MRR()
+    metric = mrr()
     metric.update(torch.tensor([1.0]), torch.tensor([[2.0]]))
     metric.update(torch.tensor([1.0]), torch.tensor([[2.0, 2.0, 2.0]]))
     assert metric.compute().item() == (1 / 2 + 1 / 4) / 2
@@ -135,8 +150,8 @@ def test_ranks_are_counted_once_for_all_metrics(monkeypatch):
 
 
 def test_torchmetrics_finds_the_same_groups_by_itself():
-    metrics = MetricCollection({"mrr": MRR(), "hits@3": HitsAt(3), "auc": AUC()})
-    metrics["auc"].update = lambda positive, negative: AUC.update(metrics["auc"], positive, negative.flatten())
+    metrics = MetricCollection({"mrr": mrr(), "hits@3": RankMetric(partial(functional.hits_at, k=3)), "auc": auc()})
+    metrics["auc"].update = lambda positive, negative: SharedMetric.update(metrics["auc"], positive, negative.flatten())
     metrics.update(*scores())
     assert sorted(map(sorted, metrics.compute_groups.values())) == [["auc"], ["hits@3", "mrr"]]
 
@@ -145,8 +160,8 @@ def test_classification_metrics_share_their_scores(monkeypatch):
     def keeping_its_own(*args):
         raise AssertionError("the scores are kept twice")
 
-    monkeypatch.setattr(AveragePrecision, "update", keeping_its_own)
     metrics = classification_metrics()
+    monkeypatch.setattr(metrics["ap"], "update", keeping_its_own)
     positive, negative = scores()
     metrics.update(positive, negative[:, 0])
     values = metrics.compute()
@@ -172,10 +187,10 @@ def test_shared_metrics_keep_their_scores_once_and_see_all_of_them():
         }
     )
     assert len(metrics.compute_groups) == 1
-    with pytest.raises(ValueError, match="hits: each k must be given once"):
+    with pytest.raises(ValueError, match="hits: expected each k once"):
         shared_link_metrics([1, 1])
-    with pytest.raises(ValueError, match="k: must be at least 1, got 0"):
-        SharedHitsAt(0)
+    with pytest.raises(ValueError, match="k: expected 1 or more, got 0"):
+        shared_link_metrics([0])
 
 
 def test_the_default_names():
@@ -184,12 +199,12 @@ def test_the_default_names():
 
 
 def test_wrong_arguments_are_refused():
-    with pytest.raises(ValueError, match="k: must be at least 1, got 0"):
-        HitsAt(0)
+    with pytest.raises(ValueError, match="k: expected 1 or more, got 0"):
+        link_metrics([0])
     with pytest.raises(ValueError, match=r"hits: .*\[1, 1\]"):
         link_metrics(hits=(1, 1))
     with pytest.raises(ValueError, match=r"\(24, 15\)"):
-        AUC().update(*scores())
+        auc().update(*scores())
 
 
 @pytest.mark.parametrize(("make", "expected"), METRICS)

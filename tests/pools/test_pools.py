@@ -13,7 +13,7 @@ from torch import Tensor
 from mebns_pl import AllPairsPool, NearestPool, PageRankPool, TwoHopPool, UnionPool
 from mebns_pl.errors import DataError
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.proximity import PersonalizedPageRank
+from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
 from mebns_pl.pools import listed, nearest
 from mebns_pl.pools.abstract import AbstractPool, AllowedPairs, PoolRequest, pairs_of, undirected_keys
 from mebns_pl.pools.built import build_pool

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mebns_pl.pools.abstract import AllowedPairs
-from mebns_pl.prediction.best import AbstractBest, BestOverall, BestPerNode
+from mebns_pl.prediction.best import BestLinks
 
 N = 12
 
@@ -37,7 +39,7 @@ def test_both_equal_a_sort(seed: int, top_k: int, blocks: int, kind: str) -> Non
     pairs = pairs[:, torch.randperm(pairs.shape[1], generator=generator)]
     logits = torch.randint(-2, 4, (pairs.shape[1],), generator=generator).float()
     logits[logits == -2] = -torch.inf
-    overall, per_node = BestOverall(top_k), BestPerNode(top_k, allowed)
+    overall, per_node = BestLinks(top_k), BestLinks(top_k, allowed)
     for place in torch.arange(pairs.shape[1]).chunk(blocks):
         overall.add(pairs[:, place], logits[place])
         per_node.add(pairs[:, place], logits[place])
@@ -54,8 +56,8 @@ def test_both_equal_a_sort(seed: int, top_k: int, blocks: int, kind: str) -> Non
     assert list(ranked) == expected_per_node(listed, values, allowed, top_k)
 
 
-@pytest.mark.parametrize("make", [lambda: BestOverall(9), lambda: BestPerNode(2, AllowedPairs.all(N))])
-def test_ranks_keep_the_same_best(make: type[AbstractBest]) -> None:
+@pytest.mark.parametrize("make", [lambda: BestLinks(9), lambda: BestLinks(2, AllowedPairs.all(N))])
+def test_ranks_keep_the_same_best(make: Callable[[], BestLinks]) -> None:
     """Each rank's own best, put together in any order, are the best of all."""
     generator = torch.Generator().manual_seed(0)
     pairs = torch.combinations(torch.arange(N)).t()
@@ -67,13 +69,13 @@ def test_ranks_keep_the_same_best(make: type[AbstractBest]) -> None:
         part = make()
         part.add(pairs[:, rank::3], logits[rank::3])
         parts.append(part.settle())
-    merged = make().best(torch.cat([p for p, _ in parts], dim=1), torch.cat([s for _, s in parts]))
+    merged = make().keep(torch.cat([p for p, _ in parts], dim=1), torch.cat([s for _, s in parts]))
     assert torch.equal(merged[0], whole.settle()[0])
     assert torch.equal(merged[1], whole.logits)
 
 
 def test_nothing_found_is_an_empty_list() -> None:
-    for best in (BestOverall(3), BestPerNode(3, AllowedPairs.all(4))):
+    for best in (BestLinks(3), BestLinks(3, AllowedPairs.all(4))):
         best.add(torch.tensor([[0], [1]]), torch.tensor([-torch.inf]))
         assert best.settle()[0].shape == (2, 0)
         assert len(best.ranks()) == 0

@@ -106,12 +106,11 @@ def test_larger_graphs_take_a_pool(monkeypatch: pytest.MonkeyPatch, pool: object
     monkeypatch.setattr("mebns_pl.pools.union.MAX_NODES", 40)
     system, data = trained()
     whole = predict(system, data, ALL, pairs=PredictionPairs(pool=pool))
-    assert data.pool is not None
-    report = data.pool.report
-    parts = ["two-hop", "PageRank, top 100", "nearest, top 100"] if pool is None else report.names
-    assert report.names == parts
-    assert len(whole) == report.total_size
-    assert 0 < report.coverage <= 1
+    parts = whole.attrs["pool"]
+    if pool is None:
+        assert [part["pool"] for part in parts] == ["two-hop", "PageRank, top 100", "nearest, top 100", "together"]
+    assert len(whole) == parts[-1]["pairs"]
+    assert 0 < whole.attrs["coverage"] == parts[-1]["coverage"] <= 1
     # The embeddings are the student's
     if isinstance(pool, NearestPool):
         z = system.student.embeddings(data.full_graph).detach()
@@ -126,9 +125,9 @@ def test_larger_graphs_take_a_pool(monkeypatch: pytest.MonkeyPatch, pool: object
 def test_a_student_without_embeddings_gets_no_nearest_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mebns_pl.pools.union.MAX_NODES", 40)
     data = make_data()
-    assert len(predict(Heuristic(data.spec), data, 10)) == 10
-    assert data.pool is not None
-    assert data.pool.report.names == ["two-hop", "PageRank, top 100"]
+    links = predict(Heuristic(data.spec), data, 10)
+    assert len(links) == 10
+    assert [part["pool"] for part in links.attrs["pool"]] == ["two-hop", "PageRank, top 100", "together"]
     with pytest.raises(DataError, match="NearestPool needs a student that embeds nodes"):
         predict(Heuristic(data.spec), data, 10, pairs=PredictionPairs(pool=NearestPool()))
 
@@ -273,6 +272,7 @@ def test_blocks_of_ranks_come_back_in_order(monkeypatch: pytest.MonkeyPatch) -> 
         out[:] = [blocks[0::2], blocks[1::2]]
 
     monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+    table.on_predict_start(trainer, system)  # type: ignore[arg-type]
     table.on_predict_end(trainer, system)  # type: ignore[arg-type]
     assert table.table is not None
     assert table.table["logit"].tolist() == list(range(9))

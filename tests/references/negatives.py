@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pytest
+
+from mebns_pl.families import Family
 
 Edges = Sequence[tuple[int, int]]
+
+
+def members(family: Family, ways: Mapping[type, Sequence[Callable[..., Any]]], base: type = object) -> list[Any]:
+    """One parameter for each way to build each class of a family; there is nothing to register.
+
+    Args:
+        family: the family.
+        ways: how a class is built where its own defaults are not enough, or where they are not all that is to be tried.
+        base: only classes below it.
+    """
+    return [
+        pytest.param(build, id=f"{name}-{number}")
+        for name, cls in family.classes.items()
+        if issubclass(cls, base)
+        for number, build in enumerate(ways.get(cls, [cls]))
+    ]
 
 
 # A triangle with a tail, a star that shares a leaf with it, and nodes 9 and 10 without edges.

@@ -16,6 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mebns_pl import MeBNS, PredictionWriter, Schedule, Updates
 from mebns_pl.distributed.replicas import ReplicaError
+from references.processes import in_processes
 from references.runs import fit, make_data, make_loaded, make_mebns, probe_monitor, weights
 
 
@@ -103,7 +104,7 @@ def launch(_: int, folder: str, ports: dict[int, int], plan: Sequence[tuple[int,
 def on_ranks(folder: Path, plan: Sequence[tuple[int, str]]) -> dict[tuple[int, str], list[dict[str, Any]]]:
     """What every rank found, by (number of ranks, name of the run)."""
     ports = {size: free_port() for size in dict.fromkeys(size for size, _ in plan)}
-    torch.multiprocessing.spawn(launch, args=(str(folder), ports, plan))
+    in_processes(launch, str(folder), ports, plan)
     return {
         (size, name): [torch.load(folder / f"{name}-{size}" / f"{rank}.pt", weights_only=True) for rank in range(size)]
         for size, name in plan

@@ -22,7 +22,7 @@ from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.datasets.files import LoadedGraph
 from mebns_pl.datasets.split import SplitFractions
 from mebns_pl.evaluation.negatives import RandomNegatives
-from mebns_pl.graph.measures.proximity import PersonalizedPageRank
+from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
 from mebns_pl.mebns.std_generator import StdGenerator
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.mebns.umd_collector import UMDCollector

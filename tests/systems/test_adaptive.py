@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed
-import torch.multiprocessing
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
@@ -31,11 +30,12 @@ from mebns_pl import (
 )
 from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.datasets.split import replace_held_out
-from mebns_pl.distributed.group import SingleProcess, gather_rows
+from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.systems.adaptive import adapted
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec
+from references.processes import in_processes
 from references.runs import MAKE, command_line_parser, equal, fit, make_data, make_loaded, weights
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -49,7 +49,7 @@ ADAPTIVE = {
 
 
 def make(kind: str, spec: GraphSpec, name: str, **changes: Any) -> AbstractLinkSystem:
-    return MAKE[kind](spec, adaptive_proposal=ADAPTIVE[name], **changes)
+    return MAKE[kind](spec, proposal=ADAPTIVE[name](), **changes)
 
 
 class Watch(Callback):
@@ -71,9 +71,9 @@ class Watch(Callback):
 def test_candidates_come_from_the_adaptive_proposal(kind: str, name: str) -> None:
     data, watch = make_data(), Watch()
     system = make(kind, data.spec, name)
-    start = weights(system.adaptive_proposal)
+    start = weights(system.proposal)
     fit(system, data, 2, [watch])
-    assert not equal(start, weights(system.adaptive_proposal))
+    assert not equal(start, weights(system.proposal))
     assert all(pairs.shape[1] for pairs in watch.picked)
     # The static candidates of the same run are others
     other = Watch()
@@ -86,9 +86,6 @@ def test_a_step_sees_the_student_before_it_moves() -> None:
     seen: list[tuple[Tensor, Tensor]] = []
 
     class Seeing(AbstractAdaptiveProposal):
-        def start(self, graph, known, key) -> None:
-            """Nothing."""
-
         def propose(self, anchors, rows, num_candidates, score, key) -> Tensor:
             nodes = (anchors[:, None] + 1 + torch.arange(num_candidates)) % 41
             seen.append((nodes, score(nodes)))
@@ -98,7 +95,7 @@ def test_a_step_sees_the_student_before_it_moves() -> None:
             seen.append((candidates, score(candidates)))
 
     data = make_data()
-    system = MAKE["Plain"](data.spec, adaptive_proposal=lambda spec: Seeing())
+    system = MAKE["Plain"](data.spec, proposal=Seeing())
     steps = {}
 
     class Expect(Callback):
@@ -122,7 +119,8 @@ def test_a_step_sees_the_student_before_it_moves() -> None:
 def test_without_an_adaptive_proposal_nothing_changes() -> None:
     data = make_data()
     system = MAKE["Plain"](data.spec)
-    batch = data.train_dataloader().dataset[0, 0] if fit(system, data, 1) else None
+    fit(system, data, 1)
+    batch = data.train_steps(system.needs)[0, 0]
     same, update = adapted(system, batch, data.key)
     assert same is batch
     update()
@@ -133,7 +131,7 @@ def test_initial_weights_do_not_depend_on_it() -> None:
     for kind in ("Plain", "MeBNS"):
         system = weights(make(kind, spec, "generator"))
         assert equal(
-            {name: value for name, value in system.items() if not name.startswith("adaptive_proposal.")},
+            {name: value for name, value in system.items() if not name.startswith("proposal.")},
             weights(MAKE[kind](spec)),
         )
 
@@ -173,7 +171,7 @@ def test_gathered_rows_are_the_whole(cuts: tuple[int, ...]) -> None:
         for start, stop in itertools.pairwise(cuts):
             others = value.clone()
             others[start:stop] = 0
-            assert torch.equal(gather_rows(value[start:stop], start, 7, Adding(others)), value)
+            assert torch.equal(Adding(others).rows_of_all(value[start:stop], start, 7), value)
 
 
 # --- resume ---------------------------------------------------------------------------------------------------------
@@ -188,7 +186,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(kind: str, name: str, tmp_pat
     last = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
     fit(make(kind, data.spec, name), make_data(), 2, [last], enable_checkpointing=True)
     found = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    assert any(part.startswith("adaptive_proposal.") for part in found["state_dict"])
+    assert any(part.startswith("proposal.") for part in found["state_dict"])
     resumed = make(kind, data.spec, name, seed=7)
     fit(resumed, make_data(), 3, ckpt_path=str(tmp_path / "last.ckpt"))
     assert equal(weights(whole), weights(resumed))
@@ -210,7 +208,7 @@ def _train(devices: int, folder: str, names: tuple[str, ...]) -> None:
         trainer = fit(system, data, 2, devices=devices, strategy="auto" if devices == 1 else "ddp")
         if trainer.is_global_zero:
             torch.save(weights(system), f"{folder}/{name}-{devices}.pt")
-        torch.save(weights(system.adaptive_proposal), f"{folder}/{name}-{devices}-{trainer.global_rank}.pt")
+        torch.save(weights(system.proposal), f"{folder}/{name}-{devices}-{trainer.global_rank}.pt")
 
 
 def _rank(rank: int, port: int, folder: str, names: tuple[str, ...]) -> None:
@@ -230,7 +228,7 @@ def compare_ranks(folder: Path, names: tuple[str, ...]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_rank, (port, str(folder), names), nprocs=2)
+    in_processes(_rank, port, str(folder), names, ranks=2)
     _train(1, str(folder), names)
     for name in names:
         one, two = (torch.load(folder / f"{name}-{size}.pt", weights_only=True) for size in (1, 2))
@@ -256,12 +254,12 @@ def run_recipe(recipe: str, encoder: str, kind: str) -> AbstractLinkSystem:
     args += [f"--model={kind}", "--trainer.logger=false", "--trainer.accelerator=cpu", "--data.batch_size=30"]
     args += ["--model.predictor.encoder.hidden_channels=8"]
     if kind == "MeBNS":
-        args += ["--model.schedule.warmup=1"]
+        args += ["--model.schedule.warmup=1", "--model.collector.num_passes=3", "--model.collector.batch_size=8"]
     parser, before = command_line_parser(), torch.get_rng_state()
     made = parser.instantiate_classes(parser.parse_args(["fit", *args])).fit
     torch.set_rng_state(before)
     assert type(made.model) is {"Plain": Plain, "MeBNS": MeBNS}[kind]
-    watch, made.data.collector = Watch(), make_data().collector
+    watch = Watch()
     fit(made.model, made.data, 2, [watch], limit_train_batches=2, limit_val_batches=0)
     assert len(watch.picked) == 4
     assert all(pairs.shape[1] for pairs in watch.picked)

@@ -22,8 +22,8 @@ LEARNS = partial(torch.optim.Adam, lr=0.01)
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_plain_learns(name: str) -> None:
-    data = make_data(proposal=UniformProposal())
-    system = make_plain(data.spec, predictor=BACKBONES[name], optimizer=LEARNS, selector=FirstSelector(2))
+    data, sampler = make_data(), {"proposal": UniformProposal(), "selector": FirstSelector(2)}
+    system = make_plain(data.spec, predictor=BACKBONES[name], optimizer=LEARNS, **sampler)
     trainer = fit(system, data, epochs=20)
     assert trainer.test(system, data, verbose=False)[0]["test/auc"] > 0.7
 
@@ -57,9 +57,8 @@ def test_what_workers_send_has_no_part_of_the_graphs_arrays() -> None:
     data = make_data()
     graph, pairs = data.train_graph, data.split.train[:, :4]
     inputs = BACKBONES["SEAL"](data.spec).prepare(graph, pairs)
-    assert inputs.nodes is not None
     own = {tensor.untyped_storage().data_ptr() for tensor in (graph.indptr, graph.indices)}
-    sent = (inputs.nodes.indptr, inputs.nodes.indices, *(vars(inputs.subgraphs)[name] for name in ("ptr", "indptr")))
+    sent = (inputs.graph.indptr, inputs.graph.indices, *(vars(inputs.subgraphs)[name] for name in ("ptr", "indptr")))
     assert not own & {tensor.untyped_storage().data_ptr() for tensor in sent}
 
 

@@ -13,7 +13,7 @@ from mebns_pl import GCN, DotDecoder, EncoderDecoder, LinkPredictor, MeBNS, Plai
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.graph.csr import Graph
 from mebns_pl.systems.evaluation import refuse_batch_norm
-from mebns_pl.systems.link_system import AbstractLinkSystem
+from mebns_pl.systems.link_system import AbstractLinkSystem, descend
 from mebns_pl.types import EvalBatch, GraphSpec
 from references.runs import MAKE, equal, fit, make_data, make_loaded, make_mebns, make_plain, make_trainer, weights
 
@@ -177,18 +177,17 @@ def test_a_model_built_for_another_graph_is_refused() -> None:
 
 
 def test_applied_gradients_are_the_given_ones_and_none_stays() -> None:
-    system = make_plain(GraphSpec(6))
     layer = nn.Linear(2, 1)
     before: list[Tensor] = [param.detach().clone() for param in layer.parameters()]
     optimizer = SGD(layer.parameters(), lr=0.5)
     for param in layer.parameters():
         param.grad = torch.full_like(param, 100.0)
-    system.apply_gradients(optimizer, list(layer.parameters()), [torch.ones(1, 2), torch.full((1,), 2.0)])
+    descend(optimizer, list(layer.parameters()), [torch.ones(1, 2), torch.full((1,), 2.0)])
     for param, old, moved in zip(layer.parameters(), before, (0.5, 1.0), strict=True):
         torch.testing.assert_close(param.detach(), old - moved)
         assert param.grad is None
     with pytest.raises(ValueError, match="zip"):
-        system.apply_gradients(optimizer, list(layer.parameters()), [torch.ones(1, 2)])
+        descend(optimizer, list(layer.parameters()), [torch.ones(1, 2)])
 
 
 def test_features_may_be_absent() -> None:

@@ -11,8 +11,8 @@ from mebns_pl import Heuristic
 from mebns_pl.cli import main as cli
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.evaluation.protocols import Protocol, RandomParting, UniformComparison
-from mebns_pl.graph.measures.pairs import Katz
-from mebns_pl.graph.measures.proximity import AdamicAdar
+from mebns_pl.graph.measures.katz import Katz
+from mebns_pl.graph.measures.neighbors import AdamicAdar
 from mebns_pl.metrics.functional import (
     auc,
     average_precision,
@@ -103,7 +103,7 @@ def test_from_the_command_line_without_a_checkpoint(
     monkeypatch.chdir(tmp_path)
     model = {
         "heuristic": ["--model=Heuristic", "--model.measure=AdamicAdar"],
-        "plain": ["--model=Plain", "--model.predictor=ProximityPredictor", "--model.predictor.measure=AdamicAdar"],
+        "plain": ["--model=Plain", "--model.predictor=MeasurePredictor", "--model.predictor.measure=AdamicAdar"],
     }[how]
     quiet = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
     run = cli.main(["test", "-c", str(CONFIGS / "protocol/seal.yaml"), *model, *quiet])
@@ -116,3 +116,11 @@ def test_from_the_command_line_without_a_checkpoint(
     if how == "heuristic":
         cli.main(["predict", *model, *quiet, "--predictions.top_k=3"])
         assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 4
+
+
+def test_paths_of_length_three_on_the_air_routes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the default split of seed 0; a product of dense matrices gives the same."""
+    monkeypatch.chdir(tmp_path)
+    quiet = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
+    run = cli.main(["test", "--model=Heuristic", "--model.measure=PathsOfLengthThree", *quiet])
+    assert float(run.trainer.callback_metrics["test/mrr"]) == pytest.approx(0.2563, abs=5e-5)

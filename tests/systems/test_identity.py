@@ -139,7 +139,7 @@ def test_lightnings_own_loading_is_checked_too(checkpoint: Path) -> None:
     data = make_data()
     like = make_plain(data.spec)
     found = Plain.load_from_checkpoint(
-        checkpoint, spec=data.spec, predictor=lambda spec: like.student, selector=like.selector
+        checkpoint, spec=data.spec, predictor=lambda spec: like.student, sampler=like.sampler
     )
     assert equal(weights(found), torch.load(checkpoint, weights_only=True)["state_dict"])
     with pytest.raises(CheckpointError, match=r"model\.student"):
@@ -155,7 +155,7 @@ def test_what_a_checkpoint_says_is_plain(checkpoint: Path) -> None:
         "sparse": False,
         "edges": make_loaded().num_edges,
     }
-    assert said["config"]["model"]["init_args"]["selector"]["init_args"] == {"num_negatives": 3}
+    assert said["config"]["model"]["init_args"]["sampler"]["init_args"]["selector"]["init_args"] == {"num_negatives": 3}
     assert said["config"]["data"]["init_args"]["batch_size"] == 30
     assert said["config"]["data"]["init_args"]["split"]["init_args"]["meta"] == 0.15
     assert said["config"]["optimizers"][0]["init_args"]["lr"] == 0.03

@@ -13,25 +13,25 @@ from typing import Any, ClassVar
 import pandas as pd
 import pytest
 import torch
-import torch.multiprocessing
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 
-from mebns_pl import GCN, EncoderDecoder, MeBNS, MLPDecoder, PredictionWriter, Schedule, Updates
+from mebns_pl import GCN, EncoderDecoder, MeBNS, MLPDecoder, Plain, PredictionWriter, Schedule, Updates
 from mebns_pl.data.train_batch import StepPairs, TrainBatch
 from mebns_pl.datasets.files import DataError
 from mebns_pl.datasets.split import SplitFractions
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine
 from mebns_pl.mebns.teacher_filter import TeacherFilter
+from mebns_pl.mebns.umd_collector import MetaSet
 from mebns_pl.models.predictor import PairInputs
-from mebns_pl.negatives.proposals.abstract import AbstractProposal
+from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.statistics import weight_statistics
+from references.processes import in_processes
 from references.runs import (
     MAKE,
     equal,
@@ -106,7 +106,6 @@ def test_inputs_prepared_ahead_are_those_the_step_uses() -> None:
         assert torch.equal(batch.inputs.pairs, pairs.pairs)
         assert torch.equal(batch.inputs.rows, pairs.names)
         assert int((~batch.inputs.graph.keep).sum()) == 2 * batch.union_positives.shape[1]
-    assert data.prepare is None
 
 
 class Collect(Callback):
@@ -131,11 +130,11 @@ def test_initial_weights_of_the_student_are_those_of_plain() -> None:
     assert not equal(weights(make_plain(spec, 0)), weights(make_plain(spec, 1)))
 
 
-def test_while_warming_up_the_student_is_plain() -> None:
+def test_while_warming_up_the_student_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the same edges, with the teacher's draws made all the same (they number the dropout rows)."""
     data, control = make_data(), make_data()
     mebns, plain = make_mebns(data.spec, schedule=Schedule(warmup=9)), make_plain(control.spec)
-    control.learns_meta = True
+    monkeypatch.setattr(Plain, "needs", mebns.needs)
     before = weights(plain.student)
     fit(plain, control)
     fit(mebns, data)
@@ -259,17 +258,40 @@ def test_the_weight_net_rests_while_warming_up() -> None:
     assert not equal(start, net[2])
 
 
-def test_the_meta_set_is_collected_when_it_is_due() -> None:
+def test_the_meta_set_is_collected_when_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
     data, seen = make_data(), []
-    right = data.refresh_meta_set
+    system = make_mebns(data.spec, schedule=Schedule(warmup=1))
+    right = system.collected
 
-    def spy(score: Any, device: Any, epoch: int, *args: Any) -> Any:
-        seen.append(epoch)
-        return right(score, device, epoch, *args)
+    def spy() -> MetaSet:
+        seen.append(system.current_epoch)
+        return right()
 
-    data.refresh_meta_set = spy  # type: ignore[method-assign]
-    fit(make_mebns(data.spec, schedule=Schedule(warmup=1)), data, epochs=6)
+    monkeypatch.setattr(system, "collected", spy)
+    fit(system, data, epochs=6)
     assert seen == [1, 3, 5]  # every second epoch after warm-up
+
+
+def test_meta_edges_are_left_out_of_message_passing_when_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, seen = make_data(), []
+    system = make_mebns(data.spec, schedule=Schedule(warmup=0))
+    right = system.teacher_score
+
+    def spy(graph: Graph, pairs: Tensor, key: Key) -> Tensor:
+        seen.append(graph)
+        return right(graph, pairs, key)
+
+    monkeypatch.setattr(system, "teacher_score", spy)
+    fit(system, data, epochs=1, limit_val_batches=0)
+    assert len(seen) == system.collector.num_passes
+    train = {tuple(sorted(pair)) for pair in data.split.train.t().tolist()}
+    for graph in seen:
+        assert {tuple(sorted(pair)) for pair in graph.edge_index.t().tolist()} < train
+    assert system.meta_set is not None
+    positive = system.meta_set.labels > 0.5
+    assert int(positive.sum()) == int((~positive).sum()) > 0
+    meta = {tuple(sorted(pair)) for pair in data.split.meta.t().tolist()}
+    assert {tuple(sorted(pair)) for pair in system.meta_set.pairs[:, positive].t().tolist()} <= meta
 
 
 @pytest.mark.parametrize(
@@ -341,10 +363,10 @@ def test_weight_statistics() -> None:
     assert float(weight_statistics(torch.ones(1))["unevenness"]) == 0
 
 
-class AnyNode(AbstractProposal):
+class AnyNode(AbstractStaticProposal):
     """Any node at all: many candidates are no legal negatives."""
 
-    def setup(self, graph: Graph, known: KnownEdges) -> None:
+    def prepare(self, graph: Graph) -> None:
         self.num_nodes = graph.num_nodes
 
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
@@ -352,10 +374,9 @@ class AnyNode(AbstractProposal):
 
 
 def test_what_is_logged() -> None:
-    data, watch = make_data(proposal=AnyNode(), num_candidates=3), Weights()
-    fit(
-        make_mebns(data.spec, schedule=Schedule(warmup=0), weight_net_optimizer=partial(Adam, lr=0.0)), data, 1, [watch]
-    )
+    data, watch = make_data(), Weights()
+    still = {"schedule": Schedule(warmup=0), "weight_net_optimizer": partial(Adam, lr=0.0)}
+    fit(make_mebns(data.spec, proposal=AnyNode(), num_candidates=3, **still), data, 1, [watch])
     (logged,) = watch.logged
     names = {"train/student_loss", "train/teacher_loss", "train/meta_loss", "filter/kept_share", "filter/hardness"}
     names |= {
@@ -435,7 +456,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, stop: int, na
     assert len(states[0]) > 20
     assert trainer.global_step == whole_trainer.global_step
     assert trainer.current_epoch == whole_trainer.current_epoch
-    assert equal(tensors_of(whole.data.meta_set, "m"), tensors_of(resumed.data.meta_set, "m"))
+    assert equal(tensors_of(whole.meta_set, "m"), tensors_of(resumed.meta_set, "m"))
     # Migration goes on where it was
     assert monitor.tracker.churns == whole_monitor.tracker.churns
     assert equal(tensors_of(monitor.state_dict(), "m"), tensors_of(whole_monitor.state_dict(), "m"))
@@ -483,7 +504,7 @@ def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_rank, (port, str(tmp_path / "two.pt")), nprocs=2)
+    in_processes(_rank, port, str(tmp_path / "two.pt"), ranks=2)
     _two_epochs(1, str(tmp_path / "one.pt"))
     one, two = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("one", "two"))
     assert one["weights"].keys() == two["weights"].keys()

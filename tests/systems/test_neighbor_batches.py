@@ -10,23 +10,23 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.optim import SGD, Adam, RMSprop
 
-from mebns_pl import GAT, GCN, SAGE, EncoderDecoder, LinkPredictor, MLPDecoder, Plain, PredictionWriter
+from mebns_pl import GAT, GCN, SAGE, EncoderDecoder, LinkPredictor, MeBNS, MLPDecoder, Plain, PredictionWriter
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.datasets.files import LoadedGraph
-from mebns_pl.graph.measures.proximity import CommonNeighbors
+from mebns_pl.graph.measures.neighbors import CommonNeighbors
 from mebns_pl.graph.sparse import Features
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
 from mebns_pl.models.batching import AbstractBatching, FullGraph, NeighborSampling
-from mebns_pl.models.by_measure import ProximityPredictor
+from mebns_pl.models.measure_predictor import MeasurePredictor
 from mebns_pl.systems.updates import Updates
 from mebns_pl.types import GraphSpec
-from references.runs import MAKE, equal, fit, make_data, make_loaded, make_trainer, probe_monitor, weights
+from references.processes import in_processes
+from references.runs import MAKE, equal, fit, make_data, make_loaded, make_mebns, make_trainer, probe_monitor, weights
 
 SMALL = NeighborSampling(fan_out=2, num_hops=2)
 
@@ -58,8 +58,9 @@ def outcome(
     **changes: Any,
 ) -> dict[str, Any]:
     """Everything that three epochs, a test and a prediction give."""
-    data = make_data(loaded(kind), batching=batching, num_workers=num_workers)
-    learner = MAKE[system](data.spec, predictor=partial(predictor, encoder=encoder), **changes).double()
+    data = make_data(loaded(kind), num_workers=num_workers)
+    model = partial(predictor, encoder=encoder)
+    learner = MAKE[system](data.spec, predictor=model, batching=batching, **changes).double()
     trainer = fit(learner, data, callbacks=[probe_monitor()])
     metrics = dict(trainer.callback_metrics)
     trainer.test(learner, data, verbose=False)
@@ -71,7 +72,7 @@ def outcome(
         "metrics": {name: float(value) for name, value in metrics.items()},
         "scores": scores,
         "score": learner.score(torch.cartesian_prod(nodes, nodes).t()),
-        "meta": None if data.meta_set is None else data.meta_set.pairs,
+        "meta": learner.meta_set.pairs if isinstance(learner, MeBNS) else None,
     }
 
 
@@ -129,8 +130,8 @@ class Rows(Callback):
 
 
 def test_only_the_rows_of_a_batch_move() -> None:
-    data, rows = make_data(loaded("none"), batching=NeighborSampling(2, 2), batch_size=2), Rows()
-    system = MAKE["MeBNS"](data.spec, predictor=predictor).double()
+    data, rows = make_data(loaded("none"), batch_size=2), Rows()
+    system = MAKE["MeBNS"](data.spec, predictor=predictor, batching=NeighborSampling(2, 2)).double()
     trainer = fit(system, data, callbacks=[rows], epochs=2, limit_train_batches=4)
     for step, met in enumerate(rows.met):
         for moved in rows.moved[2 * step : 2 * step + 2]:
@@ -143,8 +144,9 @@ def test_only_the_rows_of_a_batch_move() -> None:
 
 def test_a_resumed_run_goes_on_with_its_tables(tmp_path: Path) -> None:
     def run(epochs: int, ckpt_path: str | None = None) -> dict[str, Tensor]:
-        data = make_data(loaded("none"), batching=SMALL)
-        system = MAKE["MeBNS"](data.spec, seed=0 if ckpt_path is None else 5, predictor=predictor).double()
+        data = make_data(loaded("none"))
+        seed = 0 if ckpt_path is None else 5
+        system = make_mebns(data.spec, seed, predictor=predictor, batching=SMALL).double()
         last = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
         fit(system, data, epochs, [last], ckpt_path, enable_checkpointing=True)
         return weights(system)
@@ -163,9 +165,9 @@ def test_a_resumed_run_goes_on_with_its_tables(tmp_path: Path) -> None:
     ],
 )
 def test_optimizers_that_tables_refuse(optimizer: Any, message: str) -> None:
-    data = make_data(loaded("none"), batching=SMALL)
+    data = make_data(loaded("none"))
     with pytest.raises(ValueError, match=message):
-        fit(Plain(data.spec, predictor, optimizer=optimizer), data)
+        fit(Plain(data.spec, predictor, optimizer=optimizer, batching=SMALL), data)
 
 
 def test_loader_workers_change_nothing() -> None:
@@ -174,10 +176,8 @@ def test_loader_workers_change_nothing() -> None:
 
 
 def test_batches_hold_local_graphs_without_target_edges() -> None:
-    data = make_data(batching=SMALL, batch_size=2)
-    data.learns_meta = True
-    data.setup("fit")
-    batch = data.train_dataloader().dataset[2, 1]
+    data = make_data(batch_size=2)
+    batch = data.train_steps(make_mebns(data.spec, batching=SMALL).needs)[2, 1]
     graph = batch.inputs.graph
     assert graph.num_nodes < data.loaded.num_nodes
     assert int(graph.indptr.diff().max()) <= 2
@@ -192,9 +192,9 @@ def test_batches_hold_local_graphs_without_target_edges() -> None:
     ("make", "batching", "message"),
     [
         (
-            partial(ProximityPredictor, measure=CommonNeighbors()),
+            partial(MeasurePredictor, measure=CommonNeighbors()),
             SMALL,
-            "batching: NeighborSampling needs an EncoderDecoder, got ProximityPredictor",
+            "batching: NeighborSampling needs an EncoderDecoder, got MeasurePredictor",
         ),
         (
             predictor,
@@ -204,15 +204,16 @@ def test_batches_hold_local_graphs_without_target_edges() -> None:
     ],
 )
 def test_refuses_at_setup(make: Any, batching: AbstractBatching, message: str) -> None:
-    data = make_data(batching=batching)
+    data = make_data()
     with pytest.raises((TypeError, ValueError), match=message):
-        make_trainer().validate(Plain(data.spec, predictor=make), data, verbose=False)
+        make_trainer().validate(Plain(data.spec, predictor=make, batching=batching), data, verbose=False)
 
 
 def test_refuses_64_bits_all_over() -> None:
-    data = make_data(batching=SMALL)
+    data = make_data()
+    trainer = make_trainer(precision="64-true")
     with pytest.raises(ValueError, match="NeighborSampling hands features out as they are stored"):
-        make_trainer(precision="64-true").validate(Plain(data.spec, predictor), data, verbose=False)
+        trainer.validate(Plain(data.spec, predictor, batching=SMALL), data, verbose=False)
 
 
 # --- two ranks ------------------------------------------------------------------------------------------------------
@@ -220,9 +221,9 @@ def test_refuses_64_bits_all_over() -> None:
 
 def _train(devices: int, kind: str, path: str) -> None:
     torch.set_num_threads(1)
-    data: LinkDataModule = make_data(loaded(kind), batching=SMALL, batch_size=40)
+    data: LinkDataModule = make_data(loaded(kind), batch_size=40)
     make = partial(predictor, encoder=GCN if kind == "dense" else SAGE)
-    system = MAKE["MeBNS"](data.spec, predictor=make)
+    system = MAKE["MeBNS"](data.spec, predictor=make, batching=SMALL)
     writer = PredictionWriter(path.replace(".pt", ".csv"), top_k=30)
     strategy = "auto" if devices == 1 else "ddp"
     trainer = fit(system.double(), data, epochs=2, callbacks=[writer], devices=devices, strategy=strategy)
@@ -248,7 +249,7 @@ def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_rank, (port, str(tmp_path)), nprocs=2)
+    in_processes(_rank, port, str(tmp_path), ranks=2)
     for kind in ("dense", "none"):
         _train(1, kind, f"{tmp_path}/one-{kind}.pt")
         one, two = (torch.load(tmp_path / f"{name}-{kind}.pt") for name in ("one", "two"))

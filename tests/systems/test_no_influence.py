@@ -12,10 +12,11 @@ from torch import Tensor
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.datasets.split import replace_held_out
 from mebns_pl.graph.known_edges import KnownEdges
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import EdgeSplit
 from references.runs import MAKE, differing, fingerprint, fit, make_data, probe_monitor
 
-Leak = Callable[[LinkDataModule], None]
+Leak = Callable[[LinkDataModule, AbstractLinkSystem], None]
 
 
 def other_pairs(data: LinkDataModule) -> EdgeSplit:
@@ -28,7 +29,7 @@ def other_pairs(data: LinkDataModule) -> EdgeSplit:
     return replace_held_out(split, free[:, :num_val], free[:, num_val : num_val + num_test])
 
 
-def no_leak(data: LinkDataModule) -> None:
+def no_leak(data: LinkDataModule, system: AbstractLinkSystem) -> None:
     """The package as it is."""
 
 
@@ -36,11 +37,10 @@ def run(kind: str, leak: Leak, replaced: bool) -> dict[str, Tensor]:
     data = make_data()
     if replaced:
         data.split = other_pairs(make_data())
-    leak(data)
     system = MAKE[kind](data.spec)
+    leak(data, system)
     trainer = fit(system, data, epochs=4, callbacks=[probe_monitor()])
     assert trainer.callback_metrics["val/mrr"] > 0  # held-out edges were there to be seen
-    data.learns_meta = kind == "MeBNS"
     return fingerprint(data, system)
 
 
@@ -62,7 +62,7 @@ def test_the_fingerprint_has_every_part() -> None:
         "known": 1,
         "legal": 1,
         "proposal": 3,
-        "std": 3,
+        "structure": 3,
         "batches": 5 * 9,
         "probe": 1,
         "meta": 4,
@@ -74,7 +74,7 @@ def test_the_fingerprint_has_every_part() -> None:
     }.items():
         assert sum(part == name or part.startswith(name + ".") for part in found) >= least, name
     assert found["probe"].shape == (2, 60)
-    for table in ("proposal.proposals.1._nodes", "std.structure._nodes"):
+    for table in ("proposal.proposals.1._nodes", "structure._nodes"):
         assert found[table].shape == (41, 6)
 
 
@@ -90,29 +90,30 @@ def test_the_replaced_pairs_are_others() -> None:
 # --- the check fails where a held-out edge gets in ------------------------------------------------------------------
 
 
-def into_the_negative_mask(data: LinkDataModule) -> None:
+def into_the_negative_mask(data: LinkDataModule, system: AbstractLinkSystem) -> None:
     data.known = KnownEdges(data.full_graph)
 
 
-def into_the_candidates_table(data: LinkDataModule) -> None:
+def into_the_candidates_table(data: LinkDataModule, system: AbstractLinkSystem) -> None:
     """The student's proposal is set up with every edge."""
-    right = data.proposal.setup
-    data.proposal.setup = lambda graph, known: right(data.full_graph, known)  # type: ignore[method-assign]
+    proposal = system.sampler.static
+    right = proposal.setup
+    proposal.setup = lambda graph, known: right(data.full_graph, known)  # type: ignore[method-assign]
 
 
-def into_the_teachers_table(data: LinkDataModule) -> None:
-    """The STD-Generator is set up with every edge."""
-    right = data.std_generator.setup
-    data.std_generator.setup = lambda graph, known, base: right(data.full_graph, known, base)  # type: ignore[method-assign]
+def into_the_teachers_table(data: LinkDataModule, system: AbstractLinkSystem) -> None:
+    """Structural non-edges are looked for with every edge."""
+    right = data.structure.setup
+    data.structure.setup = lambda graph, known: right(data.full_graph, known)  # type: ignore[method-assign]
 
 
-def into_message_passing(data: LinkDataModule) -> None:
+def into_message_passing(data: LinkDataModule, system: AbstractLinkSystem) -> None:
     known = KnownEdges(data.train_graph)
     data.train_graph = data.full_graph
     data.known = known
 
 
-def one_edge_into_the_mask(data: LinkDataModule) -> None:
+def one_edge_into_the_mask(data: LinkDataModule, system: AbstractLinkSystem) -> None:
     """A single validation edge is masked out as known."""
     split = data.split
     graph = data.train_graph
@@ -136,4 +137,4 @@ def test_a_leak_is_found(kind: str, leak: Leak, least: set[str]) -> None:
 
 
 def test_a_leak_into_the_teachers_table_is_found() -> None:
-    assert difference("MeBNS", into_the_teachers_table) >= {"std", "batches", "meta", "probe", "weights"}
+    assert difference("MeBNS", into_the_teachers_table) >= {"structure", "batches", "meta", "probe", "weights"}

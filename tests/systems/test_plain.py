@@ -154,4 +154,4 @@ def test_a_data_module_used_by_mebns_before_gives_plain_all_observed_edges() -> 
 
 def test_first_selector_is_the_default() -> None:
     with torch.random.fork_rng(devices=[]):
-        assert isinstance(MAKE["Plain"](GraphSpec(5), selector=None).selector, FirstSelector)
+        assert isinstance(MAKE["Plain"](GraphSpec(5), selector=None).sampler.selector, FirstSelector)

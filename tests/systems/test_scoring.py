@@ -10,7 +10,7 @@ import torch
 from mebns_pl import CascadeScoring, MeBNS, StudentScoring, predict_links
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.systems.scoring import lowest_kept
-from references.runs import fit, make_data, make_mebns, make_plain, make_trainer
+from references.runs import fit, make_data, make_mebns, make_plain, make_sampler, make_trainer
 
 
 def trained() -> tuple[MeBNS, object]:
@@ -30,7 +30,7 @@ def test_the_cascade_ranks_what_the_teacher_lets_pass(drop_easy: float | None) -
     system, data = trained()
     graph = data.full_graph
     found = predict_links(system, data, 10**6, scoring=CascadeScoring(drop_easy, sample=500), trainer=make_trainer())
-    drawn = data.training_candidates(500)
+    drawn = data.training_candidates(system.sampler.static, 500)
     assert not data.known.mask(drawn[0], drawn[1]).any()
     share = 0.6 if drop_easy is None else drop_easy
     hardness = sorted(logits(system.teacher, graph, drawn))
@@ -51,12 +51,12 @@ def test_the_cascade_ranks_what_the_teacher_lets_pass(drop_easy: float | None) -
 
 def test_the_threshold_is_that_of_trainings_candidates() -> None:
     """They come from the module's proposal, anchors from training edges; the same at each call, on any rank."""
-    _, data = trained()
-    one, two = data.training_candidates(300), data.training_candidates(300)
+    system, data = trained()
+    one, two = (data.training_candidates(system.sampler.static, 300) for _ in range(2))
     assert torch.equal(one, two)
     assert set(one[0].tolist()) <= set(data.split.train.flatten().tolist())
-    fresh = make_data()
-    assert torch.equal(fresh.training_candidates(300), one)  # sets the proposal up where no fit did
+    fresh = make_data()  # the proposal is set up where no fit did so
+    assert torch.equal(fresh.training_candidates(make_sampler().static, 300), one)
 
 
 def test_the_share_is_dropped() -> None:
@@ -78,8 +78,10 @@ def test_the_student_alone_is_the_default() -> None:
 
 def test_a_system_without_teacher_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_data()
-    monkeypatch.setattr(data, "build_pool", lambda: pytest.fail("a pool was built"))
-    with pytest.raises(ValueError, match="CascadeScoring needs the teacher of a MeBNS system, got Plain"):
+    monkeypatch.setattr(data, "build_pool", lambda needs: pytest.fail("a pool was built"))
+    with pytest.raises(
+        ValueError, match="CascadeScoring needs the teacher of a MeBNS system, and this system has none"
+    ):
         predict_links(make_plain(data.spec), data, 3, scoring=CascadeScoring(), trainer=make_trainer())
 
 

@@ -19,7 +19,7 @@ from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.sparse import Features
 from mebns_pl.mebns.bilevel import AbstractEngine, DirectionalEngine, HigherEngine
-from mebns_pl.mebns.learner import Learner
+from mebns_pl.mebns.learner import Gradients, Learner
 from mebns_pl.mebns.losses import negative_losses, positive_losses
 from mebns_pl.mebns.step import plain_step
 from mebns_pl.systems.updates import GradientAccumulator
@@ -29,47 +29,56 @@ from references.runs import MAKE, equal, fit, make_data, make_loaded, make_mebns
 # --- accumulation ---------------------------------------------------------------------------------------------------
 
 
-def ones(value: float) -> list[Tensor]:
-    return [torch.full((2,), value), torch.full((1, 3), 2 * value)]
+def found(*dense: Tensor) -> Gradients:
+    return Gradients(torch.zeros(()), list(dense))
+
+
+def ones(value: float) -> Gradients:
+    return found(torch.full((2,), value), torch.full((1, 3), 2 * value))
 
 
 def test_groups_of_steps() -> None:
     accumulator = GradientAccumulator(Updates(accumulate=3))
-    assert accumulator.add({"student": ones(1.0), "teacher": None}, last=False) == {}
-    assert accumulator.add({"student": ones(2.0), "teacher": None}, last=False) == {}
-    full = accumulator.add({"student": ones(6.0), "teacher": None}, last=False)
+    assert accumulator.add({"student": ones(1.0)}, last=False) == {}
+    assert accumulator.add({"student": ones(2.0)}, last=False) == {}
+    full = accumulator.add({"student": ones(6.0)}, last=False)
     assert full.keys() == {"student"}
-    assert [value.flatten().tolist() for value in full["student"]] == [[3.0] * 2, [6.0] * 3]
+    assert [value.flatten().tolist() for value in full["student"].dense] == [[3.0] * 2, [6.0] * 3]
     # Begins anew; the last group of an epoch has its own count
     assert accumulator.add({"student": ones(5.0), "teacher": ones(1.0)}, last=False) == {}
     short = accumulator.add({"student": ones(7.0), "teacher": ones(2.0)}, last=True)
-    assert short["student"][0].tolist() == [6.0] * 2
-    assert short["teacher"][0].tolist() == [1.5] * 2
+    assert short["student"].dense[0].tolist() == [6.0] * 2
+    assert short["teacher"].dense[0].tolist() == [1.5] * 2
     # A learner that sits a step out has the mean of the others
-    accumulator.add({"student": ones(1.0), "teacher": None}, last=False)
-    assert accumulator.add({"student": ones(2.0), "teacher": ones(4.0)}, last=True)["teacher"][0].tolist() == [4.0] * 2
+    accumulator.add({"student": ones(1.0)}, last=False)
+    assert (
+        accumulator.add({"student": ones(2.0), "teacher": ones(4.0)}, last=True)["teacher"].dense[0].tolist()
+        == [4.0] * 2
+    )
     assert accumulator.state_dict() == {}
 
 
 def test_clipping_comes_after_the_mean_and_is_the_students() -> None:
     accumulator = GradientAccumulator(Updates(accumulate=2, gradient_clip_norm=1.0))
-    accumulator.add({"student": [torch.tensor([30.0, 0.0])], "teacher": [torch.tensor([3.0])]}, last=False)
-    full = accumulator.add({"student": [torch.tensor([0.0, 40.0])], "teacher": [torch.tensor([5.0])]}, last=False)
+    accumulator.add({"student": found(torch.tensor([30.0, 0.0])), "teacher": found(torch.tensor([3.0]))}, last=False)
+    full = accumulator.add(
+        {"student": found(torch.tensor([0.0, 40.0])), "teacher": found(torch.tensor([5.0]))}, last=False
+    )
     # The mean (15, 20) has norm 25; clipped one by one the two would give (0.5, 0.5)
-    torch.testing.assert_close(full["student"][0], torch.tensor([0.6, 0.8]))
-    assert full["teacher"][0].tolist() == [4.0]
+    torch.testing.assert_close(full["student"].dense[0], torch.tensor([0.6, 0.8]))
+    assert full["teacher"].dense[0].tolist() == [4.0]
 
 
 def test_one_step_is_its_own_mean_bit_for_bit() -> None:
-    grads = [torch.randn(5)]
-    assert GradientAccumulator(Updates()).add({"student": grads}, last=False)["student"][0] is grads[0]
+    grad = torch.randn(5)
+    assert GradientAccumulator(Updates()).add({"student": found(grad)}, last=False)["student"].dense[0] is grad
 
 
 def test_a_checkpoint_holds_a_group_that_is_not_full() -> None:
     first, second = (GradientAccumulator(Updates(accumulate=2)) for _ in range(2))
     first.add({"student": ones(1.0)}, last=False)
     second.load_state_dict(first.state_dict())
-    assert second.add({"student": ones(3.0)}, last=False)["student"][0].tolist() == [2.0] * 2
+    assert second.add({"student": ones(3.0)}, last=False)["student"].dense[0].tolist() == [2.0] * 2
 
 
 @pytest.mark.parametrize(
@@ -262,7 +271,7 @@ def test_checkpoints_hold_accumulated_gradients(tmp_path: Path) -> None:
     trainer = fit(system, data, epochs=1)
     system.accumulator.add({"student": ones(1.0)}, last=False)
     trainer.save_checkpoint(tmp_path / "a.ckpt")
-    found = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    saved = torch.load(tmp_path / "a.ckpt", weights_only=True)
     other = make_plain(data.spec, updates=Updates(accumulate=9))
-    other.accumulator.load_state_dict(found["accumulated"])
-    assert other.accumulator.add({"student": ones(3.0)}, last=True)["student"][0].tolist() == [2.0] * 2
+    other.accumulator.load_state_dict(saved["accumulated"])
+    assert other.accumulator.add({"student": ones(3.0)}, last=True)["student"].dense[0].tolist() == [2.0] * 2

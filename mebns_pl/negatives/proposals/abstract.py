@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mebns_pl.families import Family
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
@@ -20,11 +22,15 @@ Gather = Callable[[Tensor], Tensor]
 """``(b, ...)`` of this rank's rows -> ``(B, ...)`` of the union batch's, the same on all ranks."""
 
 
-class AbstractProposal(ABC):  # noqa: B024 (its two kinds differ in all they do)
+class AbstractProposal(ABC):
     """A distribution over candidate nodes for each anchor node; one of the two kinds below.
 
     What a proposal cannot avoid (an anchor linked to every node has no legal candidate) it returns all the same:
     known edges are masked where candidates are drawn (:mod:`mebns_pl.negatives.candidates`).
+
+    Example:
+        >>> [name for name, cls in PROPOSALS.classes.items() if issubclass(cls, AbstractAdaptiveProposal)]
+        ['CacheProposal', 'ChainProposal', 'GeneratorProposal']
     """
 
     _known: KnownEdges | None = None
@@ -39,6 +45,14 @@ class AbstractProposal(ABC):  # noqa: B024 (its two kinds differ in all they do)
         if self._known is None:
             raise RuntimeError(f"{type(self).__name__}: call setup(graph, known), or start of an adaptive one, first")
         return self._known
+
+    @abstractmethod
+    def propose(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Draws candidates ``(b, K)`` int64; what they are drawn by is told by the two kinds."""
+
+
+PROPOSALS = Family(AbstractProposal, "--model.sampler.proposal")
+"""Every proposal, of either kind."""
 
 
 class AbstractStaticProposal(AbstractProposal):
@@ -59,6 +73,8 @@ class AbstractStaticProposal(AbstractProposal):
         torch.Size([2, 3])
     """
 
+    _prepared: KnownEdges | None = None
+
     def setup(self, graph: Graph, known: KnownEdges) -> None:
         """Makes the proposal ready for a graph; where it is already, nothing is computed again.
 
@@ -66,9 +82,10 @@ class AbstractStaticProposal(AbstractProposal):
             graph: the training graph on the CPU.
             known: its edges, which no draw should return where that can be helped.
         """
-        if self._known is not known:
+        if self._prepared is not known:
             self._known = known
             self.prepare(graph)
+            self._prepared = known  # only now: what has failed is not ready
 
     def prepare(self, graph: Graph) -> None:
         """Computes what the draws need, from the training graph alone; :attr:`known` is there already."""

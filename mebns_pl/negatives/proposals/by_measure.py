@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from mebns_pl.checks import at_least, within
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.proximity import AbstractMeasure
+from mebns_pl.graph.measures.abstract import AbstractMeasure
 from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.uniform import draw_legal
@@ -33,7 +32,7 @@ class ProximityProposal(AbstractStaticProposal):
         ValueError: ``top``, ``power`` or ``skip`` is out of range.
 
     Example:
-        >>> from mebns_pl.graph.measures.proximity import CommonNeighbors
+        >>> from mebns_pl import CommonNeighbors, Graph, KnownEdges
         >>> graph = Graph.from_edges(torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4]]), num_nodes=6)
         >>> proposal = ProximityProposal(CommonNeighbors(), top=5)
         >>> proposal.setup(graph, KnownEdges(graph))
@@ -42,16 +41,10 @@ class ProximityProposal(AbstractStaticProposal):
     """
 
     def __init__(self, measure: AbstractMeasure, top: int = 50, power: float = 0.0, skip: int = 0) -> None:
-        if top < 1:
-            raise ValueError(f"top: must be at least 1, got {top}")
-        if not (math.isfinite(power) and power >= 0):
-            raise ValueError(f"power: must be finite and at least 0, got {power}")
-        if skip < 0:
-            raise ValueError(f"skip: must be at least 0, got {skip}")
-        self.measure = measure
-        self.top = top
-        self.power = power
-        self.skip = skip
+        at_least(1, top=top)
+        within("[0, inf)", "number", power=power)
+        at_least(0, skip=skip)
+        self.measure, self.top, self.power, self.skip = measure, top, power, skip
 
     def prepare(self, graph: Graph) -> None:
         """See :meth:`AbstractStaticProposal.prepare`."""
@@ -70,11 +63,11 @@ class ProximityProposal(AbstractStaticProposal):
 
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
         """See :meth:`AbstractStaticProposal.propose`."""
-        generator = key.generator()
+        known, generator = self.known, key.generator()
         cumulated = self._cumulated[anchors]
         height = torch.rand(len(anchors), num_candidates, generator=generator, dtype=torch.float64) * cumulated[:, -1:]
         place = torch.searchsorted(cumulated, height, right=True).minimum(self._last[anchors, None])
         drawn = self._nodes[anchors[:, None], place]
         empty = (cumulated[:, -1] == 0).nonzero().flatten()
-        drawn[empty] = draw_legal(self.known, anchors[empty, None].expand(-1, num_candidates), generator)
+        drawn[empty] = draw_legal(known, anchors[empty, None].expand(-1, num_candidates), generator)
         return drawn

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from mebns_pl.checks import at_least
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import AbstractAdaptiveProposal, Gather, Score, write_rows
@@ -33,6 +34,7 @@ class CacheProposal(AbstractAdaptiveProposal):
         ValueError: ``size`` or ``num_new`` is below 1.
 
     Example:
+        >>> from mebns_pl import Graph, KnownEdges
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=6)
         >>> proposal = CacheProposal(size=4)
         >>> proposal.build(graph.spec)
@@ -41,19 +43,14 @@ class CacheProposal(AbstractAdaptiveProposal):
         torch.Size([6, 4])
     """
 
-    cache: Tensor
-
     def __init__(self, size: int = 50, num_new: int = 50) -> None:
         super().__init__()
-        for name, value in (("size", size), ("num_new", num_new)):
-            if value < 1:
-                raise ValueError(f"{name}: must be at least 1, got {value}")
-        self.size = size
-        self.num_new = num_new
+        at_least(1, size=size, num_new=num_new)
+        self.size, self.num_new = size, num_new
 
     def build(self, spec: GraphSpec) -> None:
         """An empty cache for every node."""
-        self.register_buffer("cache", torch.full((spec.num_nodes, self.size), -1))
+        self.cache = nn.Buffer(torch.full((spec.num_nodes, self.size), -1))
 
     def fill(self, graph: Graph, key: Key) -> None:
         """See :meth:`AbstractAdaptiveProposal.fill`."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from mebns_pl.checks import at_least, within
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import AbstractAdaptiveProposal, Gather, Score, write_rows
 from mebns_pl.negatives.row_draws import fractions, legal_nodes, whole_numbers
@@ -38,6 +38,7 @@ class ChainProposal(AbstractAdaptiveProposal):
         ValueError: an argument out of its range.
 
     Example:
+        >>> from mebns_pl import Graph, KnownEdges
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=6)
         >>> proposal = ChainProposal(num_chains=3)
         >>> proposal.build(graph.spec)
@@ -46,32 +47,25 @@ class ChainProposal(AbstractAdaptiveProposal):
         torch.Size([6, 3])
     """
 
-    chains: Tensor
-
     def __init__(
         self, num_chains: int = 8, num_steps: int = 1, power: float = 0.75, uniform_share: float = 0.5
     ) -> None:
         super().__init__()
-        for name, value in (("num_chains", num_chains), ("num_steps", num_steps)):
-            if value < 1:
-                raise ValueError(f"{name}: must be at least 1, got {value}")
-        if not 0 <= power < torch.inf:
-            raise ValueError(f"power: must be finite and at least 0, got {power}")
-        if not 0 < uniform_share <= 1:
-            raise ValueError(f"uniform_share: must be in (0, 1], got {uniform_share}")
-        self.num_chains = num_chains
-        self.num_steps = num_steps
-        self.power = power
-        self.uniform_share = uniform_share
+        at_least(1, num_chains=num_chains, num_steps=num_steps)
+        within("[0, inf)", "number", power=power)
+        within("(0, 1]", uniform_share=uniform_share)
+        self.num_chains, self.num_steps = num_chains, num_steps
+        self.power, self.uniform_share = power, uniform_share
 
     def build(self, spec: GraphSpec) -> None:
         """Chains of every node, nowhere yet."""
-        self.register_buffer("chains", torch.full((spec.num_nodes, self.num_chains), -1))
+        self.chains = nn.Buffer(torch.full((spec.num_nodes, self.num_chains), -1))
 
     def fill(self, graph: Graph, key: Key) -> None:
         """See :meth:`AbstractAdaptiveProposal.fill`."""
         # A node and its neighbours: to stay is one of the moves, so that a node without neighbours has one
         self._indptr, self._near = self.known.blocked()
+        self._choices = self._indptr.diff()
         nodes = (self.chains[:, 0] < 0).nonzero().flatten()
         self.chains[nodes] = legal_nodes(self.known, nodes, nodes, self.num_chains, key.child("start"))
 
@@ -80,7 +74,7 @@ class ChainProposal(AbstractAdaptiveProposal):
         place = self.chains[anchors, : min(num_candidates, self.num_chains)]
         height = self.power * score(place).double()
         for step in range(self.num_steps):
-            place, height = self._move(self.known, anchors, rows, place, height, score, key.child(step))
+            place, height = self._move(anchors, rows, place, height, score, key.child(step))
         return place[:, torch.arange(num_candidates, device=place.device) % self.num_chains]
 
     def update(self, anchors: Tensor, rows: Tensor, candidates: Tensor, score: Score, gather: Gather, key: Key) -> None:
@@ -89,25 +83,21 @@ class ChainProposal(AbstractAdaptiveProposal):
         write_rows(self.chains[:, :moved], gather(anchors), gather(candidates[:, :moved].contiguous()))
 
     def _move(
-        self, known: KnownEdges, anchors: Tensor, rows: Tensor, place: Tensor, height: Tensor, score: Score, key: Key
+        self, anchors: Tensor, rows: Tensor, place: Tensor, height: Tensor, score: Score, key: Key
     ) -> tuple[Tensor, Tensor]:
         """One move of every chain: nodes ``(b, C)`` and their log target, up to a constant."""
         columns = place.shape[1]
-        far = legal_nodes(known, anchors, rows, columns, key.child("far"))
-        near = self._near[self._indptr[place] + whole_numbers(key.child("near"), rows, self._choices(place), columns)]
-        uniform, taken = fractions(key.child("move"), rows, columns), fractions(key.child("take"), rows, columns)
-        other = torch.where(uniform < self.uniform_share, far, near)
+        far = legal_nodes(self.known, anchors, rows, columns, key.child("far"))
+        near = self._near[self._indptr[place] + whole_numbers(key.child("near"), rows, self._choices[place], columns)]
+        other = torch.where(fractions(key.child("move"), rows, columns) < self.uniform_share, far, near)
         other_height = self.power * score(other).double()
-        ratio = other_height - height + self._log_move(known, anchors, other, place)
-        ratio = ratio - self._log_move(known, anchors, place, other)
-        accepted = (taken.log() < ratio) & ~known.mask(anchors[:, None], other)
+        ratio = other_height - height + self._log_move(anchors, other, place) - self._log_move(anchors, place, other)
+        taken = fractions(key.child("take"), rows, columns).log() < ratio
+        accepted = taken & ~self.known.mask(anchors[:, None], other)
         return torch.where(accepted, other, place), torch.where(accepted, other_height, height)
 
-    def _choices(self, place: Tensor) -> Tensor:
-        return self._indptr[place + 1] - self._indptr[place]
-
-    def _log_move(self, known: KnownEdges, anchors: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    def _log_move(self, anchors: Tensor, start: Tensor, end: Tensor) -> Tensor:
         """``log q(end | start)`` where the two differ."""
-        far = self.uniform_share / known.num_legal(anchors).clamp_min(1).double()[:, None]
-        near = (1 - self.uniform_share) * known.mask(start, end) / self._choices(start)
+        far = self.uniform_share / self.known.num_legal(anchors).clamp_min(1).double()[:, None]
+        near = (1 - self.uniform_share) * self.known.mask(start, end) / self._choices[start]
         return (far + near).log()

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from mebns_pl.checks import within
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
-from mebns_pl.negatives.proposals.uniform import draw_legal
-
-_ROUNDS = 8
-"""How often a draw that hit a known edge is repeated."""
+from mebns_pl.negatives.proposals.uniform import draw_until_legal
 
 
 class DegreeProposal(AbstractStaticProposal):
@@ -37,6 +33,7 @@ class DegreeProposal(AbstractStaticProposal):
         ValueError: ``power`` is negative or not finite.
 
     Example:
+        >>> from mebns_pl import Graph, KnownEdges
         >>> graph = Graph.from_edges(torch.tensor([[0, 0, 3], [1, 2, 4]]), num_nodes=6)
         >>> proposal = DegreeProposal(power=0.75)
         >>> proposal.setup(graph, KnownEdges(graph))
@@ -45,8 +42,7 @@ class DegreeProposal(AbstractStaticProposal):
     """
 
     def __init__(self, power: float = 0.75) -> None:
-        if not (math.isfinite(power) and power >= 0):
-            raise ValueError(f"power: must be finite and at least 0, got {power}")
+        within("[0, inf)", "number", power=power)
         self.power = power
 
     def prepare(self, graph: Graph) -> None:
@@ -61,19 +57,10 @@ class DegreeProposal(AbstractStaticProposal):
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
         """See :meth:`AbstractStaticProposal.propose`."""
         generator = key.generator()
-        source = anchors.repeat_interleave(num_candidates)
-        drawn = self._draw(len(source), generator)
-        illegal = self.known.mask(source, drawn).nonzero().flatten()
-        for _ in range(_ROUNDS):
-            if not len(illegal):
-                break
-            drawn[illegal] = self._draw(len(illegal), generator)
-            illegal = illegal[self.known.mask(source[illegal], drawn[illegal])]
-        drawn[illegal] = draw_legal(self.known, source[illegal], generator)
-        return drawn.view(len(anchors), num_candidates)
 
-    def _draw(self, size: int, generator: torch.Generator) -> Tensor:
-        """``(size,)`` nodes by inverse transform sampling, known edges among them."""
-        height = torch.rand(size, generator=generator, dtype=torch.float64) * self._cumulated[-1]
-        place = torch.searchsorted(self._cumulated, height, right=True)
-        return self._nodes[place.clamp_max(len(self._nodes) - 1)]
+        def draw(source: Tensor, names: Tensor, attempt: int) -> Tensor:
+            height = torch.rand(len(source), generator=generator, dtype=torch.float64) * self._cumulated[-1]
+            place = torch.searchsorted(self._cumulated, height, right=True)
+            return self._nodes[place.clamp_max(len(self._nodes) - 1)]
+
+        return draw_until_legal(self.known, anchors, num_candidates, draw, generator)

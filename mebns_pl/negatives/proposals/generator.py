@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
+from mebns_pl.checks import above, at_least
 from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import AbstractAdaptiveProposal, Gather, Score
 from mebns_pl.negatives.row_draws import fractions, legal_nodes
@@ -38,6 +40,7 @@ class GeneratorProposal(AbstractAdaptiveProposal):
         ValueError: an argument out of its range.
 
     Example:
+        >>> from mebns_pl import Graph, KnownEdges
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=6)
         >>> proposal, anchors = GeneratorProposal(channels=4), torch.tensor([0, 5])
         >>> proposal.build(graph.spec)
@@ -46,31 +49,19 @@ class GeneratorProposal(AbstractAdaptiveProposal):
         torch.Size([2, 3])
     """
 
-    mean: Tensor
-    square: Tensor
-    steps: Tensor
-    baseline: Tensor
-
     def __init__(self, pool: int = 20, channels: int = 64, lr: float = 0.001) -> None:
         super().__init__()
-        for name, value in (("pool", pool), ("channels", channels)):
-            if value < 1:
-                raise ValueError(f"{name}: must be at least 1, got {value}")
-        if not lr > 0:
-            raise ValueError(f"lr: must be above 0, got {lr}")
-        self.pool = pool
-        self.channels = channels
-        self.lr = lr
+        at_least(1, pool=pool, channels=channels)
+        above(0, lr=lr)
+        self.pool, self.channels, self.lr = pool, channels, lr
 
     def build(self, spec: GraphSpec) -> None:
         """Embeddings of every node, and the state of Adam."""
         table = torch.zeros(spec.num_nodes, self.channels + 1)  # the bias is the last column
         nn.init.normal_(table[:, :-1], std=self.channels**-0.5)
         self.table = nn.Parameter(table)
-        self.register_buffer("mean", torch.zeros_like(table))
-        self.register_buffer("square", torch.zeros_like(table))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("baseline", torch.zeros(()))
+        self.mean, self.square = nn.Buffer(torch.zeros_like(table)), nn.Buffer(torch.zeros_like(table))
+        self.steps, self.baseline = nn.Buffer(torch.zeros((), dtype=torch.int64)), nn.Buffer(torch.zeros(()))
 
     def propose(self, anchors: Tensor, rows: Tensor, num_candidates: int, score: Score, key: Key) -> Tensor:
         """See :meth:`AbstractAdaptiveProposal.propose`; scores are not asked for."""
@@ -80,12 +71,10 @@ class GeneratorProposal(AbstractAdaptiveProposal):
     def update(self, anchors: Tensor, rows: Tensor, candidates: Tensor, score: Score, gather: Gather, key: Key) -> None:
         """See :meth:`AbstractAdaptiveProposal.update`."""
         pool, columns = self._draw(anchors, rows, candidates.shape[1], key)
-        legal = ~self.known.mask(anchors[:, None], candidates)
         reward = score(candidates).to(self.baseline)
+        legal = (~self.known.mask(anchors[:, None], candidates)).to(reward)
         # From here on every rank does the same with the whole union batch
-        anchors, pool, columns, legal, reward = (
-            gather(value) for value in (anchors, pool, columns, legal.to(reward), reward)
-        )
+        anchors, pool, columns, legal, reward = map(gather, (anchors, pool, columns, legal, reward))
         count = legal.sum().clamp_min(1)
         mean_reward = (reward * legal).sum() / count
         baseline = torch.where(self.steps == 0, mean_reward, self.baseline)
@@ -106,15 +95,14 @@ class GeneratorProposal(AbstractAdaptiveProposal):
 
     def _logits(self, anchors: Tensor, nodes: Tensor) -> Tensor:
         """G ``(b, C)``."""
-        # index_select: on a CPU the derivative of plain indexing adds in the order in which its threads come along
-        table = self.table.index_select(0, nodes.flatten()).view(*nodes.shape, -1)
-        own = self.table.index_select(0, anchors)[:, None, :-1]
+        # Not by indexing: on a CPU its derivative adds in the order in which threads come along
+        table, own = embedding(nodes, self.table), embedding(anchors, self.table)[:, None, :-1]
         return (own * table[..., :-1]).sum(dim=2) + table[..., -1]
 
     @torch.no_grad()
     def _descend(self, grad: Tensor) -> None:
         """One step of Adam (Kingma and Ba, ICLR 2015), whose state is in the buffers."""
-        self.steps += 1
+        self.steps.add_(1)
         self.mean.lerp_(grad, 1 - _BETAS[0])
         self.square.lerp_(grad * grad, 1 - _BETAS[1])
         times = self.steps.double()

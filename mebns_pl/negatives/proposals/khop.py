@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from mebns_pl.checks import at_least
 from mebns_pl.graph import walk_kernels
-from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.proximity import in_threads, structure
+from mebns_pl.graph.csr import Graph, structure
 from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
-from mebns_pl.negatives.proposals.uniform import draw_legal
-
-_ROUNDS = 8
-"""How often a walk that ended at an illegal node is repeated."""
+from mebns_pl.negatives.proposals.uniform import draw_legal, draw_until_legal
+from mebns_pl.progress import in_threads, slices
 
 
 class KHopProposal(AbstractStaticProposal):
@@ -34,6 +31,7 @@ class KHopProposal(AbstractStaticProposal):
         ValueError: ``hops`` is below 2.
 
     Example:
+        >>> from mebns_pl import Graph, KnownEdges
         >>> graph = Graph.from_edges(torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4]]), num_nodes=6)
         >>> proposal = KHopProposal(hops=3)
         >>> proposal.setup(graph, KnownEdges(graph))
@@ -42,28 +40,27 @@ class KHopProposal(AbstractStaticProposal):
     """
 
     def __init__(self, hops: int = 2) -> None:
-        if hops < 2:
-            raise ValueError(f"hops: must be at least 2, got {hops}")
+        at_least(2, hops=hops)
         self.hops = hops
 
     def prepare(self, graph: Graph) -> None:
         """See :meth:`AbstractStaticProposal.prepare`."""
-        self._graph = _structure(graph)
+        self._graph = graph
         self._blocked = self.known.blocked()
 
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
         """See :meth:`AbstractStaticProposal.propose`."""
-        drawn = torch.empty(len(anchors), num_candidates, dtype=torch.int64)
+        known, drawn = self.known, torch.empty(len(anchors), num_candidates, dtype=torch.int64)
         starts, names, out = anchors.contiguous().numpy(), torch.arange(len(anchors)).numpy(), drawn.numpy()
-        seed, hops, graph, blocked = key.integer(), self.hops, _arrays(self._graph), _arrays(self._blocked)
+        seed, graph, blocked = key.integer(), structure(self._graph), tuple(part.numpy() for part in self._blocked)
 
         def draw(part: slice) -> None:
-            walk_kernels.ball_draws(starts[part], names[part], seed, hops, graph, blocked, out[part])
+            walk_kernels.ball_draws(starts[part], names[part], seed, self.hops, graph, blocked, out[part])
 
-        in_threads(draw, len(anchors))
+        in_threads(draw, slices(len(anchors)))
         empty = (drawn[:, 0] < 0).nonzero().flatten()
         generator = key.child("legal").generator()
-        drawn[empty] = draw_legal(self.known, anchors[empty, None].expand(-1, num_candidates), generator)
+        drawn[empty] = draw_legal(known, anchors[empty, None].expand(-1, num_candidates), generator)
         return drawn
 
 
@@ -86,6 +83,7 @@ class WalkProposal(AbstractStaticProposal):
         ValueError: ``length`` is below 2.
 
     Example:
+        >>> from mebns_pl import Graph, KnownEdges
         >>> graph = Graph.from_edges(torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4]]), num_nodes=6)
         >>> proposal = WalkProposal(length=2)
         >>> proposal.setup(graph, KnownEdges(graph))
@@ -94,45 +92,20 @@ class WalkProposal(AbstractStaticProposal):
     """
 
     def __init__(self, length: int = 2) -> None:
-        if length < 2:
-            raise ValueError(f"length: must be at least 2, got {length}")
+        at_least(2, length=length)
         self.length = length
 
     def prepare(self, graph: Graph) -> None:
         """See :meth:`AbstractStaticProposal.prepare`."""
-        self._graph = _structure(graph)
+        self._graph = graph
 
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
         """See :meth:`AbstractStaticProposal.propose`."""
-        source = anchors.repeat_interleave(num_candidates)
-        drawn = torch.empty_like(source)
-        illegal = torch.arange(len(source))
-        for attempt in range(1 + _ROUNDS):
-            if not len(illegal):
-                break
-            drawn[illegal] = self._walk(source[illegal], illegal, key.child(attempt))
-            illegal = illegal[self.known.mask(source[illegal], drawn[illegal])]
-        drawn[illegal] = draw_legal(self.known, source[illegal], key.child("legal").generator())
-        return drawn.view(len(anchors), num_candidates)
 
-    def _walk(self, starts: Tensor, names: Tensor, key: Key) -> Tensor:
-        ends = torch.empty_like(starts)
-        arrays = (*_arrays(self._graph), ends.numpy())
-        walk_kernels.walk_ends(starts.numpy(), names.numpy(), key.integer(), 2, self.length, *arrays)
-        return ends
+        def walk(starts: Tensor, names: Tensor, attempt: int) -> Tensor:
+            ends, seed = torch.empty_like(starts), key.child(attempt).integer()
+            arrays = (*structure(self._graph), ends.numpy())
+            walk_kernels.walk_ends(starts.numpy(), names.numpy(), seed, 2, self.length, *arrays)
+            return ends
 
-
-def _structure(graph: Graph) -> tuple[Tensor, Tensor]:
-    """:func:`structure` as tensors.
-
-    Where loader workers are spawned the graph's tensors move into shared memory; arrays on top of them would be left
-    hanging.
-    """
-    if graph.keep is None:
-        return graph.indptr, graph.indices
-    indptr, indices = structure(graph)
-    return torch.from_numpy(indptr), torch.from_numpy(indices)
-
-
-def _arrays(tensors: tuple[Tensor, Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    return tensors[0].numpy(), tensors[1].numpy()
+        return draw_until_legal(self.known, anchors, num_candidates, walk, key.child("legal").generator())

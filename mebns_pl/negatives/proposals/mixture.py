@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from mebns_pl.checks import expect
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
@@ -25,8 +26,7 @@ class MixtureProposal(AbstractStaticProposal):
         ValueError: no proposal, another number of weights, or weights that are no probabilities.
 
     Example:
-        >>> from mebns_pl.negatives.proposals.degree import DegreeProposal
-        >>> from mebns_pl.negatives.proposals.uniform import UniformProposal
+        >>> from mebns_pl import DegreeProposal, Graph, KnownEdges, UniformProposal
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=6)
         >>> proposal = MixtureProposal([UniformProposal(), DegreeProposal()], weights=[0.9, 0.1])
         >>> proposal.setup(graph, KnownEdges(graph))
@@ -35,14 +35,11 @@ class MixtureProposal(AbstractStaticProposal):
     """
 
     def __init__(self, proposals: list[AbstractStaticProposal], weights: list[float]) -> None:
-        if not proposals:
-            raise ValueError("proposals: at least one is needed, got none")
-        if len(weights) != len(proposals):
-            raise ValueError(f"weights: one for each of the {len(proposals)} proposals is needed, got {len(weights)}")
-        if not all(weight >= 0 for weight in weights) or not math.isclose(math.fsum(weights), 1.0, abs_tol=1e-6):
-            raise ValueError(f"weights: must be probabilities, none negative and of sum 1, got {list(weights)}")
-        self.proposals = list(proposals)
-        self.weights = list(weights)
+        self.proposals, self.weights = list(proposals), list(weights)
+        expect(len(proposals) > 0, "one or more", proposals=self.proposals)
+        expect(len(weights) == len(proposals), f"one for each of the {len(proposals)} proposals", weights=self.weights)
+        probabilities = min(weights) >= 0 and math.isclose(math.fsum(weights), 1.0, abs_tol=1e-6)
+        expect(probabilities, "probabilities, none negative and of sum 1", weights=self.weights)
 
     def prepare(self, graph: Graph) -> None:
         """Sets every proposal up."""
@@ -54,8 +51,7 @@ class MixtureProposal(AbstractStaticProposal):
         used = [index for index, weight in enumerate(self.weights) if weight > 0]
         drawn = [self.proposals[index].propose(anchors, num_candidates, key.child(index)) for index in used]
         bounds = torch.tensor([self.weights[index] for index in used], dtype=torch.float64).cumsum(0)
-        generator = key.child("choice").generator()
-        height = torch.rand(len(anchors), num_candidates, generator=generator, dtype=torch.float64)
+        height = torch.rand(drawn[0].shape, generator=key.child("choice").generator(), dtype=torch.float64)
         # The last bound is left out: it is 1 up to rounding, and above it stands nothing.
         choice = torch.bucketize(height, bounds[:-1], right=True)
         return torch.stack(drawn).gather(0, choice[None])[0]

@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from mebns_pl.keys import Key
-from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
-from mebns_pl.negatives.proposals.uniform import draw_legal
+from mebns_pl.negatives.proposals.uniform import UniformProposal
 
 
-class UniformPairProposal(AbstractStaticProposal):
+class UniformPairProposal(UniformProposal):
     """Both nodes of a negative are uniform, as in OGB's and HeaRT's baselines; where anchors are asked for, one is.
 
     With :class:`UniformProposal` one end of a negative is an end of a positive, so that nodes of many edges are in many
@@ -19,6 +18,7 @@ class UniformPairProposal(AbstractStaticProposal):
     Cost: O(K log E) an anchor.
 
     Example:
+        >>> from mebns_pl import Graph, KnownEdges
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=40)
         >>> proposal = UniformPairProposal()
         >>> proposal.setup(graph, KnownEdges(graph))
@@ -29,7 +29,3 @@ class UniformPairProposal(AbstractStaticProposal):
     def anchors(self, anchors: Tensor, key: Key) -> Tensor:
         """Uniform nodes in place of the positives' ends."""
         return torch.randint(self.known.num_nodes, anchors.shape, generator=key.generator())
-
-    def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
-        """See :meth:`AbstractStaticProposal.propose`."""
-        return draw_legal(self.known, anchors[:, None].expand(-1, num_candidates), key.generator())

@@ -1,6 +1,8 @@
-"""Uniform candidates."""
+"""Uniform candidates, and the draws that other proposals fall back to."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -8,6 +10,12 @@ from torch import Tensor
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
+
+Draw = Callable[[Tensor, Tensor, int], Tensor]
+"""``(m,)`` anchors, the ``(m,)`` draws' names, the number of the attempt -> ``(m,)`` int64 nodes."""
+
+_ROUNDS = 8
+"""How often a draw that hit a known edge is repeated."""
 
 
 class UniformProposal(AbstractStaticProposal):
@@ -18,6 +26,7 @@ class UniformProposal(AbstractStaticProposal):
     Cost: O(K log E) an anchor.
 
     Example:
+        >>> from mebns_pl import Graph, KnownEdges
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=4)
         >>> proposal = UniformProposal()
         >>> proposal.setup(graph, KnownEdges(graph))
@@ -46,3 +55,33 @@ def draw_legal(known: KnownEdges, anchors: Tensor, generator: torch.Generator) -
     rank = torch.randint(2**63 - 1, anchors.shape, generator=generator) % known.num_legal(anchors).clamp_min(1)
     # Where nothing is legal there is no such rank, and the search ends past the last node.
     return known.legal_node(anchors, rank).clamp_max(known.num_nodes - 1)
+
+
+def draw_until_legal(
+    known: KnownEdges, anchors: Tensor, num_candidates: int, draw: Draw, generator: torch.Generator
+) -> Tensor:
+    """Legal nodes of each anchor, by a distribution that has illegal nodes, too.
+
+    Draws that hit a known edge are repeated at most eight times; what is still illegal then is replaced by uniform
+    draws over the anchor's legal nodes, as in :func:`draw_legal`.
+
+    Args:
+        known: the pairs that are not legal.
+        anchors: ``(B,)`` int64.
+        num_candidates: K.
+        draw: what the distribution gives, legal or not.
+        generator: CPU generator, for the uniform draws.
+
+    Returns:
+        ``(B, K)`` int64.
+    """
+    source = anchors.repeat_interleave(num_candidates)
+    drawn, illegal = torch.empty_like(source), torch.arange(len(source))
+    for attempt in range(1 + _ROUNDS):
+        if not len(illegal):
+            break
+        asked = source[illegal]
+        drawn[illegal] = nodes = draw(asked, illegal, attempt)
+        illegal = illegal[known.mask(asked, nodes)]
+    drawn[illegal] = draw_legal(known, source[illegal], generator)
+    return drawn.view(len(anchors), num_candidates)

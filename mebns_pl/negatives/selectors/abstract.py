@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mebns_pl.checks import at_least
+from mebns_pl.families import Family
 from mebns_pl.keys import Key
 
 
@@ -94,6 +96,10 @@ class AbstractSelector(ABC):
 
     num_negatives: int
 
+    def __post_init__(self) -> None:
+        """Checks what all selectors have, where they are dataclasses."""
+        at_least(1, num_negatives=self.num_negatives)
+
     @abstractmethod
     def select(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Picks:
         """Picks among the candidates where ``mask`` is True.
@@ -109,3 +115,7 @@ class AbstractSelector(ABC):
         Returns:
             Picks with ``min(num_negatives, K)`` columns; no column twice in a row.
         """
+
+
+SELECTORS = Family(AbstractSelector, "--model.sampler.selector")
+"""Every selector there is."""

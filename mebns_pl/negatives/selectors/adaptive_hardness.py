@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
+from mebns_pl.checks import above, expect
 from mebns_pl.keys import Key
 from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
 from mebns_pl.negatives.selectors.ordering import highest
 
 
+@dataclass(frozen=True)
 class AdaptiveHardnessSelector(AbstractSelector):
     """The candidates with ``|s(u, v) - beta (s(u, v+) + alpha)^(power + 1)|`` smallest (AHNS).
 
@@ -34,18 +38,16 @@ class AdaptiveHardnessSelector(AbstractSelector):
         [[1]]
     """
 
-    def __init__(self, alpha: float = 1.0, beta: float = 0.1, power: float = -2.0, num_negatives: int = 1) -> None:
-        for name, value in (("alpha", alpha), ("beta", beta)):
-            if not value > 0:
-                raise ValueError(f"{name}: must be above 0, got {value}")
-        if not power < 0:
-            raise ValueError(f"power: must be below 0, got {power}")
-        if num_negatives < 1:
-            raise ValueError(f"num_negatives: must be at least 1, got {num_negatives}")
-        self.alpha = alpha
-        self.beta = beta
-        self.power = power
-        self.num_negatives = num_negatives
+    alpha: float = 1.0
+    beta: float = 0.1
+    power: float = -2.0
+    num_negatives: int = 1
+
+    def __post_init__(self) -> None:
+        """Checks the options."""
+        super().__post_init__()
+        above(0, alpha=self.alpha, beta=self.beta)
+        expect(self.power < 0, "a number below 0", power=self.power)
 
     def select(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Picks:
         """See :meth:`AbstractSelector.select`; ``rows`` and ``key`` are not used."""

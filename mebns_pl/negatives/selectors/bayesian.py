@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
+
 from torch import Tensor
 
+from mebns_pl.checks import within
 from mebns_pl.keys import Key
 from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
 from mebns_pl.negatives.selectors.ordering import highest
 
 
+@dataclass(frozen=True)
 class BayesianSelector(AbstractSelector):
     """The candidates of smallest risk ``info(v) (1 - (1 + trade_off) unbias(v))`` (BNS).
 
@@ -28,6 +31,7 @@ class BayesianSelector(AbstractSelector):
         ValueError: ``trade_off`` is negative, or ``num_negatives`` below 1.
 
     Example:
+        >>> import torch
         >>> mask, score = torch.ones(1, 3, dtype=torch.bool), CandidateScores.given(
         ...     torch.tensor([[-2.0, 0.0, 2.0]]), positives=torch.tensor([1.0]), degrees=torch.tensor([[1, 1, 1]]),
         ...     num_nodes=10)
@@ -35,13 +39,13 @@ class BayesianSelector(AbstractSelector):
         [[2]]
     """
 
-    def __init__(self, trade_off: float = 5.0, num_negatives: int = 1) -> None:
-        if not 0 <= trade_off < torch.inf:
-            raise ValueError(f"trade_off: must be finite and at least 0, got {trade_off}")
-        if num_negatives < 1:
-            raise ValueError(f"num_negatives: must be at least 1, got {num_negatives}")
-        self.trade_off = trade_off
-        self.num_negatives = num_negatives
+    trade_off: float = 5.0
+    num_negatives: int = 1
+
+    def __post_init__(self) -> None:
+        """Checks the options."""
+        super().__post_init__()
+        within("[0, inf)", "number", trade_off=self.trade_off)
 
     def select(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Picks:
         """See :meth:`AbstractSelector.select`; ``rows`` and ``key`` are not used."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from mebns_pl.keys import Key
 from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
 
 
+@dataclass(frozen=True)
 class FirstSelector(AbstractSelector):
     """The first M legal columns of each row, without a look at the scores.
 
@@ -28,10 +31,7 @@ class FirstSelector(AbstractSelector):
         ([[1, 2], [2, 0]], [[True, True], [True, False]])
     """
 
-    def __init__(self, num_negatives: int = 1) -> None:
-        if num_negatives < 1:
-            raise ValueError(f"num_negatives: must be at least 1, got {num_negatives}")
-        self.num_negatives = num_negatives
+    num_negatives: int = 1
 
     def select(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Picks:
         """See :meth:`AbstractSelector.select`; ``score``, ``rows`` and ``key`` are not used."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from mebns_pl.keys import Key
@@ -9,6 +11,7 @@ from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateSco
 from mebns_pl.negatives.selectors.ordering import highest
 
 
+@dataclass(frozen=True)
 class HardestSelector(AbstractSelector):
     """The M highest scored legal candidates of each row (DNS).
 
@@ -31,10 +34,7 @@ class HardestSelector(AbstractSelector):
         ([[1]], [[True]])
     """
 
-    def __init__(self, num_negatives: int = 1) -> None:
-        if num_negatives < 1:
-            raise ValueError(f"num_negatives: must be at least 1, got {num_negatives}")
-        self.num_negatives = num_negatives
+    num_negatives: int = 1
 
     def select(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Picks:
         """See :meth:`AbstractSelector.select`; ``rows`` and ``key`` are not used."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from mebns_pl.checks import expect
 from mebns_pl.negatives.selectors.abstract import Picks
 
 
@@ -18,8 +19,7 @@ def highest(values: Tensor, mask: Tensor, count: int) -> Picks:
     Raises:
         ValueError: ``values`` has another shape than ``mask``.
     """
-    if values.shape != mask.shape:
-        raise ValueError(f"score: must give the mask's shape {tuple(mask.shape)}, got {tuple(values.shape)}")
+    expect(values.shape == mask.shape, f"the mask's shape {tuple(mask.shape)}", score=tuple(values.shape))
     # Two stable sorts, the second by legality, rather than one with -inf put on the illegal: a legal candidate
     # scored -inf still goes before every illegal one.
     by_value = values.sort(dim=1, descending=True, stable=True).indices

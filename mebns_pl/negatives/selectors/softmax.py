@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
+from mebns_pl.checks import above
 from mebns_pl.keys import Key
 from mebns_pl.negatives.row_draws import gumbel
 from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
 from mebns_pl.negatives.selectors.ordering import highest
 
 
+@dataclass(frozen=True)
 class SoftmaxSelector(AbstractSelector):
     """Draws legal candidates with ``p(v) = exp(f(u, v) / temperature) / Z``, one after the other, without replacement.
 
@@ -32,13 +36,13 @@ class SoftmaxSelector(AbstractSelector):
         [[1]]
     """
 
-    def __init__(self, temperature: float = 1.0, num_negatives: int = 1) -> None:
-        if not temperature > 0:
-            raise ValueError(f"temperature: must be above 0, got {temperature}")
-        if num_negatives < 1:
-            raise ValueError(f"num_negatives: must be at least 1, got {num_negatives}")
-        self.temperature = temperature
-        self.num_negatives = num_negatives
+    temperature: float = 1.0
+    num_negatives: int = 1
+
+    def __post_init__(self) -> None:
+        """Checks the options."""
+        super().__post_init__()
+        above(0, temperature=self.temperature)
 
     def select(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Picks:
         """See :meth:`AbstractSelector.select`."""

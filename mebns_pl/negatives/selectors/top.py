@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
+from mebns_pl.checks import at_least
 from mebns_pl.keys import Key, uniform
 from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
 from mebns_pl.negatives.selectors.ordering import highest
 
 
+@dataclass(frozen=True)
 class TopSelector(AbstractSelector):
     """Uniform among the ``top`` candidates of highest score, without replacement: ``p(v) = 1 / M for v in top_M``.
 
@@ -31,13 +35,13 @@ class TopSelector(AbstractSelector):
         [1, 2]
     """
 
-    def __init__(self, top: int = 5, num_negatives: int = 1) -> None:
-        if num_negatives < 1:
-            raise ValueError(f"num_negatives: must be at least 1, got {num_negatives}")
-        if top < num_negatives:
-            raise ValueError(f"top: must be at least num_negatives = {num_negatives}, got {top}")
-        self.top = top
-        self.num_negatives = num_negatives
+    top: int = 5
+    num_negatives: int = 1
+
+    def __post_init__(self) -> None:
+        """Checks the options."""
+        super().__post_init__()
+        at_least(self.num_negatives, "(num_negatives)", top=self.top)
 
     def select(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Picks:
         """See :meth:`AbstractSelector.select`."""

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
+from mebns_pl.families import Family
+
 
 class AbstractNegativeWeighting(ABC):
     """A rule that weights the negatives of each row; a row is whole on one rank, so no rank needs another's.
@@ -31,3 +33,7 @@ class AbstractNegativeWeighting(ABC):
         Returns:
             ``(b, M)``, 0 or more, 0 where masked; a row without negatives is all 0.
         """
+
+
+WEIGHTINGS = Family(AbstractNegativeWeighting, "--model.sampler.weighting")
+"""Every weighting there is."""

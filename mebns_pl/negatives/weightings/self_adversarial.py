@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from mebns_pl.checks import above
 from mebns_pl.negatives.weightings.abstract import AbstractNegativeWeighting
 
 
+@dataclass(frozen=True)
 class SelfAdversarialWeighting(AbstractNegativeWeighting):
     """``w_ij = M_i softmax_j(f(u_i, v_ij) / temperature)`` over the M_i negatives of positive i.
 
@@ -28,10 +32,11 @@ class SelfAdversarialWeighting(AbstractNegativeWeighting):
         tensor([[1., 1., 0.]])
     """
 
-    def __init__(self, temperature: float = 1.0) -> None:
-        if not temperature > 0:
-            raise ValueError(f"temperature: must be above 0, got {temperature}")
-        self.temperature = temperature
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Checks the temperature."""
+        above(0, temperature=self.temperature)
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
         """See :meth:`AbstractNegativeWeighting.weights`."""

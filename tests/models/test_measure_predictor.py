@@ -7,15 +7,15 @@ import pickle
 import torch
 
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.proximity import AdamicAdar, CommonNeighbors
+from mebns_pl.graph.measures.neighbors import AdamicAdar, CommonNeighbors
 from mebns_pl.keys import Key
-from mebns_pl.models.by_measure import ProximityPredictor
+from mebns_pl.models.measure_predictor import MeasurePredictor
 
 PAIRS = torch.tensor([[0, 3, 22, 5, 29], [1, 9, 0, 5, 2]])
 
 
 def test_it_is_the_measure(tiny_graph: Graph) -> None:
-    predictor = ProximityPredictor(tiny_graph.spec, AdamicAdar())
+    predictor = MeasurePredictor(tiny_graph.spec, AdamicAdar())
     assert not list(predictor.parameters())
     inputs = predictor.prepare(tiny_graph, PAIRS, key=Key(0, "dropout"))
     expected = AdamicAdar().pairs(tiny_graph, *PAIRS)
@@ -27,7 +27,7 @@ def test_it_is_the_measure(tiny_graph: Graph) -> None:
 
 
 def test_left_out_edges_do_not_count(tiny_graph: Graph) -> None:
-    predictor = ProximityPredictor(tiny_graph.spec)
+    predictor = MeasurePredictor(tiny_graph.spec)
     node = int(tiny_graph.degree.argmax())
     neighbors = tiny_graph.indices[tiny_graph.indptr[node] : tiny_graph.indptr[node + 1]]
     pair = neighbors[:2, None]

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.proximity import AbstractPairMeasure, CommonNeighbors
+from mebns_pl.graph.measures.abstract import AbstractPairMeasure
+from mebns_pl.graph.measures.neighbors import CommonNeighbors
 from mebns_pl.keys import Key
 from mebns_pl.models.predictor import LinkPredictor, PairInputs
 from mebns_pl.types import GraphSpec
 
 
-class ProximityPredictor(LinkPredictor[PairInputs]):
+class MeasurePredictor(LinkPredictor[PairInputs]):
     """Scores pairs by a measure of proximity; it has no parameters.
 
     The measure works on the CPU, whatever device the pairs are on.
@@ -25,7 +26,7 @@ class ProximityPredictor(LinkPredictor[PairInputs]):
     Example:
         >>> import torch
         >>> path = Graph.from_edges(torch.tensor([[0, 1, 2], [1, 2, 3]]), num_nodes=4)
-        >>> predictor = ProximityPredictor(path.spec)
+        >>> predictor = MeasurePredictor(path.spec)
         >>> predictor(predictor.prepare(path, torch.tensor([[0, 0], [2, 3]])))
         tensor([1., 0.])
     """

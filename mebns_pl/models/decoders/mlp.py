@@ -1,48 +1,15 @@
-"""Decoders: two embeddings -> a logit."""
+"""A perceptron as a decoder."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
+from mebns_pl.checks import at_least
 from mebns_pl.keys import Key
+from mebns_pl.models.decoders.abstract import AbstractDecoder
 from mebns_pl.models.layers import KeyedDropout
-
-
-class AbstractDecoder(nn.Module, ABC):
-    """Scores pairs from the embeddings of their ends; symmetric in the two ends."""
-
-    @abstractmethod
-    def forward(self, source: Tensor, target: Tensor, rows: Tensor, key: Key | None = None) -> Tensor:
-        """Logits ``(M,)`` from ``source`` and ``target`` ``(M, C)``; ``rows`` ``(M,)`` name the pairs for dropout."""
-
-
-class DotDecoder(AbstractDecoder):
-    """The inner product of the two embeddings, plus a learned bias.
-
-    The bias moves all logits alike: it changes no ranking, and lets the probabilities be calibrated.
-
-    Args:
-        in_channels: C, width of the embeddings.
-
-    Cost: C a pair.
-
-    Example:
-        >>> DotDecoder(2)(torch.ones(3, 2), torch.ones(3, 2), torch.arange(3)).tolist()
-        [2.0, 2.0, 2.0]
-    """
-
-    def __init__(self, in_channels: int) -> None:
-        super().__init__()
-        self.in_channels = in_channels
-        self.bias = nn.Parameter(torch.zeros(()))
-
-    def forward(self, source: Tensor, target: Tensor, rows: Tensor, key: Key | None = None) -> Tensor:
-        """``(M,)``."""
-        return (source * target).sum(dim=1) + self.bias
 
 
 class MLPDecoder(AbstractDecoder):
@@ -57,14 +24,14 @@ class MLPDecoder(AbstractDecoder):
     Cost: C x hidden + (num_layers - 2) x hidden² multiply-adds a pair.
 
     Example:
+        >>> import torch
         >>> MLPDecoder(4, hidden_channels=8)(torch.ones(3, 4), torch.ones(3, 4), torch.arange(3)).shape
         torch.Size([3])
     """
 
     def __init__(self, in_channels: int, hidden_channels: int = 128, num_layers: int = 2, dropout: float = 0.1) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f"num_layers: expected 1 or more, got {num_layers}")
+        at_least(1, num_layers=num_layers)
         widths = [in_channels] + [hidden_channels] * (num_layers - 1)
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.last = nn.Linear(widths[-1], 1)

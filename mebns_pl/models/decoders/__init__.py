@@ -1,0 +1,1 @@
+"""Decoders: two embeddings -> a logit. One file a class."""

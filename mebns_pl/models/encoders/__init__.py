@@ -1,0 +1,1 @@
+"""Encoders: a graph -> one embedding a node. One file a class."""

@@ -1,0 +1,87 @@
+"""Tables for the terminal: of metrics, of predicted links and where they come from, of loss landscapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+from rich.table import Table
+
+from mebns_pl.pools.built import PoolReport
+
+
+def text_table(left: Sequence[str], right: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table of texts.
+
+    Args:
+        left: headings of the first columns, of words.
+        right: headings of the others, of numbers: flush right.
+        rows: a text a column.
+
+    Example:
+        >>> text_table(["metric"], ["value"], [("MRR", "0.50")]).row_count
+        1
+    """
+    table = Table(*left)
+    for heading in right:
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def metric_heading(metric: str) -> str:
+    """How people write a metric: ``Hits@10``, ``MRR``."""
+    return metric.capitalize() if metric.startswith("hits") else metric.upper()
+
+
+def metric_table(rows: dict[str, dict[str, float]], columns: Sequence[str]) -> Table:
+    """A table of metrics in [0, 1], shown in percent.
+
+    Args:
+        rows: metrics by name of the row.
+        columns: which metrics, in which order.
+    """
+    values = ((name, *(f"{100 * metrics[column]:.2f}" for column in columns)) for name, metrics in rows.items())
+    return text_table([""], [metric_heading(column) for column in columns], values)
+
+
+def link_table(links: pd.DataFrame) -> Table:
+    """A table of predicted links.
+
+    Args:
+        links: with columns ``rank``, ``source``, ``target``, ``score``.
+    """
+    rows = ((f"{row.rank}", f"{row.source}", f"{row.target}", f"{row.score:.3f}") for row in links.itertuples())
+    table = text_table(["rank", "source", "target"], ["score"], rows)
+    table.columns[0].justify = "right"
+    return table
+
+
+def pool_table(report: PoolReport) -> Table:
+    """A table of what was scored, and what share of held-out edges it would have found.
+
+    Args:
+        report: of the pool.
+    """
+    rows = (
+        (f"{row.pool}", f"{row.pairs:,}", "-" if pd.isna(row.coverage) else f"{row.coverage:.1%}")
+        for row in report.table.itertuples()
+    )
+    return text_table(["pool"], ["pairs", f"coverage of {report.held_out:,} held-out edges"], rows)
+
+
+def landscape_table(rows: pd.DataFrame) -> Table:
+    """A table of loss landscapes.
+
+    Args:
+        rows: with columns ``name``, ``loss``, ``top_eigenvalue``, ``trace``, ``trace_error``.
+    """
+    headings = ("loss", "top eigenvalue", "Hessian trace \u00b1 standard error")
+    values = (
+        (row.name, f"{row.loss:.4f}", f"{row.top_eigenvalue:.4g}", f"{row.trace:.4g} \u00b1 {row.trace_error:.2g}")
+        for row in rows.itertuples()
+    )
+    table = text_table(["student"], headings, values)
+    table.columns[0].overflow = "fold"
+    return table
