@@ -24,8 +24,10 @@ from torch import Tensor
 from torch_geometric.utils import negative_sampling, structured_negative_sampling
 
 import mebns_pl as m
+from mebns_pl.data.needs import Needs
 from mebns_pl.distributed.group import SingleProcess
-from mebns_pl.mebns.step import Learner, mebns_step
+from mebns_pl.mebns.learner import Learner
+from mebns_pl.mebns.step import plain_step
 from mebns_pl.systems.adaptive import adapted
 
 LONG = 5
@@ -94,13 +96,12 @@ class Recipe:
     """A recipe's sampling apart from the student's learning: candidates, mask, scores if asked for, picks, update."""
 
     def __init__(self, recipe: str, graph: str, root: str | None) -> None:
-        self.system, self.data = build(recipe, "Plain", graph, root)
-        self.data.setup("fit")
-        self.steps = self.data.train_dataloader().dataset
-        self.graph = self.system._graph = self.data.train_graph
-        if self.system.adaptive_proposal is not None:
-            self.system.known = self.data.known
-            self.system.adaptive_proposal.start(self.graph, self.data.known, m.Key(0, "benchmark"))
+        self.system, data = build(recipe, "Plain", graph, root)
+        self.steps = data.train_steps(self.system.needs)
+        self.graph = self.system._graph = data.train_graph
+        self.system.group = SingleProcess()
+        if self.system.proposal is not None:
+            self.system.proposal.start(self.graph, data.known, m.Key(0, "benchmark"))
         self.picks = self.candidates = 0
 
     def sample(self, number: int) -> None:
@@ -125,10 +126,10 @@ class Recipe:
             self.graph.num_nodes,
         )
         with torch.no_grad():
-            picks = self.system.selector.select(
+            picks = self.system.sampler.selector.select(
                 batch.candidate_mask, scores, torch.arange(len(anchors)), m.Key(number, "benchmark")
             )
-            self.system.weighting.weights(torch.zeros(picks.mask.shape), picks.mask)
+            self.system.sampler.weighting.weights(torch.zeros(picks.mask.shape), picks.mask)
         update()
         self.candidates, self.picks = batch.candidates.numel(), int(picks.mask.sum())
 
@@ -138,17 +139,16 @@ class Recipe:
 
 def step_of(graph: str, root: str | None, num_candidates: int, selector: m.AbstractSelector) -> Callable[[int], None]:
     """A whole training step with its candidates drawn: data, forward, backward, optimizer."""
-    options = (f"--data.num_candidates={num_candidates}",)
-    system, data = build("rns", "Plain", graph, root, *options)
-    data.setup("fit")
-    steps, train_graph = data.train_dataloader().dataset, data.train_graph
+    system, data = build("rns", "Plain", graph, root)
+    sampler = m.Sampler(num_candidates=num_candidates, selector=selector)
+    steps, train_graph = data.train_steps(Needs(sampler)), data.train_graph
     optimizer = torch.optim.Adam(system.student.parameters(), lr=0.01)
     student = Learner(system.student, optimizer)
 
     def step(number: int) -> None:
         batch = steps[0, number % max(len(steps) - 1, 1)]
-        result = mebns_step(student, selector, batch, train_graph, m.Key(number, "benchmark"), SingleProcess())
-        for param, grad in zip(student.params(), result.student_grads, strict=True):
+        result = plain_step(student, sampler, batch, train_graph, m.Key(number, "benchmark"), SingleProcess())
+        for param, grad in zip(student.params(), result.learned["student"].dense, strict=True):
             param.grad = grad
         optimizer.step()
         optimizer.zero_grad()

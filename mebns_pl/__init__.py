@@ -33,6 +33,7 @@ from mebns_pl.graph.measures.katz import Katz
 from mebns_pl.graph.measures.min_rank import MinRank
 from mebns_pl.graph.measures.neighbors import AdamicAdar, CommonNeighbors, Jaccard, ResourceAllocation
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
+from mebns_pl.graph.measures.paths_of_length_three import PathsOfLengthThree
 from mebns_pl.graph.measures.preferential_attachment import PreferentialAttachment
 from mebns_pl.graph.measures.shortest_path import ShortestPath
 from mebns_pl.graph.sparse import Features
@@ -156,6 +157,7 @@ __all__ = [
     "NeighborSampling",
     "NewNodes",
     "PageRankPool",
+    "PathsOfLengthThree",
     "PersonalizedPageRank",
     "Picks",
     "Plain",

@@ -19,6 +19,7 @@ import mebns_pl
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
+RECIPES = sorted((ROOT / "configs").rglob("*.yaml"))
 SOURCE = "\n".join(path.read_text("utf-8") for path in sorted((ROOT / "mebns_pl").rglob("*.py")))
 
 # --- the configuration reference against the signatures that the command line is made from ---
@@ -92,6 +93,24 @@ def defaults(value: Any) -> set[str]:
         return {f"[{', '.join(map(str, value))}]", str(value)}
     words = {str(value), str(value).lower(), repr(value), type(value).__name__, getattr(value, "__name__", "")}
     return words | set(CLASSES) if value is None or callable(value) else words
+
+
+def arguments(*names: str) -> set[str]:
+    """What the classes of these names are made with."""
+    return {argument for name in names for argument in inspect.signature(CLASSES[name]).parameters}
+
+
+OPTIONS = {
+    "data": {*arguments("LinkDataModule"), *dir(CLASSES["LinkDataModule"]), "batchsize"},
+    "model": {*arguments("Plain", "MeBNS", "Heuristic"), "help", "student"},
+}
+"""What `data.` and `model.` may begin; "batchsize" is misspelt on purpose, "student" is a part of a checkpoint."""
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES, *RECIPES], ids=lambda path: path.name)
+def test_options_that_are_named_in_passing_are_there(page: Path) -> None:
+    for owner, option in re.findall(r"(?<![\w.])(data|model)\.(?:init_args\.)?(\w+)", page.read_text("utf-8")):
+        assert option in OPTIONS[owner], f"{owner}.{option}"
 
 
 # --- troubleshooting against the code ---

@@ -11,8 +11,11 @@ from types import ModuleType
 import pytest
 
 from mebns_pl.families import Family
+from mebns_pl.graph.measures.abstract import MEASURES, PAIR_MEASURES
 from mebns_pl.models.decoders.abstract import DECODERS
 from mebns_pl.models.encoders.abstract import ENCODERS
+from mebns_pl.models.predictor import PREDICTORS
+from mebns_pl.pools.abstract import POOLS
 
 ABSTRACT = '''
 from abc import ABC, abstractmethod
@@ -103,7 +106,10 @@ def test_unknown_names_are_refused(folder: Path, name: str, message: str) -> Non
         family().named(name)
 
 
-@pytest.mark.parametrize("family", [ENCODERS, DECODERS], ids=lambda family: family.base.__name__)
+FAMILIES = [ENCODERS, DECODERS, PREDICTORS, MEASURES, PAIR_MEASURES, POOLS]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.base.__name__)
 def test_families_of_the_package(family: Family) -> None:
     import mebns_pl
 

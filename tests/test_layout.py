@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import scipy.sparse
+import scipy.sparse.csgraph
 
 PACKAGE = Path(__file__).resolve().parent.parent / "mebns_pl"
 
@@ -16,7 +18,7 @@ LEVELS = (
     {"graph"},
     {"distributed", "metrics", "negatives", "datasets"},
     {"models", "evaluation", "pools"},
-    {"data", "tables"},
+    {"terminal", "data"},
     {"mebns"},
     {"systems"},
     {"analysis"},
@@ -67,6 +69,12 @@ def imports_point_down(name: str, tree: ast.Module) -> Iterator[str]:
         other = parts[1] if len(parts) > 1 and level(parts[1]) is not None else "__init__"
         if level(other) > level(part):
             yield f"line {line}: {part} must not import {target}"
+
+
+def no_hidden_imports(name: str, tree: ast.Module) -> Iterator[str]:
+    for line, target in imported(name, tree):
+        if target.endswith(".TYPE_CHECKING"):
+            yield f"line {line}: TYPE_CHECKING hides an import"
 
 
 def only_bilevel_imports_higher(name: str, tree: ast.Module) -> Iterator[str]:
@@ -132,6 +140,7 @@ def is_abstract(node: ast.ClassDef) -> bool:
 
 RULES: tuple[Rule, ...] = (
     imports_point_down,
+    no_hidden_imports,
     only_bilevel_imports_higher,
     no_print,
     no_eval,
@@ -149,6 +158,34 @@ def test_package_keeps(rule: Rule) -> None:
     assert not broken, "\n" + "\n".join(broken)
 
 
+def circles(found: dict[str, ast.Module]) -> list[list[str]]:
+    """Modules that import each other at any distance, imports within functions included."""
+    targets = {
+        name: {part for _, target in imported(name, tree) for part in (target, target.rpartition(".")[0])}
+        & found.keys()
+        for name, tree in found.items()
+    }
+    graph = scipy.sparse.csr_array([[two in targets[one] for two in found] for one in found], dtype=int)
+    count, labels = scipy.sparse.csgraph.connected_components(graph, connection="strong")
+    groups = [[name for name, label in zip(found, labels, strict=True) if label == group] for group in range(count)]
+    return [group for group in groups if len(group) > 1]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circles(modules()) == []
+
+
+def test_a_circle_is_found() -> None:
+    sources = {
+        "mebns_pl.a": "import mebns_pl.b",
+        "mebns_pl.b": "def f():\n    from mebns_pl.c import g",
+        "mebns_pl.d": "",
+    }
+    sources["mebns_pl.c"] = "from mebns_pl import a"
+    found = circles({name: ast.parse(source) for name, source in sources.items()})
+    assert found == [["mebns_pl.a", "mebns_pl.b", "mebns_pl.c"]]
+
+
 @pytest.mark.parametrize(
     ("rule", "name", "source"),
     [
@@ -160,6 +197,7 @@ def test_package_keeps(rule: Rule) -> None:
         (imports_point_down, "mebns_pl.models.seal", "from mebns_pl.data import split"),
         (imports_point_down, "mebns_pl.systems.plain", "import mebns_pl.cli.main"),
         (imports_point_down, "mebns_pl.unheard_of", ""),
+        (no_hidden_imports, "mebns_pl.keys", "from typing import TYPE_CHECKING"),
         (only_bilevel_imports_higher, "mebns_pl.mebns.step", "import higher"),
         (only_bilevel_imports_higher, "mebns_pl.mebns.step", "from higher.optim import DifferentiableAdam"),
         (no_print, "mebns_pl.keys", "print(1)"),

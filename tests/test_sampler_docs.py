@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from mebns_pl import CandidateScores
+from mebns_pl import CandidateScores, UMDCollector
 from mebns_pl.cli import main as cli
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
-from mebns_pl.negatives.listing import OPTIONS, concrete_classes, recipe_rule
+from mebns_pl.negatives.listing import FAMILIES, recipe_rule
 from references.negatives import GRAPHS, legal_nodes
-from references.runs import command_line_parser, fit, make_data
+from references.runs import command_line_parser, fit
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGE = (REPOSITORY / "docs" / "samplers.md").read_text("utf-8")
@@ -44,9 +44,9 @@ def test_a_users_own_sampler_runs_from_yaml(own: Path, kind: str) -> None:
     parser, before = command_line_parser(), torch.get_rng_state()
     made = parser.instantiate_classes(parser.parse_args(["fit", *args])).fit
     torch.set_rng_state(before)
-    assert type(made.model.selector).__name__ == "BandSelector"
-    assert type(made.data.proposal).__name__ == "FarProposal"
-    made.data.collector = make_data().collector
+    assert type(made.model.sampler.selector).__name__ == "BandSelector"
+    assert type(made.model.sampler.proposal).__name__ == "FarProposal"
+    made.model.collector = UMDCollector(num_passes=3, batch_size=8)
     trainer = fit(made.model, made.data, 1, limit_train_batches=2, limit_val_batches=0)
     assert trainer.global_step == 2
 
@@ -73,14 +73,31 @@ def test_a_users_own_sampler_keeps_the_contract(own: Path) -> None:
         assert 0.1 <= place / len(legal) < 0.5
 
 
-def test_the_page_tells_of_every_recipe_and_class() -> None:
+def test_the_page_tells_of_every_recipe() -> None:
     for name in RECIPES:
-        assert f"`{name}`" in PAGE, name
-    for base in OPTIONS.values():
-        for cls in concrete_classes(base):
-            if cls.__module__.startswith("mebns_pl."):
-                told = PAGE + (REPOSITORY / "docs" / "configuration.md").read_text("utf-8")
-                assert f"`{cls.__name__}`" in told, cls.__name__
+        assert f"| `{name}` |" in PAGE or f"`{name}` is a proposal only" in PAGE, name
+
+
+def test_the_page_tells_of_every_class() -> None:
+    """The table is that of `mebns samplers`."""
+    expected = [
+        f"| `{family.option.removeprefix('--')}` | `{name}` | {rule.replace('|', chr(92) + '|')} |"
+        for family in FAMILIES
+        for name, rule in family.rules.items()
+    ]
+    assert re.findall(r"^\| `model\.sampler\.\w+` \|.*$", PAGE, flags=re.MULTILINE) == expected
+
+
+def test_the_page_tells_of_no_other_class() -> None:
+    names = {name for family in FAMILIES for name in family.classes}
+    assert set(re.findall(r"`([A-Z]\w+(?:Proposal|Selector|Weighting))`", PAGE)) - {"AbstractAdaptiveProposal"} == names
+
+
+def test_the_reference_tells_of_every_class() -> None:
+    told = (REPOSITORY / "docs" / "configuration.md").read_text("utf-8")
+    for family in FAMILIES:
+        for name in family.classes:
+            assert f"`{name}`" in told, name
 
 
 def test_links_of_the_page_lead_somewhere() -> None:
@@ -97,10 +114,9 @@ def test_mebns_samplers_lists_all(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     told = capsys.readouterr().out
     for name in RECIPES:
         assert re.search(rf"^{name} ", told, flags=re.MULTILINE), name
-    for option, base in OPTIONS.items():
-        for cls in concrete_classes(base):
-            if cls.__module__.startswith("mebns_pl."):
-                assert re.search(rf"^{option} +{cls.__name__} +\S", told, flags=re.MULTILINE), cls.__name__
+    for family in FAMILIES:
+        for name in family.classes:
+            assert re.search(rf"^{family.option} +{name} +\S", told, flags=re.MULTILINE), name
 
 
 def test_mebns_samplers_needs_no_recipes(

@@ -27,7 +27,8 @@ from mebns_pl.checks import at_least, expect
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.errors import DataError
 from mebns_pl.keys import Key, permutation
-from mebns_pl.mebns.losses import balanced_loss, negative_losses, positive_losses
+from mebns_pl.mebns.losses import negative_losses, positive_losses
+from mebns_pl.mebns.step import balanced_loss
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.systems.link_system import AbstractLinkSystem
 

@@ -13,6 +13,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mebns_pl.checks import at_least
 from mebns_pl.data.batches import EvalChunks, PairBlocks, StepLoader, StepSampler, TrainSteps
 from mebns_pl.data.needs import Needs
 from mebns_pl.datasets.catalog import CATALOG, load_graph
@@ -85,9 +86,8 @@ class LinkDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value, low in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-            if value < low:
-                raise ValueError(f"{name}: expected {low} or more, got {value}")
+        at_least(1, batch_size=batch_size)
+        at_least(0, num_workers=num_workers)
         self.graph_name = graph
         self.root = root
         self.nodes = nodes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import scipy.sparse
 import torch
-from torch import Tensor
 
 from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.places import cache_folder
@@ -59,45 +59,24 @@ def load_graph(name: str, root: str | Path | None = None, normalize_features: bo
 
 def normalize_rows(x: Features) -> Features:
     """Each row of a non-negative ``(N, F)`` matrix divided by its sum; rows of zeros stay."""
-    matrix = x.matrix
-    counts = matrix.crow_indices().diff().long()
-    rows = torch.repeat_interleave(torch.arange(len(counts)), counts)
-    total = torch.cat([_row_sums(matrix, first) for first in range(0, len(counts), 1024)])
-    values = matrix.values() / total.masked_fill(total == 0, 1.0)[rows]
-    place = torch.stack([rows, matrix.col_indices().long()])
-    return Features.of(torch.sparse_coo_tensor(place, values, matrix.shape, check_invariants=False))
+    values, columns, starts = x.matrix.values(), x.matrix.col_indices(), x.matrix.crow_indices()
+    rows = scipy.sparse.csr_matrix((values.numpy(), columns.numpy(), starts.numpy()), shape=tuple(x.matrix.shape))
+    # Added up as the rows of a dense matrix are, to the last bit; some at a time, for they are long
+    blocks = [torch.from_numpy(rows[first : first + 1024].toarray()) for first in range(0, rows.shape[0], 1024)]
+    total = torch.cat([block.sum(dim=1) for block in blocks])
+    values = values / total.masked_fill(total == 0, 1.0).repeat_interleave(starts.diff())
+    return Features.of(torch.sparse_csr_tensor(starts, columns, values, x.matrix.shape, check_invariants=False))
 
 
-def _row_sums(matrix: Tensor, first: int) -> Tensor:
-    """The sums of 1,024 rows, added up as those of a dense matrix are, to the last bit."""
-    start, stop = matrix.crow_indices()[[first, min(first + 1024, matrix.shape[0])]].tolist()
-    counts = matrix.crow_indices()[first : first + 1025].diff().long()
-    dense = matrix.values().new_zeros(len(counts), matrix.shape[1])
-    rows = torch.repeat_interleave(torch.arange(len(counts)), counts)
-    dense[rows, matrix.col_indices()[start:stop].long()] = matrix.values()[start:stop]
-    return dense.sum(dim=1)
+Sizes = tuple[int, int, int]
+"""Nodes, edges and features."""
 
 
-def _air_routes() -> EmbeddedSource:
-    return EmbeddedSource(
-        name="air_routes",
-        num_nodes=352,
-        num_edges=3_017,
-        num_features=6,
-        origin="OurAirports and US Bureau of Transportation Statistics, July 2026",
-        edges="air_routes.csv.gz",
-        nodes="air_routes_airports.csv.gz",
-        node_column="name",
-    )
-
-
-def _planetoid(name: str, folder: str, num_nodes: int, num_edges: int, num_features: int) -> FileSource:
+def _planetoid(name: str, folder: str, *sizes: *Sizes) -> FileSource:
     return FileSource(
-        name=name,
-        num_nodes=num_nodes,
-        num_edges=num_edges,
-        num_features=num_features,
-        origin="Planetoid (Yang et al., ICML 2016), citations",
+        name,
+        *sizes,
+        "Planetoid (Yang et al., ICML 2016), citations",
         words=True,
         read=read_planetoid,
         folders=(f"planetoid/{folder}/raw", f"{folder}/raw"),
@@ -108,11 +87,11 @@ def _planetoid(name: str, folder: str, num_nodes: int, num_edges: int, num_featu
 
 def _seal(name: str, file: str, num_nodes: int, num_edges: int, what: str) -> FileSource:
     return FileSource(
-        name=name,
-        num_nodes=num_nodes,
-        num_edges=num_edges,
-        num_features=0,
-        origin=f"SEAL (Zhang and Chen, NeurIPS 2018), {what}",
+        name,
+        num_nodes,
+        num_edges,
+        0,
+        f"SEAL (Zhang and Chen, NeurIPS 2018), {what}",
         read=read_mat,
         folders=("seal",),
         files=(f"{file}.mat",),
@@ -120,14 +99,11 @@ def _seal(name: str, file: str, num_nodes: int, num_edges: int, what: str) -> Fi
     )
 
 
-def _shchur(name: str, folder: str, file: str, num_nodes: int, num_edges: int, num_features: int) -> FileSource:
-    kind = "Amazon, goods bought together" if folder.startswith("amazon") else "Microsoft Academic Graph, co-authors"
+def _shchur(name: str, folder: str, file: str, what: str, *sizes: *Sizes) -> FileSource:
     return FileSource(
-        name=name,
-        num_nodes=num_nodes,
-        num_edges=num_edges,
-        num_features=num_features,
-        origin=f"Shchur et al. (2018), {kind}",
+        name,
+        *sizes,
+        f"Shchur et al. (2018), {what}",
         words=True,
         read=read_gnn_benchmark,
         folders=(folder,),
@@ -136,31 +112,34 @@ def _shchur(name: str, folder: str, file: str, num_nodes: int, num_edges: int, n
     )
 
 
-def _ogb(name: str, num_nodes: int, num_edges: int, num_features: int, what: str) -> OgbSource:
-    return OgbSource(
-        name=name,
-        num_nodes=num_nodes,
-        num_edges=num_edges,
-        num_features=num_features,
-        origin=f"Open Graph Benchmark (Hu et al., NeurIPS 2020), {what}",
-        archive="ogb/ogbl_ddi.npz" if name == "ogbl-ddi" else None,
-    )
+def _ogb(name: str, what: str, *sizes: *Sizes) -> OgbSource:
+    return OgbSource(name, *sizes, f"Open Graph Benchmark (Hu et al., NeurIPS 2020), {what}")
 
 
+_AIR_ROUTES = EmbeddedSource(
+    "air_routes",
+    352,
+    3_017,
+    6,
+    "OurAirports and US Bureau of Transportation Statistics, July 2026",
+    edges="air_routes.csv.gz",
+    nodes="air_routes_airports.csv.gz",
+    node_column="name",
+)
 _ENRON = FileSource(
-    name="enron",
-    num_nodes=36_692,
-    num_edges=183_831,
-    num_features=0,
-    origin="SNAP (Leskovec and Krevl, 2014), e-mails",
+    "enron",
+    36_692,
+    183_831,
+    0,
+    "SNAP (Leskovec and Krevl, 2014), e-mails",
     read=read_snap,
     folders=("snap",),
     files=("email-Enron.txt.gz",),
     url="https://snap.stanford.edu/data",
 )
-
+_GOODS, _AUTHORS = "Amazon, goods bought together", "Microsoft Academic Graph, co-authors"
 _SOURCES: tuple[AbstractSource, ...] = (
-    _air_routes(),
+    _AIR_ROUTES,
     _planetoid("cora", "Cora", 2_708, 5_278, 1_433),
     _planetoid("citeseer", "CiteSeer", 3_327, 4_552, 3_703),
     _planetoid("pubmed", "PubMed", 19_717, 44_324, 500),
@@ -172,16 +151,16 @@ _SOURCES: tuple[AbstractSource, ...] = (
     _seal("power", "Power", 4_941, 6_594, "US power grid"),
     _seal("router", "Router", 5_022, 6_258, "internet routers"),
     _seal("ecoli", "Ecoli", 1_805, 14_660, "metabolites (E.coli)"),
-    _shchur("computers", "amazon/Computers/raw", "amazon_electronics_computers", 13_752, 245_861, 767),
-    _shchur("photo", "amazon/Photo/raw", "amazon_electronics_photo", 7_650, 119_081, 745),
-    _shchur("coauthor_cs", "coauthor/CS/raw", "ms_academic_cs", 18_333, 81_894, 6_805),
-    _shchur("coauthor_physics", "coauthor/Physics/raw", "ms_academic_phy", 34_493, 247_962, 8_415),
-    _ogb("ogbl-ddi", 4_267, 1_334_889, 0, "drug interactions"),
+    _shchur("computers", "amazon/Computers/raw", "amazon_electronics_computers", _GOODS, 13_752, 245_861, 767),
+    _shchur("photo", "amazon/Photo/raw", "amazon_electronics_photo", _GOODS, 7_650, 119_081, 745),
+    _shchur("coauthor_cs", "coauthor/CS/raw", "ms_academic_cs", _AUTHORS, 18_333, 81_894, 6_805),
+    _shchur("coauthor_physics", "coauthor/Physics/raw", "ms_academic_phy", _AUTHORS, 34_493, 247_962, 8_415),
+    _ogb("ogbl-ddi", "drug interactions", 4_267, 1_334_889, 0),
     # Sizes as published; repeated and reversed edges are counted there, and here kept once
-    _ogb("ogbl-collab", 235_868, 1_285_465, 128, "collaborations"),
-    _ogb("ogbl-ppa", 576_289, 30_326_273, 58, "protein associations"),
-    _ogb("ogbl-citation2", 2_927_963, 30_561_187, 128, "citations"),
-    _ogb("ogbl-vessel", 3_538_495, 5_345_897, 3, "blood vessels"),
+    _ogb("ogbl-collab", "collaborations", 235_868, 1_285_465, 128),
+    _ogb("ogbl-ppa", "protein associations", 576_289, 30_326_273, 58),
+    _ogb("ogbl-citation2", "citations", 2_927_963, 30_561_187, 128),
+    _ogb("ogbl-vessel", "blood vessels", 3_538_495, 5_345_897, 3),
     _ENRON,
 )
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from mebns_pl.datasets.loaded import LoadedGraph, first_times, name_order, unique_edges
-from mebns_pl.datasets.readers import mapped, parquet
+from mebns_pl.datasets.readers import mapped
+from mebns_pl.datasets.readers.columns import SUFFIXES as TABLES
+from mebns_pl.datasets.readers.columns import read_columns, standard_suffix
 from mebns_pl.datasets.readers.graphml import read_graphml
 from mebns_pl.datasets.readers.matrices import read_mat
 from mebns_pl.datasets.readers.whole import read_archive, read_saved
-from mebns_pl.datasets.text_tables import (
-    DELIMITERS,
+from mebns_pl.datasets.tables import (
     Table,
-    column_numbers,
-    column_place,
-    name_at,
-    read_table,
-    standard_suffix,
+    column_times,
+    distinct,
+    first_repeat,
+    places_in,
     standardize_columns,
     table_features,
 )
@@ -35,7 +35,7 @@ __all__ = [
     "unique_edges",
 ]
 
-SUFFIXES = (*DELIMITERS, *parquet.SUFFIXES, ".graphml", ".npz", ".pt", ".mat")
+SUFFIXES = (*TABLES, ".graphml", ".npz", ".pt", ".mat")
 
 
 def read_graph(
@@ -72,8 +72,7 @@ def read_graph(
 
     Example:
         >>> import tempfile
-        >>> import numpy as np
-        >>> path = Path(tempfile.mkdtemp(), "triangle.npz")
+        >>>         >>> path = Path(tempfile.mkdtemp(), "triangle.npz")
         >>> np.savez(path, edge_index=np.array([[0, 1, 2], [1, 2, 0]]))
         >>> graph = read_graph(path)
         >>> graph.edges.tolist(), graph.notes
@@ -84,7 +83,7 @@ def read_graph(
         return mapped.with_mapped_features(graph, nodes_path)
     path = Path(path)
     suffix = standard_suffix(path)
-    if suffix in (*DELIMITERS, *parquet.SUFFIXES):
+    if suffix in TABLES:
         return read_edge_list(path, nodes_path, feature_columns=feature_columns, time_column=time_column)
     if nodes_path is not None:
         raise DataError(f"nodes: got {str(nodes_path)!r}; a node table goes with an edge list, not with {path}")
@@ -163,68 +162,48 @@ def read_edge_list(
         )
     if time_column is not None and isinstance(time_column, str) != isinstance(source_column, str):
         raise DataError(f"time_column: got {time_column!r}; allowed is a name where source_column is one, or a number")
-    columns = [source_column, target_column, *([] if time_column is None else [time_column])]
-    table = _edge_table(path, columns, delimiter, comment)
-    ends_at = [column_place(table, column) for column in columns[:2]]
-    pairs = [[name_at(table, row, place) for place in ends_at] for row in range(len(table.rows))]
+    times_in = [] if time_column is None else [time_column]
+    table = read_columns(path, [source_column, target_column], times_in, delimiter, comment)
+    ends = table.names(source_column, target_column)
     x, notes = None, list[str]()
     if nodes_path is None:
-        names = sorted({name for pair in pairs for name in pair}, key=name_order)
+        names = sorted(distinct(*ends), key=name_order)
     else:
-        nodes = _node_table(Path(nodes_path), node_column, feature_columns, delimiter, comment)
+        nodes = read_columns(nodes_path, [node_column], feature_columns, delimiter, comment)
         names = _node_names(nodes, node_column)
-        others = [name for name in nodes.header or [] if name != node_column]
+        others = [str(name) for name in nodes.columns if name != node_column]
         x, notes = table_features(nodes, others if feature_columns is None else feature_columns, standardize)
-    number = {name: i for i, name in enumerate(names)}
-    for row, pair in enumerate(pairs):
-        for name in pair:
-            if name not in number:
-                raise DataError(
-                    f"{table.at(row)}: node {name!r} is not in the node table {nodes_path} "
-                    f"(column {node_column!r}); allowed are the {len(names):,} names there{_near_name(name, number)}"
-                )
-    ends = torch.tensor([[number[a], number[b]] for a, b in pairs], dtype=torch.int64).t()
-    edges, dropped = unique_edges(ends, len(names))
+    pairs = torch.stack([places_in(names, end) for end in ends])
+    unknown = (pairs < 0).t().nonzero()
+    if len(unknown):
+        row, end = unknown[0].tolist()
+        name = ends[end][row].as_py()
+        raise DataError(
+            f"{table.at(row)}: node {name!r} is not in the node table {nodes_path} "
+            f"(column {node_column!r}); allowed are the {len(names):,} names there{_near_name(name, names)}"
+        )
+    edges, dropped = unique_edges(pairs, len(names))
     if not edges.shape[1]:
-        raise DataError(f"{path}: no edge between two different nodes in {len(pairs):,} lines; at least 1 is needed")
+        raise DataError(f"{path}: no edge between two different nodes in {len(ends[0]):,} lines; at least 1 is needed")
     times = None
     if time_column is not None:
-        times = first_times(edges, ends, column_numbers(table, time_column), len(names))
+        times = first_times(edges, pairs, column_times(table, time_column), len(names))
     return LoadedGraph(path.name.split(".")[0], edges, names, x, dropped + notes, times)
 
 
-def _near_name(name: str, names: Container[str]) -> str:
+def _near_name(name: str, names: Sequence[str]) -> str:
     """A hint, where numbers were written as fractions ("7.0") in one file and not in the other."""
     other = name.removesuffix(".0") if name.endswith(".0") else f"{name}.0"
     return f", {other!r} among them" if other in names else ""
 
 
-def _edge_table(path: Path, columns: Sequence[str | int], delimiter: str | None, comment: str | None) -> Table:
-    """``columns`` are the two of names and, where there is one, that of times."""
-    names = [column for column in columns if isinstance(column, str)]
-    if standard_suffix(path) not in parquet.SUFFIXES:
-        return read_table(path, delimiter, comment, has_header=bool(names))
-    if len(names) < len(columns):
-        raise DataError(f"{path}: source_column, target_column: got numbers; allowed are names, as Parquet has them")
-    return parquet.read_parquet_table(path, names[:2], names[2:])
-
-
-def _node_table(
-    path: Path, node_column: str, feature_columns: Sequence[str] | None, delimiter: str | None, comment: str | None
-) -> Table:
-    if standard_suffix(path) not in parquet.SUFFIXES:
-        return read_table(path, delimiter, comment, has_header=True)
-    return parquet.read_parquet_table(path, [node_column], feature_columns)
-
-
 def _node_names(table: Table, node_column: str) -> list[str]:
-    place = column_place(table, node_column)
-    first: dict[str, int] = {}
-    for row, line in enumerate(table.lines):
-        name = name_at(table, row, place)
-        if name in first:
-            raise DataError(
-                f"{table.at(row)}: node {name!r} is also on {table.unit} {first[name]}; each node must stand once"
-            )
-        first[name] = line
-    return list(first)
+    names: list[str] = table.names(node_column)[0].to_pylist()
+    repeat = first_repeat(names)
+    if repeat is not None:
+        row, first = repeat
+        raise DataError(
+            f"{table.at(row)}: node {names[row]!r} is also on {table.unit} {table.line_of(first)}; "
+            "each node must stand once"
+        )
+    return names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,10 +66,8 @@ def unique_edges(pairs: Tensor, num_nodes: int) -> tuple[Tensor, list[str]]:
         num_nodes: N.
     """
     kept = pairs[:, pairs[0] != pairs[1]]
-    keys = torch.unique(_edge_keys(kept, num_nodes))
-    counts = {"self-loop": pairs.shape[1] - kept.shape[1], "repeated edge": kept.shape[1] - len(keys)}
-    notes = [f"{count:,} {what}{'s' * (count > 1)} dropped" for what, count in counts.items() if count]
-    return torch.stack([keys // num_nodes, keys % num_nodes]), notes
+    keys = _sorted_once(_edge_keys(kept, num_nodes))
+    return torch.stack([keys // num_nodes, keys % num_nodes]), _dropped(pairs, kept, len(keys), "repeated edge")
 
 
 def undirected_edges(pairs: Tensor, num_nodes: int, refused_in: str = "") -> tuple[Tensor, list[str]]:
@@ -87,11 +86,10 @@ def undirected_edges(pairs: Tensor, num_nodes: int, refused_in: str = "") -> tup
         DataError: ``refused_in`` is given, and not every edge is there in both directions.
     """
     kept = pairs[:, pairs[0] != pairs[1]]
-    directed = torch.unique(kept[0] * num_nodes + kept[1])
+    num_directed = len(_sorted_once(kept[0] * num_nodes + kept[1]))
+    notes = _dropped(pairs, kept, num_directed, "repeated pair")
     edges, _ = unique_edges(kept, num_nodes)
-    counts = {"self-loop": pairs.shape[1] - kept.shape[1], "repeated pair": kept.shape[1] - len(directed)}
-    notes = [f"{count:,} {what}{'s' * (count > 1)} dropped" for what, count in counts.items() if count]
-    one_way = 2 * edges.shape[1] - len(directed)
+    one_way = 2 * edges.shape[1] - num_directed
     found = f"{one_way:,} of {edges.shape[1]:,} edges came in one direction only"
     if one_way and refused_in:
         raise DataError(f"{refused_in}: directed, {found}; without `undirected` each edge must be there in both")
@@ -121,6 +119,17 @@ def first_times(edges: Tensor, pairs: Tensor, times: Tensor, num_nodes: int) -> 
 def name_order(name: str) -> tuple[int, int, str]:
     """The sorting key of node names: integers by value and before all others."""
     return (0, int(name), name) if _INTEGER.fullmatch(name) else (1, 0, name)
+
+
+def _sorted_once(keys: Tensor) -> Tensor:
+    """The keys, each once; NumPy sorts integers several times faster than ``torch.unique`` does."""
+    once: Tensor = torch.from_numpy(np.sort(keys.numpy())).unique_consecutive()
+    return once
+
+
+def _dropped(pairs: Tensor, kept: Tensor, num_unique: int, repeated: str) -> list[str]:
+    counts = {"self-loop": pairs.shape[1] - kept.shape[1], repeated: kept.shape[1] - num_unique}
+    return [f"{count:,} {what}{'s' * (count > 1)} dropped" for what, count in counts.items() if count]
 
 
 def _edge_keys(pairs: Tensor, num_nodes: int) -> Tensor:

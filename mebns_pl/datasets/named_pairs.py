@@ -2,50 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from mebns_pl.datasets.readers import parquet
-from mebns_pl.datasets.text_tables import (
-    DELIMITERS,
-    Table,
-    column_place,
-    name_at,
-    read_table,
-    standard_suffix,
-    text_lines,
-)
+from mebns_pl.datasets.readers.columns import read_columns, standard_suffix
+from mebns_pl.datasets.readers.contents import text_lines
+from mebns_pl.datasets.tables import Table, places_in, text_column
 from mebns_pl.errors import DataError
 
 SHOWN = 5
 """Unknown names that an error lists."""
-
-
-def read_columns(path: str | Path, names: Sequence[str], values: Sequence[str] | None = ()) -> Table:
-    """Reads a table with a header: ``.csv`` (comma), ``.tsv``, ``.tab``, ``.txt`` (tab), also gzipped, or Parquet.
-
-    Args:
-        path: the file.
-        names: columns of node names.
-        values: other columns that are needed; None takes all there are.
-
-    Raises:
-        DataError: a file that is missing or broken; a missing column.
-    """
-    path = Path(path)
-    suffix = standard_suffix(path)
-    if suffix in parquet.SUFFIXES:
-        return parquet.read_parquet_table(path, names, values)
-    if suffix not in DELIMITERS:
-        allowed = ", ".join([*DELIMITERS, *parquet.SUFFIXES])
-        raise DataError(f"{path}: suffix {suffix!r}; allowed are {allowed}")
-    table = read_table(path, None, None, has_header=True)
-    for column in [*names, *(values or ())]:
-        column_place(table, column)
-    return table
 
 
 def read_named_pairs(path: str | Path, node_names: Sequence[str], hint: str = "") -> Tensor:
@@ -75,13 +46,13 @@ def read_named_pairs(path: str | Path, node_names: Sequence[str], hint: str = ""
 
 def named_pairs(table: Table, node_names: Sequence[str], hint: str = "") -> Tensor:
     """The pairs of a table, see :func:`read_named_pairs`."""
-    places = [column_place(table, column) for column in ("source", "target")]
-    named = [[name_at(table, row, place) for place in places] for row in range(len(table.rows))]
-    for row, (source, target) in enumerate(named):
-        if source == target:
-            raise DataError(f"{table.at(row)}: node {source!r} with itself; allowed are pairs of two different nodes")
-    flat = [name for pair in named for name in pair]
-    return node_numbers(flat, node_names, table, lambda i: i // 2, hint).view(-1, 2).t().contiguous()
+    source, target = table.names("source", "target")
+    row = pc.equal(source, target).index(True).as_py()
+    if row >= 0:
+        raise DataError(
+            f"{table.at(row)}: node {source[row].as_py()!r} with itself; allowed are pairs of two different nodes"
+        )
+    return node_numbers([source, target], node_names, table, hint)
 
 
 def read_node_names(path: str | Path) -> Table:
@@ -92,44 +63,37 @@ def read_node_names(path: str | Path) -> Table:
     """
     path = Path(path)
     if standard_suffix(path) != ".txt":
-        table = read_columns(path, ["node"])
-        place = column_place(table, "node")
-        rows = [[name_at(table, row, place)] for row in range(len(table.rows))]
-        return Table(path, ["node"], rows, table.lines, table.unit)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    found = [(number, line.strip()) for number, line in enumerate(text_lines(path, None), start=1) if line.strip()]
-    if not found:
+        return read_columns(path, ["node"])
+    lines = [line.strip() for line in text_lines(path)]
+    numbers = [number for number, line in enumerate(lines, start=1) if line]
+    if not numbers:
         raise DataError(f"{path}: the file is empty; at least 1 name is needed")
-    return Table(path, ["node"], [[name] for _, name in found], [number for number, _ in found])
+    return Table(path, {"node": text_column(lines).drop_null()}, "line", numbers.__getitem__)
 
 
 def node_numbers(
-    names: Sequence[str],
-    node_names: Sequence[str],
-    table: Table | None = None,
-    row_of: Callable[[int], int] = lambda i: i,
-    hint: str = "",
+    names: Sequence[pa.ChunkedArray], node_names: Sequence[str], table: Table | None = None, hint: str = ""
 ) -> Tensor:
-    """``(m,)`` int64: the nodes of ``names``.
+    """``(k, m)`` int64: the nodes of k columns of names.
 
     Args:
-        names: m names.
+        names: k columns of m names.
         node_names: N names, by node number.
         table: where the names stand, for the error; None where they were given as a list.
-        row_of: place of a name -> its row in the table.
         hint: what to do about unknown names.
 
     Raises:
         DataError: names of no node; the first few of them, with their lines.
     """
-    number = {name: i for i, name in enumerate(node_names)}
-    unknown: dict[str, str] = {}
-    for i, name in enumerate(names):
-        if name not in number and name not in unknown:
-            unknown[name] = "" if table is None else f" ({table.unit} {table.lines[row_of(i)]})"
+    numbers = torch.stack([places_in(node_names, column) for column in names])
+    unknown: dict[str, int] = {}
+    for row, place in (numbers.t() < 0).nonzero().tolist():
+        unknown.setdefault(names[place][row].as_py(), row)
     if unknown:
-        first = ", ".join(f"{name!r}{place}" for name, place in list(unknown.items())[:SHOWN])
+        first = ", ".join(
+            repr(name) + ("" if table is None else f" ({table.unit} {table.line_of(row)})")
+            for name, row in list(unknown.items())[:SHOWN]
+        )
         more = f" and {len(unknown) - SHOWN:,} more" if len(unknown) > SHOWN else ""
         where = "nodes" if table is None else str(table.path)
         plural = "names are of no node" if len(unknown) > 1 else "name is of no node"
@@ -137,7 +101,7 @@ def node_numbers(
             f"{where}: {len(unknown):,} {plural} of the graph: {first}{more}; allowed are its {len(node_names):,} "
             f"nodes, as {node_names[0]!r}{hint and '; ' + hint}"
         )
-    return torch.tensor([number[name] for name in names], dtype=torch.int64)
+    return numbers
 
 
 def read_node_column(path: str | Path, column: str, node_names: Sequence[str]) -> list[str]:
@@ -147,9 +111,9 @@ def read_node_column(path: str | Path, column: str, node_names: Sequence[str]) -
         DataError: no such column; a node without a value, or not in the table.
     """
     table = read_columns(path, ["node"], [column])
-    at_node, at_value = column_place(table, "node"), column_place(table, column)
-    value = {row[at_node]: row[at_value] for row in table.rows}
+    names, values = (table.column(name).to_pylist() for name in ("node", column))
+    value = {name: value for name, value in zip(names, values, strict=True)}
     for name in node_names:
-        if not value.get(name):
+        if value.get(name) is None:
             raise DataError(f"{path}: column {column!r} has no value for node {name!r}; every node needs one")
-    return [value[name] for name in node_names]
+    return [str(value[name]) for name in node_names]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mebns_pl.datasets.places import data_folders, looked_in
 from mebns_pl.datasets.readers import ogb
 from mebns_pl.datasets.readers.arrays import Archive
-from mebns_pl.datasets.readers.checks import check_num_nodes, check_pairs
+from mebns_pl.datasets.readers.checks import check_pairs
 from mebns_pl.datasets.readers.pairs import read_pairs
 from mebns_pl.errors import DataError
 from mebns_pl.types import EdgeSplit
@@ -96,31 +96,41 @@ def _read_heart(name: str, root: str | Path | None) -> OfficialSplit:
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
         raise DataError(f"root: got {root!r}; the HeaRT split of {name} {looked_in(places)}")
-    pairs = {
-        (part, kind): read_pairs(folder / f"{part}_{kind}.txt", HEART[name])
-        for part in ("train", "valid", "test")
-        for kind in ("pos", "neg")
-    }
-    train = pairs["train", "pos"]
-    loops = train[0] == train[1]
-    hard = {
-        part: _read_hard(folder / f"heart_{part}_samples.npz", pairs[part, "pos"], HEART[name])
-        for part in ("valid", "test")
-    }
+    num_nodes, (train, val, test) = HEART[name], ogb.PARTS
+    edges, negatives = (
+        {part: read_pairs(folder / f"{part}_{kind}.txt", num_nodes) for part in ogb.PARTS} for kind in ("pos", "neg")
+    )
+    hard = {part: _read_hard(folder / f"heart_{part}_samples.npz", edges[part], num_nodes) for part in (val, test)}
+    loops = edges[train][0] == edges[train][1]
+    told = f"{int(loops.sum())} self-loops, which list isolated nodes, dropped from train_pos.txt"
+    edges[train] = edges[train][:, ~loops]
+    return _split(name, num_nodes, edges, negatives, hard, "mrr", [f"read from {folder}"] + [told] * bool(loops.any()))
+
+
+def _split(
+    name: str,
+    num_nodes: int,
+    edges: Mapping[str, Tensor],
+    negatives: Mapping[str, Tensor | None],
+    hard: Mapping[str, Tensor | None],
+    metric: str,
+    notes: list[str],
+) -> OfficialSplit:
+    """The split of parts that are called train, valid and test."""
+    train, val, test = ogb.PARTS
     return OfficialSplit(
         name,
-        HEART[name],
-        train=train[:, ~loops],
-        val=pairs["valid", "pos"],
-        test=pairs["test", "pos"],
-        val_negatives=pairs["valid", "neg"],
-        test_negatives=pairs["test", "neg"],
-        val_hard=hard["valid"],
-        test_hard=hard["test"],
-        train_negatives=pairs["train", "neg"],
-        metric="mrr",
-        notes=[f"read from {folder}"]
-        + [f"{int(loops.sum())} self-loops, which list isolated nodes, dropped from train_pos.txt"] * bool(loops.any()),
+        num_nodes,
+        train=edges[train],
+        val=edges[val],
+        test=edges[test],
+        val_negatives=negatives[val],
+        test_negatives=negatives[test],
+        val_hard=hard[val],
+        test_hard=hard[test],
+        train_negatives=negatives[train],
+        metric=metric,
+        notes=notes,
     )
 
 
@@ -149,60 +159,11 @@ def _read_hard(path: Path, positives: Tensor, num_nodes: int) -> Tensor | None:
 
 
 def _read_ogb(name: str, root: str | Path | None) -> OfficialSplit:
-    local = next(
-        (f / "ogb" / "ogbl_ddi.npz" for f in data_folders(root) if (f / "ogb" / "ogbl_ddi.npz").is_file()), None
-    )
-    if name == "ogbl-ddi" and local is not None:
-        return _read_ddi(local)
-    num_nodes, parts, where = ogb.read_split(name, root)
-    val_hard, test_hard = (_targets(parts[part], num_nodes, f"{where}, {part}") for part in ("valid", "test"))
-    train, val, test = (
-        check_pairs(ogb.positives(parts[part], f"{where}, {part}"), num_nodes, f"{where}, {part}") for part in parts
-    )
-    shared = [
-        check_pairs(parts[part]["edge_neg"], num_nodes, f"{where}, {part}, edge_neg")
-        if "edge_neg" in parts[part]
-        else None
-        for part in ("train", "valid", "test")
-    ]
-    return OfficialSplit(
-        name,
-        num_nodes,
-        train=train,
-        val=val,
-        test=test,
-        val_negatives=shared[1],
-        test_negatives=shared[2],
-        val_hard=val_hard,
-        test_hard=test_hard,
-        train_negatives=shared[0],
-        metric=ogb.METRICS[name],
-        notes=[f"read from {where}"],
-    )
-
-
-def _read_ddi(path: Path) -> OfficialSplit:
-    with Archive(path) as archive:
-        num_nodes = check_num_nodes(archive["num_nodes"], archive.at("num_nodes"))
-        keys = ("train_edge", "valid_edge", "test_edge", "valid_edge_neg", "test_edge_neg")
-        train, val, test, val_negatives, test_negatives = (
-            check_pairs(archive[key], num_nodes, archive.at(key)) for key in keys
-        )
-    metric, notes = ogb.METRICS["ogbl-ddi"], [f"read from {path}"]
-    return OfficialSplit(
-        "ogbl-ddi", num_nodes, train, val, test, val_negatives, test_negatives, metric=metric, notes=notes
-    )
-
-
-def _targets(part: dict[str, np.ndarray], num_nodes: int, where: str) -> Tensor | None:
-    """``(2, p, k)``: each source with its false targets (ogbl-citation2), or None."""
-    if "target_node_neg" not in part:
-        return None
-    source, targets = part["source_node"], part["target_node_neg"]
-    if targets.ndim != 2 or source.shape != targets.shape[:1]:
-        raise DataError(f"{where}, target_node_neg: got shape {targets.shape}; allowed is ({source.size}, k)")
-    pairs = np.stack([np.broadcast_to(source[:, None], targets.shape), targets], axis=2)
-    return check_pairs(pairs.reshape(-1, 2), num_nodes, f"{where}, target_node_neg").view(2, *targets.shape)
+    parts = ogb.read_split(name, root)
+    edges = {part: parts.edges(part) for part in ogb.PARTS}
+    negatives = {part: parts.negatives(part) for part in ogb.PARTS}
+    hard = {part: parts.false_targets(part) for part in ogb.PARTS}
+    return _split(name, parts.num_nodes, edges, negatives, hard, ogb.METRICS[name], [f"read from {parts.place}"])
 
 
 def _check_parts(split: OfficialSplit) -> list[str]:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from mebns_pl.datasets.files import read_edge_list
-from mebns_pl.datasets.loaded import LoadedGraph, undirected_edges, unique_edges
+from mebns_pl.datasets.loaded import LoadedGraph, undirected_edges
 from mebns_pl.datasets.places import cache_folder, data_folders, download_file, fetch, looked_in
 from mebns_pl.datasets.readers import ogb
-from mebns_pl.datasets.readers.arrays import Archive
-from mebns_pl.datasets.readers.checks import check_num_nodes, check_pairs
 from mebns_pl.datasets.readers.pairs import read_pairs
 from mebns_pl.errors import DataError
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class AbstractSource(ABC):
     """A graph of the catalogue: its sizes, and how it is found and read.
 
@@ -37,7 +35,7 @@ class AbstractSource(ABC):
     num_edges: int
     num_features: int
     origin: str
-    words: bool = False
+    words: bool = field(default=False, kw_only=True)
 
     @abstractmethod
     def find(self, root: str | Path | None = None) -> Path | None:
@@ -133,39 +131,16 @@ class FileSource(AbstractSource):
 
 @dataclass(frozen=True, kw_only=True)
 class OgbSource(AbstractSource):
-    """A graph of the Open Graph Benchmark, through the ``ogb`` package.
-
-    Args:
-        archive: an archive with the official split that stands in for the raw files, within a data folder, or None.
-    """
-
-    archive: str | None = None
+    """A graph of the Open Graph Benchmark, through the ``ogb`` package."""
 
     def find(self, root: str | Path | None = None) -> Path | None:
-        places = [] if self.archive is None else [folder / self.archive for folder in data_folders(root)]
-        return next((place for place in places if place.is_file()), None) or ogb.find(self.name, root)
+        return ogb.find(self.name, root)
 
     def how_to_get(self) -> str:
         return "downloaded when first used" if ogb.is_installed() else "needs the extra mebns_pl[ogb]"
 
     def load(self, root: str | Path | None = None) -> LoadedGraph:
-        place = self.find(root)
-        if place is None or place.is_dir():
-            return ogb.read_graph(self.name, root)
-        return read_split_archive(self.name, place)
-
-
-def read_split_archive(name: str, path: Path) -> LoadedGraph:
-    """The union of the edges ``train_edge``, ``valid_edge`` and ``test_edge`` of an archive with ``num_nodes``.
-
-    Raises:
-        DataError: an archive that is missing or broken.
-    """
-    with Archive(path) as archive:
-        num_nodes = check_num_nodes(archive["num_nodes"], archive.at("num_nodes"))
-        parts = [check_pairs(archive[f"{part}_edge"], num_nodes, archive.at(f"{part}_edge")) for part in ogb.PARTS]
-    edges, dropped = unique_edges(torch.cat(parts, dim=1), num_nodes)
-    return LoadedGraph(name, edges, [str(i) for i in range(num_nodes)], notes=[f"read from {path}", *dropped])
+        return ogb.read_graph(self.name, root)
 
 
 def read_snap(name: str, path: Path) -> LoadedGraph:

@@ -85,7 +85,6 @@ class AbstractGroup(ABC):
             yield from self.rows_of_all(own[: int(self.rank < present)], min(self.rank, present), present)
 
 
-
 class SingleProcess(AbstractGroup):
     """A group of one: sums change nothing.
 

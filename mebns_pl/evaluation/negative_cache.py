@@ -9,6 +9,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ _CHECKSUM = 16  # bytes
 _FORMAT = "negatives 1"  # changed with the generators, so that files of older ones are not taken
 
 
+@dataclass(frozen=True)
 class CachedNegatives(AbstractEvalNegatives):
     """Keeps what another generator makes in a file whose name is a digest of all that it is made from.
 
@@ -51,9 +53,8 @@ class CachedNegatives(AbstractEvalNegatives):
         (1, True)
     """
 
-    def __init__(self, negatives: AbstractEvalNegatives, folder: str | Path | None = None) -> None:
-        self.negatives = negatives
-        self.folder = folder
+    negatives: AbstractEvalNegatives
+    folder: str | Path | None = None
 
     def generate(self, positives: Tensor, graph: Graph, known_edges: Tensor, key: Key) -> Tensor:
         parts = [describe(self.negatives), repr(tuple(key)), positives, known_edges, *graph_parts(graph)]

@@ -7,6 +7,7 @@ negatives avoid every edge. The caller passes them; the positives themselves are
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -49,6 +50,7 @@ class AbstractEvalNegatives(ABC):
         """
 
 
+@dataclass(frozen=True)
 class RandomNegatives(AbstractEvalNegatives):
     """Uniform legal nodes in place of each end.
 
@@ -65,18 +67,18 @@ class RandomNegatives(AbstractEvalNegatives):
         torch.Size([2, 1, 4])
     """
 
-    def __init__(self, num_negatives: int = 100) -> None:
-        if num_negatives < 1:
-            raise ValueError(f"num_negatives: got {num_negatives}; allowed is 1 or more")
-        self.num_negatives = num_negatives
+    num_negatives: int = 100
+
+    def __post_init__(self) -> None:
+        if self.num_negatives < 1:
+            raise ValueError(f"num_negatives: got {self.num_negatives}; allowed is 1 or more")
 
     def generate(self, positives: Tensor, graph: Graph, known_edges: Tensor, key: Key) -> Tensor:
         known = _known_graph(positives, graph, known_edges)
-        halves = (self.num_negatives + 1) // 2, self.num_negatives // 2
+        rows = torch.arange(positives.shape[1])
         lists = []
-        for end, count in enumerate(halves):
-            empty = torch.full((positives.shape[1], count), -1)
-            rows = torch.arange(positives.shape[1])
+        for end, count in enumerate(((self.num_negatives + 1) // 2, self.num_negatives // 2)):
+            empty = torch.full((len(rows), count), -1)
             lists.append(_filled(positives[end], rows, empty, known, key.child(end)))
         return _pairs(positives, *lists)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -40,6 +40,7 @@ class AbstractParting(ABC):
         """
 
 
+@dataclass(frozen=True)
 class RandomParting(AbstractParting):
     """A random split.
 
@@ -53,15 +54,15 @@ class RandomParting(AbstractParting):
         torch.Size([2, 301])
     """
 
-    def __init__(self, val: float = 0.05, test: float = 0.10) -> None:
-        self.val = val
-        self.test = test
+    val: float = 0.05
+    test: float = 0.10
 
     def part(self, graph: LoadedGraph, root: str | Path | None, key: Key) -> OfficialSplit:
         split = split_edges(graph.edges, self.val, self.test, 0.0, key=key)
         return OfficialSplit(graph.name, graph.num_nodes, split.train, split.val, split.test)
 
 
+@dataclass(frozen=True)
 class TimeParting(AbstractParting):
     """The latest edges are for test, those before them for validation; where times are equal, chance decides.
 
@@ -79,14 +80,14 @@ class TimeParting(AbstractParting):
         [19, 20]
     """
 
-    def __init__(self, val: float = 0.05, test: float = 0.10) -> None:
-        self.val = val
-        self.test = test
+    val: float = 0.05
+    test: float = 0.10
 
     def part(self, graph: LoadedGraph, root: str | Path | None, key: Key) -> OfficialSplit:
         if graph.times is None:
             raise DataError(f"{graph.name}: its edges carry no times; a split by time needs a column of them")
-        sizes = [part.shape[1] for part in _parts(RandomParting(self.val, self.test).part(graph, root, key))]
+        like = RandomParting(self.val, self.test).part(graph, root, key)
+        sizes = [part.shape[1] for part in (like.train, like.val, like.test)]
         chance = permutation(graph.num_edges, key)
         order = chance[graph.times[chance].argsort(stable=True)]
         train, val, test = (canonical_edges(part, "edges") for part in graph.edges[:, order].split(sizes, dim=1))
@@ -182,6 +183,7 @@ class ReleasedComparison(AbstractComparison):
         return EvalBatch(_held_out(parts, stage), hard, _classes(stage, parts, key))
 
 
+@dataclass(frozen=True)
 class AsReleasedComparison(AbstractComparison):
     """Each edge's own hard negatives, made anew in the way of HeaRT's generator, its slips included.
 
@@ -196,9 +198,8 @@ class AsReleasedComparison(AbstractComparison):
         250
     """
 
-    def __init__(self, generator: HeartReleasedGenerator | None = None, folder: str | Path | None = None) -> None:
-        self.generator = generator or HeartReleasedGenerator()
-        self.folder = folder
+    generator: HeartReleasedGenerator = field(default_factory=HeartReleasedGenerator)
+    folder: str | Path | None = None
 
     def compare(self, stage: str, parts: OfficialSplit, graph: Graph, key: Key) -> EvalBatch:
         def build() -> dict[str, Tensor]:
@@ -208,6 +209,7 @@ class AsReleasedComparison(AbstractComparison):
         return EvalBatch(_held_out(parts, stage), made[stage], _classes(stage, parts, key))
 
 
+@dataclass(frozen=True)
 class GeneratedComparison(AbstractComparison):
     """Each edge's own negatives, made by a generator; none of them is an edge that the stage may know.
 
@@ -220,8 +222,7 @@ class GeneratedComparison(AbstractComparison):
         10
     """
 
-    def __init__(self, negatives: AbstractEvalNegatives) -> None:
-        self.negatives = negatives
+    negatives: AbstractEvalNegatives
 
     def compare(self, stage: str, parts: OfficialSplit, graph: Graph, key: Key) -> EvalBatch:
         positives, known = _held_out(parts, stage), _known(stage, parts)
@@ -267,10 +268,6 @@ def edge_split(parts: OfficialSplit, meta_fraction: float, key: Key) -> EdgeSpli
     num_meta = int(num_edges * meta_fraction * (1 + 1e-12))
     meta, train = order[:num_meta].sort().values, order[num_meta:].sort().values
     return replace(split, train=split.train[:, train], meta=split.train[:, meta])
-
-
-def _parts(parts: OfficialSplit) -> tuple[Tensor, Tensor, Tensor]:
-    return parts.train, parts.val, parts.test
 
 
 def _held_out(parts: OfficialSplit, stage: str) -> Tensor:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from torch import nn
 
+from mebns_pl.checks import at_least
 from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, HigherEngine, directional
 from mebns_pl.mebns.learner import Gradients
 
@@ -56,6 +58,7 @@ class LastBlock(AbstractEngine):
                 yield param
 
 
+@dataclass(frozen=True)
 class Every(AbstractEngine):
     """Moves the weight net at every n-th step only; in between it weighs with what it has learned.
 
@@ -73,11 +76,11 @@ class Every(AbstractEngine):
         [0, 3, 6]
     """
 
-    def __init__(self, n: int = 4, engine: AbstractEngine | None = None) -> None:
-        if n < 1:
-            raise ValueError(f"n: expected 1 or more steps, got {n}")
-        self.n = n
-        self.engine = engine or HigherEngine()
+    n: int = 4
+    engine: AbstractEngine = field(default_factory=HigherEngine)
+
+    def __post_init__(self) -> None:
+        at_least(1, "steps", n=self.n)
 
     def check(self, student: nn.Module) -> None:
         """Asks the engine."""

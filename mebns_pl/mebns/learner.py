@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mebns_pl.distributed.group import AbstractGroup
-
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
@@ -27,11 +25,6 @@ class Gradients:
     loss: Tensor
     dense: list[Tensor]
     tables: list[Tensor] = field(default_factory=list)
-
-    def union(self, group: AbstractGroup) -> Gradients:
-        """The sums over ranks, of a rank's shares."""
-        dense, tables = group.sum_all(self.dense), [group.sum_rows(table) for table in self.tables]
-        return Gradients(group.sum(self.loss), dense, tables)
 
     def __add__(self, other: Gradients) -> Gradients:
         """Both together, on the device of ``other``: a checkpoint brings its gradients back on the CPU."""

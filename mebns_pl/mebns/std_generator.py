@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mebns_pl.checks import at_least, within
+
 
 @dataclass(frozen=True)
 class StdGenerator:
@@ -30,7 +32,5 @@ class StdGenerator:
     num_negatives: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.structure_ratio <= 1:
-            raise ValueError(f"structure_ratio: must be in [0, 1], got {self.structure_ratio}")
-        if self.num_negatives < 1:
-            raise ValueError(f"num_negatives: must be at least 1, got {self.num_negatives}")
+        within("[0, 1]", structure_ratio=self.structure_ratio)
+        at_least(1, num_negatives=self.num_negatives)

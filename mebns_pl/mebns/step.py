@@ -32,13 +32,7 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, updated
 from mebns_pl.mebns.learner import Gradients, Learner
-from mebns_pl.mebns.losses import (
-    at_least_single,
-    balanced_loss,
-    negative_losses,
-    negative_weights,
-    positive_losses,
-)
+from mebns_pl.mebns.losses import at_least_single, negative_losses, positive_losses
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.mebns.umd_collector import MetaSet
 from mebns_pl.mebns.weight_net import WeightNet
@@ -266,6 +260,55 @@ def mebns_step(
     return StepResult(learned, _told(scene, picked, weights, hardness, kept))
 
 
+# What the stages share: sums over the union batch, of which each rank has its part
+
+
+def balanced_loss(
+    positive: Tensor, negative: Tensor, weights: Tensor, num_positives: Tensor, num_negatives: Tensor
+) -> Tensor:
+    """Half the mean over positives plus half the weighted mean over negatives.
+
+    ``1/2 sum l+ / n+  +  1/2 sum w l- / n-`` with the counts of the union batch, so that ranks' shares add up to the
+    union's loss.
+
+    Args:
+        positive: ``(p,)`` losses of this rank's positives.
+        negative: ``(n,)`` losses of this rank's negatives.
+        weights: ``(n,)``, 0 where a negative is masked.
+        num_positives: ``()`` over all ranks, at least 1.
+        num_negatives: ``()`` over all ranks, at least 1.
+    """
+    return 0.5 * positive.sum() / num_positives + 0.5 * (weights * negative).sum() / num_negatives
+
+
+def negative_weights(scores: Tensor, mask: Tensor, num_negatives: Tensor, group: AbstractGroup) -> Tensor:
+    """``n- softmax(scores)`` over all negatives of the union batch: weights with mean 1, differentiated through.
+
+    Args:
+        scores: ``(n,)``, the weight net's.
+        mask: ``(n,)`` bool, False gives weight 0.
+        num_negatives: ``()``, n- over all ranks.
+        group: the ranks.
+
+    Returns:
+        ``(n,)``, 0 or more; all 0 where the union batch has no negative.
+    """
+    scores = at_least_single(scores)
+    masked = scores.masked_fill(~mask, -torch.inf)
+    # A softmax does not mind its shift; the floor serves a share without negatives, which has no maximum
+    floor = scores.new_full((1,), -1e30)
+    top = group.max(torch.cat([masked.detach(), floor]).max())
+    powers = (masked - top).exp()
+    # The largest power is 1, so the bound acts only where there is no negative at all
+    return num_negatives * powers / group.sum(powers.sum()).clamp(min=0.5)
+
+
+def union(found: Gradients, group: AbstractGroup) -> Gradients:
+    """The sums over ranks, of a rank's shares."""
+    tables = [group.sum_rows(table) for table in found.tables]
+    return Gradients(group.sum(found.loss), group.sum_all(found.dense), tables)
+
+
 # 1. Teacher
 
 
@@ -288,7 +331,7 @@ def judge(scene: Scene, teacher: Teacher) -> tuple[Tensor, dict[str, Gradients]]
     logits = score(inputs.select(torch.cat([places[pairs.positives], places[pairs.teacher]])))
     positive, negative = positive_losses(logits[: pairs.size]), negative_losses(logits[pairs.size :])
     loss = balanced_loss(positive, negative, mask.to(negative.dtype), scene.num_positives, scene.count(mask))
-    return hardness, {"teacher": teacher.learner.gradients(loss).union(scene.group)}
+    return hardness, {"teacher": union(teacher.learner.gradients(loss), scene.group)}
 
 
 # 2. Picks
@@ -403,7 +446,7 @@ def outer(scene: Scene, meta: Meta, problem: BilevelProblem) -> tuple[Tensor, di
     with torch.no_grad():
         params: list[Tensor] = list(meta.weight_net.params())
     if meta.engine.due(scene.batch.number):
-        learned["weight_net"] = meta.engine.hypergradient(problem).union(scene.group)
+        learned["weight_net"] = union(meta.engine.hypergradient(problem), scene.group)
         with torch.no_grad():
             params = updated(meta.weight_net.optimizer, params, params, learned["weight_net"].dense)
     with torch.no_grad():
@@ -415,7 +458,7 @@ def outer(scene: Scene, meta: Meta, problem: BilevelProblem) -> tuple[Tensor, di
 
 def real(scene: Scene, student: Predictor, picked: Picked, weights: Tensor) -> Gradients:
     """The student's gradients with weights ``(b M,)``."""
-    return student.gradients(picked.loss(weights)).union(scene.group)
+    return union(student.gradients(picked.loss(weights)), scene.group)
 
 
 def _told(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+from mebns_pl.checks import within
 
 
 def keep_hardest(hardness: Tensor, mask: Tensor, drop_easy: float, drop_top: float) -> Tensor:
@@ -36,6 +40,7 @@ def _floor_share(share: float, count: Tensor) -> Tensor:
     return (share * count.double() + 1e-9).floor().long()
 
 
+@dataclass(frozen=True)
 class TeacherFilter:
     """Keeps a band of each anchor's candidates, by how hard the teacher finds them.
 
@@ -53,14 +58,13 @@ class TeacherFilter:
         [[True, False, True, False]]
     """
 
-    def __init__(self, drop_easy: float = 0.0, drop_top: float = 0.25) -> None:
-        for name, value in (("drop_easy", drop_easy), ("drop_top", drop_top)):
-            if not 0 <= value < 1:
-                raise ValueError(f"{name}: expected a share in [0, 1), got {value}")
-        if drop_easy + drop_top >= 1:
-            raise ValueError(f"drop_easy + drop_top: must be below 1, got {drop_easy} + {drop_top}")
-        self.drop_easy = drop_easy
-        self.drop_top = drop_top
+    drop_easy: float = 0.0
+    drop_top: float = 0.25
+
+    def __post_init__(self) -> None:
+        within("[0, 1)", drop_easy=self.drop_easy, drop_top=self.drop_top)
+        if self.drop_easy + self.drop_top >= 1:
+            raise ValueError(f"drop_easy + drop_top: must be below 1, got {self.drop_easy} + {self.drop_top}")
 
     def keep(self, hardness: Tensor, mask: Tensor) -> Tensor:
         """``(b, K)`` bool, see :func:`keep_hardest`."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mebns_pl.checks import at_least, within
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key, permutation
 
@@ -133,6 +134,7 @@ def least_uncertain(mean: Tensor, std: Tensor, keep_fraction: float, num_strata:
     return keep
 
 
+@dataclass(frozen=True)
 class UMDCollector:
     """Collects the meta set with graph augmentation and Monte-Carlo dropout (1506.02142).
 
@@ -163,49 +165,29 @@ class UMDCollector:
         5
     """
 
-    def __init__(
-        self,
-        num_passes: int = 10,
-        edge_drop: float = 0.2,
-        feature_mask: float = 0.2,
-        keep_fraction: float = 0.5,
-        num_strata: int = 5,
-        contradiction: float = 0.9,
-        structure_ratio: float = 0.9,
-        negatives_per_positive: int = 4,
-        batch_size: int = 512,
-        refresh_epochs: int = 5,
-    ) -> None:
-        counts = {
-            "num_passes": (num_passes, 2), "num_strata": (num_strata, 1), "negatives_per_positive":
-            (negatives_per_positive, 1), "batch_size": (batch_size, 2), "refresh_epochs": (refresh_epochs, 1),
-        }  # fmt: skip
-        for name, (value, least) in counts.items():
-            if value < least:
-                raise ValueError(f"{name}: expected {least} or more, got {value}")
-        for name, chance in {"edge_drop": edge_drop, "feature_mask": feature_mask}.items():
-            if not 0 <= chance < 1:
-                raise ValueError(f"{name}: expected a probability in [0, 1), got {chance}")
-        if edge_drop == 0 and feature_mask == 0:
+    num_passes: int = 10
+    edge_drop: float = 0.2
+    feature_mask: float = 0.2
+    keep_fraction: float = 0.5
+    num_strata: int = 5
+    contradiction: float = 0.9
+    structure_ratio: float = 0.9
+    negatives_per_positive: int = 4
+    batch_size: int = 512
+    refresh_epochs: int = 5
+
+    def __post_init__(self) -> None:
+        at_least(2, num_passes=self.num_passes, batch_size=self.batch_size)
+        at_least(1, num_strata=self.num_strata, negatives_per_positive=self.negatives_per_positive)
+        at_least(1, refresh_epochs=self.refresh_epochs)
+        within("[0, 1)", "probability", edge_drop=self.edge_drop, feature_mask=self.feature_mask)
+        if self.edge_drop == 0 and self.feature_mask == 0:
             raise ValueError(
                 "edge_drop, feature_mask: both are 0, so passes would not differ by augmentation; set one above 0"
             )
-        if not 0 <= structure_ratio <= 1:
-            raise ValueError(f"structure_ratio: expected a share in [0, 1], got {structure_ratio}")
-        if not 0 < keep_fraction <= 1:
-            raise ValueError(f"keep_fraction: expected a share in (0, 1], got {keep_fraction}")
-        if not 0.5 <= contradiction <= 1:
-            raise ValueError(f"contradiction: expected a probability in [0.5, 1], got {contradiction}")
-        self.num_passes = num_passes
-        self.edge_drop = edge_drop
-        self.feature_mask = feature_mask
-        self.keep_fraction = keep_fraction
-        self.num_strata = num_strata
-        self.contradiction = contradiction
-        self.structure_ratio = structure_ratio
-        self.negatives_per_positive = negatives_per_positive
-        self.batch_size = batch_size
-        self.refresh_epochs = refresh_epochs
+        within("[0, 1]", structure_ratio=self.structure_ratio)
+        within("(0, 1]", keep_fraction=self.keep_fraction)
+        within("[0.5, 1]", "probability", contradiction=self.contradiction)
 
     @torch.no_grad()
     def collect(
@@ -234,9 +216,7 @@ class UMDCollector:
         kept = []
         for label in (1, 0):
             index = ((labels == label) & ~wrong).nonzero().flatten()
-            if not len(
-                index
-            ):  # every pair contradicted: a meta set needs both labels, so take the least uncertain of all
+            if not len(index):  # every pair contradicted: a meta set needs both labels, so all are looked at
                 index = (labels == label).nonzero().flatten()
             index = index[least_uncertain(mean[index], std[index], self.keep_fraction, self.num_strata)]
             kept.append(index[permutation(len(index), key.child(f"cut{label}")).to(index.device)])

@@ -13,7 +13,7 @@ INPUTS = ("loss", "hardness")
 class WeightNet(nn.Module):
     """Scores negatives for the weighted loss (after Meta-Weight-Net, 1902.07379, section 2.2).
 
-    The loss takes the softmax of the scores over the union batch (:func:`mebns_pl.mebns.losses.negative_weights`).
+    The loss takes the softmax of the scores over the union batch (:func:`mebns_pl.mebns.step.negative_weights`).
     Scores are bounded, so that no few negatives can take all the weight: two weights differ by a factor of ``exp(2
     max_score)`` at most. Inputs are compressed by ``sign(f) log(1 + |f|)``, since losses and logits grow without
     bound as a student learns. The last layer starts at zero, so that training starts from equal weights.

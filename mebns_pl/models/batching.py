@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from mebns_pl.checks import at_least
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.neighbors import sample_neighbors
 from mebns_pl.keys import Key
@@ -128,6 +130,7 @@ class FullGraph(AbstractBatching):
             return score_pairs(predictor, predictor.scorer(graph, key), graph, pairs, key)
 
 
+@dataclass(frozen=True)
 class NeighborSampling(AbstractBatching):
     """Every step encodes a sample of its pairs' surroundings, made in loader workers (Hamilton et al., 1706.02216).
 
@@ -152,12 +155,11 @@ class NeighborSampling(AbstractBatching):
         10
     """
 
-    def __init__(self, fan_out: int = 10, num_hops: int = 2) -> None:
-        for name, value in (("fan_out", fan_out), ("num_hops", num_hops)):
-            if value < 1:
-                raise ValueError(f"{name}: expected 1 or more, got {value}")
-        self.fan_out = fan_out
-        self.num_hops = num_hops
+    fan_out: int = 10
+    num_hops: int = 2
+
+    def __post_init__(self) -> None:
+        at_least(1, fan_out=self.fan_out, num_hops=self.num_hops)
 
     def check(self, predictor: LinkPredictor, adaptive: bool, precision: str) -> None:
         """An encoder with a decoder, of no more layers than hops; candidates that are drawn ahead."""

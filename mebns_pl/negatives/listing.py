@@ -13,6 +13,9 @@ from mebns_pl.negatives.proposals.abstract import PROPOSALS
 from mebns_pl.negatives.selectors.abstract import SELECTORS
 from mebns_pl.negatives.weightings.abstract import WEIGHTINGS
 
+FAMILIES = (PROPOSALS, SELECTORS, WEIGHTINGS)
+"""What a sampler is made of."""
+
 
 def sampler_table() -> Table:
     """Every proposal, selector and weighting that can be named in a configuration, with its docstring's first line.
@@ -21,8 +24,7 @@ def sampler_table() -> Table:
         >>> sampler_table().row_count > 15
         True
     """
-    families = (PROPOSALS, SELECTORS, WEIGHTINGS)
-    rows = ((family.option, name, rule) for family in families for name, rule in family.rules.items())
+    rows = ((family.option, name, rule) for family in FAMILIES for name, rule in family.rules.items())
     return _table(("part", "class"), rows)
 
 

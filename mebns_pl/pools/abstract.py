@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.errors import DataError
+from mebns_pl.families import Family
 from mebns_pl.graph.csr import Graph, pair_keys
 
 Embed = Callable[[Graph], Tensor | None]
@@ -151,6 +152,10 @@ class AbstractPool(ABC):
         """For each part, ``(m,)`` bool: which of ``pairs`` ``(2, m)`` are in it."""
         keys = undirected_keys(pairs, request.graph.num_nodes)
         return [torch.isin(keys, part.keys) for part in self.parts(request)]
+
+
+POOLS = Family(AbstractPool, "--data.pairs.pool")
+"""Every pool there is."""
 
 
 def undirected_keys(pairs: Tensor, num_nodes: int) -> Tensor:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mebns_pl.datasets.loaded import LoadedGraph
-from mebns_pl.datasets.named_pairs import read_columns, read_named_pairs
-from mebns_pl.datasets.text_tables import Table, column_place, name_at
+from mebns_pl.datasets.named_pairs import read_named_pairs
+from mebns_pl.datasets.readers.columns import read_columns
+from mebns_pl.datasets.tables import (
+    Table,
+    as_numbers,
+    distinct,
+    first_repeat,
+    one_hot,
+    places_in,
+    standardize_columns,
+)
 from mebns_pl.errors import DataError
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.sparse import Features
@@ -63,18 +72,14 @@ def with_new_nodes(
             between two known nodes; features that do not come from a node table.
     """
     table = read_columns(new_nodes, ["node"], None)
-    place = column_place(table, "node")
-    names, known = list[str](), {*loaded.node_names}
-    for row in range(len(table.rows)):
-        name = name_at(table, row, place)
-        if name in known:
-            raise DataError(
-                f"{table.at(row)}: node {name!r} is known already or stands twice; new nodes have new names"
-            )
-        known.add(name)
-        names.append(name)
+    all_names = [*loaded.node_names, *table.names("node")[0].to_pylist()]
+    repeat = first_repeat(all_names)
+    if repeat is not None:
+        row = repeat[0] - loaded.num_nodes
+        raise DataError(
+            f"{table.at(row)}: node {all_names[repeat[0]]!r} is known already or stands twice; new nodes have new names"
+        )
     x = _features(loaded, node_table, table)
-    all_names = [*loaded.node_names, *names]
     edges = torch.stack([graph.rows, graph.indices])
     if new_edges is not None:
         added = read_named_pairs(new_edges, all_names, "new nodes stand in the table of new nodes")
@@ -100,13 +105,13 @@ def _features(loaded: LoadedGraph, node_table: str | Path | None, table: Table) 
             "(data.nodes); allowed are graphs of one's own with a node table, or without features"
         )
     reference = read_columns(node_table, ["node"], None)
-    columns = [name for name in reference.header or [] if name != "node"]
+    columns = [name for name in reference.columns if name != "node"]
     x = features_like(table, reference, columns)
     return torch.cat([loaded.x, x.to(loaded.x.dtype)])
 
 
-def features_like(table: Table, reference: Table, columns: Sequence[str]) -> Tensor:
-    """Features of a table's rows, as :func:`~mebns_pl.datasets.text_tables.table_features` encodes ``reference``.
+def features_like(table: Table, reference: Table, columns: Sequence[str | int]) -> Tensor:
+    """Features of a table's rows, as :func:`~mebns_pl.datasets.tables.table_features` encodes ``reference``.
 
     Returns:
         ``(n, F)`` float32.
@@ -115,56 +120,26 @@ def features_like(table: Table, reference: Table, columns: Sequence[str]) -> Ten
         DataError: a missing column; a value that is missing, no finite number among numbers, or a text that the
             reference does not have.
     """
-    blocks = []
+    blocks = [torch.empty(len(table.names("node")[0]), 0)]
     for column in columns:
-        values = [row[column_place(table, column)] for row in table.rows]
-        theirs = [row[column_place(reference, column)] for row in reference.rows]
-        numbers = [_number(value) for value in theirs]
-        if all(number is None for number in numbers):
-            levels = {level: i for i, level in enumerate(sorted(set(theirs)))}
-            for row, value in enumerate(values):
-                if value not in levels:
-                    allowed = ", ".join(repr(level) for level in list(levels)[:10])
-                    raise DataError(
-                        f"{table.at(row)}: column {column!r} has {value!r}, which no known node has; "
-                        f"allowed are {allowed}"
-                    )
-            place = torch.tensor([levels[value] for value in values])
-            blocks.append(torch.nn.functional.one_hot(place, len(levels)).float())
-            continue
-        found = [_number(value) for value in values]
-        for row, number in enumerate(found):
-            if number is None or not math.isfinite(number):
+        values, theirs = table.column(column), reference.column(column)
+        numbers = as_numbers(theirs)
+        if numbers.null_count == len(numbers):
+            levels = sorted(distinct(theirs))
+            places = places_in(levels, values)
+            unknown = (places < 0).nonzero()
+            if len(unknown):
+                allowed = ", ".join(repr(level) for level in levels[:10])
                 raise DataError(
-                    f"{table.at(row)}: column {column!r} has {values[row]!r}; allowed are finite numbers, as the known "
-                    "nodes have"
+                    f"{table.value_at(int(unknown[0]), column)}, which no known node has; allowed are {allowed}"
                 )
-        blocks.append(standardized_like(_column(found), _column(numbers)))
-    return torch.cat(blocks, dim=1) if blocks else torch.empty(len(table.rows), 0)
-
-
-def standardized_like(x: Tensor, reference: Tensor) -> Tensor:
-    """``x`` ``(n, F)`` scaled as :func:`~mebns_pl.datasets.text_tables.standardize_columns` does ``reference``.
-
-    Returns:
-        ``(n, F)`` float32; columns that are constant in the reference are zero.
-    """
-    first = reference[:1].double()
-    centred = reference.double() - first
-    constant = (centred == 0).all(dim=0)
-    scale = centred.abs().amax(dim=0).masked_fill(constant, 1.0)
-    centred = centred / scale
-    mean = centred.mean(dim=0)
-    deviation = (centred - mean).square().mean(dim=0).sqrt().masked_fill(constant, 1.0)
-    return (((x.double() - first) / scale - mean) / deviation).masked_fill(constant, 0.0).float()
-
-
-def _column(numbers: Sequence[float | None]) -> Tensor:
-    return torch.tensor([math.nan if number is None else number for number in numbers], dtype=torch.float64)[:, None]
-
-
-def _number(value: str) -> float | None:
-    try:
-        return None if "_" in value else float(value)
-    except ValueError:
-        return None
+            blocks.append(one_hot(places, levels))
+        else:
+            x = as_numbers(values).to_numpy()
+            bad = ~np.isfinite(x)
+            if bad.any():
+                where = table.value_at(int(bad.argmax()), column)
+                raise DataError(f"{where}; allowed are finite numbers, as the known nodes have")
+            like = torch.tensor(numbers.to_numpy())[:, None]
+            blocks.append(standardize_columns(torch.tensor(x)[:, None], like))
+    return torch.cat(blocks, dim=1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.datasets.named_pairs import node_numbers, read_named_pairs, read_node_column, read_node_names
+from mebns_pl.datasets.tables import text_column
 from mebns_pl.errors import DataError
 from mebns_pl.pools.abstract import AbstractPool, AllowedPairs
 
@@ -89,10 +90,10 @@ class PredictionPairs:
     def _chosen(self, node_names: list[str]) -> Tensor:
         if isinstance(self.nodes, str):
             table = read_node_names(self.nodes)
-            return node_numbers([row[0] for row in table.rows], node_names, table)
+            return node_numbers(table.names("node"), node_names, table)[0]
         if not self.nodes:
             raise DataError("pairs.nodes: got an empty list; at least 1 name is needed, or null for all nodes")
-        return node_numbers([str(name) for name in self.nodes], node_names)
+        return node_numbers([text_column(str(name) for name in self.nodes)], node_names)[0]
 
     def _of_type(self, types: list[str], wanted: str | None, argument: str, node_table: str) -> Tensor:
         if wanted is None:

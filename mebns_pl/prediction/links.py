@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.datasets.named_pairs import named_pairs, read_named_pairs
-from mebns_pl.datasets.text_tables import Table
+from mebns_pl.datasets.tables import Table, text_column
 from mebns_pl.errors import DataError
 from mebns_pl.pools.new_nodes import GivenPairs, with_new_nodes
 from mebns_pl.pools.restriction import PredictionPairs
@@ -142,9 +142,8 @@ UNSEEN = "nodes that training has not seen come with a table of their features (
 def _numbered(pairs: pd.DataFrame | str | Path, names: list[str]) -> Tensor:
     if not isinstance(pairs, pd.DataFrame):
         return read_named_pairs(pairs, names, UNSEEN)
-    columns = [str(column) for column in pairs.columns]
-    rows = [[str(value) for value in row] for row in pairs.itertuples(index=False)]
-    return named_pairs(Table(Path("pairs"), columns, rows, list(range(len(rows))), unit="row"), names, UNSEEN)
+    table = Table(Path("pairs"), {str(name): text_column(map(str, pairs[name])) for name in pairs.columns})
+    return named_pairs(table, names, UNSEEN)
 
 
 def _predict(

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
+from mebns_pl.checks import at_least
 from mebns_pl.data.needs import Needs, TeacherNegatives
 from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.graph.csr import Graph
@@ -71,10 +72,8 @@ class Schedule:
     weight_net_lr_scheduler: LRSchedulerCallable | None = None
 
     def __post_init__(self) -> None:
-        if self.warmup < 0:
-            raise ValueError(f"schedule.warmup: expected 0 or more epochs, got {self.warmup}")
-        if self.teacher is not None and self.teacher < 1:
-            raise ValueError(f"schedule.teacher: expected 1 or more epochs or null, got {self.teacher}")
+        at_least(0, "epochs", or_null=False, **{"schedule.warmup": self.warmup})
+        at_least(1, "epochs", or_null=True, **{"schedule.teacher": self.teacher})
 
 
 class MeBNS(AbstractLinkSystem):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mebns_pl.checks import at_least, within
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.models.batching import PairScore
 
@@ -65,6 +66,7 @@ class StudentScoring(AbstractScoring):
         return student
 
 
+@dataclass(frozen=True)
 class CascadeScoring(AbstractScoring):
     """The teacher gates, the student ranks: pairs that the teacher finds easy get -inf, the others the student's logit.
 
@@ -88,13 +90,12 @@ class CascadeScoring(AbstractScoring):
         0.5
     """
 
-    def __init__(self, drop_easy: float | None = None, sample: int = 50_000) -> None:
-        if drop_easy is not None and not 0 <= drop_easy < 1:
-            raise ValueError(f"drop_easy: expected a share in [0, 1) or null, got {drop_easy}")
-        if sample < 1:
-            raise ValueError(f"sample: expected 1 or more, got {sample}")
-        self.drop_easy = drop_easy
-        self.sample = sample
+    drop_easy: float | None = None
+    sample: int = 50_000
+
+    def __post_init__(self) -> None:
+        within("[0, 1)", or_null=True, drop_easy=self.drop_easy)
+        at_least(1, sample=self.sample)
 
     def check(self, gate: Gate | None) -> None:
         """See :meth:`AbstractScoring.check`.

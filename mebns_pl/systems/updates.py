@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mebns_pl.checks import above, at_least
 from mebns_pl.mebns.bilevel import clipped
 from mebns_pl.mebns.learner import Gradients
 
@@ -33,12 +34,8 @@ class Updates:
     gradient_clip_norm: float | None = None
 
     def __post_init__(self) -> None:
-        if self.accumulate < 1:
-            raise ValueError(f"updates.accumulate: expected 1 or more batches, got {self.accumulate}")
-        if self.gradient_clip_norm is not None and not self.gradient_clip_norm > 0:
-            raise ValueError(
-                f"updates.gradient_clip_norm: expected a number above 0 or null, got {self.gradient_clip_norm}"
-            )
+        at_least(1, "batches", or_null=False, **{"updates.accumulate": self.accumulate})
+        above(0, or_null=True, **{"updates.gradient_clip_norm": self.gradient_clip_norm})
 
 
 class GradientAccumulator:

@@ -25,7 +25,7 @@ from mebns_pl.datasets.readers import ogb
 from mebns_pl.datasets.readers.matrices import read_gnn_benchmark
 from mebns_pl.datasets.readers.planetoid import read_planetoid
 from mebns_pl.datasets.readers.saved import load_saved
-from mebns_pl.datasets.sources import read_snap, read_split_archive
+from mebns_pl.datasets.sources import read_snap
 from mebns_pl.graph.sparse import Features
 
 PAIRS = np.array([[0, 1], [1, 2], [2, 3], [3, 4], [4, 0], [1, 3]])
@@ -196,7 +196,7 @@ LOADERS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], LoadedGraph]]]
     "mat": (write_mat, read_graph),
     "snap": (write_snap, lambda path: read_snap("g", path)),
     "gnn-benchmark": (write_gnn_benchmark, lambda path: read_gnn_benchmark("g", path)),
-    "split archive": (write_split_archive, lambda path: read_split_archive("g", path)),
+    "split archive": (write_split_archive, lambda path: ogb.read_split_archive("g", path)),
     "planetoid": (write_planetoid, lambda path: read_planetoid("g", path)),
     "ogb": (write_ogb, lambda path: ogb.read_graph("ogbl-collab", path.parents[1])),
 }

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mebns_pl.distributed.group import SingleProcess
-from mebns_pl.mebns.losses import balanced_loss, negative_losses, negative_weights, positive_losses
+from mebns_pl.mebns.losses import negative_losses, positive_losses
+from mebns_pl.mebns.step import balanced_loss, negative_weights
 
 GROUP = SingleProcess()
 

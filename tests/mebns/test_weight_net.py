@@ -7,7 +7,7 @@ import torch
 
 from mebns_pl import WeightNet
 from mebns_pl.distributed.group import SingleProcess
-from mebns_pl.mebns.losses import negative_weights
+from mebns_pl.mebns.step import negative_weights
 
 
 def test_starts_from_equal_weights_and_moves() -> None:

@@ -36,3 +36,13 @@ def cosine(x: np.ndarray, u: int, v: int) -> float:
     """Cosine of two rows, 0 where one is all zeros."""
     norm = np.linalg.norm(x[u]) * np.linalg.norm(x[v])
     return float(x[u] @ x[v] / norm) if norm else 0.0
+
+
+def paths_of_length_three(a: np.ndarray, u: int, v: int, degree_normalized: bool) -> float:
+    """One path u - x - y - v after the other, without those that take the edge u - v."""
+    degree, total = a.sum(1), 0.0
+    for x in a[u].nonzero()[0]:
+        for y in a[v].nonzero()[0]:
+            if a[x, y] and x != v and y != u:
+                total += 1 / np.sqrt(degree[x] * degree[y]) if degree_normalized else 1
+    return total

@@ -116,3 +116,11 @@ def test_from_the_command_line_without_a_checkpoint(
     if how == "heuristic":
         cli.main(["predict", *model, *quiet, "--predictions.top_k=3"])
         assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 4
+
+
+def test_paths_of_length_three_on_the_air_routes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the default split of seed 0; a product of dense matrices gives the same."""
+    monkeypatch.chdir(tmp_path)
+    quiet = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
+    run = cli.main(["test", "--model=Heuristic", "--model.measure=PathsOfLengthThree", *quiet])
+    assert float(run.trainer.callback_metrics["test/mrr"]) == pytest.approx(0.2563, abs=5e-5)

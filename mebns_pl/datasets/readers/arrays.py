@@ -5,13 +5,16 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
+from mebns_pl.datasets.readers.contents import check_file
 from mebns_pl.errors import DataError
 
-_BROKEN = (OSError, EOFError, ValueError, SyntaxError, NotImplementedError, MemoryError, RuntimeError, OverflowError)
+_BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, SyntaxError),
+    *(NotImplementedError, MemoryError, RuntimeError, OverflowError),
+)
 """What zip files and array headers that are not what they should be make NumPy raise."""
 
 
@@ -35,32 +38,21 @@ class Archive:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise DataError(f"{self.path}: no such file")
-        self._stream = self.path.open("rb")
+        check_file(self.path)
+        # Asked first: NumPy takes a file that is no archive for a pickle
+        if not zipfile.is_zipfile(self.path):
+            raise DataError(f"{self.path}: no .npz archive, or one that is cut off; allowed is what numpy.savez makes")
         try:
-            # Asked first: NumPy takes a file that is no archive for a pickle
-            if not zipfile.is_zipfile(self._stream):
-                raise DataError(
-                    f"{self.path}: no .npz archive, or one that is cut off; allowed is what numpy.savez makes"
-                )
-            self._stream.seek(0)
-            self._file = np.load(self._stream, allow_pickle=False)
-        except (zipfile.BadZipFile, zlib.error, *_BROKEN) as error:
-            self._stream.close()
-            if isinstance(error, DataError):
-                raise
+            self._file = np.load(self.path, allow_pickle=False)
+        except _BROKEN as error:
             raise DataError(f"{self.path}: cannot be read ({error})") from error
         self.keys: tuple[str, ...] = tuple(self._file.files)
 
     def __enter__(self) -> Archive:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
-        self._stream.close()
 
     def __contains__(self, key: str) -> bool:
         return key in self.keys
@@ -75,7 +67,7 @@ class Archive:
             raise DataError(f"{self.path}: no key {key!r}; it has {', '.join(self.keys) or 'none'}")
         try:
             array = self._file[key]
-        except (zipfile.BadZipFile, zlib.error, *_BROKEN) as error:
+        except _BROKEN as error:
             raise DataError(f"{self.at(key)}: cannot be read ({str(error)[:200]})") from error
         if not isinstance(array, np.ndarray):  # a member that is no .npy comes back as its bytes
             raise DataError(f"{self.at(key)}: no array; allowed are arrays as numpy.savez writes them")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -56,12 +59,12 @@ def check_pairs(array: np.ndarray, num_nodes: int | None, where: str, row: str =
     return torch.from_numpy(np.ascontiguousarray(array.T.astype(np.int64)))
 
 
-def check_features(array: np.ndarray, num_nodes: int, where: str) -> Tensor:
+def check_features(array: np.ndarray, num_nodes: int | None, where: str) -> Tensor:
     """Dense node features.
 
     Args:
         array: ``(N, F)`` numbers.
-        num_nodes: N.
+        num_nodes: N; None allows any number of rows.
         where: file and key, for messages.
 
     Returns:
@@ -70,9 +73,11 @@ def check_features(array: np.ndarray, num_nodes: int, where: str) -> Tensor:
     Raises:
         DataError: another shape or type, or a value that is not finite as float32.
     """
-    if array.ndim != 2 or array.shape[0] != num_nodes or not array.shape[1] or array.dtype.kind not in "fiub":
+    rows = "N" if num_nodes is None else f"{num_nodes:,}"
+    good = array.ndim == 2 and num_nodes in (None, array.shape[0]) and array.shape[1]
+    if not good or array.dtype.kind not in "fiub":
         raise DataError(
-            f"{where}: got {array.dtype} of shape {array.shape}; allowed are real numbers of shape ({num_nodes:,}, F)"
+            f"{where}: got {array.dtype} of shape {array.shape}; allowed are real numbers of shape ({rows}, F)"
         )
     with np.errstate(over="ignore"):
         x = array.astype(np.float32)
@@ -85,35 +90,30 @@ def check_features(array: np.ndarray, num_nodes: int, where: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(x))
 
 
-def check_csr(
-    data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: np.ndarray, where: str
-) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
-    """The parts of a CSR matrix.
+def check_csr(parts: Iterable[np.ndarray], where: str) -> scipy.sparse.csr_matrix:
+    """A CSR matrix of its parts.
 
     Args:
-        data: ``(nnz,)`` numbers.
-        indices: ``(nnz,)`` integers, columns.
-        indptr: ``(rows + 1,)`` integers, where rows start.
-        shape: two integers.
+        parts: data ``(nnz,)``, numbers; indices ``(nnz,)``, the columns; indptr ``(rows + 1,)``, where rows start; and
+            the shape, two integers.
         where: file and key, for messages.
 
     Returns:
-        Rows ``(nnz,)`` and columns ``(nnz,)`` int64, values ``(nnz,)`` float32, and the shape.
+        The matrix, float32, with all of the entries, those that are 0 or given twice included.
 
     Raises:
         DataError: parts that do not fit together, a column out of range, or a value that is not finite.
     """
-    for name, part, kinds in (
-        ("data", data, "fiub"), ("indices", indices, "iu"), ("indptr", indptr, "iu"), ("shape", shape, "iu"),
-    ):  # fmt: skip
+    data, indices, indptr, shape = parts
+    for name, part in {"data": data, "indices": indices, "indptr": indptr, "shape": shape}.items():
+        what, kinds = ("numbers", "fiub") if name == "data" else ("integers", "iu")
         if part.ndim != 1 or part.dtype.kind not in kinds:
-            what = "numbers" if kinds == "fiub" else "integers"
             raise DataError(f"{where}, {name}: got {part.dtype} of shape {part.shape}; allowed is one row of {what}")
     if len(shape) != 2 or (shape < 1).any() or (shape > MAX_NODES).any():
         raise DataError(f"{where}, shape: got {_shown(shape)}; allowed are two integers in 1 ... {MAX_NODES:,}")
-    if shape[1] > max(MAX_FEATURES, shape[0]):
-        raise DataError(f"{where}, shape: got {_shown(shape)}; allowed are at most {MAX_FEATURES:,} columns")
     num_rows, num_columns = (int(n) for n in shape)
+    if num_columns > max(MAX_FEATURES, num_rows):
+        raise DataError(f"{where}, shape: got {_shown(shape)}; allowed are at most {MAX_FEATURES:,} columns")
     indptr = indptr.astype(np.int64)
     if len(indptr) != num_rows + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any():
         raise DataError(
@@ -127,28 +127,23 @@ def check_csr(
     if bad.any():
         place = int(bad.argmax())
         raise DataError(f"{where}, indices, entry {place}: got {indices[place]}; allowed are 0 ... {num_columns - 1:,}")
-    values = check_features(data[:, None], len(data), f"{where}, data")[:, 0] if len(data) else torch.zeros(0)
-    rows = np.repeat(np.arange(num_rows, dtype=np.int64), np.diff(indptr))
-    return torch.from_numpy(rows), torch.from_numpy(indices.astype(np.int64)), values, (num_rows, num_columns)
+    values = check_features(data[:, None], len(data), f"{where}, data").numpy()[:, 0]
+    return scipy.sparse.csr_matrix((values, indices.astype(np.int64), indptr), shape=(num_rows, num_columns))
 
 
-def sparse_features(
-    rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int], binary: bool = False
-) -> Features:
-    """A sparse matrix of the given entries, without those that are 0.
+def sparse_features(matrix: scipy.sparse.csr_matrix, binary: bool = False) -> Features:
+    """A sparse matrix without entries that are 0, those given twice added up.
 
     Args:
-        rows: ``(nnz,)`` int64, in range.
-        columns: ``(nnz,)`` int64, in range.
-        values: ``(nnz,)`` float32; those of entries given twice are added up.
-        shape: rows and columns.
+        matrix: ``(N, F)`` float32; changed in place.
         binary: whether values above 0 become 1.
     """
-    matrix = torch.sparse_coo_tensor(torch.stack([rows, columns]), values, shape, check_invariants=False).coalesce()
-    kept, found = matrix.values() != 0, matrix.values()
-    found = torch.where(found > 0, 1.0, found)[kept] if binary else found[kept]
-    place = matrix.indices()[:, kept]
-    return Features.of(torch.sparse_coo_tensor(place, found, shape, is_coalesced=True, check_invariants=False))
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    if binary:
+        matrix.data[matrix.data > 0] = 1
+    indptr, indices, data = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
+    return Features.of(torch.sparse_csr_tensor(indptr, indices, data, matrix.shape, check_invariants=False))
 
 
 def _shown(array: np.ndarray) -> str:

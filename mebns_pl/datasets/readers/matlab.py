@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse
 
 from mebns_pl.datasets.readers.checks import check_csr
-from mebns_pl.datasets.text_tables import read_bytes
+from mebns_pl.datasets.readers.contents import read_bytes
 from mebns_pl.errors import DataError
 
 _HEADER = 128
@@ -108,12 +108,13 @@ def _matrix(parts: list[_Element], order: str, where: str) -> scipy.sparse.csr_m
         values = _numbers(parts[3], order)
         if values.size != int(shape[0]) * int(shape[1]):
             raise DataError(f"{where}: got {values.size:,} numbers; allowed are {shape[0]:,} x {shape[1]:,}")
-        return scipy.sparse.csr_matrix(values.reshape(tuple(shape), order="F"))
+        matrix = scipy.sparse.csr_matrix(values.reshape(tuple(shape), order="F"))
+        return check_csr((matrix.data, matrix.indices, matrix.indptr, shape), where)
     rows, starts, values = (_numbers(part, order) for part in parts[3:6])
     # MATLAB's columns are the rows of the transposed matrix; room that is not used may follow the entries
     count = int(starts[-1]) if len(starts) else 0
     if count < 0 or count > min(len(rows), len(values)):
         raise DataError(f"{where}: got {len(rows):,} rows and {len(values):,} values; {count:,} of each are announced")
-    columns, found, numbers, size = check_csr(values[:count], rows[:count], starts, shape[::-1], where)
-    place = (found.numpy(), columns.numpy())
-    return scipy.sparse.csr_matrix((numbers.numpy(), place), shape=size[::-1])
+    matrix = check_csr((values[:count], rows[:count], starts, shape[::-1]), where).T.tocsr()
+    matrix.sum_duplicates()
+    return matrix

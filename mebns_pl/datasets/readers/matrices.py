@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse
 import torch
 
 from mebns_pl.datasets.loaded import LoadedGraph, undirected_edges
 from mebns_pl.datasets.readers.arrays import Archive
 from mebns_pl.datasets.readers.checks import check_csr, sparse_features
 from mebns_pl.datasets.readers.matlab import read_matlab_matrix
+from mebns_pl.datasets.readers.saved import SavedData
 from mebns_pl.errors import DataError
 
 
@@ -26,9 +28,7 @@ def read_mat(name: str, path: Path, key: str = "net", undirected: bool = True) -
     Raises:
         DataError: a file that is missing or broken; no such matrix; one that is not square or not of finite numbers.
     """
-    matrix = read_matlab_matrix(path, key)
-    parts = (matrix.data, matrix.indices, matrix.indptr, np.array(matrix.shape))
-    pairs, num_nodes = _pairs(*parts, where=f"{path}, key {key!r}")
+    pairs, num_nodes = adjacency_pairs(read_matlab_matrix(path, key), f"{path}, key {key!r}")
     edges, notes = undirected_edges(pairs, num_nodes, "" if undirected else str(path))
     return LoadedGraph(name, edges, [str(i) for i in range(num_nodes)], notes=notes)
 
@@ -48,37 +48,32 @@ def read_gnn_benchmark(name: str, path: Path) -> LoadedGraph:
         DataError: an archive that is missing or broken; parts that do not fit together.
     """
     with Archive(path) as archive:
-        pairs, num_nodes = _pairs(*read_csr_parts(archive, "adj_"), where=f"{path}, adj")
-        rows, columns, values, shape = check_csr(*read_csr_parts(archive, "attr_"), where=f"{path}, attr")
-    if shape[0] != num_nodes:
-        raise DataError(f"{path}, attr_shape: got {shape[0]:,} rows; allowed are {num_nodes:,}, one for each node")
+        pairs, num_nodes = adjacency_pairs(read_csr(archive, "adj_"), f"{path}, adj")
+        words = read_csr(archive, "attr_")
+    rows = words.shape[0]
+    if rows != num_nodes:
+        raise DataError(f"{path}, attr_shape: got {rows:,} rows; allowed are {num_nodes:,}, one for each node")
     edges, notes = undirected_edges(pairs, num_nodes)
-    x = sparse_features(rows, columns, values, shape, binary=True)
-    return LoadedGraph(name, edges, [str(i) for i in range(num_nodes)], x, notes)
+    return LoadedGraph(name, edges, [str(i) for i in range(num_nodes)], sparse_features(words, binary=True), notes)
 
 
-def read_csr_parts(archive: Archive, prefix: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """``data``, ``indices``, ``indptr`` and ``shape`` of an archive, under names that begin with ``prefix``."""
-    return (
-        archive[f"{prefix}data"],
-        archive[f"{prefix}indices"],
-        archive[f"{prefix}indptr"],
-        archive[f"{prefix}shape"],
-    )
+def read_csr(arrays: Archive | SavedData, prefix: str) -> scipy.sparse.csr_matrix:
+    """The matrix whose ``data``, ``indices``, ``indptr`` and ``shape`` stand under names that begin with ``prefix``."""
+    parts = (arrays[prefix + part] for part in ("data", "indices", "indptr", "shape"))
+    return check_csr(parts, f"{arrays.path}, {prefix.rstrip('_') or 'adjacency matrix'}")
 
 
-def adjacency_pairs(archive: Archive, prefix: str) -> tuple[torch.Tensor, int]:
-    """The pairs ``(2, m)`` of the entries that are not 0 of a square CSR matrix in an archive, and N."""
-    return _pairs(*read_csr_parts(archive, prefix), where=f"{archive.path}, adjacency matrix")
+def adjacency_pairs(matrix: scipy.sparse.csr_matrix, where: str) -> tuple[torch.Tensor, int]:
+    """The pairs ``(2, m)`` of the entries that are not 0 of a square matrix, and N.
 
-
-def _pairs(
-    data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: np.ndarray, where: str
-) -> tuple[torch.Tensor, int]:
-    rows, columns, values, size = check_csr(data, indices, indptr, shape, where)
-    if size[0] != size[1]:
-        raise DataError(f"{where}: got {size[0]:,} x {size[1]:,}; allowed is a square matrix")
-    kept = values != 0
-    if not bool((kept & (rows != columns)).any()):
+    Raises:
+        DataError: the matrix is not square, or has no entry that is not 0 off its diagonal.
+    """
+    num_nodes, width = matrix.shape
+    if num_nodes != width:
+        raise DataError(f"{where}: got {num_nodes:,} x {width:,}; allowed is a square matrix")
+    entries = matrix.tocoo()
+    pairs = torch.from_numpy(np.stack([entries.row, entries.col]).astype(np.int64)[:, entries.data != 0])
+    if not bool((pairs[0] != pairs[1]).any()):
         raise DataError(f"{where}: no edge between two different nodes; at least 1 is needed")
-    return torch.stack([rows[kept], columns[kept]]), size[0]
+    return pairs, num_nodes

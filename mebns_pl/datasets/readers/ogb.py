@@ -4,42 +4,99 @@ from __future__ import annotations
 
 import importlib.util
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from mebns_pl.datasets.loaded import LoadedGraph, first_times, undirected_edges
-from mebns_pl.datasets.places import cache_folder, data_folders, fetch, looked_in
+from mebns_pl.datasets.loaded import LoadedGraph, first_times, undirected_edges, unique_edges
+from mebns_pl.datasets.places import data_folders, fetch, looked_in
 from mebns_pl.datasets.readers.arrays import Archive
 from mebns_pl.datasets.readers.checks import check_features, check_num_nodes, check_pairs
+from mebns_pl.datasets.readers.contents import check_file
 from mebns_pl.datasets.readers.saved import load_saved
 from mebns_pl.errors import DataError
 
-METRICS = {
-    "ogbl-ddi": "hits@20",
-    "ogbl-collab": "hits@50",
-    "ogbl-ppa": "hits@100",
-    "ogbl-citation2": "mrr",
-    "ogbl-vessel": "auc",
+
+class _Benchmark(NamedTuple):
+    """What it selects and reports by, the folder of its split, and the name of its download."""
+
+    metric: str
+    split: str
+    download: str
+
+
+_BENCHMARKS = {
+    "ogbl-ddi": _Benchmark("hits@20", "target", "ddi"),
+    "ogbl-collab": _Benchmark("hits@50", "time", "collab"),
+    "ogbl-ppa": _Benchmark("hits@100", "throughput", "ppassoc"),
+    "ogbl-citation2": _Benchmark("mrr", "time", "citation-v2"),
+    "ogbl-vessel": _Benchmark("auc", "spatial", "vessel"),
 }
+NAMES = tuple(_BENCHMARKS)
+METRICS = {name: benchmark.metric for name, benchmark in _BENCHMARKS.items()}
 """What each benchmark selects and reports by."""
-NAMES = tuple(METRICS)
-PARTS = ("train", "valid", "test")
-SPLITS = {
-    "ogbl-ddi": "target",
-    "ogbl-collab": "time",
-    "ogbl-ppa": "throughput",
-    "ogbl-citation2": "time",
-    "ogbl-vessel": "spatial",
-}
+SPLITS = {name: benchmark.split for name, benchmark in _BENCHMARKS.items()}
 """The folder that the official split of each graph is in."""
-_DOWNLOADS = {
-    "ogbl-ddi": "ddi", "ogbl-collab": "collab", "ogbl-ppa": "ppassoc", "ogbl-citation2": "citation-v2",
-    "ogbl-vessel": "vessel",
-}  # fmt: skip
+PARTS = ("train", "valid", "test")
 _URL = "http://snap.stanford.edu/ogb/data/linkproppred/{}.zip"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """An official split as its files have it.
+
+    Args:
+        num_nodes: N.
+        arrays: for each of ``PARTS`` its arrays by name: ``edge``, ``edge_neg``, ...
+        place: the archive or the folder that it is from.
+    """
+
+    num_nodes: int
+    arrays: Mapping[str, Mapping[str, np.ndarray]]
+    place: Path
+
+    def at(self, part: str, key: str) -> str:
+        """Where an array stands, for messages."""
+        return f"{self.place}, {part}, {key}" if self.place.is_dir() else f"{self.place}, key '{part}_{key}'"
+
+    def edges(self, part: str) -> Tensor:
+        """``(2, m)`` int64: the edges of a part, which it has as pairs or, directed, as sources and targets.
+
+        Raises:
+            DataError: it has neither, or numbers of no node.
+        """
+        arrays = self.arrays[part]
+        if "edge" in arrays:
+            return check_pairs(arrays["edge"], self.num_nodes, self.at(part, "edge"))
+        ends = [arrays[key] for key in ("source_node", "target_node") if key in arrays]
+        if len(ends) != 2 or ends[0].ndim != 1 or ends[0].shape != ends[1].shape:
+            raise DataError(
+                f"{self.at(part, 'edge')}: got {', '.join(arrays) or 'nothing'}; "
+                "allowed are edge, or source_node and target_node"
+            )
+        return check_pairs(np.stack(ends, axis=1), self.num_nodes, self.at(part, "source_node, target_node"))
+
+    def negatives(self, part: str) -> Tensor | None:
+        """``(2, m)`` int64: pairs that all edges of a part share as negatives, or None."""
+        if "edge_neg" not in self.arrays[part]:
+            return None
+        return check_pairs(self.arrays[part]["edge_neg"], self.num_nodes, self.at(part, "edge_neg"))
+
+    def false_targets(self, part: str) -> Tensor | None:
+        """``(2, p, k)`` int64: each source with its false targets (ogbl-citation2), or None."""
+        if "target_node_neg" not in self.arrays[part]:
+            return None
+        where = self.at(part, "target_node_neg")
+        source, targets = self.arrays[part]["source_node"], self.arrays[part]["target_node_neg"]
+        if targets.ndim != 2 or source.shape != targets.shape[:1]:
+            raise DataError(f"{where}: got shape {targets.shape}; allowed is ({source.size}, k)")
+        pairs = np.stack([np.broadcast_to(source[:, None], targets.shape), targets], axis=2)
+        return check_pairs(pairs.reshape(-1, 2), self.num_nodes, where).view(2, *targets.shape)
 
 
 def is_installed() -> bool:
@@ -48,8 +105,10 @@ def is_installed() -> bool:
 
 
 def find(name: str, root: str | Path | None) -> Path | None:
-    """The folder of a graph's raw files, or None: ``ogb/ogbl_...`` in one of the data folders."""
-    return next((place for place in _places(name, root) if (place / "raw").is_dir()), None)
+    """Where a graph is, or None: ``ogb/ogbl_ddi.npz``, an archive of its split, or the raw files' ``ogb/ogbl_...``."""
+    places = _places(name, root)
+    archives = [place.with_suffix(".npz") for place in places] if name == "ogbl-ddi" else []
+    return next((place for place in [*archives, *places] if place.is_file() or (place / "raw").is_dir()), None)
 
 
 def read_graph(name: str, root: str | Path | None) -> LoadedGraph:
@@ -60,63 +119,92 @@ def read_graph(name: str, root: str | Path | None) -> LoadedGraph:
         root: folder with data files.
 
     Raises:
-        DataError: raw files that are broken, or absent and not to be downloaded.
+        DataError: files that are broken, or absent and not to be downloaded.
     """
-    return _read_folder(name, _folder(name, root))
+    place = _place(name, root)
+    return read_split_archive(name, place) if place.is_file() else _read_folder(name, place)
 
 
-def _read_folder(name: str, folder: Path) -> LoadedGraph:
-    raw = folder / "raw"
-    archive = _read_binary(raw / "data.npz") if (raw / "data.npz").is_file() else _read_csv(raw)
-    num_nodes = check_num_nodes(archive["num_nodes"], f"{raw}, number of nodes")
-    pairs = [check_pairs(archive["edge"], num_nodes, f"{raw}, edges")]
-    years = [archive["edge_year"].reshape(-1)] if "edge_year" in archive else []
-    split = _read_parts(name, folder)
-    for part in ("valid", "test"):  # the raw graph is that of the training edges, as in ogbl-ddi, or of all
-        where = f"{folder}, split {SPLITS[name]}, {part}"
-        pairs.append(check_pairs(positives(split[part], where), num_nodes, where))
-        years += [split[part]["year"].reshape(-1)] if "year" in split[part] else []
-    ends = torch.cat(pairs, dim=1)
-    edges, notes = undirected_edges(ends, num_nodes)
-    times = np.concatenate(years) if years else np.zeros(0)
-    x = check_features(archive["x"], num_nodes, f"{raw}, node features") if "x" in archive else None
-    return LoadedGraph(
-        name,
-        edges,
-        [str(i) for i in range(num_nodes)],
-        x,
-        [f"read from {folder}"] + [note for note in notes if "repeated" not in note],
-        first_times(edges, ends, torch.from_numpy(times), num_nodes) if len(times) == ends.shape[1] else None,
-    )
+def read_split_archive(name: str, path: Path) -> LoadedGraph:
+    """The union of the edges ``train_edge``, ``valid_edge`` and ``test_edge`` of an archive with ``num_nodes``.
+
+    Raises:
+        DataError: an archive that is missing or broken.
+    """
+    parts = _archive_parts(path)
+    edges, dropped = unique_edges(torch.cat([parts.edges(part) for part in PARTS], dim=1), parts.num_nodes)
+    return LoadedGraph(name, edges, [str(i) for i in range(parts.num_nodes)], notes=[f"read from {path}", *dropped])
 
 
-def read_split(name: str, root: str | Path | None) -> tuple[int, dict[str, dict[str, np.ndarray]], Path]:
+def read_split(name: str, root: str | Path | None) -> Parts:
     """The official split as its files have it.
 
     Args:
         name: one of ``NAMES``.
         root: folder with data files.
 
-    Returns:
-        N; for each of ``train``, ``valid``, ``test`` its arrays by name (``edge``, ``edge_neg``, ...); the folder.
-
     Raises:
         DataError: files that are broken, or absent and not to be downloaded.
     """
-    folder = _folder(name, root)
-    raw = folder / "raw"
+    place = _place(name, root)
+    if place.is_file():
+        return _archive_parts(place)
+    raw = place / "raw"
     if (raw / "data.npz").is_file():
-        num_nodes = check_num_nodes(_read_binary(raw / "data.npz")["num_nodes"], f"{raw}, number of nodes")
+        size, where = _read_binary(raw / "data.npz")["num_nodes"], f"{raw}, number of nodes"
     else:
-        num_nodes = check_num_nodes(_read_numbers(raw / "num-node-list.csv.gz"), f"{raw / 'num-node-list.csv.gz'}")
-    return num_nodes, _read_parts(name, folder), folder
+        size, where = _read_numbers(raw / "num-node-list.csv.gz"), f"{raw / 'num-node-list.csv.gz'}"
+    return _folder_parts(name, place, check_num_nodes(size, where))
+
+
+def _archive_parts(path: Path) -> Parts:
+    with Archive(path) as archive:
+        num_nodes = check_num_nodes(archive["num_nodes"], archive.at("num_nodes"))
+        keys = {part: [key for key in ("edge", "edge_neg") if f"{part}_{key}" in archive] for part in PARTS}
+        arrays = {part: {key: archive[f"{part}_{key}"] for key in keys[part]} for part in PARTS}
+    return Parts(num_nodes, arrays, path)
+
+
+def _folder_parts(name: str, folder: Path, num_nodes: int) -> Parts:
+    place = folder / "split" / SPLITS[name]
+    whole = place / "split_dict.pt"
+    saved = load_saved(whole) if whole.is_file() else {}
+    arrays = {}
+    for part in PARTS:
+        path = whole if whole.is_file() else place / f"{part}.pt"
+        item = saved.get(part) if isinstance(saved, dict) and saved else load_saved(path)
+        if not isinstance(item, dict):
+            raise DataError(f"{path}, {part}: got {type(item).__name__}; allowed is a dictionary of arrays")
+        arrays[part] = {str(key): _array(value, f"{path}, {key}") for key, value in item.items()}
+    return Parts(num_nodes, arrays, folder)
+
+
+def _read_folder(name: str, folder: Path) -> LoadedGraph:
+    raw = folder / "raw"
+    archive = _read_binary(raw / "data.npz") if (raw / "data.npz").is_file() else _read_csv(raw)
+    num_nodes = check_num_nodes(archive["num_nodes"], f"{raw}, number of nodes")
+    split = _folder_parts(name, folder, num_nodes)
+    # The raw graph is that of the training edges, as in ogbl-ddi, or of all
+    pairs = [check_pairs(archive["edge"], num_nodes, f"{raw}, edges"), split.edges("valid"), split.edges("test")]
+    years = [archive.get("edge_year"), *(split.arrays[part].get("year") for part in PARTS[1:])]
+    ends = torch.cat(pairs, dim=1)
+    edges, notes = undirected_edges(ends, num_nodes)
+    times = np.concatenate([np.zeros(0), *(part.reshape(-1) for part in years if part is not None)])
+    return LoadedGraph(
+        name,
+        edges,
+        [str(i) for i in range(num_nodes)],
+        check_features(archive["x"], num_nodes, f"{raw}, node features") if "x" in archive else None,
+        [f"read from {folder}"] + [note for note in notes if "repeated" not in note],
+        first_times(edges, ends, torch.from_numpy(times), num_nodes) if len(times) == ends.shape[1] else None,
+    )
 
 
 def _places(name: str, root: str | Path | None) -> list[Path]:
     return [folder / "ogb" / name.replace("-", "_") for folder in data_folders(root)]
 
 
-def _folder(name: str, root: str | Path | None) -> Path:
+def _place(name: str, root: str | Path | None) -> Path:
     found = find(name, root)
     if found is not None:
         return found
@@ -127,21 +215,21 @@ def _folder(name: str, root: str | Path | None) -> Path:
             "pip install 'mebns_pl[ogb]'"
         )
     fetch(places[-1], lambda folder: _download(name, folder), name)
-    return cache_folder() / "ogb" / name.replace("-", "_")
+    return places[-1]
 
 
 def _download(name: str, folder: Path) -> None:
     from ogb.utils.url import decide_download, download_url, extract_zip
 
-    url = _URL.format(_DOWNLOADS[name])
+    url = _URL.format(_BENCHMARKS[name].download)
     if not decide_download(url):
         raise DataError(f"{name}: the download was declined")
     archive = Path(download_url(url, str(folder)))
     extract_zip(str(archive), str(folder))
     archive.unlink()
-    inner = folder / _DOWNLOADS[name]
+    inner = folder / _BENCHMARKS[name].download
     if not (inner / "raw").is_dir():
-        raise DataError(f"{name}: the download from {url} has no folder {_DOWNLOADS[name]}/raw")
+        raise DataError(f"{name}: the download from {url} has no folder {inner.name}/raw")
     for item in inner.iterdir():
         item.rename(folder / item.name)
     inner.rmdir()
@@ -171,8 +259,7 @@ def _read_numbers(path: Path) -> np.ndarray:
     """A headless CSV file of numbers, by pandas: some have tens of millions of lines."""
     import pandas as pd
 
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
+    check_file(path)
     try:
         array: np.ndarray = pd.read_csv(path, header=None).to_numpy()
     except (ValueError, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
@@ -182,20 +269,6 @@ def _read_numbers(path: Path) -> np.ndarray:
     return array
 
 
-def _read_parts(name: str, folder: Path) -> dict[str, dict[str, np.ndarray]]:
-    place = folder / "split" / SPLITS[name]
-    whole = place / "split_dict.pt"
-    saved = load_saved(whole) if whole.is_file() else {}
-    parts = {}
-    for part in PARTS:
-        path = whole if whole.is_file() else place / f"{part}.pt"
-        item = saved.get(part) if isinstance(saved, dict) and saved else load_saved(path)
-        if not isinstance(item, dict):
-            raise DataError(f"{path}, {part}: got {type(item).__name__}; allowed is a dictionary of arrays")
-        parts[part] = {str(key): _array(value, f"{path}, {key}") for key, value in item.items()}
-    return parts
-
-
 def _array(value: Any, where: str) -> np.ndarray:
     if isinstance(value, torch.Tensor) and value.layout == torch.strided:
         value = value.detach().numpy()
@@ -203,19 +276,3 @@ def _array(value: Any, where: str) -> np.ndarray:
     if array.dtype.kind not in "iufb":
         raise DataError(f"{where}: got {array.dtype}; allowed are arrays of numbers")
     return array
-
-
-def positives(part: dict[str, np.ndarray], where: str) -> np.ndarray:
-    """``(m, 2)``: the edges of a part, which it has as pairs or, directed, as sources and targets.
-
-    Raises:
-        DataError: it has neither.
-    """
-    if "edge" in part:
-        return part["edge"]
-    ends = [part[key] for key in ("source_node", "target_node") if key in part]
-    if len(ends) != 2 or ends[0].ndim != 1 or ends[0].shape != ends[1].shape:
-        raise DataError(
-            f"{where}: got {', '.join(part) or 'nothing'}; allowed are edge, or source_node and target_node"
-        )
-    return np.stack(ends, axis=1)

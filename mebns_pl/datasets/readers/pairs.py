@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.datasets.readers.checks import MAX_NODES
-from mebns_pl.datasets.text_tables import text_lines
+from mebns_pl.datasets.readers.contents import text_lines
 from mebns_pl.errors import DataError
 
 

@@ -51,27 +51,26 @@ def read_planetoid(name: str, raw: Path) -> LoadedGraph:
     missing = [part for part in PARTS if not paths[part].is_file()]
     if missing:
         raise DataError(f"{raw}: no file ind.{name}.{missing[0]}; all of {', '.join(PARTS)} are needed")
-    rows, columns, values, shape = _read_matrix(paths["allx"])
-    test_rows, test_columns, test_values, test_shape = _read_matrix(paths["tx"])
-    numbers = read_numbers(paths["test.index"])
-    if test_shape != (len(numbers), shape[1]) or len(torch.unique(numbers)) < len(numbers):
+    known, test = _read_matrix(paths["allx"]), _read_matrix(paths["tx"])
+    numbers = read_numbers(paths["test.index"]).numpy()
+    num_known, num_features = known.shape
+    if test.shape != (len(numbers), num_features) or len(np.unique(numbers)) < len(numbers):
         raise DataError(
-            f"{paths['test.index']}: {len(numbers):,} numbers for {test_shape[0]:,} x {test_shape[1]:,} features in tx "
-            f"and {shape[1]:,} columns in allx; allowed is one number, and no other has it, for each row of tx"
+            f"{paths['test.index']}: {len(numbers):,} numbers for {test.shape[0]:,} x {test.shape[1]:,} features in tx "
+            f"and {num_features:,} columns in allx; allowed is one number, and no other has it, for each row of tx"
         )
-    if int(numbers.min()) != shape[0]:
-        raise DataError(f"{paths['test.index']}: the least number is {int(numbers.min())}; allowed is {shape[0]:,}")
+    if int(numbers.min()) != num_known:
+        raise DataError(f"{paths['test.index']}: the least number is {int(numbers.min())}; allowed is {num_known:,}")
     num_nodes = int(numbers.max()) + 1
-    if num_nodes > 2 * (shape[0] + len(numbers)):
+    if num_nodes > 2 * (num_known + len(numbers)):
         raise DataError(
             f"{paths['test.index']}: the greatest number is {num_nodes - 1:,}, far beyond the rows there are"
         )
-    x = sparse_features(
-        torch.cat([rows, numbers[test_rows]]),
-        torch.cat([columns, test_columns]),
-        torch.cat([values, test_values]),
-        (num_nodes, shape[1]),
+    order = scipy.sparse.csr_matrix(
+        (np.ones(len(numbers), np.float32), (numbers - num_known, np.arange(len(numbers)))),
+        shape=(num_nodes - num_known, len(numbers)),
     )
+    x = sparse_features(scipy.sparse.vstack([known, order @ test], format="csr"))
     edges, _ = unique_edges(_read_neighbours(paths["graph"], num_nodes), num_nodes)
     return LoadedGraph(name, edges, [str(i) for i in range(num_nodes)], x)
 
@@ -96,20 +95,17 @@ def _unpickle(path: Path) -> Any:
         ) from error
 
 
-def _read_matrix(path: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[int, int]]:
-    """Rows, columns and values of the entries of a CSR matrix that are not 0, and its shape."""
+def _read_matrix(path: Path) -> scipy.sparse.csr_matrix:
     matrix = _unpickle(path)
     parts = vars(matrix) if isinstance(matrix, scipy.sparse.csr_matrix) else {}
-    arrays = [parts.get(key) for key in ("data", "indices", "indptr")]
+    data, indices, indptr = (parts.get(key) for key in ("data", "indices", "indptr"))
+    if not (isinstance(data, np.ndarray) and isinstance(indices, np.ndarray) and isinstance(indptr, np.ndarray)):
+        raise DataError(f"{path}: got {type(matrix).__name__}; allowed is a pickled scipy.sparse.csr_matrix")
     try:
         shape = np.array(parts.get("_shape"), dtype=np.int64)
     except (TypeError, ValueError, OverflowError):
         shape = np.zeros(0, dtype=np.int64)
-    if not all(isinstance(array, np.ndarray) for array in arrays):
-        raise DataError(f"{path}: got {type(matrix).__name__}; allowed is a pickled scipy.sparse.csr_matrix")
-    data, indices, indptr = (np.asarray(array) for array in arrays)
-    rows, columns, values, size = check_csr(data, indices, indptr, shape, str(path))
-    return rows[values != 0], columns[values != 0], values[values != 0], size
+    return check_csr((data, indices, indptr, shape), str(path))
 
 
 def _read_neighbours(path: Path, num_nodes: int) -> torch.Tensor:

@@ -27,6 +27,10 @@ class AbstractProposal(ABC):
 
     What a proposal cannot avoid (an anchor linked to every node has no legal candidate) it returns all the same:
     known edges are masked where candidates are drawn (:mod:`mebns_pl.negatives.candidates`).
+
+    Example:
+        >>> [name for name, cls in PROPOSALS.classes.items() if issubclass(cls, AbstractAdaptiveProposal)]
+        ['CacheProposal', 'ChainProposal', 'GeneratorProposal']
     """
 
     _known: KnownEdges | None = None

@@ -95,7 +95,7 @@ class GeneratorProposal(AbstractAdaptiveProposal):
 
     def _logits(self, anchors: Tensor, nodes: Tensor) -> Tensor:
         """G ``(b, C)``."""
-        # Not by indexing, whose derivative adds in the order in which threads come along
+        # Not by indexing: on a CPU its derivative adds in the order in which threads come along
         table, own = embedding(nodes, self.table), embedding(anchors, self.table)[:, None, :-1]
         return (own * table[..., :-1]).sum(dim=2) + table[..., -1]
 

@@ -80,7 +80,8 @@ def draw_until_legal(
     for attempt in range(1 + _ROUNDS):
         if not len(illegal):
             break
-        drawn[illegal] = draw(source[illegal], illegal, attempt)
-        illegal = illegal[known.mask(source[illegal], drawn[illegal])]
+        asked = source[illegal]
+        drawn[illegal] = nodes = draw(asked, illegal, attempt)
+        illegal = illegal[known.mask(asked, nodes)]
     drawn[illegal] = draw_legal(known, source[illegal], generator)
     return drawn.view(len(anchors), num_candidates)

@@ -1,0 +1,243 @@
+"""Tables by columns, and the columns as names, node features and times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from mebns_pl.errors import DataError
+
+MAX_LEVELS = 256
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table by columns.
+
+    Args:
+        path: the file.
+        columns: the columns by name, or by number from 0 where the file has no header: n texts, or n float64 in
+            Parquet's columns of such; null where a value is absent.
+        unit: what ``line_of`` counts.
+        line_of: where a row (from 0) stands in the file.
+    """
+
+    path: Path
+    columns: Mapping[str | int, pa.ChunkedArray]
+    unit: str = "row"
+    line_of: Callable[[int], int] = int
+
+    def at(self, row: int) -> str:
+        """Where a row stands, for messages."""
+        return f"{self.path}, {self.unit} {self.line_of(row)}"
+
+    def column(self, name: str | int) -> pa.ChunkedArray:
+        """The values of a column.
+
+        Raises:
+            DataError: there is no such column.
+        """
+        if name not in self.columns:
+            header = list(self.columns)
+            there = f"the header has {header}{_other_delimiter(header)}"
+            if isinstance(name, int):
+                there = f"the lines have columns 0 ... {len(header) - 1}"
+            raise DataError(f"{self.path}: no column {name!r}; {there}")
+        return self.columns[name]
+
+    def value_at(self, row: int, name: str | int) -> str:
+        """Where a row stands, and what it has in a column, for messages."""
+        value = self.column(name)[row].as_py()
+        return f"{self.at(row)}: column {name!r} has {'' if value is None else str(value)!r}"
+
+    def names(self, *columns: str | int) -> list[pa.ChunkedArray]:
+        """The columns of names.
+
+        Raises:
+            DataError: there is no such column, or a name is absent.
+        """
+        found = [self.column(column) for column in columns]
+        absent = np.stack([names.is_null().to_numpy() for names in found], axis=1)
+        if absent.any():
+            row, place = np.argwhere(absent)[0].tolist()
+            number = list(self.columns).index(columns[place]) + 1
+            raise DataError(f"{self.at(row)}: no name in column {number}; a name must not be empty")
+        return found
+
+
+def text_column(values: Iterable[str]) -> pa.ChunkedArray:
+    """Texts as a column of a table; empty ones are absent."""
+    return pa.chunked_array([[value or None for value in values]], pa.string())
+
+
+def places_in(names: Sequence[str], column: pa.ChunkedArray) -> Tensor:
+    """``(n,)`` int64: where each text of a column stands in ``names``, which differ; -1 where it does not."""
+    found = pc.index_in(column.cast(pa.string()), pa.array(names, pa.string()))
+    return torch.tensor(found.cast(pa.int64()).fill_null(-1).to_numpy())
+
+
+def first_repeat(names: Sequence[str | int]) -> tuple[int, int] | None:
+    """The place of the first name that has stood before, and where that was; None where all names differ."""
+    first: dict[str | int, int] = {}
+    for place, name in enumerate(names):
+        if first.setdefault(name, place) < place:
+            return place, first[name]
+    return None
+
+
+def table_features(table: Table, columns: Sequence[str], standardize: bool) -> tuple[Tensor | None, list[str]]:
+    """Columns as node features: numbers as they are or standardised, texts one-hot encoded.
+
+    Args:
+        table: a table with a header.
+        columns: names of the columns, in the order wanted.
+        standardize: whether columns of numbers get zero mean and unit variance.
+
+    Returns:
+        ``(N, F)`` float32, or None without columns; and notes on what was done.
+
+    Raises:
+        DataError: a missing column; a value missing, not finite, or a text among numbers; more than 256 texts.
+    """
+    blocks, numeric, notes = [], [], []
+    for name in columns:
+        values = table.column(name)
+        if values.null_count:
+            row = values.is_null().index(True).as_py()
+            raise DataError(f"{table.at(row)}: column {name!r} has no value; every node needs one")
+        numbers = as_numbers(values)
+        if numbers.null_count == len(numbers):
+            levels = sorted(distinct(values))
+            if len(levels) > MAX_LEVELS:
+                raise DataError(
+                    f"{table.path}: column {name!r} has {len(levels):,} different texts; at most {MAX_LEVELS} are "
+                    "one-hot encoded; leave the column out by `feature_columns`"
+                )
+            blocks.append(one_hot(places_in(levels, values), levels))
+            notes.append(f"column {name!r} one-hot encoded ({len(levels)} values)")
+        else:
+            x = _finite(table, name, numbers)
+            blocks.append(standardize_columns(x) if standardize else x.float())
+            numeric.append(name)
+    what = f"column {numeric[0]!r}" if len(numeric) == 1 else f"{len(numeric):,} columns of numbers"
+    done = [f"{what} standardised" if standardize else f"{what} taken as they are"] * bool(numeric)
+    return (torch.cat(blocks, dim=1) if blocks else None), done + notes
+
+
+def standardize_columns(x: Tensor, like: Tensor | None = None) -> Tensor:
+    """Each column with zero mean and unit (population) variance; constant columns become zero.
+
+    Args:
+        x: ``(N, F)`` finite, any floating point type.
+        like: ``(M, F)``, whose means, variances and constant columns these are; None takes those of ``x``.
+
+    Returns:
+        ``(N, F)`` float32.
+    """
+    # Differences from the first row, of size 1: no digit is lost to a large mean, no square over- or underflows.
+    like = (x if like is None else like).double()
+    first = like[:1]
+    centred = like - first
+    constant = (centred == 0).all(dim=0)
+    size = centred.abs().amax(dim=0).masked_fill(constant, 1.0)
+    centred = centred / size
+    mean = centred.mean(dim=0)
+    deviation = (centred - mean).square().mean(dim=0).sqrt().masked_fill(constant, 1.0)
+    return (((x.double() - first) / size - mean) / deviation).masked_fill(constant, 0.0).float()
+
+
+def column_times(table: Table, name: str | int) -> Tensor:
+    """A column of finite numbers, or of ISO 8601 dates, which become seconds since 1970 (UTC where no zone is given).
+
+    Returns:
+        ``(n,)`` float64.
+
+    Raises:
+        DataError: no such column; a value that is missing, or neither a finite number nor a date, or both occur.
+    """
+    values = table.column(name)
+    numbers = _as_seconds(values) if as_numbers(values[:1]).null_count else as_numbers(values)
+    bad = ~np.isfinite(numbers.to_numpy())
+    if bad.any():
+        where = table.value_at(int(bad.argmax()), name)
+        raise DataError(f"{where}; allowed are finite numbers only, or ISO 8601 dates only")
+    return torch.tensor(numbers.to_numpy())
+
+
+def as_numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """``(n,)`` float64: the numbers that texts stand for as Python reads them; null where they stand for none."""
+    if pa.types.is_floating(values.type):
+        return values
+    try:
+        numbers = values.cast(pa.float64())
+        if pc.all(pc.is_finite(numbers)).as_py():
+            return numbers
+    except pa.ArrowInvalid:
+        pass  # other spellings, or no numbers: Python is asked for each of them
+    return pa.chunked_array([[_number(value) for value in values.to_pylist()]], pa.float64())
+
+
+def distinct(*columns: pa.ChunkedArray) -> list[str]:
+    """The texts of some columns, each once, in the order in which they first stand there, column by column."""
+    texts: list[str] = pa.chunked_array([chunk for column in columns for chunk in column.chunks]).unique().to_pylist()
+    return texts
+
+
+def one_hot(places: Tensor, levels: Sequence[str]) -> Tensor:
+    """``(n, number of levels)`` float32."""
+    return torch.nn.functional.one_hot(places, len(levels)).float()
+
+
+def _finite(table: Table, name: str, numbers: pa.ChunkedArray) -> Tensor:
+    """A column of numbers as ``(n, 1)`` float64, after all of them were found to be finite float32 numbers."""
+    if numbers.null_count:
+        row, like = (numbers.is_null().index(wanted).as_py() for wanted in (True, False))
+        other = str(table.column(name)[like])
+        raise DataError(
+            f"{table.value_at(row, name)}, but {other!r} on {table.unit} {table.line_of(like)}; "
+            "allowed are columns of numbers only or of texts only"
+        )
+    x = torch.tensor(numbers.to_numpy())[:, None]
+    finite = x.isfinite() & x.float().isfinite()
+    if not bool(finite.all()):
+        row = int((~finite).nonzero()[0, 0])
+        raise DataError(f"{table.value_at(row, name)}; allowed are finite float32 numbers")
+    return x
+
+
+def _number(value: str | None) -> float | None:
+    """The number a text stands for, or None; Python's ``1_000`` is none."""
+    try:
+        return None if value is None or "_" in value else float(value)
+    except ValueError:
+        return None
+
+
+def _as_seconds(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """``(n,)`` float64: seconds since 1970 of ISO 8601 dates; null where texts are none."""
+    return pa.chunked_array([[_seconds(value) for value in values.to_pylist()]], pa.float64())
+
+
+def _seconds(value: str | float | None) -> float | None:
+    try:
+        date = datetime.fromisoformat(value)  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        return None
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+
+
+def _other_delimiter(header: Sequence[str | int]) -> str:
+    """A hint, where the whole header was taken for one name."""
+    marks = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+    found = [name for mark, name in marks.items() if len(header) == 1 and mark in str(header[0])]
+    if not found:
+        return ""
+    return f"; it seems to be separated by {found[0]}: .csv files have commas, .tsv, .tab and .txt files have tabs"
