@@ -202,12 +202,13 @@ def test_misspelt_options_are_refused(capsys: pytest.CaptureFixture[str], args: 
 
 NESTED = "model: {class_path: MeBNS, init_args: {predictor: {class_path: mebns_pl.EncoderDecoder, init_args: {%s}}}}"
 OPTIMIZER = "model: {class_path: MeBNS, init_args: {optimizer: {class_path: torch.optim.Adam, init_args: {%s: 1}}}}"
+PROPOSAL = "model: {class_path: MeBNS, init_args: {sampler: {proposal: {%s}}}}"
 IN_FILES = [
     ("sed_everything: 3", "sed_everything"),
     ("data: {grph: cora}", "grph"),
     ("data: {split: {train: 0.5}}", "train"),
-    ("data: {proposal: {class_path: mebns_pl.DegreeProposal, init_args: {pwer: 0.5}}}", "pwer"),
-    ("data: {proposal: {class_path: mebns_pl.DegreProposal}}", "DegreProposal"),
+    (PROPOSAL % "class_path: mebns_pl.DegreeProposal, init_args: {pwer: 0.5}", "pwer"),
+    (PROPOSAL % "class_path: mebns_pl.DegreProposal", "DegreProposal"),
     ("trainer: {epochs: 3}", "epochs"),
     ("model: {class_path: MeBNS, init_args: {techer_filter: null}}", "techer_filter"),
     (OPTIMIZER % "learning_rate", "learning_rate"),
@@ -241,7 +242,7 @@ def test_the_same_texts_spelt_right_are_taken() -> None:
         NESTED % "encoder: {class_path: mebns_pl.GCN, init_args: {hidden_channels: 3}}",
         NESTED % "decoder: {class_path: mebns_pl.DotDecoder}",
         "data: {graph: cora, split: {val: 0.5}}",
-        "data: {proposal: {class_path: mebns_pl.DegreeProposal, init_args: {power: 0.5}}}",
+        PROPOSAL % "class_path: mebns_pl.DegreeProposal, init_args: {power: 0.5}",
         "{seed_everything: 3, trainer: {max_epochs: 3}, model: {class_path: MeBNS, init_args: {teacher_filter: null}}}",
         OPTIMIZER % "lr",
     ):
