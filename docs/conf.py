@@ -14,7 +14,7 @@ author = copyright = "The mebns_pl authors"
 html_theme = "furo"
 html_title = "mebns_pl"
 html_show_sphinx = html_show_sourcelink = False
-exclude_patterns = ["_build", "results/README.md"]
+exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from mebns_pl.checks import at_least
 from mebns_pl.errors import DataError
 from mebns_pl.graph.sparse import entries_of
 from mebns_pl.pools.abstract import AbstractPool, PoolPart, PoolRequest, undirected_keys
-from mebns_pl.pools.listed import check_top
 
 _BLOCK = 2**24  # similarities of a block, 64 MiB in float32
 
 
+@dataclass(frozen=True)
 class NearestPool(AbstractPool):
     """For each source node the ``top`` nodes whose embeddings are nearest to its own, exactly.
 
@@ -39,9 +42,11 @@ class NearestPool(AbstractPool):
         [[0, 1], [2, 3]]
     """
 
-    def __init__(self, top: int = 100, cosine: bool = True) -> None:
-        self.top = check_top(top)
-        self.cosine = cosine
+    top: int = 100
+    cosine: bool = True
+
+    def __post_init__(self) -> None:
+        at_least(1, top=self.top)
 
     def parts(self, request: PoolRequest) -> list[PoolPart]:
         """See :meth:`AbstractPool.parts`.

@@ -19,6 +19,8 @@ KEY = "mebns_pl"
 """Where in a checkpoint the description stands."""
 _HARMLESS = ("data.root", "data.num_workers", "data.nodes", "data.graph")
 _KEPT_AS = {"graph": "graph_name", "split": "fractions"}
+_FORMAT = 2
+"""Counted up when parts of a checkpoint are named anew; 2: the proposal and the meta set belong to the system."""
 # Printed with a layer, and no part of what it is: its address, and its parameters' type and device
 _PASSING = re.compile(r" at 0x[0-9a-f]+|torch\.\w+ (?=of size )| \(\w+:\d+\)(?=\])")
 
@@ -31,6 +33,7 @@ def describe_system(system: nn.Module) -> dict[str, Any]:
     parts = {name: part for name, part in system.named_children() if any(True for _ in part.parameters())}
     return {
         "version": version("mebns_pl"),
+        "format": _FORMAT,
         "system": path_of(type(system)),
         "model": {name: _PASSING.sub("", str(part)) for name, part in parts.items()},
         "shapes": {name: list(value.shape) for name, value in system.state_dict().items()},
@@ -69,6 +72,8 @@ def differences(found: Mapping[str, Any] | None, present: Mapping[str, Any], sta
             f"version: {found['version']} wrote it, {present['version']} is installed; "
             f"install mebns_pl {release}, or train again"
         ]
+    if "format" in present and (written := found.get("format", 1)) != present["format"]:
+        return [f"format: {written} there, {present['format']} here: parts go by other names now; train again"]
     told = _compared("system", found, present) + _compared("graph", found, present)
     if "digests" in present and not told:
         told += _digests(found, present, stage)

@@ -79,7 +79,7 @@ class Schedule:
 class MeBNS(AbstractLinkSystem):
     """Trains a student on negatives that a teacher filters and a weight net weights (WSDM 2024, 2312.04815).
 
-    A plug-in round any proposal (of the data module), selector and predictor: with the same ones :class:`Plain` is its
+    A plug-in round any sampler and any predictor: with the same ones :class:`Plain` is its
     control. Teacher and student are two predictors of one class with weights of their own.
 
     Args:

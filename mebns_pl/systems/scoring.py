@@ -72,7 +72,7 @@ class CascadeScoring(AbstractScoring):
 
     In training, the filter drops of each anchor's candidates the share ``drop_easy`` with the lowest of the teacher's
     logits. In prediction one threshold serves all pairs: the quantile ``drop_easy`` of the teacher's logits over
-    ``sample`` candidates that are drawn just as in training, by the data module's proposal. So the student meets what
+    ``sample`` candidates that are drawn just as in training, by the sampler's proposal. So the student meets what
     it was trained on, a pair's fate depends on that pair alone and not on what else is scored with it, and scores can
     be compared between nodes. A quantile of the pool itself would depend on the pool, which holds hard pairs only.
     The filter's ``drop_top`` is not applied: what stands highest is what is looked for.
