@@ -14,7 +14,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.datasets.readers.contents import decoded, read_bytes
+from mebns_pl.datasets.readers.contents import text_lines
 from mebns_pl.errors import DataError
 from mebns_pl.prediction.writer import PredictionWriter
 from mebns_pl.systems.link_system import AbstractLinkSystem
@@ -76,7 +76,7 @@ def check_config_file(path: str | Path) -> None:
     """
     path = Path(path)
     try:
-        config = yaml.safe_load(decoded(read_bytes(path), path))
+        config = yaml.safe_load("".join(text_lines(path)))
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
         raise DataError(f"{path}{f', line {mark.line + 1}' if mark else ''}: no YAML ({problem})") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,41 +95,30 @@ def _read_heart(name: str, root: str | Path | None) -> OfficialSplit:
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
         raise DataError(f"root: got {root!r}; the HeaRT split of {name} {looked_in(places)}")
-    num_nodes, (train, val, test) = HEART[name], ogb.PARTS
-    edges, negatives = (
-        {part: read_pairs(folder / f"{part}_{kind}.txt", num_nodes) for part in ogb.PARTS} for kind in ("pos", "neg")
+    size = HEART[name]
+    train, val, test = (read_pairs(folder / f"{part}_pos.txt", size) for part in ogb.PARTS)
+    train_negatives, val_negatives, test_negatives = (
+        read_pairs(folder / f"{part}_neg.txt", size) for part in ogb.PARTS
     )
-    hard = {part: _read_hard(folder / f"heart_{part}_samples.npz", edges[part], num_nodes) for part in (val, test)}
-    loops = edges[train][0] == edges[train][1]
-    told = f"{int(loops.sum())} self-loops, which list isolated nodes, dropped from train_pos.txt"
-    edges[train] = edges[train][:, ~loops]
-    return _split(name, num_nodes, edges, negatives, hard, "mrr", [f"read from {folder}"] + [told] * bool(loops.any()))
-
-
-def _split(
-    name: str,
-    num_nodes: int,
-    edges: Mapping[str, Tensor],
-    negatives: Mapping[str, Tensor | None],
-    hard: Mapping[str, Tensor | None],
-    metric: str,
-    notes: list[str],
-) -> OfficialSplit:
-    """The split of parts that are called train, valid and test."""
-    train, val, test = ogb.PARTS
+    val_hard = _read_hard(folder / "heart_valid_samples.npz", val, size)
+    test_hard = _read_hard(folder / "heart_test_samples.npz", test, size)
+    loops = train[0] == train[1]
+    train, notes = train[:, ~loops], [f"read from {folder}"]
+    if bool(loops.any()):
+        notes.append(f"{int(loops.sum())} self-loops, which list isolated nodes, dropped from train_pos.txt")
     return OfficialSplit(
         name,
-        num_nodes,
-        train=edges[train],
-        val=edges[val],
-        test=edges[test],
-        val_negatives=negatives[val],
-        test_negatives=negatives[test],
-        val_hard=hard[val],
-        test_hard=hard[test],
-        train_negatives=negatives[train],
-        metric=metric,
-        notes=notes,
+        size,
+        train,
+        val,
+        test,
+        val_negatives,
+        test_negatives,
+        val_hard,
+        test_hard,
+        train_negatives,
+        "mrr",
+        notes,
     )
 
 
@@ -160,10 +148,13 @@ def _read_hard(path: Path, positives: Tensor, num_nodes: int) -> Tensor | None:
 
 def _read_ogb(name: str, root: str | Path | None) -> OfficialSplit:
     parts = ogb.read_split(name, root)
-    edges = {part: parts.edges(part) for part in ogb.PARTS}
-    negatives = {part: parts.negatives(part) for part in ogb.PARTS}
-    hard = {part: parts.false_targets(part) for part in ogb.PARTS}
-    return _split(name, parts.num_nodes, edges, negatives, hard, ogb.METRICS[name], [f"read from {parts.place}"])
+    train, val, test = (parts.edges(part) for part in ogb.PARTS)
+    train_negatives, val_negatives, test_negatives = (parts.negatives(part) for part in ogb.PARTS)
+    _, val_hard, test_hard = (parts.false_targets(part) for part in ogb.PARTS)
+    metric, notes, size = ogb.METRICS[name], [f"read from {parts.place}"], parts.num_nodes
+    return OfficialSplit(
+        name, size, train, val, test, val_negatives, test_negatives, val_hard, test_hard, train_negatives, metric, notes
+    )
 
 
 def _check_parts(split: OfficialSplit) -> list[str]:

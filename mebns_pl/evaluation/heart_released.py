@@ -19,36 +19,19 @@ CiteSeer files show, and this module does on purpose:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mebns_pl.evaluation.negatives import ends_replaced
 from mebns_pl.graph.csr import Graph, structure
 from mebns_pl.graph.measures.pagerank import stack_push
 from mebns_pl.graph.sparse import Features
 from mebns_pl.progress import in_threads
 
 _SEED = 42  # the benchmark's
-
-
-@dataclass(frozen=True)
-class _Visit:
-    """One end of one held-out edge: the row and half of the result it fills.
-
-    Args:
-        order: place in the order in which the generator meets all ends.
-        node: the kept end.
-        other: the other end.
-        known: which edges are left out, 0 those of training, 1 those of validation, too.
-    """
-
-    order: int
-    node: int
-    other: int
-    known: int
 
 
 @dataclass(frozen=True)
@@ -100,17 +83,37 @@ class HeartReleasedGenerator:
         """
         with_val = Graph.from_edges(torch.cat([graph.edge_index, val], dim=1), graph.num_nodes)
         scores = _Scores(graph, self.alpha, self.eps)
-        visits: dict[int, list[_Visit]] = defaultdict(list)
-        ends = [(pair, 0) for pair in val.t().tolist()] + [(pair, 1) for pair in test.t().tolist()]
-        for place, ((source, target), known) in enumerate(ends):
-            visits[source].append(_Visit(2 * place, source, target, known))
-            visits[target].append(_Visit(2 * place + 1, target, source, known))
-        chosen = np.full((2 * len(ends), self.num_per_end), -1, dtype=np.int64)
+        held_out = torch.cat([val, test], dim=1)
+        ends = held_out.t().flatten().numpy()  # of one edge after the other, in which order all of them are met
+        visits: dict[int, list[int]] = defaultdict(list)
+        for order, end in enumerate(ends.tolist()):
+            visits[end].append(order)
+        chosen = np.full((len(ends), self.num_per_end), -1, dtype=np.int64)
         unscored: dict[int, np.ndarray] = {}
         known_graphs = structure(graph), structure(with_val)
 
         def node(number: int) -> None:
-            unscored.update(self._node(scores, visits[number], known_graphs, chosen))
+            """Fills the rows of one node's visits; keeps, by visit, the nodes to draw from where places are left."""
+            by_degree, by_walk, by_features = scores.rows(number)
+            for order in visits[number]:
+                indptr, indices = known_graphs[order >= 2 * val.shape[1]]
+                left_out = np.zeros(len(by_degree), dtype=bool)
+                left_out[indices[indptr[number] : indptr[number + 1]]] = True
+                left_out[[number, ends[order ^ 1]]] = True
+                rows = [by_degree.copy(), by_walk.copy()] + ([] if by_features is None else [by_features])  # not a copy
+                for row in rows:
+                    row[left_out] = -1
+                zero = np.logical_and.reduce([row == 0 for row in rows])
+                for row in rows:
+                    _overwrite_by_ranks(row)
+                best = torch.from_numpy(-np.minimum.reduce(rows))
+                num = min(len(left_out) - int(left_out.sum()) - int(zero.sum()), self.num_per_end)
+                chosen[order, :num] = torch.topk(best, num).indices.numpy()
+                if num < self.num_per_end:
+                    if not zero.any():
+                        has = f"node {number} has {num} legal nodes, so at most as many"
+                        raise ValueError(f"num_per_end: got {self.num_per_end}; {has}")
+                    unscored[order] = zero.nonzero()[0]
 
         in_threads(node, sorted(visits), "HeaRT negatives, as released")
         # The one stream of random numbers is used in the order of the visits
@@ -118,44 +121,9 @@ class HeartReleasedGenerator:
         for order in sorted(unscored):
             missing = chosen[order] < 0
             chosen[order, missing] = generator.choice(unscored[order], int(missing.sum()))
-        nodes = torch.from_numpy(chosen).view(len(ends), 2, self.num_per_end)
-        kept = torch.cat([val, test], dim=1)[:, :, None].expand(2, len(ends), self.num_per_end)
-        source, target = torch.cat([kept[0], nodes[:, 1]], dim=1), torch.cat([nodes[:, 0], kept[1]], dim=1)
-        negatives = torch.stack([source, target])
+        nodes = torch.from_numpy(chosen).view(-1, 2, self.num_per_end)
+        negatives = ends_replaced(held_out, nodes[:, 0], nodes[:, 1])
         return negatives[:, : val.shape[1]], negatives[:, val.shape[1] :]
-
-    def _node(
-        self,
-        scores: _Scores,
-        visits: Sequence[_Visit],
-        known_graphs: Sequence[tuple[np.ndarray, np.ndarray]],
-        chosen: np.ndarray,
-    ) -> dict[int, np.ndarray]:
-        """Fills the rows of one node's visits; returns, by visit, the nodes to draw from where places are left."""
-        node = visits[0].node
-        by_degree, by_walk, by_features = scores.rows(node)
-        unscored = {}
-        for visit in visits:
-            indptr, indices = known_graphs[visit.known]
-            left_out = np.zeros(len(by_degree), dtype=bool)
-            left_out[indices[indptr[node] : indptr[node + 1]]] = True
-            left_out[[node, visit.other]] = True
-            rows = [by_degree.copy(), by_walk.copy()] + ([] if by_features is None else [by_features])  # not a copy
-            for row in rows:
-                row[left_out] = -1
-            zero = np.logical_and.reduce([row == 0 for row in rows])
-            for row in rows:
-                _overwrite_by_ranks(row)
-            best = torch.from_numpy(-np.minimum.reduce(rows))
-            num = min(len(left_out) - int(left_out.sum()) - int(zero.sum()), self.num_per_end)
-            chosen[visit.order, :num] = torch.topk(best, num).indices.numpy()
-            if num < self.num_per_end:
-                if not zero.any():
-                    raise ValueError(
-                        f"num_per_end: got {self.num_per_end}; node {node} has {num} legal nodes, so at most as many"
-                    )
-                unscored[visit.order] = zero.nonzero()[0]
-        return unscored
 
 
 class _Scores:

@@ -80,7 +80,7 @@ class RandomNegatives(AbstractEvalNegatives):
         for end, count in enumerate(((self.num_negatives + 1) // 2, self.num_negatives // 2)):
             empty = torch.full((len(rows), count), -1)
             lists.append(_filled(positives[end], rows, empty, known, key.child(end)))
-        return _pairs(positives, *lists)
+        return ends_replaced(positives, *lists)
 
 
 class HeartNegatives(AbstractEvalNegatives):
@@ -122,7 +122,7 @@ class HeartNegatives(AbstractEvalNegatives):
         blocks = with_progress(ends.split(_ENDS), -(-len(ends) // _ENDS), "HeaRT negatives")
         nearest = [MinRank(measures).top(graph, block, self.num_per_end, exclude=known)[0] for block in blocks]
         lists = _filled(ends, ends, torch.cat(nearest), known, key)
-        return _pairs(positives, lists[place[0]], lists[place[1]])
+        return ends_replaced(positives, lists[place[0]], lists[place[1]])
 
 
 def uniform_non_edges(num: int, num_nodes: int, known_edges: Tensor, key: Key) -> Tensor:
@@ -170,8 +170,17 @@ def _filled(anchors: Tensor, rows: Tensor, lists: Tensor, known: Graph, key: Key
     return filled
 
 
-def _pairs(positives: Tensor, of_source: Tensor, of_target: Tensor) -> Tensor:
-    """``(2, p, n)`` from the nodes that stand in for the target and for the source."""
+def ends_replaced(positives: Tensor, of_source: Tensor, of_target: Tensor) -> Tensor:
+    """The pairs of each end with the nodes that stand in for the other.
+
+    Args:
+        positives: ``(2, p)``.
+        of_source: ``(p, n)``, what each source is paired with.
+        of_target: ``(p, m)``, what each target is paired with.
+
+    Returns:
+        ``(2, p, n + m)``.
+    """
     source = torch.cat([positives[0][:, None].expand_as(of_source), of_target], dim=1)
     target = torch.cat([of_source, positives[1][:, None].expand_as(of_target)], dim=1)
     return torch.stack([source, target])

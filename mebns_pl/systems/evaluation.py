@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,6 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torchmetrics import MetricCollection
 
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.data.needs import Needs
@@ -19,7 +18,7 @@ from mebns_pl.distributed.group import AbstractGroup, SingleProcess
 from mebns_pl.distributed.rank_watch import RankWatch
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
-from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
+from mebns_pl.metrics.stage import StageMetrics
 from mebns_pl.models.batching import AbstractBatching, FullGraph, PairScore
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.systems.scoring import AbstractScoring, Gate, StudentScoring
@@ -45,9 +44,7 @@ class AbstractEvaluation(LightningModule, ABC):
         self.group: AbstractGroup = SingleProcess()
         self.key = Key(0, "step")
         self.run_config: dict[str, Any] | None = None  # the command line's options, in plain values
-        self.val_ranking, self.val_classes = link_metrics(), classification_metrics()
-        self.test_ranking, self.test_classes = link_metrics(), classification_metrics()
-        self.val_shared, self.test_shared = shared_link_metrics(), shared_link_metrics()
+        self.stages: Mapping[str, StageMetrics] = nn.ModuleDict({name: StageMetrics() for name in ("val", "test")})  # type: ignore[assignment]
         self._graph: Graph | None = None
         self._score: PairScore | None = None
         self._scoring: AbstractScoring = StudentScoring()
@@ -118,30 +115,13 @@ class AbstractEvaluation(LightningModule, ABC):
         assert self._score is not None
         return self._score(pairs)
 
-    def _evaluate(
-        self, batch: EvalBatch, ranking: MetricCollection, classes: MetricCollection, shared: MetricCollection
-    ) -> None:
-        positive = self._logits(batch.positives)
-        if batch.negatives is None:
-            shared.update(positive, self._logits(batch.random_negatives))
-            return
-        negative = self._logits(batch.negatives.flatten(1)).view(batch.negatives.shape[1:])
-        ranking.update(positive, negative)
-        classes.update(positive, self._logits(batch.random_negatives))
-
-    def _report(
-        self, stage: str, ranking: MetricCollection, classes: MetricCollection, shared: MetricCollection
-    ) -> dict[str, Tensor]:
+    def _report(self, stage: str) -> dict[str, Tensor]:
         self._score = None
-        if self.data.eval_set(stage).negatives is None:
-            values = shared.compute()
-        else:
-            values = {**ranking.compute(), **classes.compute()}
+        values = {f"{stage}/{name}": value for name, value in self.stages[stage].compute().items()}
         for name, value in values.items():
-            self.log(f"{stage}/{name}", value.float(), prog_bar=stage == "val" and name == "mrr")
-        for metrics in (ranking, classes, shared):
-            metrics.reset()
-        return {f"{stage}/{name}": value for name, value in values.items()}
+            self.log(name, value.float(), prog_bar=name == "val/mrr")
+        self.stages[stage].reset()
+        return values
 
     def on_validation_epoch_start(self) -> None:
         """Encodes."""
@@ -149,11 +129,11 @@ class AbstractEvaluation(LightningModule, ABC):
 
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
         """Ranks held-out edges."""
-        self._evaluate(batch, self.val_ranking, self.val_classes, self.val_shared)
+        self.stages["val"].update(self._logits, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Logs ``val/mrr``, ``val/hits@k``, ``val/auc``, ``val/ap``."""
-        self.validated(self._report("val", self.val_ranking, self.val_classes, self.val_shared))
+        self.validated(self._report("val"))
 
     def validated(self, values: dict[str, Tensor]) -> None:
         """Told the metrics of every validation, ``val/mrr`` and the others."""
@@ -165,11 +145,11 @@ class AbstractEvaluation(LightningModule, ABC):
 
     def test_step(self, batch: EvalBatch, batch_idx: int) -> None:
         """Ranks held-out edges."""
-        self._evaluate(batch, self.test_ranking, self.test_classes, self.test_shared)
+        self.stages["test"].update(self._logits, batch)
 
     def on_test_epoch_end(self) -> None:
         """Logs ``test/mrr`` and the others."""
-        self._report("test", self.test_ranking, self.test_classes, self.test_shared)
+        self._report("test")
         self._graph = None
 
     # Prediction

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +43,13 @@ METRICS = {name: benchmark.metric for name, benchmark in _BENCHMARKS.items()}
 SPLITS = {name: benchmark.split for name, benchmark in _BENCHMARKS.items()}
 """The folder that the official split of each graph is in."""
 PARTS = ("train", "valid", "test")
+_RAW = {
+    "edge": ("edge_index", "edge.csv.gz"),
+    "num_nodes": ("num_nodes_list", "num-node-list.csv.gz"),
+    "x": ("node_feat", "node-feat.csv.gz"),
+    "edge_year": ("edge_year", "edge_year.csv.gz"),
+}
+"""What the arrays of a raw graph are called in the archive of binary files, and their files of text."""
 _URL = "http://snap.stanford.edu/ogb/data/linkproppred/{}.zip"
 
 
@@ -149,12 +156,7 @@ def read_split(name: str, root: str | Path | None) -> Parts:
     place = _place(name, root)
     if place.is_file():
         return _archive_parts(place)
-    raw = place / "raw"
-    if (raw / "data.npz").is_file():
-        size, where = _read_binary(raw / "data.npz")["num_nodes"], f"{raw}, number of nodes"
-    else:
-        size, where = _read_numbers(raw / "num-node-list.csv.gz"), f"{raw / 'num-node-list.csv.gz'}"
-    return _folder_parts(name, place, check_num_nodes(size, where))
+    return _folder_parts(name, place, _read_raw(place / "raw", ["num_nodes"]))
 
 
 def _archive_parts(path: Path) -> Parts:
@@ -165,7 +167,8 @@ def _archive_parts(path: Path) -> Parts:
     return Parts(num_nodes, arrays, path)
 
 
-def _folder_parts(name: str, folder: Path, num_nodes: int) -> Parts:
+def _folder_parts(name: str, folder: Path, raw: Mapping[str, np.ndarray]) -> Parts:
+    num_nodes = check_num_nodes(raw["num_nodes"], f"{folder / 'raw'}, number of nodes")
     place = folder / "split" / SPLITS[name]
     whole = place / "split_dict.pt"
     saved = load_saved(whole) if whole.is_file() else {}
@@ -180,21 +183,23 @@ def _folder_parts(name: str, folder: Path, num_nodes: int) -> Parts:
 
 
 def _read_folder(name: str, folder: Path) -> LoadedGraph:
-    raw = folder / "raw"
-    archive = _read_binary(raw / "data.npz") if (raw / "data.npz").is_file() else _read_csv(raw)
-    num_nodes = check_num_nodes(archive["num_nodes"], f"{raw}, number of nodes")
-    split = _folder_parts(name, folder, num_nodes)
+    where, raw = folder / "raw", _read_raw(folder / "raw", list(_RAW))
+    split = _folder_parts(name, folder, raw)
+    num_nodes = split.num_nodes
     # The raw graph is that of the training edges, as in ogbl-ddi, or of all
-    pairs = [check_pairs(archive["edge"], num_nodes, f"{raw}, edges"), split.edges("valid"), split.edges("test")]
-    years = [archive.get("edge_year"), *(split.arrays[part].get("year") for part in PARTS[1:])]
+    pairs = [check_pairs(raw["edge"], num_nodes, f"{where}, edges"), split.edges("valid"), split.edges("test")]
+    told = [raw.get("edge_year"), *(split.arrays[part].get("year") for part in PARTS[1:])]
+    years = [part.reshape(-1) for part in told if part is not None]
+    if "edge_year" in raw and len(raw["edge_year"]) != len(raw["edge"]):
+        raise DataError(f"{where / 'edge_year.csv.gz'}: {len(raw['edge_year']):,} lines for {len(raw['edge']):,} edges")
     ends = torch.cat(pairs, dim=1)
     edges, notes = undirected_edges(ends, num_nodes)
-    times = np.concatenate([np.zeros(0), *(part.reshape(-1) for part in years if part is not None)])
+    times = np.concatenate([np.zeros(0), *years])
     return LoadedGraph(
         name,
         edges,
         [str(i) for i in range(num_nodes)],
-        check_features(archive["x"], num_nodes, f"{raw}, node features") if "x" in archive else None,
+        check_features(raw["x"], num_nodes, f"{where}, node features") if "x" in raw else None,
         [f"read from {folder}"] + [note for note in notes if "repeated" not in note],
         first_times(edges, ends, torch.from_numpy(times), num_nodes) if len(times) == ends.shape[1] else None,
     )
@@ -236,23 +241,15 @@ def _download(name: str, folder: Path) -> None:
     _read_folder(name, folder)  # what was cut off ends here, and not in the cache
 
 
-def _read_csv(raw: Path) -> dict[str, np.ndarray]:
-    arrays = {"edge": _read_numbers(raw / "edge.csv.gz"), "num_nodes": _read_numbers(raw / "num-node-list.csv.gz")}
-    for key, name in (("x", "node-feat"), ("edge_year", "edge_year")):
-        path = raw / f"{name}.csv.gz"
-        if path.is_file():
-            arrays[key] = _read_numbers(path)
-    if "edge_year" in arrays and len(arrays["edge_year"]) != len(arrays["edge"]):
-        raise DataError(
-            f"{raw / 'edge_year.csv.gz'}: {len(arrays['edge_year']):,} lines for {len(arrays['edge']):,} edges"
-        )
-    return arrays
-
-
-def _read_binary(path: Path) -> dict[str, np.ndarray]:
-    with Archive(path) as archive:
-        arrays = {"edge": archive["edge_index"].T, "num_nodes": archive["num_nodes_list"]}
-        return arrays | ({"x": archive["node_feat"]} if "node_feat" in archive else {})
+def _read_raw(raw: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """Arrays of the raw graph, by keys of ``_RAW``; ``x`` and ``edge_year`` where they are there."""
+    needed = ("edge", "num_nodes")
+    if (raw / "data.npz").is_file():
+        with Archive(raw / "data.npz") as archive:
+            found = {key: archive[_RAW[key][0]] for key in keys if key in needed or _RAW[key][0] in archive}
+        return {key: array.T if key == "edge" else array for key, array in found.items()}
+    paths = {key: raw / _RAW[key][1] for key in keys}
+    return {key: _read_numbers(path) for key, path in paths.items() if key in needed or path.is_file()}
 
 
 def _read_numbers(path: Path) -> np.ndarray:

@@ -1,0 +1,51 @@
+"""The metrics of one stage of an evaluation: ranks and classes of held-out edges, whatever they are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
+from mebns_pl.types import EvalBatch
+
+
+class StageMetrics(nn.Module):
+    """MRR and Hits against each edge's own negatives, AUC and AP against random ones; or all four against shared ones.
+
+    Example:
+        >>> import torch
+        >>> metrics, pairs = StageMetrics(), torch.tensor([[0, 1], [1, 2]])
+        >>> metrics.update(lambda pairs: pairs.sum(dim=0).float(), EvalBatch(pairs, None, pairs))
+        >>> metrics.compute()["auc"].item()
+        0.5
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ranking, self.classes, self.shared = link_metrics(), classification_metrics(), shared_link_metrics()
+        self._shares = False
+
+    def update(self, score: Callable[[Tensor], Tensor], batch: EvalBatch) -> None:
+        """Scores a batch.
+
+        Args:
+            score: pairs ``(2, m)`` -> logits ``(m,)``.
+            batch: held-out edges with their non-edges.
+        """
+        positive, random = score(batch.positives), score(batch.random_negatives)
+        self._shares = batch.negatives is None
+        if batch.negatives is None:
+            self.shared.update(positive, random)
+            return
+        self.ranking.update(positive, score(batch.negatives.flatten(1)).view(batch.negatives.shape[1:]))
+        self.classes.update(positive, random)
+
+    def compute(self) -> dict[str, Tensor]:
+        """``mrr``, ``hits@k``, ``auc``, ``ap`` of all ranks' batches since the last reset."""
+        return self.shared.compute() if self._shares else {**self.ranking.compute(), **self.classes.compute()}
+
+    def reset(self) -> None:
+        """Begins anew."""
+        for metrics in (self.ranking, self.classes, self.shared):
+            metrics.reset()
