@@ -30,7 +30,7 @@ demo: $(READY) ## compare negative samplers on the embedded air-routes graph
 	@$(BIN)/python scripts/demo.py
 
 test: $(READY) ## run the tests and the docstring examples, without the slow ones
-	@$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 test-slow: $(READY) ## run the slow tests
 	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

@@ -6,9 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from references.runs import ALL_WARM_UP
+
 README = Path(__file__).parent.parent / "README.md"
 
 
+@ALL_WARM_UP
+@pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval")
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)

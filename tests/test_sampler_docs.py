@@ -16,7 +16,7 @@ from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
 from mebns_pl.negatives.listing import FAMILIES, recipe_rule
 from references.negatives import GRAPHS, legal_nodes
-from references.runs import command_line_parser, fit
+from references.runs import ALL_WARM_UP, command_line_parser, fit
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGE = (REPOSITORY / "docs" / "samplers.md").read_text("utf-8")
@@ -36,6 +36,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sys.modules.pop("my_samplers", None)
 
 
+@ALL_WARM_UP
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("kind", ["Plain", "MeBNS"])
 def test_a_users_own_sampler_runs_from_yaml(own: Path, kind: str) -> None:

@@ -172,7 +172,7 @@ class MigrationFigures(Callback):
         """Places in the probe of the pairs that crossed most often, none twice: a probe can hold a pair twice."""
         order = self._flips().argsort(descending=True, stable=True)
         pairs = self._monitor.probe.cpu()[:, order].sort(dim=0).values
-        again = torch.from_numpy(pd.DataFrame(pairs.t().numpy()).duplicated().to_numpy())
+        again = torch.tensor(pd.DataFrame(pairs.t().numpy()).duplicated().to_numpy())
         return order[~again][: self.num_examples]
 
     def _names(self, trainer: Trainer, places: Tensor, longest: int | None = None) -> list[str]:

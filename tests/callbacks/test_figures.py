@@ -18,7 +18,7 @@ from mebns_pl.analysis import figures
 from mebns_pl.analysis.migration import hard_set, hard_set_overlap, transition_flow
 from mebns_pl.callbacks.migration_figures import LAYOUT, MigrationFigures
 from mebns_pl.systems.outputs import _band_kept
-from references.runs import MAKE, fit, make_data, make_mebns, probe_monitor
+from references.runs import ALL_WARM_UP, MAKE, fit, make_data, make_mebns, probe_monitor
 
 # Five pairs over four epochs; the two highest are hard: {0, 1}, {0, 2}, {2, 3}, {2, 3}
 SCORES = torch.tensor(
@@ -201,6 +201,7 @@ def test_zero_snapshots_switch_it_off(tmp_path: Path) -> None:
     assert not events(logger.log_dir).Tags()["images"]
 
 
+@ALL_WARM_UP
 def test_it_needs_a_monitor_before_it() -> None:
     data = make_data()
     for callbacks in ([MigrationFigures()], [MigrationFigures(), probe_monitor()]):

@@ -23,6 +23,7 @@ from mebns_pl.negatives.proposals.generator import GeneratorProposal
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec
 from references.runs import (
+    ALL_WARM_UP,
     equal,
     make_data,
     make_loaded,
@@ -283,6 +284,7 @@ def test_with_loader_workers_and_with_validation_within_epochs(
     agree(one, run(part, log, **changes), (folder, part))
 
 
+@ALL_WARM_UP
 def test_logs_are_written_before_the_checkpoint(tmp_path: Path) -> None:
     order: list[str] = []
 

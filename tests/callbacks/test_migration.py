@@ -14,7 +14,7 @@ from mebns_pl.analysis.migration import MigrationTracker
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.systems.link_system import AbstractLinkSystem
-from references.runs import MAKE, equal, fit, make_data, make_plain, probe_monitor, weights
+from references.runs import ALL_WARM_UP, MAKE, equal, fit, make_data, make_plain, probe_monitor, weights
 
 
 class Spy(Callback):
@@ -100,6 +100,7 @@ def test_watching_changes_nothing(kind: str) -> None:
     assert equal(*found)
 
 
+@ALL_WARM_UP
 def test_the_probe_is_the_same_for_all_samplers() -> None:
     probes = []
     for kind, changes in (

@@ -14,7 +14,7 @@ import yaml
 from mebns_pl import MeBNS, Plain
 from mebns_pl.cli import main as cli
 from mebns_pl.models.batching import NeighborSampling
-from references.runs import command_line_parser, make_loaded
+from references.runs import ALL_WARM_UP, command_line_parser, make_loaded
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -152,6 +152,7 @@ def test_the_class_alone_names_neighbor_batches() -> None:
     assert config.fit.model.init_args.batching.init_args.fan_out == 4
 
 
+@ALL_WARM_UP
 def test_the_seed_decides_all_and_resume_goes_on() -> None:
     def state(*more: str) -> dict[str, torch.Tensor]:
         return {name: value.clone() for name, value in cli.main(arguments("fit", *more)).model.state_dict().items()}

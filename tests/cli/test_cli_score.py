@@ -59,7 +59,12 @@ def test_given_pairs_are_scored(
     pd.DataFrame(edges, columns=["source", "target"]).to_csv("edges.csv", index=False)
     quiet = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
     logger = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs", "--trainer.logger.name=run"]
-    epochs = ["--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1", "--data.eval_negatives=RandomNegatives"]
+    epochs = [
+        "--model.schedule.warmup=0",
+        "--trainer.max_epochs=1",
+        "--trainer.check_val_every_n_epoch=1",
+        "--data.eval_negatives=RandomNegatives",
+    ]
     cli.main(["fit", "--data.graph=edges.csv", *logger, *epochs, *quiet])
     assert "Best checkpoint: logs/run/version_0/checkpoints/best.ckpt" in capsys.readouterr().out
 
@@ -95,7 +100,7 @@ def test_new_nodes_are_scored_from_a_checkpoint(tmp_path: Path, monkeypatch: pyt
     quiet = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
     random, logs = "--data.eval_negatives=RandomNegatives", "--trainer.logger.save_dir=logs"
     data = ["--data.graph=edges.csv", "--data.nodes=nodes.csv", random]
-    cli.main(["fit", *data, logs, "--trainer.max_epochs=1", *quiet])
+    cli.main(["fit", *data, logs, "--model=Plain", "--trainer.max_epochs=1", *quiet])
     checkpoint = ["--ckpt_path=logs/mebns/version_0/checkpoints/last.ckpt"]
     cli.main(["score", "pairs.csv", *checkpoint, "--nodes=new.csv", "--edges=links.csv", *quiet])
     assert pd.read_csv("scores.csv")["new_node"].tolist() == [True, False]

@@ -28,7 +28,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         loaded = make_loaded()
         edges = [[loaded.node_names[end] for end in edge] for edge in loaded.edges.t().tolist()]
         pd.DataFrame(edges, columns=["source", "target"]).to_csv("edges.csv", index=False)
-        for name, system, seed in (("mebns", "MeBNS", 1), ("plain", "Plain", 1), ("other", "Plain", 2)):
+        mebns = "MeBNS, init_args: {schedule: {warmup: 1}}"
+        for name, system, seed in (("mebns", mebns, 1), ("plain", "Plain", 1), ("other", "Plain", 2)):
             Path("run.yaml").write_text(
                 f"""
 seed_everything: {seed}

@@ -15,7 +15,7 @@ from mebns_pl.mebns.cheap_engines import Every, LastBlock
 from mebns_pl.mebns.learner import Gradients
 from mebns_pl.systems.mebns import Schedule
 from references import step as reference
-from references.runs import equal, fit, make_data, make_mebns, weights
+from references.runs import ALL_WARM_UP, equal, fit, make_data, make_mebns, weights
 from references.step import Setting
 
 KEY = Key(5, "tests/cheap")
@@ -87,6 +87,7 @@ def test_last_block_leaves_out_what_only_begins_alike() -> None:
     assert set(engine._unrolled(student)) == {"biases.1", *(f"decoder.{i}" for i in range(11))}
 
 
+@ALL_WARM_UP
 @pytest.mark.parametrize("wrap", [lambda engine: engine, lambda engine: Every(2, engine)], ids=["alone", "in Every"])
 def test_names_that_are_not_there_are_refused_before_training(wrap: Callable[[AbstractEngine], AbstractEngine]) -> None:
     data = make_data()

@@ -125,6 +125,10 @@ def make_mebns(spec: GraphSpec, seed: int = 0, **changes: Any) -> MeBNS:
 MAKE: dict[str, Callable[..., AbstractLinkSystem]] = {"Plain": make_plain, "MeBNS": make_mebns}
 
 
+ALL_WARM_UP = pytest.mark.filterwarnings("ignore:schedule.warmup.*all of it is warm-up")
+"""Marks tests whose runs end before MeBNS begins, which is said in a warning."""
+
+
 def make_trainer(epochs: int = 3, callbacks: list[Callback] | None = None, **changes: Any) -> Trainer:
     """A silent trainer on one CPU that validates after every epoch and writes nothing by itself."""
     options: dict[str, Any] = {
@@ -137,6 +141,7 @@ def make_trainer(epochs: int = 3, callbacks: list[Callback] | None = None, **cha
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         "use_distributed_sampler": False,
+        "log_every_n_steps": 1,
     }
     return Trainer(**{**options, "callbacks": callbacks, **changes})
 

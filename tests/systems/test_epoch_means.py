@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from lightning.pytorch import LightningModule
 from torch.utils.data import DataLoader
@@ -27,6 +28,7 @@ class Logs(LightningModule):
         return None
 
 
+@pytest.mark.filterwarnings("ignore:`LightningModule.configure_optimizers` returned `None`")
 def test_they_are_lightnings() -> None:
     trainer = make_trainer(1)
     trainer.fit(Logs(), DataLoader(range(len(VALUES))))  # type: ignore[arg-type]

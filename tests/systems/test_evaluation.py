@@ -155,6 +155,7 @@ def test_batch_norm_anywhere_is_refused_and_layer_norm_is_not() -> None:
             refuse_batch_norm(nn.Sequential(nn.Sequential(nn.Linear(2, 2), layer)))
 
 
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 @pytest.mark.parametrize("kind", ["Plain", "MeBNS"])
 def test_a_trainer_without_our_data_module_is_refused(kind: str) -> None:
     data = make_data()

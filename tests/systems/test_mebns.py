@@ -33,6 +33,7 @@ from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.statistics import weight_statistics
 from references.processes import in_processes
 from references.runs import (
+    ALL_WARM_UP,
     MAKE,
     equal,
     fit,
@@ -130,6 +131,7 @@ def test_initial_weights_of_the_student_are_those_of_plain() -> None:
     assert not equal(weights(make_plain(spec, 0)), weights(make_plain(spec, 1)))
 
 
+@ALL_WARM_UP
 def test_while_warming_up_the_student_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the same edges, with the teacher's draws made all the same (they number the dropout rows)."""
     data, control = make_data(), make_data()
@@ -142,6 +144,7 @@ def test_while_warming_up_the_student_is_plain(monkeypatch: pytest.MonkeyPatch) 
     assert not equal(weights(plain.student), before)
 
 
+@ALL_WARM_UP
 def test_after_warm_up_it_is_not() -> None:
     found = []
     for warmup in (2, 3):
@@ -442,6 +445,7 @@ SCHEDULES = {
 }
 
 
+@ALL_WARM_UP
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize(("stop", "name"), [(1, "last"), (2, "last"), (3, "last"), (3, "best")])
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, stop: int, name: str, schedule: str) -> None:

@@ -10,7 +10,7 @@ from lightning.pytorch.cli import ReduceLROnPlateau as MonitoredPlateau
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from mebns_pl import Schedule
-from references.runs import equal, make_data, make_mebns, make_plain, make_trainer, weights
+from references.runs import ALL_WARM_UP, equal, make_data, make_mebns, make_plain, make_trainer, weights
 
 halve = partial(StepLR, step_size=1, gamma=0.5)
 
@@ -58,6 +58,7 @@ def test_a_plateau_is_looked_for_after_validations_alone() -> None:
     assert [rate for (rate,) in rates.seen] == [1, 1, 1, 1, 0.5, 0.5]
 
 
+@ALL_WARM_UP
 def test_schedulers_that_cannot_work_are_refused() -> None:
     data = make_data()
     system = make_mebns(data.spec, schedule=Schedule(teacher_lr_scheduler=ReduceLROnPlateau))
