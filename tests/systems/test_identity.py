@@ -113,6 +113,7 @@ def changed(checkpoint: Path, folder: Path, change: Callable[[dict[str, Any]], o
     ("change", "message"),
     [
         (lambda c: c[KEY].update(version="99.3.0"), r"version: 99\.3\.0 wrote it, .* install mebns_pl 99\.3"),
+        (lambda c: c[KEY].pop("format"), "format: 1 there, 2 here: parts go by other names now; train again"),
         (lambda c: c.pop(KEY), "does not say which model and graph it belongs to"),
     ],
 )
@@ -163,9 +164,9 @@ def test_what_a_checkpoint_says_is_plain(checkpoint: Path) -> None:
 
 
 def test_going_on_with_other_options_is_said(checkpoint: Path) -> None:
-    data = make_data(num_candidates=7)
+    data = make_data()
     with pytest.warns(UserWarning, match=r"goes on with other options.*num_candidates: 5 before, 7 now"):
-        fit(make_plain(data.spec), data, 1, ckpt_path=str(checkpoint))
+        fit(make_plain(data.spec, num_candidates=7), data, 1, ckpt_path=str(checkpoint))
 
 
 def test_changed_options() -> None:
