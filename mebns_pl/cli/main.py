@@ -325,6 +325,7 @@ def main(args: ArgsType = None) -> MeBNSCLI:
             subclass_mode_model=True,
             seed_everything_default=0,
             auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # checkpoints hold what a run was made of, and no hyperparameters
             trainer_defaults={"callbacks": [ResultTable(), HyperParameters(), start_watch]},
             save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,12 +17,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.multiprocessing
 import yaml
 
 from mebns_pl import Plain
 from mebns_pl.cli import main as cli
 from mebns_pl.cli.messages import OneLineParser, _RefusedError
 from mebns_pl.errors import DataError
+from references.processes import output_of
 from references.runs import command_line_parser
 
 RING = [(i, (i + step) % 30) for i in range(30) for step in (1, 2)]
@@ -55,7 +58,6 @@ def _parsed_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli.MeBNSCLI, "parse_arguments", parse_arguments)
-        patch.setattr(cli.MeBNSCLI, "_dump_config", lambda self: setattr(self, "config_dump", {}))
         yield
 
 
@@ -309,6 +311,8 @@ ARGUMENTS: list[tuple[list[str], list[str], int]] = [
     (["--data.seed=3"], ['Linked "data.seed" must be given via "seed_everything"'], 2),
     (["--last_checkpoint.dirpath=x"], ["checkpoint.dirpath --> last_checkpoint.dirpath", "'x'"], 2),
     (["--ckpt_path=none.ckpt"], ["ckpt_path: no such file: 'none.ckpt'"], 1),
+    (["--modl=Plain"], ["--modl=Plain", "did you mean model?"], 2),
+    (["--migration.probesize=30"], ["--migration.probesize=30", "did you mean migration.probe_size?"], 2),
     (["stray"], ["unrecognized arguments: stray", "--help"], 2),
     (["-c", "none.yaml"], ["none.yaml: no such file"], 1),
 ]  # fmt: skip
@@ -428,16 +432,32 @@ def test_what_is_dropped_or_drawn_again_is_said_once(capsys: pytest.CaptureFixtu
 # As a user would: in a process of its own
 
 
-def test_in_a_process_of_its_own() -> None:
+def program(arguments: list[str]) -> None:
+    """``python -m mebns_pl``, with standard output and error in files."""
+    for name, number in (("out.txt", 1), ("err.txt", 2)):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), number)
+    sys.argv = ["mebns", *arguments]
+    runpy.run_module("mebns_pl", run_name="__main__")
+
+
+@pytest.mark.parametrize("fresh", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_in_a_process_of_its_own(fresh: bool) -> None:
     Path("edges.csv").write_text(GOOD_EDGES.replace("target", "to"))
     before = files()
-    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
-    program = [sys.executable, "-m", "mebns_pl", "fit", "--data.graph=edges.csv"]
-    run = subprocess.run(program, capture_output=True, text=True, env=env, check=False)
-    assert run.returncode == 1
-    assert "mebns: error: edges.csv: no column 'target'; the header has ['source', 'to']\n" in run.stderr
-    assert "Traceback" not in run.stderr
-    assert run.stdout == ""
+    if fresh:
+        env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
+        command = [sys.executable, "-m", "mebns_pl", "fit", "--data.graph=edges.csv"]
+        run = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+        code, said, told = run.returncode, run.stdout, run.stderr
+    else:
+        with pytest.raises(torch.multiprocessing.ProcessExitedException) as ended:
+            output_of(program, ["fit", "--data.graph=edges.csv"], into=Path("main.txt"))
+        code, said, told = (ended.value.exit_code, *(Path(name).read_text() for name in ("out.txt", "err.txt")))
+        before |= {"main.txt", "out.txt", "err.txt"}
+    assert code == 1
+    assert "mebns: error: edges.csv: no column 'target'; the header has ['source', 'to']\n" in told
+    assert "Traceback" not in told
+    assert said == ""
     assert files() == before
 
 
