@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mebns_pl.checks import at_least
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.measures.abstract import AbstractMeasure
 from mebns_pl.graph.measures.neighbors import ResourceAllocation
@@ -34,7 +35,8 @@ class TwoHopPool(AbstractPool):
     """
 
     def __init__(self, top: int = 1000) -> None:
-        self.top = check_top(top)
+        at_least(1, top=top)
+        self.top = top
 
     def parts(self, request: PoolRequest) -> list[PoolPart]:
         """See :meth:`AbstractPool.parts`."""
@@ -65,24 +67,14 @@ class PageRankPool(AbstractPool):
     """
 
     def __init__(self, top: int = 100, alpha: float = 0.15, eps: float = 1e-4) -> None:
-        self.top = check_top(top)
+        at_least(1, top=top)
+        self.top = top
         self.measure = PersonalizedPageRank(alpha, eps)
 
     def parts(self, request: PoolRequest) -> list[PoolPart]:
         """See :meth:`AbstractPool.parts`."""
         top, notes = request.bounded(self.top, "PageRank")
         return [PoolPart(f"PageRank, top {top:,}", listed_keys(self.measure, request, top)[0], notes)]
-
-
-def check_top(top: int) -> int:
-    """``top`` itself.
-
-    Raises:
-        ValueError: it is below 1.
-    """
-    if top < 1:
-        raise ValueError(f"top: expected 1 or more, got {top}")
-    return top
 
 
 def listed_keys(measure: AbstractMeasure, request: PoolRequest, top: int) -> tuple[Tensor, int]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mebns_pl.checks import at_least
 from mebns_pl.errors import DataError
 from mebns_pl.graph.sparse import entries_of
 from mebns_pl.pools.abstract import AbstractPool, PoolPart, PoolRequest, undirected_keys
-from mebns_pl.pools.listed import check_top
 
 _BLOCK = 2**24  # similarities of a block, 64 MiB in float32
 
@@ -40,8 +40,8 @@ class NearestPool(AbstractPool):
     """
 
     def __init__(self, top: int = 100, cosine: bool = True) -> None:
-        self.top = check_top(top)
-        self.cosine = cosine
+        at_least(1, top=top)
+        self.top, self.cosine = top, cosine
 
     def parts(self, request: PoolRequest) -> list[PoolPart]:
         """See :meth:`AbstractPool.parts`.
