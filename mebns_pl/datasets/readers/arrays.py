@@ -42,9 +42,11 @@ class Archive:
         # Asked first: NumPy takes a file that is no archive for a pickle
         if not zipfile.is_zipfile(self.path):
             raise DataError(f"{self.path}: no .npz archive, or one that is cut off; allowed is what numpy.savez makes")
+        self._stream = self.path.open("rb")  # which NumPy leaves open where the archive is broken
         try:
-            self._file = np.load(self.path, allow_pickle=False)
+            self._file = np.load(self._stream, allow_pickle=False)
         except _BROKEN as error:
+            self._stream.close()
             raise DataError(f"{self.path}: cannot be read ({error})") from error
         self.keys: tuple[str, ...] = tuple(self._file.files)
 
@@ -53,6 +55,7 @@ class Archive:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        self._stream.close()
 
     def __contains__(self, key: str) -> bool:
         return key in self.keys
