@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from mebns_pl.datasets.readers.contents import check_file, decoded, read_bytes, text_lines
+from mebns_pl.datasets.readers.contents import check_file, decoded, read_bytes, refusing, text_lines
 from mebns_pl.datasets.tables import Table, first_repeat, text_column
 from mebns_pl.errors import DataError
 
@@ -178,7 +178,7 @@ def _read_parquet(path: Path, names: Sequence[str | int], values: Sequence[str |
     """``names`` are columns of integers or texts, ``values`` also of other numbers and truth values (0 and 1)."""
     if not all(isinstance(column, str) for column in [*names, *(values or ())]):
         raise DataError(f"{path}: columns {[*names, *(values or ())]}: allowed are names, as Parquet has them")
-    try:
+    with refusing(path, (pa.ArrowException, OSError, ValueError, MemoryError), "cannot be read as Parquet"):
         header = pa.parquet.read_schema(path).names
         wanted = [*names, *([column for column in header if column not in names] if values is None else values)]
         for column in wanted:
@@ -186,10 +186,6 @@ def _read_parquet(path: Path, names: Sequence[str | int], values: Sequence[str |
                 raise DataError(f"{path}: no column {column!r}, or several; the file has {header}")
         table = pa.parquet.read_table(path, columns=list(dict.fromkeys(wanted)))
         columns = {column: _parquet_column(table.column(column), column, column in names, path) for column in wanted}
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: cannot be read as Parquet ({str(error)[:200]})") from error
     if not table.num_rows:
         raise DataError(f"{path}: the file is empty; at least 1 row is needed")
     return Table(path, columns)

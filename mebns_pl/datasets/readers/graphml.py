@@ -11,7 +11,7 @@ from xml.parsers import expat
 import torch
 
 from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs
-from mebns_pl.datasets.readers.contents import read_bytes
+from mebns_pl.datasets.readers.contents import read_bytes, refusing
 from mebns_pl.datasets.tables import Table, column_times, table_features, text_column
 from mebns_pl.errors import DataError
 
@@ -130,14 +130,11 @@ class _Reader:
         )
         parser.EndElementHandler = lambda _: self._end(self._open.pop())
         parser.CharacterDataHandler = self._characters
-        try:
-            parser.Parse(read_bytes(self.path), True)
-        except expat.ExpatError as error:
-            raise self._error(error.lineno, f"no well-formed XML ({expat.ErrorString(error.code)})") from error
-        except (LookupError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"{self.path}: cannot be decoded ({error})") from error
+        with refusing(self.path, (LookupError, ValueError), "cannot be decoded"):
+            try:
+                parser.Parse(read_bytes(self.path), True)
+            except expat.ExpatError as error:
+                raise self._error(error.lineno, f"no well-formed XML ({expat.ErrorString(error.code)})") from error
         if self._directed is None:
             raise DataError(f"{self.path}: no <graph> within <graphml>; one is needed")
 

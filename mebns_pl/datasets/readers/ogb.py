@@ -17,7 +17,7 @@ from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs
 from mebns_pl.datasets.places import data_folders, fetch, looked_in
 from mebns_pl.datasets.readers.arrays import Archive
 from mebns_pl.datasets.readers.checks import check_features, check_num_nodes, check_pairs
-from mebns_pl.datasets.readers.contents import check_file
+from mebns_pl.datasets.readers.contents import check_file, refusing
 from mebns_pl.datasets.readers.saved import load_saved
 from mebns_pl.errors import DataError
 
@@ -252,10 +252,8 @@ def _read_numbers(path: Path) -> np.ndarray:
     import pandas as pd
 
     check_file(path)
-    try:
+    with refusing(path, (ValueError, OSError, EOFError, zlib.error)):
         array: np.ndarray = pd.read_csv(path, header=None).to_numpy()
-    except (ValueError, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
     if array.dtype.kind not in "iuf":
         raise DataError(f"{path}: got {array.dtype}; allowed are lines of numbers")
     return array
