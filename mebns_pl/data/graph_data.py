@@ -12,7 +12,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from mebns_pl.datasets.catalog import CATALOG, load_graph
-from mebns_pl.datasets.files import SUFFIXES, LoadedGraph, read_graph
+from mebns_pl.datasets.files import SUFFIXES, read_graph
+from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.official_splits import OfficialSplit
 from mebns_pl.datasets.split import split_edges
 from mebns_pl.errors import DataError

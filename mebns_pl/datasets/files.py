@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs, name_order, unique_edges
+from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs, name_order
 from mebns_pl.datasets.readers import mapped
 from mebns_pl.datasets.readers.columns import SUFFIXES as TABLES
 from mebns_pl.datasets.readers.columns import read_columns, standard_suffix
@@ -20,20 +20,9 @@ from mebns_pl.datasets.tables import (
     distinct,
     first_repeat,
     places_in,
-    standardize_columns,
     table_features,
 )
 from mebns_pl.errors import DataError
-
-__all__ = [
-    "DataError",
-    "LoadedGraph",
-    "name_order",
-    "read_edge_list",
-    "read_graph",
-    "standardize_columns",
-    "unique_edges",
-]
 
 SUFFIXES = (*TABLES, ".graphml", ".npz", ".pt", ".mat")
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mebns_pl.datasets.files import DataError
+from mebns_pl.errors import DataError
 from mebns_pl.keys import Key, permutation
 from mebns_pl.types import EdgeSplit
 

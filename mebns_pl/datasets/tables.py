@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from mebns_pl.errors import DataError
 
@@ -121,7 +122,7 @@ def table_features(table: Table, columns: Sequence[str], standardize: bool) -> t
                     f"{table.path}: column {name!r} has {len(levels):,} different texts; at most {MAX_LEVELS} are "
                     "one-hot encoded; leave the column out by `feature_columns`"
                 )
-            blocks.append(one_hot(places_in(levels, values), levels))
+            blocks.append(one_hot(places_in(levels, values), len(levels)).float())
             notes.append(f"column {name!r} one-hot encoded ({len(levels)} values)")
         else:
             x = _finite(table, name, numbers)
@@ -189,11 +190,6 @@ def distinct(*columns: pa.ChunkedArray) -> list[str]:
     """The texts of some columns, each once, in the order in which they first stand there, column by column."""
     texts: list[str] = pa.chunked_array([chunk for column in columns for chunk in column.chunks]).unique().to_pylist()
     return texts
-
-
-def one_hot(places: Tensor, levels: Sequence[str]) -> Tensor:
-    """``(n, number of levels)`` float32."""
-    return torch.nn.functional.one_hot(places, len(levels)).float()
 
 
 def _finite(table: Table, name: str, numbers: pa.ChunkedArray) -> Tensor:

@@ -10,8 +10,9 @@ import torch
 
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.data.graph_data import SplitFractions
-from mebns_pl.datasets.files import DataError, read_graph
+from mebns_pl.datasets.files import read_graph
 from mebns_pl.datasets.readers.mapped import map_features
+from mebns_pl.errors import DataError
 from mebns_pl.models.batching import NeighborSampling
 
 EDGES = [(a, b) for a in range(12) for b in range(a + 1, 12) if (a * b) % 3]
