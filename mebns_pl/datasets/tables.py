@@ -202,10 +202,9 @@ def _finite(table: Table, name: str, numbers: pa.ChunkedArray) -> Tensor:
             "allowed are columns of numbers only or of texts only"
         )
     x = torch.tensor(numbers.to_numpy())[:, None]
-    finite = x.isfinite() & x.float().isfinite()
-    if not bool(finite.all()):
-        row = int((~finite).nonzero()[0, 0])
-        raise DataError(f"{table.value_at(row, name)}; allowed are finite float32 numbers")
+    bad = (~x.float().isfinite()).nonzero()
+    if len(bad):
+        raise DataError(f"{table.value_at(int(bad[0, 0]), name)}; allowed are finite float32 numbers")
     return x
 
 
