@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 import mebns_pl as m
-from mebns_pl.datasets.files import LoadedGraph, unique_edges
+from mebns_pl.datasets.loaded import LoadedGraph, unique_edges
 from mebns_pl.datasets.readers.mapped import with_mapped_features
 from mebns_pl.keys import permutation
 
