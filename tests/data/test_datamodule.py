@@ -16,8 +16,9 @@ from mebns_pl.data.batches import TrainSteps
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.data.needs import Needs
 from mebns_pl.data.train_batch import TrainBatch
-from mebns_pl.datasets.files import DataError, LoadedGraph
+from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.split import SplitFractions
+from mebns_pl.errors import DataError
 from mebns_pl.evaluation.negatives import HeartNegatives, RandomNegatives
 from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol, TimeParting
 from mebns_pl.graph.measures.neighbors import CommonNeighbors

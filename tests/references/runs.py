@@ -19,7 +19,7 @@ from torch.optim import Adam
 from mebns_pl import GCN, EncoderDecoder, LinkPredictor, MeBNS, MigrationMonitor, MLPDecoder, Plain, Schedule
 from mebns_pl.cli import main as cli
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.datasets.files import LoadedGraph
+from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.split import SplitFractions
 from mebns_pl.evaluation.negatives import RandomNegatives
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
