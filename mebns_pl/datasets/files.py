@@ -173,7 +173,7 @@ def read_edge_list(
             f"(column {node_column!r}); allowed are the {len(names):,} names there{_near_name(name, names)}"
         )
     times = None if time_column is None else column_times(table, time_column)
-    return graph_of_pairs(path, pairs, names, x, times, notes, directed=False)
+    return graph_of_pairs(path, pairs, names, x, times, notes, called="lines", directed=False)
 
 
 def _near_name(name: str, names: Sequence[str]) -> str:

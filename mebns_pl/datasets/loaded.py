@@ -69,6 +69,7 @@ def graph_of_pairs(
     notes: Sequence[str] = (),
     *,
     name: str = "",
+    called: str = "pairs",
     directed: bool = True,
     undirected: bool = True,
 ) -> LoadedGraph:
@@ -82,6 +83,7 @@ def graph_of_pairs(
         times: ``(m,)`` of the pairs.
         notes: what else there is to tell.
         name: name of the graph; "" takes the file's.
+        called: what pairs are called in messages.
         directed: whether both directions of an edge are the rule (:func:`undirected_edges`), or a repetition.
         undirected: whether directed edges are made undirected; False refuses them.
 
@@ -90,7 +92,8 @@ def graph_of_pairs(
     """
     names = [str(i) for i in range(nodes)] if isinstance(nodes, int) else nodes
     if not bool((pairs[0] != pairs[1]).any()):
-        raise DataError(f"{path}: no edge between two different nodes in {pairs.shape[1]:,}; at least 1 is needed")
+        found = f"no edge between two different nodes in {pairs.shape[1]:,} {called}"
+        raise DataError(f"{path}: {found}; at least 1 is needed")
     if directed:
         edges, dropped = undirected_edges(pairs, len(names), "" if undirected else str(path))
     else:
