@@ -105,22 +105,6 @@ def split_edges(
     return EdgeSplit(train=train, meta=meta, val=val, test=test)
 
 
-def replace_held_out(split: EdgeSplit, val: Tensor, test: Tensor) -> EdgeSplit:
-    """The same training and meta edges with other held-out ones: what a training run must not notice.
-
-    Args:
-        split: any split.
-        val: ``(2, n)`` int64, pairs of nodes that are no training or meta edges.
-        test: ``(2, m)`` int64, likewise.
-
-    Raises:
-        DataError: a self-loop, a repeated pair, or a training or meta edge among the pairs.
-    """
-    val, test = canonical_edges(val, "val"), canonical_edges(test, "test")
-    canonical_edges(torch.cat([split.observed, val, test], dim=1), "val, test")
-    return replace(split, val=val, test=test)
-
-
 def canonical_edges(edges: Tensor, name: str) -> Tensor:
     """The same undirected edges with ``source < target``, sorted.
 

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
+from mebns_pl import Schedule
 from mebns_pl.data.batches import TrainSteps
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.data.needs import Needs
@@ -194,8 +195,7 @@ def test_asking_changes_nothing() -> None:
 
 def test_loaders_follow_the_trainers_system() -> None:
     data = make_data()
-    for make in (make_plain, make_mebns):
-        system = make(data.spec)
+    for system in (make_plain(data.spec), make_mebns(data.spec, schedule=Schedule(warmup=0))):
         fit(system, data, 1, limit_val_batches=0)
         found, asked = next(iter(data.train_dataloader())), data.train_steps(system.needs)[0, 0]
         assert not differing(tensors_of(found, "b"), tensors_of(asked, "b"))

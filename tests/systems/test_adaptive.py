@@ -29,7 +29,7 @@ from mebns_pl import (
     SoftmaxSelector,
 )
 from mebns_pl.data.train_batch import TrainBatch
-from mebns_pl.datasets.split import replace_held_out
+from references.runs import replace_held_out
 from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.systems.adaptive import adapted

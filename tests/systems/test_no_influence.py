@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.datasets.split import replace_held_out
+from references.runs import replace_held_out
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import EdgeSplit
