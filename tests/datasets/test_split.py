@@ -9,10 +9,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mebns_pl.datasets.split import split_edges
-from references.runs import replace_held_out
 from mebns_pl.errors import DataError
 from mebns_pl.keys import Key
 from mebns_pl.types import EdgeSplit
+from references.runs import replace_held_out
 
 KEY = Key(0, "split")
 PARTS = ("train", "meta", "val", "test")
