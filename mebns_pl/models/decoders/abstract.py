@@ -14,6 +14,7 @@ class AbstractDecoder(nn.Module, ABC):
     """Scores pairs from the embeddings of their ends; symmetric in the two ends.
 
     Example:
+        >>> import torch
         >>> class Distance(AbstractDecoder):
         ...     def forward(self, source, target, rows, key=None):
         ...         return -(source - target).square().sum(dim=1)

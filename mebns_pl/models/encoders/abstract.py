@@ -17,6 +17,7 @@ class AbstractEncoder(nn.Module, ABC):
     """Embeds the nodes of a graph; ``out_channels`` says how wide the embeddings are.
 
     Example:
+        >>> import torch
         >>> class Degree(AbstractEncoder):
         ...     out_channels = 1
         ...     def forward(self, graph, key=None):
@@ -57,6 +58,7 @@ class AbstractLayeredEncoder(AbstractEncoder, ABC):
         ValueError: ``num_layers`` or ``dropout`` out of its range.
 
     Example:
+        >>> import torch
         >>> from mebns_pl.models.encoders.gcn import GCN
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=3)
         >>> encoder = GCN(graph.spec, hidden_channels=8, num_layers=1)
