@@ -103,7 +103,7 @@ def run(cell: Cell, seed: int, root: str | None) -> list[dict[str, str | float]]
         proposal = m.MixtureProposal(parts, [1 - cell.structure, cell.structure])
     data = m.LinkDataModule(
         graph=cell.graph, root=root, split=m.SplitFractions(meta=0.0, supervision=cell.supervision), seed=seed,
-        proposal=proposal, num_candidates=1, protocol=protocol, batch_size=cell.batch_size,
+        protocol=protocol, batch_size=cell.batch_size,
     )  # fmt: skip
     num_pooled = 0
     if cell.model == "ncn":
@@ -114,7 +114,8 @@ def run(cell: Cell, seed: int, root: str | None) -> list[dict[str, str | float]]
         predictor = partial(
             m.SEAL, num_hops=cell.num_hops, num_pooled=num_pooled, max_nodes_per_hop=cell.max_nodes_per_hop
         )
-    system = m.Plain(data.spec, predictor, m.FirstSelector(1), partial(torch.optim.Adam, lr=cell.lr))
+    sampler = m.Sampler(proposal, num_candidates=1)
+    system = m.Plain(data.spec, predictor, sampler, partial(torch.optim.Adam, lr=cell.lr))
     found = train(system, data, cell.epochs, cell.metric, every=5 if cell.epochs % 5 == 0 else 2)
     chosen = {name: found[name] for name in ("val", "best_epoch", "seconds_per_epoch", "eval_seconds")}
     return [{

@@ -33,13 +33,13 @@ def run(graph: str, system: str, seed: int, root: str | None) -> list[dict[str, 
     seed_everything(seed, verbose=False)
     batch_size, epochs = GRAPHS[graph]
     split = m.SplitFractions(meta=0.05)
-    data = m.LinkDataModule(graph=graph, root=root, num_candidates=8, batch_size=batch_size, seed=seed, split=split)
+    data = m.LinkDataModule(graph=graph, root=root, batch_size=batch_size, seed=seed, split=split)
     encoder = partial(m.GCN, hidden_channels=256, num_layers=1)
     adam = partial(torch.optim.Adam, lr=0.01)
     module = m.MeBNS(
         data.spec,
         partial(m.EncoderDecoder, encoder=encoder, decoder=m.DotDecoder),
-        m.HardestSelector(1),
+        m.Sampler(num_candidates=8, selector=m.HardestSelector(1)),
         adam,
         adam,
         weight_net=partial(m.WeightNet, max_score=0.3),  # wide, so that what an engine gets wrong can be seen

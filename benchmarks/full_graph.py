@@ -18,9 +18,11 @@ from rich.console import Console
 from torch.optim import Adam
 
 import mebns_pl as m
+from mebns_pl.data.needs import Needs
 from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.distributed.group import SingleProcess
-from mebns_pl.mebns.step import Learner, Meta, Teacher, mebns_step
+from mebns_pl.mebns.learner import Learner
+from mebns_pl.mebns.step import Meta, Teacher, mebns_step, plain_step
 from mebns_pl.mebns.umd_collector import MetaSet
 from mebns_pl.terminal import text_table
 
@@ -47,9 +49,9 @@ def learner(module: torch.nn.Module) -> Learner:
 
 def measure(loaded: LoadedGraph, kind: str, steps: int) -> float:
     """CPU seconds of a step; the first is left out."""
-    data = m.LinkDataModule(batch_size=1024, num_candidates=8, split=m.SplitFractions(0.01, 0.01, 0.01))
+    data = m.LinkDataModule(batch_size=1024, split=m.SplitFractions(0.01, 0.01, 0.01))
     data.loaded = loaded
-    data.setup("fit")
+    sampler = m.Sampler(num_candidates=8, selector=m.HardestSelector(1))
     student, teacher, net = learner(predictor(data.spec)), learner(predictor(data.spec)), learner(m.WeightNet())
     meta_edges = data.split.meta[:, :256]
     others = data.split.train[:, :256].roll(1, dims=1)
@@ -58,14 +60,15 @@ def measure(loaded: LoadedGraph, kind: str, steps: int) -> float:
     labels = torch.cat([torch.ones(meta_edges.shape[1]), torch.zeros(others.shape[1])])
     meta_set = MetaSet(torch.cat([meta_edges, others], dim=1), labels, zeros, zeros, {})
     engine = {"higher": m.HigherEngine(), "directional": m.DirectionalEngine()}.get(kind)
-    batches, seconds = data.train_dataloader().dataset, []
+    batches, seconds = data.train_steps(Needs(sampler)), []
     for step in range(steps + 1):
         batch, start = batches[0, step], time.process_time()
-        mebns_step(
-            student, m.HardestSelector(1), batch, data.train_graph, m.Key(0, "step", 0, step), SingleProcess(),
-            teacher=None if engine is None else Teacher(teacher, m.TeacherFilter(), learns=False),
-            meta=None if engine is None else Meta(net, engine, meta_set),
-        )  # fmt: skip
+        rest = sampler, batch, data.train_graph, m.Key(0, "step", 0, step), SingleProcess()
+        if engine is None:
+            plain_step(student, *rest)
+        else:
+            judge, meta = Teacher(teacher, learns=False), Meta(net, engine, meta_set)
+            mebns_step(student, judge, m.TeacherFilter(), meta, *rest)
         seconds.append(time.process_time() - start)
     return min(seconds[1:])
 

@@ -13,6 +13,7 @@ again.
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -52,6 +53,7 @@ def run(graph: str, method: str, seed: int, epochs: int, root: str | None) -> li
 
     import mebns_pl as m
     from mebns_pl.analysis.migration import hard_set
+    from mebns_pl.data.needs import Needs
     from mebns_pl.evaluation.negative_cache import digest
 
     class Recorder(Callback):
@@ -66,9 +68,17 @@ def run(graph: str, method: str, seed: int, epochs: int, root: str | None) -> li
             validated = (trainer.current_epoch + 1) % trainer.check_val_every_n_epoch == 0
             self.rows.append({**row, "val_mrr": logged["val/mrr"] if validated else np.nan})
 
+    class SameEdges(m.Plain):
+        """Learns from the positives that MeBNS learns from."""
+
+        @property
+        def needs(self) -> Needs:
+            """Meta edges set apart."""
+            return replace(super().needs, meta_edges=True)
+
     begin()
     seed_everything(seed, verbose=False)
-    data = m.LinkDataModule(graph=graph, root=root, num_candidates=8, batch_size=1024, seed=seed)
+    data = m.LinkDataModule(graph=graph, root=root, batch_size=1024, seed=seed)
     predictor = partial(
         m.EncoderDecoder, encoder=partial(m.GCN, hidden_channels=256, num_layers=1), decoder=m.DotDecoder
     )
@@ -76,13 +86,13 @@ def run(graph: str, method: str, seed: int, epochs: int, root: str | None) -> li
     selector = {"uniform": m.FirstSelector(1), "dns_mn": m.TopSelector(top=2)}.get(
         method.removeprefix("mebns_"), m.HardestSelector(1)
     )
+    sampler = m.Sampler(num_candidates=8, selector=selector)
     if method.startswith("mebns"):
         slow_adam = partial(torch.optim.Adam, lr=0.001)
-        system = m.MeBNS(data.spec, predictor, selector, adam, adam, weight_net_optimizer=slow_adam)
+        system = m.MeBNS(data.spec, predictor, sampler, adam, adam, weight_net_optimizer=slow_adam)
     else:
-        system = m.Plain(data.spec, predictor, selector, adam)
+        system = (SameEdges if method == "dns_same_edges" else m.Plain)(data.spec, predictor, sampler, adam)
     start = digest([value.detach() for value in system.student.parameters()])[:12]
-    data.learns_meta = method == "dns_same_edges"  # sets the meta edges apart; a MeBNS system asks for that itself
     monitor, figures, recorder = m.MigrationMonitor(), m.MigrationFigures(max_snapshots=epochs), Recorder()
     with tempfile.TemporaryDirectory() as folder:
         Trainer(

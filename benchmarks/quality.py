@@ -30,6 +30,11 @@ def model(**options: Any) -> Config:
     return {"model": {"init_args": options}}
 
 
+def sampling(**options: Any) -> Config:
+    """Options of the sampler."""
+    return model(sampler=options)
+
+
 def instance(name: str, **options: Any) -> Config:
     """An object of the package."""
     return {"class_path": f"mebns_pl.{name}", "init_args": options}
@@ -44,27 +49,27 @@ def nearest() -> Config:
 def near(share: float) -> Config:
     """Candidates of which so large a share are from :func:`nearest`."""
     parts = [{"class_path": "mebns_pl.UniformProposal"}, nearest()]
-    return {"data": {"proposal": instance("MixtureProposal", proposals=parts, weights=[1 - share, share])}}
+    return sampling(proposal=instance("MixtureProposal", proposals=parts, weights=[1 - share, share]))
 
 
 def picks(count: int, temperature: float | None = None) -> Config:
     """Learn from all of so many candidates, weighted by the softmax of the student's logits where a temperature is."""
     selector = instance("FirstSelector", num_negatives=count)
     if temperature is None:
-        return model(selector=selector)
-    return model(selector=selector, weighting=instance("SelfAdversarialWeighting", temperature=temperature))
+        return sampling(selector=selector)
+    return sampling(selector=selector, weighting=instance("SelfAdversarialWeighting", temperature=temperature))
 
 
 def structural(share: float, count: int = 1, structure: Config | None = None) -> Config:
     """What the teacher learns from; the structure is that of the meta set, too."""
     default = instance("ProximityProposal", measure={"class_path": "mebns_pl.PersonalizedPageRank"}, top=50)
-    generator = instance("StdGenerator", structure=structure or default, structure_ratio=share, num_negatives=count)
-    return {"data": {"std_generator": generator}}
+    generator = instance("StdGenerator", structure_ratio=share, num_negatives=count)
+    return {"data": {"structure": structure or default}, **model(std_generator=generator)}
 
 
 def collector(**options: Any) -> Config:
     """How the meta set is made."""
-    return {"data": {"collector": instance("UMDCollector", **options)}}
+    return model(collector=instance("UMDCollector", **options))
 
 
 def joined(*configs: Config) -> Config:
@@ -100,7 +105,7 @@ def meta_edges(share: float) -> Config:
 # Factors that change the sampler itself: each with a control of its own
 SAMPLERS: dict[str, Config] = {
     "DNS of 8": {},
-    "DNS of 16": {"data": {"num_candidates": 16}},
+    "DNS of 16": sampling(num_candidates=16),
     "DNS of 8, half near": near(0.5),
     "DNS of 8, all near": near(1.0),
     "all 8": picks(8),
@@ -168,7 +173,7 @@ CONTROL = "plain, DNS of 8"
 ROUND: dict[str, Config] = {
     "uniform": picks(1),
     "DNS of 8": {},
-    "DNS(2, 8)": model(selector=instance("TopSelector", top=2)),
+    "DNS(2, 8)": sampling(selector=instance("TopSelector", top=2)),
     "DNS of 8, half near": near(0.5),
 }
 PARTS: dict[str, dict[str, tuple[str, Config]]] = {

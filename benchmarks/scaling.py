@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 import mebns_pl as m
-from mebns_pl.datasets.files import LoadedGraph, unique_edges
+from mebns_pl.datasets.loaded import LoadedGraph, unique_edges
 from mebns_pl.datasets.readers.mapped import with_mapped_features
 from mebns_pl.keys import permutation
 
@@ -154,20 +154,27 @@ def run(size: str, options: argparse.Namespace, turn: int, barrier: Any, results
         walks = m.WalkProposal(length=3)
         data = m.LinkDataModule(
             split=m.SplitFractions(val=0.01, test=0.01, meta=META_EDGES / (0.98 * num_edges)),
-            proposal=m.MixtureProposal([m.UniformProposal(), walks], [0.5, 0.5]),
-            std_generator=m.StdGenerator(walks),
-            collector=m.UMDCollector(num_passes=2, batch_size=128),
-            num_candidates=options.candidates,
+            structure=walks,
             batch_size=options.batch_size,
-            batching=m.NeighborSampling(fan_out=options.fan_out, num_hops=2),
             num_workers=1,
         )
         data.loaded = graph
-        data.setup("fit")
+        proposal = m.MixtureProposal([m.UniformProposal(), walks], [0.5, 0.5])
+        proposal.setup(data.train_graph, data.known)
+        assert data.fewest_candidates > 0
         ready = time.perf_counter()
         predictor = partial(m.EncoderDecoder, encoder=partial(m.GCN, hidden_channels=options.channels))
         adam: Any = partial(Adam, lr=0.001)
-        system = m.MeBNS(data.spec, predictor, m.HardestSelector(), adam, adam, schedule=m.Schedule(warmup=0))
+        system = m.MeBNS(
+            data.spec,
+            predictor,
+            m.Sampler(proposal, options.candidates, m.HardestSelector()),
+            adam,
+            adam,
+            collector=m.UMDCollector(num_passes=2, batch_size=128),
+            schedule=m.Schedule(warmup=0),
+            batching=m.NeighborSampling(fan_out=options.fan_out, num_hops=2),
+        )
         clock = Clock(turn, len(options.sizes), WARM_STEPS + options.steps, barrier)
         trainer = Trainer(
             accelerator=options.accelerator,
@@ -180,7 +187,7 @@ def run(size: str, options: argparse.Namespace, turn: int, barrier: Any, results
             **QUIET,
         )
         trainer.fit(system, data)
-        batch = data.train_dataloader().dataset[0, 0]
+        batch = data.train_steps(system.needs)[0, 0]
     low, middle, high = statistics.quantiles(clock.walls, n=4)
     found = {
         "graph_s": made - began,

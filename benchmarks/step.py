@@ -26,14 +26,19 @@ from torch_geometric.utils import negative_sampling, to_undirected
 from torchmetrics.retrieval import RetrievalMRR
 
 import mebns_pl as m
+from mebns_pl.data.needs import Needs, TeacherNegatives
 from mebns_pl.distributed.group import SingleProcess
-from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, Hypergradient
-from mebns_pl.mebns.step import Learner, Meta, StepResult, Teacher, mebns_step
+from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem
+from mebns_pl.mebns.learner import Gradients, Learner
+from mebns_pl.mebns.step import Meta, StepResult, Teacher, mebns_step, plain_step
 from mebns_pl.mebns.umd_collector import MetaSet
 from mebns_pl.metrics.functional import auc, mean_reciprocal_rank, ranks
 
 BATCH_SIZE = {"cora": 1024, "pubmed": 8192}
-SAMPLERS: dict[str, m.HardestSelector | m.FirstSelector] = {"DNS": m.HardestSelector(1), "uniform": m.FirstSelector(1)}
+SAMPLERS = {
+    "DNS": m.Sampler(num_candidates=8, selector=m.HardestSelector(1)),
+    "uniform": m.Sampler(num_candidates=8, selector=m.FirstSelector(1)),
+}
 CHEAP = {"dot": m.Every(4, m.LastBlock(["encoder.biases"])), "MLP": m.Every(4, m.LastBlock(["decoder"]))}
 EPOCHS_OF = {"cora": ("dot", "MLP"), "pubmed": ("dot",)}  # decoders of which whole epochs are measured
 DECODERS = {"dot": m.DotDecoder, "MLP": partial(m.MLPDecoder, hidden_channels=256, num_layers=3)}
@@ -41,9 +46,9 @@ FROZEN = m.Schedule(warmup=0, teacher=1)
 LEARNING = m.Schedule(warmup=0)
 
 
-def make_data(graph: str, root: str | None, **options) -> m.LinkDataModule:
-    """A graph with eight uniform candidates an anchor."""
-    return m.LinkDataModule(graph=graph, root=root, num_candidates=8, batch_size=BATCH_SIZE[graph], **options)
+def make_data(graph: str, root: str | None) -> m.LinkDataModule:
+    """A graph with its batch size."""
+    return m.LinkDataModule(graph=graph, root=root, batch_size=BATCH_SIZE[graph])
 
 
 def make_predictor(spec: m.GraphSpec, decoder: str = "dot") -> m.EncoderDecoder:
@@ -131,9 +136,10 @@ class Bench:
 
     def __init__(self, graph: str, root: str | None, decoder: str, device: str = "cpu") -> None:
         self.data = make_data(graph, root)
-        self.data.learns_meta = True
-        self.data.setup("fit")
-        self.batches = self.data.train_dataloader().dataset
+        # Both samplers draw the same candidates; what a learning teacher learns from is drawn always
+        std = m.StdGenerator()
+        teacher = TeacherNegatives(std.structure_ratio, std.num_negatives, epochs=None)
+        self.batches = self.data.train_steps(Needs(SAMPLERS["DNS"], meta_edges=True, teacher=teacher))
         self.graph = self.data.train_graph.to(device)
         self.device = device
         torch.manual_seed(0)
@@ -149,7 +155,7 @@ class Bench:
     def meta(self, number: int) -> MetaSet:
         """As many meta edges as random pairs."""
         generator = torch.Generator().manual_seed(number)
-        half = self.data.collector.batch_size // 2
+        half = m.UMDCollector().batch_size // 2
         edges = self.data.split.meta
         positives = edges[:, torch.randint(edges.shape[1], (half,), generator=generator)]
         negatives = torch.randint(self.graph.num_nodes, (2, half), generator=generator)
@@ -164,23 +170,17 @@ class Bench:
         """One step; ``masks`` names other dropout masks."""
         epoch, place = divmod(number, len(self.batches))
         batch = self.drawn(epoch, place)
-        frozen = None if learns else self.frozen
-        result = mebns_step(
-            self.student, SAMPLERS[sampler], batch, self.graph, m.Key(0, "benchmark" + masks).at(epoch, place),
-            SingleProcess(),
-            teacher=Teacher(self.teacher, m.TeacherFilter(), learns, frozen) if teacher else None,
-            meta=Meta(self.weight_net, engine, self.meta(number)) if engine else None,
-        )  # fmt: skip
+        key = m.Key(0, "benchmark" + masks).at(epoch, place)
+        rest = SAMPLERS[sampler], batch, self.graph, key, SingleProcess()
+        if teacher:
+            judge = Teacher(self.teacher, learns, None if learns else self.frozen)
+            meta = Meta(self.weight_net, engine, self.meta(number)) if engine else None
+            result = mebns_step(self.student, judge, m.TeacherFilter(), meta, *rest)
+        else:
+            result = plain_step(self.student, *rest)
         if apply:
-            for learner, grads in (
-                (self.student, result.student_grads),
-                (self.teacher, result.teacher_grads),
-                (self.weight_net, result.weight_net_grads),
-            ):
-                for param, grad in zip(learner.params(), grads or [], strict=bool(grads)):
-                    param.grad = grad
-                learner.optimizer.step()
-                learner.optimizer.zero_grad()
+            for name, found in result.learned.items():
+                move(getattr(self, name), found)
         return result
 
     def drawn(self, epoch: int, place: int):
@@ -189,6 +189,14 @@ class Bench:
             batch = self.data.transfer_batch_to_device(self.batches[epoch, place], torch.device(self.device), 0)
             self._drawn = ((epoch, place), batch)
         return self._drawn[1]
+
+
+def move(learner: Learner, found: Gradients) -> None:
+    """One update."""
+    for param, grad in zip(learner.params(), found.dense, strict=True):
+        param.grad = grad
+    learner.optimizer.step()
+    learner.optimizer.zero_grad()
 
 
 def seconds_of(action: Callable[[], object], repeats: int = 10) -> float:
@@ -248,16 +256,16 @@ class Watch(AbstractEngine):
     def __init__(self, used: AbstractEngine, other: AbstractEngine) -> None:
         self.used, self.other, self.cosines = used, other, []
 
-    def hypergradient(self, problem: BilevelProblem) -> Hypergradient:
+    def hypergradient(self, problem: BilevelProblem) -> Gradients:
         """The used one's."""
         result = self.used.hypergradient(problem)
         self.cosines.append(cosine(result, self.other.hypergradient(problem)))
         return result
 
 
-def cosine(first: list[torch.Tensor], second: list[torch.Tensor]) -> float:
+def cosine(first: Gradients, second: Gradients) -> float:
     """Of the two flat vectors."""
-    a, b = (torch.cat([t.flatten() for t in tensors]).double() for tensors in (first, second))
+    a, b = (torch.cat([t.flatten() for t in found.dense]).double() for found in (first, second))
     return float(cosine_similarity(a, b, dim=0))
 
 
@@ -266,9 +274,9 @@ def median_cosines(root: str | None, decoder: str, cheap: AbstractEngine, steps:
     bench = Bench("cora", root, decoder)
     watch, noise = Watch(m.HigherEngine(), cheap), []
     for number in range(steps):
-        other = bench.step(number, engine=m.HigherEngine(), masks="/other").weight_net_grads
+        other = bench.step(number, engine=m.HigherEngine(), masks="/other").learned["weight_net"]
         result = bench.step(number, engine=watch, apply=True)
-        noise.append(cosine(result.weight_net_grads, other))
+        noise.append(cosine(result.learned["weight_net"], other))
     return float(torch.tensor(watch.cosines).median()), float(torch.tensor(noise).median())
 
 
@@ -355,8 +363,8 @@ def pyg_epochs(data: m.LinkDataModule, epochs: int, seed: int) -> tuple[float, f
 def own_epochs(data: m.LinkDataModule, epochs: int, seed: int) -> tuple[float, float]:
     """The same model, batch size and number of negatives with plain steps, drawing included."""
     torch.manual_seed(seed)
-    data.setup("fit")
-    batches, best = data.train_dataloader().dataset, float("inf")
+    sampler = m.Sampler(num_candidates=1)
+    batches, best = data.train_steps(Needs(sampler)), float("inf")
     encoder = partial(m.GCN, hidden_channels=128, num_layers=2, dropout=0.0)
     student = m.EncoderDecoder(data.spec, encoder, m.DotDecoder)
     learner = Learner(student, torch.optim.Adam(student.parameters(), lr=0.01))
@@ -365,10 +373,8 @@ def own_epochs(data: m.LinkDataModule, epochs: int, seed: int) -> tuple[float, f
         for step in range(len(batches)):
             key = m.Key(seed, "benchmark").at(epoch, step)
             batch = batches[epoch, step]
-            result = mebns_step(learner, m.FirstSelector(1), batch, data.train_graph, key, SingleProcess())
-            for param, grad in zip(learner.params(), result.student_grads, strict=True):
-                param.grad = grad
-            learner.optimizer.step()
+            result = plain_step(learner, sampler, batch, data.train_graph, key, SingleProcess())
+            move(learner, result.learned["student"])
         best = min(best, time.perf_counter() - start)
     with torch.no_grad():
         return best, test_auc(data, lambda pairs: student(student.prepare(data.train_graph, pairs)))
@@ -389,7 +395,7 @@ def beside_pyg(root: str | None, epochs: int = 100, seeds: int = 3) -> dict[str,
     found: dict[str, list[float]] = {"own_seconds": [], "own_auc": [], "pyg_seconds": [], "pyg_auc": []}
     for seed in range(seeds):
         data = m.LinkDataModule(
-            graph="cora", root=root, num_candidates=1, batch_size=1024, seed=seed, eval_negatives=m.RandomNegatives(1)
+            graph="cora", root=root, batch_size=1024, seed=seed, eval_negatives=m.RandomNegatives(1)
         )
         for name, loop in (("own", own_epochs), ("pyg", pyg_epochs)):
             seconds, value = loop(data, epochs, seed)

@@ -100,7 +100,7 @@ def test_stacks(data: str, model: str, sampler: str) -> None:
         assert short(predictor.init_args.decoder.class_path).lower() == f"{decoder}decoder"
     assert config.data.graph == {"own_graph": "edges.csv"}.get(data, data)
     # What only base says is still there
-    assert config.model.init_args.teacher_filter.init_args.drop_top == 0.25
+    assert config.model.init_args.teacher_filter.drop_top == 0.25
     assert config.model.init_args.weight_net_optimizer.init_args.lr == 0.001
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import importlib
 import inspect
@@ -91,6 +92,8 @@ def defaults(value: Any) -> set[str]:
         return {"required"}
     if isinstance(value, tuple):
         return {f"[{', '.join(map(str, value))}]", str(value)}
+    if value is dataclasses._HAS_DEFAULT_FACTORY:  # made anew for each: told by its class
+        return set(CLASSES)
     words = {str(value), str(value).lower(), repr(value), type(value).__name__, getattr(value, "__name__", "")}
     return words | set(CLASSES) if value is None or callable(value) else words
 

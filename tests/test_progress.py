@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from mebns_pl import progress
-from mebns_pl.progress import in_threads, with_progress
+from mebns_pl.progress import in_threads, slices, with_progress
 
 
 def test_everything_is_done_once() -> None:
@@ -17,6 +17,21 @@ def test_everything_is_done_once() -> None:
     assert sorted(done) == list(range(100))
     in_threads(done.append, [], "testing")
     assert len(done) == 100
+
+
+@pytest.mark.parametrize("items", [[], [3], [3, 1, 2]])
+def test_results_are_in_the_order_of_the_items(items: list[int]) -> None:
+    assert in_threads(lambda item: 10 * item, items, threads=2) == [10 * item for item in items]
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 100])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_slices_make_up_the_whole(size: int, threads: int) -> None:
+    parts = slices(size, 3, threads)
+    assert [row for part in parts for row in range(part.start, part.stop)] == list(range(size))
+    assert len(parts) >= 1
+    assert all(part.stop - part.start >= 3 for part in parts[:-1])
+    assert threads > 1 or len(parts) == 1
 
 
 def test_an_error_comes_out() -> None:

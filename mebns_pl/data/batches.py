@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -211,6 +212,7 @@ class EvalChunks(Dataset[EvalBatch]):
         return EvalBatch(whole.positives[:, part], negatives, whole.random_negatives[:, own])
 
 
+@dataclass(frozen=True)
 class PairBlocks(Dataset[Tensor]):
     """Pairs ``(2, m)`` in blocks, in order, none twice over the ranks; every rank has a block, which may be empty.
 
@@ -230,21 +232,19 @@ class PairBlocks(Dataset[Tensor]):
         [[0, 1, 2]]
     """
 
-    def __init__(
-        self,
-        pairs: Tensor,
-        pool: PairPool | None,
-        num_nodes: int,
-        share: Share,
-        most_pairs: int | None = None,
-    ) -> None:
-        self.pairs = pairs
-        self.pool = pool
-        self.num_nodes = num_nodes
-        size = pairs.shape[-1]
-        block = max(1, min(_most(most_pairs), -(-size // share.size)))
-        starts = list(range(0, size, block))[share.rank :: share.size]
-        self.blocks = [slice(start, start + block) for start in starts] or [slice(0, 0)]
+    pairs: Tensor
+    pool: PairPool | None
+    num_nodes: int
+    share: Share
+    most_pairs: int | None = None
+
+    @cached_property
+    def blocks(self) -> list[slice]:
+        """This rank's places among the pairs."""
+        size = self.pairs.shape[-1]
+        block = max(1, min(_most(self.most_pairs), -(-size // self.share.size)))
+        starts = list(range(0, size, block))[self.share.rank :: self.share.size]
+        return [slice(start, start + block) for start in starts] or [slice(0, 0)]
 
     def __len__(self) -> int:
         return len(self.blocks)

@@ -9,14 +9,11 @@ import scipy.sparse
 import torch
 
 from mebns_pl.datasets.loaded import LoadedGraph
-from mebns_pl.datasets.places import cache_folder
 from mebns_pl.datasets.readers.matrices import read_gnn_benchmark, read_mat
 from mebns_pl.datasets.readers.planetoid import PARTS, read_planetoid
 from mebns_pl.datasets.sources import AbstractSource, EmbeddedSource, FileSource, OgbSource, read_snap
 from mebns_pl.errors import DataError
 from mebns_pl.graph.sparse import Features
-
-__all__ = ["CATALOG", "NAMES", "cache_folder", "load_graph", "normalize_rows"]
 
 
 def load_graph(name: str, root: str | Path | None = None, normalize_features: bool = False) -> LoadedGraph:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from mebns_pl.datasets.loaded import LoadedGraph, first_times, name_order, unique_edges
+from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs, name_order
 from mebns_pl.datasets.readers import mapped
 from mebns_pl.datasets.readers.columns import SUFFIXES as TABLES
 from mebns_pl.datasets.readers.columns import read_columns, standard_suffix
@@ -20,20 +20,9 @@ from mebns_pl.datasets.tables import (
     distinct,
     first_repeat,
     places_in,
-    standardize_columns,
     table_features,
 )
 from mebns_pl.errors import DataError
-
-__all__ = [
-    "DataError",
-    "LoadedGraph",
-    "name_order",
-    "read_edge_list",
-    "read_graph",
-    "standardize_columns",
-    "unique_edges",
-]
 
 SUFFIXES = (*TABLES, ".graphml", ".npz", ".pt", ".mat")
 
@@ -72,7 +61,8 @@ def read_graph(
 
     Example:
         >>> import tempfile
-        >>>         >>> path = Path(tempfile.mkdtemp(), "triangle.npz")
+        >>> import numpy as np
+        >>> path = Path(tempfile.mkdtemp(), "triangle.npz")
         >>> np.savez(path, edge_index=np.array([[0, 1, 2], [1, 2, 0]]))
         >>> graph = read_graph(path)
         >>> graph.edges.tolist(), graph.notes
@@ -182,13 +172,8 @@ def read_edge_list(
             f"{table.at(row)}: node {name!r} is not in the node table {nodes_path} "
             f"(column {node_column!r}); allowed are the {len(names):,} names there{_near_name(name, names)}"
         )
-    edges, dropped = unique_edges(pairs, len(names))
-    if not edges.shape[1]:
-        raise DataError(f"{path}: no edge between two different nodes in {len(ends[0]):,} lines; at least 1 is needed")
-    times = None
-    if time_column is not None:
-        times = first_times(edges, pairs, column_times(table, time_column), len(names))
-    return LoadedGraph(path.name.split(".")[0], edges, names, x, dropped + notes, times)
+    times = None if time_column is None else column_times(table, time_column)
+    return graph_of_pairs(path, pairs, names, x, times, notes, called="lines", directed=False)
 
 
 def _near_name(name: str, names: Sequence[str]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -56,6 +58,48 @@ class LoadedGraph:
     def spec(self) -> GraphSpec:
         """What models need to know."""
         return Graph.from_edges(self.edges[:, :0], self.num_nodes, self.x).spec
+
+
+def graph_of_pairs(
+    path: Path,
+    pairs: Tensor,
+    nodes: list[str] | int,
+    x: Tensor | Features | None = None,
+    times: Tensor | None = None,
+    notes: Sequence[str] = (),
+    *,
+    name: str = "",
+    called: str = "pairs",
+    directed: bool = True,
+    undirected: bool = True,
+) -> LoadedGraph:
+    """The undirected graph of the pairs that a file holds.
+
+    Args:
+        path: the file.
+        pairs: ``(2, m)`` int64.
+        nodes: names of the N nodes, or N, where their numbers are their names.
+        x: their features.
+        times: ``(m,)`` of the pairs.
+        notes: what else there is to tell.
+        name: name of the graph; "" takes the file's.
+        called: what pairs are called in messages.
+        directed: whether both directions of an edge are the rule (:func:`undirected_edges`), or a repetition.
+        undirected: whether directed edges are made undirected; False refuses them.
+
+    Raises:
+        DataError: no pair of two different nodes; directed edges that are refused.
+    """
+    names = [str(i) for i in range(nodes)] if isinstance(nodes, int) else nodes
+    if not bool((pairs[0] != pairs[1]).any()):
+        found = f"no edge between two different nodes in {pairs.shape[1]:,} {called}"
+        raise DataError(f"{path}: {found}; at least 1 is needed")
+    if directed:
+        edges, dropped = undirected_edges(pairs, len(names), "" if undirected else str(path))
+    else:
+        edges, dropped = unique_edges(pairs, len(names))
+    first = None if times is None else first_times(edges, pairs, times, len(names))
+    return LoadedGraph(name or path.name.split(".")[0], edges, names, x, dropped + list(notes), first)
 
 
 def unique_edges(pairs: Tensor, num_nodes: int) -> tuple[Tensor, list[str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from mebns_pl.datasets.files import read_edge_list
-from mebns_pl.datasets.loaded import LoadedGraph, undirected_edges
+from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs
 from mebns_pl.datasets.places import cache_folder, data_folders, download_file, fetch, looked_in
 from mebns_pl.datasets.readers import ogb
 from mebns_pl.datasets.readers.pairs import read_pairs
@@ -87,19 +87,19 @@ class FileSource(AbstractSource):
         read: (name, file or folder) -> the graph.
         folders: where the files may be, within a data folder; the first one is made by a download.
         files: their names; of one alone ``read`` gets the path, of several the folder.
-        url: what the files' names are put behind to download them; None where they are not.
+        url: what the files' names are put behind to download them.
     """
 
     read: Callable[[str, Path], LoadedGraph]
     folders: tuple[str, ...]
     files: tuple[str, ...]
-    url: str | None = None
+    url: str
 
     def find(self, root: str | Path | None = None) -> Path | None:
         return next((place for place in self._places(root) if place.exists()), None)
 
     def how_to_get(self) -> str:
-        return "downloaded when first used" if self.url else f"put {self.files[0]} into ROOT/{self.folders[0]}"
+        return "downloaded when first used"
 
     def load(self, root: str | Path | None = None) -> LoadedGraph:
         place = self.find(root) or self._download(root)
@@ -113,14 +113,12 @@ class FileSource(AbstractSource):
         return folder / self.files[0] if len(self.files) == 1 else folder
 
     def _download(self, root: str | Path | None) -> Path:
-        looked = f"root: got {root!r}; {self.name} {looked_in(self._places(root))}"
-        if self.url is None:
-            raise DataError(f"{looked}, and it is not to be downloaded")
         folder = cache_folder() / self.folders[0]
         try:
             fetch(folder, self._fill, self.name)
         except DataError as error:
-            raise DataError(f"{looked}; {error}") from error
+            looked = looked_in(self._places(root))
+            raise DataError(f"root: got {root!r}; {self.name} {looked}; {error}") from error
         return self._of(folder)
 
     def _fill(self, folder: Path) -> None:
@@ -151,7 +149,4 @@ def read_snap(name: str, path: Path) -> LoadedGraph:
     """
     pairs = read_pairs(path)
     numbers, places = torch.unique(pairs, return_inverse=True)
-    edges, notes = undirected_edges(places, len(numbers))
-    if not edges.shape[1]:
-        raise DataError(f"{path}: no edge between two different nodes; at least 1 is needed")
-    return LoadedGraph(name, edges, [str(i) for i in numbers.tolist()], notes=notes)
+    return graph_of_pairs(path, places, [str(i) for i in numbers.tolist()], name=name)

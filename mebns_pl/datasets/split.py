@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -103,22 +103,6 @@ def split_edges(
     parts = torch.split(edges[:, order], list(sizes), dim=1)
     train, meta, val, test = (canonical_edges(part, "edges") for part in parts)
     return EdgeSplit(train=train, meta=meta, val=val, test=test)
-
-
-def replace_held_out(split: EdgeSplit, val: Tensor, test: Tensor) -> EdgeSplit:
-    """The same training and meta edges with other held-out ones: what a training run must not notice.
-
-    Args:
-        split: any split.
-        val: ``(2, n)`` int64, pairs of nodes that are no training or meta edges.
-        test: ``(2, m)`` int64, likewise.
-
-    Raises:
-        DataError: a self-loop, a repeated pair, or a training or meta edge among the pairs.
-    """
-    val, test = canonical_edges(val, "val"), canonical_edges(test, "test")
-    canonical_edges(torch.cat([split.observed, val, test], dim=1), "val, test")
-    return replace(split, val=val, test=test)
 
 
 def canonical_edges(edges: Tensor, name: str) -> Tensor:

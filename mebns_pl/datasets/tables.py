@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from mebns_pl.errors import DataError
 
@@ -121,7 +122,7 @@ def table_features(table: Table, columns: Sequence[str], standardize: bool) -> t
                     f"{table.path}: column {name!r} has {len(levels):,} different texts; at most {MAX_LEVELS} are "
                     "one-hot encoded; leave the column out by `feature_columns`"
                 )
-            blocks.append(one_hot(places_in(levels, values), levels))
+            blocks.append(one_hot(places_in(levels, values), len(levels)).float())
             notes.append(f"column {name!r} one-hot encoded ({len(levels)} values)")
         else:
             x = _finite(table, name, numbers)
@@ -191,11 +192,6 @@ def distinct(*columns: pa.ChunkedArray) -> list[str]:
     return texts
 
 
-def one_hot(places: Tensor, levels: Sequence[str]) -> Tensor:
-    """``(n, number of levels)`` float32."""
-    return torch.nn.functional.one_hot(places, len(levels)).float()
-
-
 def _finite(table: Table, name: str, numbers: pa.ChunkedArray) -> Tensor:
     """A column of numbers as ``(n, 1)`` float64, after all of them were found to be finite float32 numbers."""
     if numbers.null_count:
@@ -206,10 +202,9 @@ def _finite(table: Table, name: str, numbers: pa.ChunkedArray) -> Tensor:
             "allowed are columns of numbers only or of texts only"
         )
     x = torch.tensor(numbers.to_numpy())[:, None]
-    finite = x.isfinite() & x.float().isfinite()
-    if not bool(finite.all()):
-        row = int((~finite).nonzero()[0, 0])
-        raise DataError(f"{table.value_at(row, name)}; allowed are finite float32 numbers")
+    bad = (~x.float().isfinite()).nonzero()
+    if len(bad):
+        raise DataError(f"{table.value_at(int(bad[0, 0]), name)}; allowed are finite float32 numbers")
     return x
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -183,7 +183,6 @@ class ReleasedComparison(AbstractComparison):
         return EvalBatch(_held_out(parts, stage), hard, _classes(stage, parts, key))
 
 
-@dataclass(frozen=True)
 class AsReleasedComparison(AbstractComparison):
     """Each edge's own hard negatives, made anew in the way of HeaRT's generator, its slips included.
 
@@ -198,8 +197,9 @@ class AsReleasedComparison(AbstractComparison):
         250
     """
 
-    generator: HeartReleasedGenerator = field(default_factory=HeartReleasedGenerator)
-    folder: str | Path | None = None
+    def __init__(self, generator: HeartReleasedGenerator | None = None, folder: str | Path | None = None) -> None:
+        self.generator = generator or HeartReleasedGenerator()
+        self.folder = folder
 
     def compare(self, stage: str, parts: OfficialSplit, graph: Graph, key: Key) -> EvalBatch:
         def build() -> dict[str, Tensor]:

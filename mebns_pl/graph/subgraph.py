@@ -101,7 +101,8 @@ def enclosing_subgraphs(
     distances are those to the one node.
 
     Each pair's subgraph depends on the pair alone, not on the others or on the number of threads. Cost for a pair: the
-    sum of its nodes' degrees; the size of the graph does not matter.
+    sum of its nodes' degrees; besides, four bytes for each node of the graph are cleared once for every part of the
+    pairs that a thread takes.
 
     Args:
         graph: the graph on the CPU; edges left out of its message passing do not exist.

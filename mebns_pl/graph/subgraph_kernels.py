@@ -1,10 +1,8 @@
-"""Compiled loops that cut the enclosing subgraphs of node pairs out of a CSR adjacency, label their nodes, join them.
+"""Compiled loops that cut the enclosing subgraphs of node pairs out of a CSR adjacency, and label their nodes.
 
-What a pair costs depends on the rows of its own nodes alone. In graphs of more than 65,536 nodes a hash table, made
-anew for each pair, says which number a node has in the subgraph: 2^k entries ``node << 32 | number``, -1 where empty;
-``shift`` is 64 - k, which turns a hash into a slot; ``marks`` tell by a node's last bits that it may be a member. In
-smaller graphs an array over all nodes does, ``numbers``, -1 where a node has none, of which a pair clears what it has
-written. ``keep`` is a mask over ``indices``, or None.
+What a pair costs depends on the rows of its own nodes alone: ``numbers``, an array over all nodes, says which number a
+node has in the subgraph, counted from 1, and a pair clears what it has written. ``keep`` is a mask over ``indices``, or
+None.
 """
 
 from __future__ import annotations
@@ -18,8 +16,6 @@ from mebns_pl.graph.hashing import mix, pair_hash
 
 _DROPPED = 2**31 - 1  # the number of nodes that a hop's limit has left out
 _FAR = 2**30  # a distance that no path has
-_MARKS = 2**15  # bytes, as many as stay in a core's first cache
-_SMALL = 2**16  # nodes of a graph whose array of numbers stays in a core's cache
 
 
 @numba.njit(nogil=True, cache=True)
@@ -40,33 +36,6 @@ def _room(array, size):  # pragma: no cover (compiled)
 
 
 @numba.njit(nogil=True, cache=True)
-def _slot(table, shift, node):  # pragma: no cover (compiled)
-    """Where the node stands in the table, or the empty slot where it would."""
-    slot = np.int64((np.uint64(node) * np.uint64(0x9E3779B97F4A7C15)) >> shift)
-    last = table.shape[0] - 1
-    while table[slot] >= 0 and table[slot] >> 32 != node:
-        slot = (slot + 1) & last
-    return slot
-
-
-@numba.njit(nogil=True, cache=True)
-def _widened(store, table, size):  # pragma: no cover (compiled)
-    """A table for ``size`` nodes with the entries of ``table``: ``(store, table, shift)``; it lies in the store."""
-    bits = 3
-    while 1 << bits < 8 * size:
-        bits += 1
-    shift = np.uint64(64 - bits)
-    entries = table.copy()
-    store = _room(store, 1 << bits)
-    wider = store[: 1 << bits]
-    wider[:] = -1
-    for entry in entries:
-        if entry >= 0:
-            wider[_slot(wider, shift, entry >> 32)] = entry
-    return store, wider, shift
-
-
-@numba.njit(nogil=True, cache=True)
 def _touched(members, first, last, indptr, indices):  # pragma: no cover (compiled)
     """Reads both ends of the members' rows: ``(sum of their lengths, some word)``.
 
@@ -83,7 +52,7 @@ def _touched(members, first, last, indptr, indices):  # pragma: no cover (compil
 
 
 @numba.njit(nogil=True, cache=True)
-def _thin(members, first, last, limit, word, numbers, table, shift):  # pragma: no cover (compiled)
+def _thin(members, first, last, limit, word, numbers):  # pragma: no cover (compiled)
     """Keeps those ``limit`` of ``members[first:last]`` with the smallest hashes; returns the new end."""
     hashes = np.empty(last - first, np.uint64)
     for i in range(first, last):
@@ -91,74 +60,53 @@ def _thin(members, first, last, limit, word, numbers, table, shift):  # pragma: 
     greatest = np.sort(hashes)[limit - 1]
     end = first
     for i in range(first, last):
-        node, number = members[i], _DROPPED
+        numbers[members[i]] = _DROPPED
         if hashes[i - first] <= greatest:
-            members[end] = node
-            number = end
+            members[end] = members[i]
             end += 1
-        if numbers.shape[0]:
-            numbers[node] = number
-        else:
-            table[_slot(table, shift, node)] = node << 32 | number
+            numbers[members[i]] = end
     return end
 
 
 @numba.njit(nogil=True, cache=True)
 def _gather(  # pragma: no cover (compiled)
-    source, target, indptr, indices, keep, num_hops, limit, members, seen, numbers, store
+    source, target, indptr, indices, keep, num_hops, limit, members, seen, numbers
 ):
-    """The nodes of a subgraph, hop by hop: ``(count, members, num_seen, seen, store, table, shift)``.
+    """The nodes of a subgraph, hop by hop: ``(count, members, num_seen, seen)``.
 
     ``seen`` are the members and those that the limit has left out.
     """
-    small, num_nodes = numbers.shape[0] > 0, indptr.shape[0] - 1
     word = pair_hash(min(source, target), max(source, target))
     members[0], members[1] = source, target
     num_ends = 1 if source == target else 2
-    store, table, shift = _widened(store, store[:0], num_ends)
     for i in range(num_ends):
-        seen[i] = members[i]
-        if small:
-            numbers[members[i]] = i
-        else:
-            table[_slot(table, shift, members[i])] = members[i] << 32 | i
+        seen[i], numbers[members[i]] = members[i], i + 1
     first, count, num_seen = 0, num_ends, num_ends
     for _ in range(num_hops):
         last = count
         reach, word_read = _touched(members, first, last, indptr, indices)
-        reach = min(reach, num_nodes)
+        reach = min(reach, numbers.shape[0])
         members, seen = _room(members, count + reach + 1), _room(seen, num_seen + reach)
         members[count] = word_read
-        if not small and 8 * (num_seen + reach) > table.shape[0]:
-            store, table, shift = _widened(store, table, num_seen + reach)
         for i in range(first, last):
             for place in range(indptr[members[i]], indptr[members[i] + 1]):
                 node = indices[place]
-                if small:
-                    new = numbers[node] < 0 and _kept(keep, place)
-                    if new:
-                        numbers[node] = count
-                else:
-                    slot = _slot(table, shift, node)
-                    new = table[slot] < 0 and _kept(keep, place)
-                    if new:
-                        table[slot] = node << 32 | count
-                if new:
-                    members[count] = node
-                    seen[num_seen] = node
+                if numbers[node] == 0 and _kept(keep, place):
+                    members[count], seen[num_seen] = node, node
                     count += 1
                     num_seen += 1
+                    numbers[node] = count
         if count - last > limit:
-            count = _thin(members, last, count, limit, word, numbers, table, shift)
+            count = _thin(members, last, count, limit, word, numbers)
         first = last
-    return count, members, num_seen, seen, store, table, shift
+    return count, members, num_seen, seen
 
 
 @numba.njit(nogil=True, cache=True)
 def _connect(  # pragma: no cover (compiled)
-    members, count, num_ends, indptr, indices, keep, numbers, marks, table, shift, ends, local, found, degrees
+    members, count, num_ends, indptr, indices, keep, numbers, ends, local, degrees
 ):
-    """The edges among members: row i of ``local``, which is unordered, ends at ``ends[i]``; returns ``(local, found)``.
+    """The edges among members: row i of ``local``, which is unordered, ends at ``ends[i]``; returns ``local``.
 
     ``degrees[j]`` counts the rows with j in them. The edge between the two ends of the pair is left out. The inner loop
     writes each neighbour and goes on by 1 only if it is a member: whether it is, a processor cannot foresee.
@@ -166,10 +114,6 @@ def _connect(  # pragma: no cover (compiled)
     size, word_read = _touched(members, 0, count, indptr, indices)
     local = _room(local, min(size, count * count) + 1)
     local[0] = word_read
-    small = numbers.shape[0] > 0
-    if not small:
-        for i in range(count):
-            marks[members[i] & (_MARKS - 1)] = 1
     edge = 0
     for i in range(count):
         first, last, before = indptr[members[i]], indptr[members[i] + 1], edge
@@ -180,22 +124,11 @@ def _connect(  # pragma: no cover (compiled)
                 place = np.searchsorted(row, members[j])
                 local[edge] = j
                 edge += place < last - first and row[place] == members[j] and _kept(keep, first + place)
-        elif small:
+        else:
             for place in range(first, last):
-                number = np.uint32(numbers[indices[place]])  # -1 becomes a large one
+                number = np.uint32(numbers[indices[place]] - 1)  # of a node without one it is a large one
                 local[edge] = number
                 edge += (number < count) & _kept(keep, place)
-        else:
-            # first those whose last bits are a member's, nearly all of them members, then which they are
-            found = _room(found, last - first + 1)
-            num_found = 0
-            for place in range(first, last):
-                found[num_found] = indices[place]
-                num_found += (marks[indices[place] & (_MARKS - 1)] > 0) & _kept(keep, place)
-            for k in range(num_found):
-                j = table[_slot(table, shift, found[k])] & 0xFFFFFFFF
-                local[edge] = j
-                edge += j < count
         if i < 2 and num_ends == 2:
             for place in range(before, edge):
                 if local[place] == 1 - i:
@@ -203,13 +136,10 @@ def _connect(  # pragma: no cover (compiled)
                     local[place] = local[edge]
                     break
         ends[i] = edge
-    if not small:
-        for i in range(count):
-            marks[members[i] & (_MARKS - 1)] = 0
     degrees[:count] = 0
     for place in range(edge):
         degrees[local[place]] += 1
-    return local, found
+    return local
 
 
 @numba.njit(nogil=True, cache=True)
@@ -306,28 +236,23 @@ def enclose(sources, targets, indptr, indices, keep, num_hops, limit):  # pragma
     nodes, labels, degrees = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int32)
     rows = np.empty(32 * room, np.int32)
     members, seen = np.empty(1024, np.int64), np.empty(1024, np.int64)
-    graph_size = indptr.shape[0] - 1
-    numbers = np.full(graph_size if graph_size <= _SMALL else 0, -1, np.int32)
-    store, marks, found = np.empty(2048, np.int64), np.zeros(_MARKS, np.uint8), np.empty(1024, np.int64)
+    numbers = np.zeros(indptr.shape[0] - 1, np.int32)
     local, ends = np.empty(4096, np.int32), np.empty(1024, np.int64)
     starts, first = np.empty(1025, np.int64), np.empty(1024, np.int32)
     second, queue = np.empty(1024, np.int32), np.empty(1024, np.int32)
     node, edge = 0, 0
     for pair in range(m):
         num_ends = 1 if sources[pair] == targets[pair] else 2
-        count, members, num_seen, seen, store, table, shift = _gather(
-            sources[pair], targets[pair], indptr, indices, keep, num_hops, limit, members, seen, numbers, store
+        count, members, num_seen, seen = _gather(
+            sources[pair], targets[pair], indptr, indices, keep, num_hops, limit, members, seen, numbers
         )
         nodes, labels, degrees = _room(nodes, node + count), _room(labels, node + count), _room(degrees, node + count)
         ends, starts, first = _room(ends, count), _room(starts, count + 1), _room(first, count)
         second, queue = _room(second, count), _room(queue, count + 1)
         degree = degrees[node:]
-        local, found = _connect(
-            members, count, num_ends, indptr, indices, keep, numbers, marks, table, shift, ends, local, found, degree
-        )
-        if numbers.shape[0]:
-            for i in range(num_seen):
-                numbers[seen[i]] = -1
+        local = _connect(members, count, num_ends, indptr, indices, keep, numbers, ends, local, degree)
+        for i in range(num_seen):
+            numbers[seen[i]] = 0
         rows = _room(rows, edge + ends[count - 1])
         _transpose(count, ends, local, degree, starts, rows[edge:])
         _label(num_ends, count, starts, rows[edge:], first, second, queue, labels[node:])

@@ -367,19 +367,18 @@ def _candidate_scores(
     score: Callable[[Inputs], Tensor], inputs: Inputs, pairs: StepPairs, graph: Graph
 ) -> CandidateScores:
     """What selectors may ask for."""
+    shape = pairs.size, pairs.num_candidates
 
-    def candidates() -> Tensor:
-        with torch.no_grad():
-            return score(inputs.select(pairs.candidates)).view(pairs.size, pairs.num_candidates)
+    @torch.no_grad()
+    def logits(part: slice) -> Tensor:
+        return score(inputs.select(part))
 
-    def positives() -> Tensor:
-        with torch.no_grad():
-            return score(inputs.select(pairs.positives))
-
-    def degrees() -> Tensor:
-        return graph.degree[pairs.pairs[1, pairs.candidates]].view(pairs.size, pairs.num_candidates)
-
-    return CandidateScores(candidates, positives, degrees, graph.num_nodes)
+    return CandidateScores(
+        candidates=lambda: logits(pairs.candidates).view(shape),
+        positives=lambda: logits(pairs.positives),
+        degrees=lambda: graph.degree[pairs.pairs[1, pairs.candidates]].view(shape),
+        num_nodes=graph.num_nodes,
+    )
 
 
 # 3. Inner level

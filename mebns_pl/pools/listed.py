@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -17,7 +15,6 @@ from mebns_pl.pools.abstract import AbstractPool, PoolPart, PoolRequest, undirec
 _BLOCK = 2**21  # cells of the lists that are made in one go
 
 
-@dataclass(frozen=True)
 class TwoHopPool(AbstractPool):
     """Pairs with a common neighbour: for each source node the ``top`` best of them by resource allocation.
 
@@ -37,10 +34,9 @@ class TwoHopPool(AbstractPool):
         [[0, 1], [2, 3]]
     """
 
-    top: int = 1000
-
-    def __post_init__(self) -> None:
-        at_least(1, top=self.top)
+    def __init__(self, top: int = 1000) -> None:
+        at_least(1, top=top)
+        self.top = top
 
     def parts(self, request: PoolRequest) -> list[PoolPart]:
         """See :meth:`AbstractPool.parts`."""

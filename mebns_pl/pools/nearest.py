@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -15,7 +13,6 @@ from mebns_pl.pools.abstract import AbstractPool, PoolPart, PoolRequest, undirec
 _BLOCK = 2**24  # similarities of a block, 64 MiB in float32
 
 
-@dataclass(frozen=True)
 class NearestPool(AbstractPool):
     """For each source node the ``top`` nodes whose embeddings are nearest to its own, exactly.
 
@@ -42,11 +39,9 @@ class NearestPool(AbstractPool):
         [[0, 1], [2, 3]]
     """
 
-    top: int = 100
-    cosine: bool = True
-
-    def __post_init__(self) -> None:
-        at_least(1, top=self.top)
+    def __init__(self, top: int = 100, cosine: bool = True) -> None:
+        at_least(1, top=top)
+        self.top, self.cosine = top, cosine
 
     def parts(self, request: PoolRequest) -> list[PoolPart]:
         """See :meth:`AbstractPool.parts`.

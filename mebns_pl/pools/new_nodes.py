@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.named_pairs import read_named_pairs
@@ -18,7 +17,6 @@ from mebns_pl.datasets.tables import (
     as_numbers,
     distinct,
     first_repeat,
-    one_hot,
     places_in,
     standardize_columns,
 )
@@ -97,6 +95,7 @@ def with_new_nodes(
 
 
 def _features(loaded: LoadedGraph, node_table: str | Path | None, table: Table) -> Tensor | None:
+    """All nodes' features; those of new ones as :func:`~mebns_pl.datasets.tables.table_features` encoded the others."""
     if loaded.x is None:
         return None
     if node_table is None or isinstance(loaded.x, Features):
@@ -105,41 +104,20 @@ def _features(loaded: LoadedGraph, node_table: str | Path | None, table: Table) 
             "(data.nodes); allowed are graphs of one's own with a node table, or without features"
         )
     reference = read_columns(node_table, ["node"], None)
-    columns = [name for name in reference.columns if name != "node"]
-    x = features_like(table, reference, columns)
-    return torch.cat([loaded.x, x.to(loaded.x.dtype)])
-
-
-def features_like(table: Table, reference: Table, columns: Sequence[str | int]) -> Tensor:
-    """Features of a table's rows, as :func:`~mebns_pl.datasets.tables.table_features` encodes ``reference``.
-
-    Returns:
-        ``(n, F)`` float32.
-
-    Raises:
-        DataError: a missing column; a value that is missing, no finite number among numbers, or a text that the
-            reference does not have.
-    """
-    blocks = [torch.empty(len(table.names("node")[0]), 0)]
-    for column in columns:
+    blocks = []
+    for column in (name for name in reference.columns if name != "node"):
         values, theirs = table.column(column), reference.column(column)
         numbers = as_numbers(theirs)
         if numbers.null_count == len(numbers):
             levels = sorted(distinct(theirs))
             places = places_in(levels, values)
-            unknown = (places < 0).nonzero()
-            if len(unknown):
-                allowed = ", ".join(repr(level) for level in levels[:10])
-                raise DataError(
-                    f"{table.value_at(int(unknown[0]), column)}, which no known node has; allowed are {allowed}"
-                )
-            blocks.append(one_hot(places, levels))
+            bad, x = places < 0, one_hot(places.clamp(min=0), len(levels)).float()
+            allowed = f", which no known node has; allowed are {', '.join(repr(level) for level in levels[:10])}"
         else:
-            x = as_numbers(values).to_numpy()
-            bad = ~np.isfinite(x)
-            if bad.any():
-                where = table.value_at(int(bad.argmax()), column)
-                raise DataError(f"{where}; allowed are finite numbers, as the known nodes have")
-            like = torch.tensor(numbers.to_numpy())[:, None]
-            blocks.append(standardize_columns(torch.tensor(x)[:, None], like))
-    return torch.cat(blocks, dim=1)
+            new, like = (torch.tensor(found.to_numpy())[:, None] for found in (as_numbers(values), numbers))
+            bad, x = ~new.isfinite()[:, 0], standardize_columns(new, like)
+            allowed = "; allowed are finite numbers, as the known nodes have"
+        if bool(bad.any()):
+            raise DataError(f"{table.value_at(int(bad.nonzero()[0]), column)}{allowed}")
+        blocks.append(x)
+    return torch.cat([loaded.x, torch.cat(blocks, dim=1)])

@@ -209,11 +209,8 @@ class MeBNS(AbstractLinkSystem):
     @property
     def gate(self) -> Gate:
         """The teacher and its filter."""
-
-        def candidates(count: int) -> Tensor:
-            return self.data.training_candidates(self.sampler.static, count).to(self.device)
-
-        return Gate(self.teacher_filter, partial(self.logits_of, self.teacher), candidates)
+        drawn = partial(self.data.training_candidates, self.sampler.static)
+        return Gate(self.teacher_filter, partial(self.logits_of, self.teacher), lambda n: drawn(n).to(self.device))
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Filter, pick, weight, learn."""

@@ -12,12 +12,14 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
+from mebns_pl import Schedule
 from mebns_pl.data.batches import TrainSteps
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.data.needs import Needs
 from mebns_pl.data.train_batch import TrainBatch
-from mebns_pl.datasets.files import DataError, LoadedGraph
+from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.split import SplitFractions
+from mebns_pl.errors import DataError
 from mebns_pl.evaluation.negatives import HeartNegatives, RandomNegatives
 from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol, TimeParting
 from mebns_pl.graph.measures.neighbors import CommonNeighbors
@@ -193,8 +195,7 @@ def test_asking_changes_nothing() -> None:
 
 def test_loaders_follow_the_trainers_system() -> None:
     data = make_data()
-    for make in (make_plain, make_mebns):
-        system = make(data.spec)
+    for system in (make_plain(data.spec), make_mebns(data.spec, schedule=Schedule(warmup=0))):
         fit(system, data, 1, limit_val_batches=0)
         found, asked = next(iter(data.train_dataloader())), data.train_steps(system.needs)[0, 0]
         assert not differing(tensors_of(found, "b"), tensors_of(asked, "b"))

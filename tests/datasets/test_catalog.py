@@ -22,10 +22,10 @@ from torch_geometric.utils import is_undirected
 from mebns_pl.cli import main as cli
 from mebns_pl.datasets import catalog
 from mebns_pl.datasets.catalog import CATALOG, NAMES, load_graph, normalize_rows
-from mebns_pl.datasets.files import DataError
 from mebns_pl.datasets.listing import dataset_table
 from mebns_pl.datasets.places import download_file
 from mebns_pl.datasets.readers import ogb
+from mebns_pl.errors import DataError
 from mebns_pl.graph.sparse import Features
 
 REPOSITORY = Path(__file__).resolve().parents[2]

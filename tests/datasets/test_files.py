@@ -8,8 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mebns_pl.datasets.files import DataError, name_order, read_edge_list, standardize_columns, unique_edges
-from mebns_pl.datasets.loaded import first_times, undirected_edges
+from mebns_pl.datasets.files import read_edge_list
+from mebns_pl.datasets.loaded import first_times, name_order, undirected_edges, unique_edges
+from mebns_pl.datasets.tables import standardize_columns
+from mebns_pl.errors import DataError
 
 
 @pytest.fixture

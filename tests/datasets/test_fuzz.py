@@ -14,7 +14,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mebns_pl.datasets.files import DataError, LoadedGraph, read_edge_list, read_graph
+from mebns_pl.datasets.files import read_edge_list, read_graph
+from mebns_pl.datasets.loaded import LoadedGraph
+from mebns_pl.errors import DataError
 from mebns_pl.graph.sparse import Features
 
 EXAMPLES = 1100

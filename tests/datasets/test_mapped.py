@@ -10,9 +10,10 @@ import torch
 
 from mebns_pl import NeighborSampling, Plain
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.datasets.files import DataError, read_graph
+from mebns_pl.datasets.files import read_graph
 from mebns_pl.datasets.readers.mapped import map_features
 from mebns_pl.datasets.split import SplitFractions
+from mebns_pl.errors import DataError
 
 EDGES = [(a, b) for a in range(12) for b in range(a + 1, 12) if (a * b) % 3]
 

@@ -8,10 +8,11 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mebns_pl.datasets.files import DataError
-from mebns_pl.datasets.split import replace_held_out, split_edges
+from mebns_pl.datasets.split import split_edges
+from mebns_pl.errors import DataError
 from mebns_pl.keys import Key
 from mebns_pl.types import EdgeSplit
+from references.runs import replace_held_out
 
 KEY = Key(0, "split")
 PARTS = ("train", "meta", "val", "test")

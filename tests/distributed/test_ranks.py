@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.distributed
 
-from mebns_pl.datasets.files import DataError
+from mebns_pl.errors import DataError
 from references import ranks as reference
 from references.runs import make_data
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mebns_pl.datasets.catalog import load_graph
-from mebns_pl.datasets.files import DataError
 from mebns_pl.datasets.split import split_edges
+from mebns_pl.errors import DataError
 from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives, RandomNegatives, uniform_non_edges
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.measures.cosine import FeatureCosine

@@ -224,7 +224,7 @@ def test_the_data_module_hands_a_protocol_out(comparison: AbstractComparison, mo
         batches: list[EvalBatch] = list(loader)
         assert len(batches) > 1
         whole = comparison.compare(stage, parts, data.train_graph, KEY)
-        assert data.shares_negatives(stage) is (whole.negatives is None)
+        assert (data.eval_set(stage).negatives is None) is (whole.negatives is None)
         assert torch.equal(torch.cat([b.positives for b in batches], dim=1), whole.positives)
         assert torch.equal(torch.cat([b.random_negatives for b in batches], dim=1), whole.random_negatives)
         if whole.negatives is not None:
@@ -243,7 +243,7 @@ def test_without_a_protocol_nothing_changes() -> None:
     """A random parting with generated negatives differs from the default only by what it draws."""
     data = make_data()
     assert data.protocol is None
-    assert not data.shares_negatives("test")
+    assert data.eval_set("test").negatives is not None
     assert data.test_graph is data.train_graph
 
 

@@ -97,7 +97,7 @@ def test_thousands_of_random_graphs(num_hops, limit):
 
 @pytest.mark.parametrize("limit", [None, 2])
 def test_graphs_of_many_nodes(limit):
-    """Above 65,536 nodes their numbers are in a hash table, which holds the same."""
+    """Numbers that no 16 bits hold."""
     whole, pairs = many_graphs(np.random.default_rng(7), 60, first=70_000)
     for num_hops in (1, 3):
         found = enclosing_subgraphs(graph_of(whole), pairs, num_hops, limit)

@@ -42,7 +42,7 @@ def flat(tensors: list[Tensor] | None) -> Tensor:
 
 def gradient(state: reference.State, setting: Setting, engine: AbstractEngine) -> Tensor:
     batch, meta_batch = reference.make_batch(9), reference.make_meta(9)
-    return flat(reference.fast_gradients(state, setting, batch, meta_batch, KEY, engine).weight_net_grads)
+    return flat(reference.fast_gradients(state, setting, batch, meta_batch, KEY, engine).learned["weight_net"].dense)
 
 
 @pytest.mark.parametrize("name", SETTINGS)

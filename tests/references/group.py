@@ -76,7 +76,8 @@ def trained_state(setting: Setting) -> State:
 
 def outcome(result: StepResult) -> dict[str, list[Tensor]]:
     """All that must be the union's, whatever the number of ranks."""
-    return {name: [found.loss, *found.dense] for name, found in result.learned.items()}
+    losses = [result.learned[name].loss for name in sorted(result.learned)]
+    return {"losses": losses, **{name: found.dense for name, found in result.learned.items()}}
 
 
 def run_cases(group: AbstractGroup) -> dict[str, dict[str, list[Tensor]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,8 +19,8 @@ from torch.optim import Adam
 from mebns_pl import GCN, EncoderDecoder, LinkPredictor, MeBNS, MigrationMonitor, MLPDecoder, Plain, Schedule
 from mebns_pl.cli import main as cli
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.datasets.files import LoadedGraph
-from mebns_pl.datasets.split import SplitFractions
+from mebns_pl.datasets.loaded import LoadedGraph
+from mebns_pl.datasets.split import SplitFractions, canonical_edges
 from mebns_pl.evaluation.negatives import RandomNegatives
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
 from mebns_pl.mebns.std_generator import StdGenerator
@@ -33,7 +33,7 @@ from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.negatives.selectors.hardest import HardestSelector
 from mebns_pl.systems.link_system import AbstractLinkSystem
-from mebns_pl.types import GraphSpec
+from mebns_pl.types import EdgeSplit, GraphSpec
 
 NUM_NODES = 41
 FRACTIONS = SplitFractions(val=0.1, test=0.1, meta=0.15)
@@ -168,6 +168,22 @@ def weights(module: nn.Module) -> dict[str, Tensor]:
 def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     """Whether both hold the same names with bit-identical tensors."""
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def replace_held_out(split: EdgeSplit, val: Tensor, test: Tensor) -> EdgeSplit:
+    """The same training and meta edges with other held-out ones: what a training run must not notice.
+
+    Args:
+        split: any split.
+        val: ``(2, n)`` int64, pairs of nodes that are no training or meta edges.
+        test: ``(2, m)`` int64, likewise.
+
+    Raises:
+        DataError: a self-loop, a repeated pair, or a training or meta edge among the pairs.
+    """
+    val, test = canonical_edges(val, "val"), canonical_edges(test, "test")
+    canonical_edges(torch.cat([split.observed, val, test], dim=1), "val, test")
+    return replace(split, val=val, test=test)
 
 
 # --- everything that training can see or has made, by name ----------------------------------------------------------

@@ -29,14 +29,13 @@ from mebns_pl import (
     SoftmaxSelector,
 )
 from mebns_pl.data.train_batch import TrainBatch
-from mebns_pl.datasets.split import replace_held_out
 from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.systems.adaptive import adapted
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec
 from references.processes import in_processes
-from references.runs import MAKE, command_line_parser, equal, fit, make_data, make_loaded, weights
+from references.runs import MAKE, command_line_parser, equal, fit, make_data, make_loaded, replace_held_out, weights
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 RECIPES = sorted(path.stem for path in (CONFIGS / "sampler").glob("*.yaml"))

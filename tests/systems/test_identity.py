@@ -13,7 +13,7 @@ import torch
 
 from mebns_pl import GCN, SAGE, EncoderDecoder, MLPDecoder, Plain
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.datasets.files import LoadedGraph
+from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.split import SplitFractions
 from mebns_pl.systems.checkpoint_io import CheckpointError
 from mebns_pl.systems.identity import _PASSING, KEY, changed_options, describe_system, plain

@@ -20,8 +20,8 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 
 from mebns_pl import GCN, EncoderDecoder, MeBNS, MLPDecoder, Plain, PredictionWriter, Schedule, Updates
 from mebns_pl.data.train_batch import StepPairs, TrainBatch
-from mebns_pl.datasets.files import DataError
 from mebns_pl.datasets.split import SplitFractions
+from mebns_pl.errors import DataError
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine

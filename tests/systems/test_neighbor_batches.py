@@ -17,7 +17,7 @@ from torch.optim import SGD, Adam, RMSprop
 
 from mebns_pl import GAT, GCN, SAGE, EncoderDecoder, LinkPredictor, MeBNS, MLPDecoder, Plain, PredictionWriter
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.datasets.files import LoadedGraph
+from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.graph.measures.neighbors import CommonNeighbors
 from mebns_pl.graph.sparse import Features
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine

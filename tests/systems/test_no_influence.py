@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.datasets.split import replace_held_out
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import EdgeSplit
-from references.runs import MAKE, differing, fingerprint, fit, make_data, probe_monitor
+from references.runs import MAKE, differing, fingerprint, fit, make_data, probe_monitor, replace_held_out
 
 Leak = Callable[[LinkDataModule, AbstractLinkSystem], None]
 

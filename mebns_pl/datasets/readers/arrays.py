@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from mebns_pl.datasets.readers.contents import check_file
+from mebns_pl.datasets.readers.contents import check_file, refusing
 from mebns_pl.errors import DataError
 
 _BROKEN = (
@@ -42,17 +43,17 @@ class Archive:
         # Asked first: NumPy takes a file that is no archive for a pickle
         if not zipfile.is_zipfile(self.path):
             raise DataError(f"{self.path}: no .npz archive, or one that is cut off; allowed is what numpy.savez makes")
-        try:
-            self._file = np.load(self.path, allow_pickle=False)
-        except _BROKEN as error:
-            raise DataError(f"{self.path}: cannot be read ({error})") from error
+        with refusing(self.path, _BROKEN), ExitStack() as opened:
+            stream = opened.enter_context(self.path.open("rb"))  # which NumPy leaves open where the archive is broken
+            self._file = opened.enter_context(np.load(stream, allow_pickle=False))
+            self._opened = opened.pop_all()
         self.keys: tuple[str, ...] = tuple(self._file.files)
 
     def __enter__(self) -> Archive:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._opened.close()
 
     def __contains__(self, key: str) -> bool:
         return key in self.keys
@@ -65,10 +66,8 @@ class Archive:
         """
         if key not in self.keys:
             raise DataError(f"{self.path}: no key {key!r}; it has {', '.join(self.keys) or 'none'}")
-        try:
+        with refusing(self.at(key), _BROKEN):
             array = self._file[key]
-        except _BROKEN as error:
-            raise DataError(f"{self.at(key)}: cannot be read ({str(error)[:200]})") from error
         if not isinstance(array, np.ndarray):  # a member that is no .npy comes back as its bytes
             raise DataError(f"{self.at(key)}: no array; allowed are arrays as numpy.savez writes them")
         return array

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from mebns_pl.datasets.readers.contents import check_file, decoded, read_bytes, text_lines
+from mebns_pl.datasets.readers.contents import check_file, decoded, read_bytes, refusing, text_lines
 from mebns_pl.datasets.tables import Table, first_repeat, text_column
 from mebns_pl.errors import DataError
 
@@ -37,8 +37,8 @@ def standard_suffix(path: Path) -> str:
 
 def read_columns(
     path: str | Path,
-    names: Sequence[str | int],
-    values: Sequence[str | int] | None = (),
+    name_columns: Sequence[str | int],
+    value_columns: Sequence[str | int] | None = (),
     delimiter: str | None = None,
     comment: str | None = None,
 ) -> Table:
@@ -46,8 +46,8 @@ def read_columns(
 
     Args:
         path: the file.
-        names: columns of node names. Numbers (from 0) say that the file has no header; Parquet has names.
-        values: other columns that are needed, as ``names``; None takes all there are.
+        name_columns: those of node names. Numbers (from 0) say that the file has no header; Parquet has names.
+        value_columns: others that are needed, likewise; None takes all there are.
         delimiter: the one character between fields of a text; None chooses by the suffix.
         comment: lines of a text that start with it are passed over; None reads every line.
 
@@ -61,12 +61,12 @@ def read_columns(
         raise DataError(f"{path}: suffix {suffix!r}; {allowed}")
     check_file(path)
     if suffix in PARQUET:
-        return _read_parquet(path, names, values)
+        return _read_parquet(path, name_columns, value_columns)
     separator = DELIMITERS[suffix] if delimiter is None else delimiter
     if len(separator) != 1 or separator in '\r\n"':
         raise DataError(f"delimiter: got {delimiter!r}; allowed is one character, no quote and no line end")
-    table = read_text(path, separator, comment, has_header=isinstance(names[0], str))
-    for column in [*names, *(values or ())]:
+    table = read_text(path, separator, comment, has_header=isinstance(name_columns[0], str))
+    for column in [*name_columns, *(value_columns or ())]:
         table.column(column)
     return table
 
@@ -174,28 +174,27 @@ def _trimmed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
 
 
-def _read_parquet(path: Path, names: Sequence[str | int], values: Sequence[str | int] | None) -> Table:
-    """``names`` are columns of integers or texts, ``values`` also of other numbers and truth values (0 and 1)."""
-    if not all(isinstance(column, str) for column in [*names, *(values or ())]):
-        raise DataError(f"{path}: columns {[*names, *(values or ())]}: allowed are names, as Parquet has them")
-    try:
+def _read_parquet(path: Path, name_columns: Sequence[str | int], value_columns: Sequence[str | int] | None) -> Table:
+    """Name columns hold integers or texts, value columns also other numbers and truth values (0 and 1)."""
+    asked = [*name_columns, *(value_columns or ())]
+    if not all(isinstance(column, str) for column in asked):
+        raise DataError(f"{path}: columns {asked}: allowed are names, as Parquet has them")
+    with refusing(path, (pa.ArrowException, OSError, ValueError, MemoryError), "cannot be read as Parquet"):
         header = pa.parquet.read_schema(path).names
-        wanted = [*names, *([column for column in header if column not in names] if values is None else values)]
+        wanted = asked if value_columns is not None else [*asked, *(name for name in header if name not in asked)]
         for column in wanted:
             if header.count(column) != 1:
                 raise DataError(f"{path}: no column {column!r}, or several; the file has {header}")
         table = pa.parquet.read_table(path, columns=list(dict.fromkeys(wanted)))
-        columns = {column: _parquet_column(table.column(column), column, column in names, path) for column in wanted}
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: cannot be read as Parquet ({str(error)[:200]})") from error
+        columns = {
+            column: _parquet_column(table.column(column), column, column in name_columns, path) for column in wanted
+        }
     if not table.num_rows:
         raise DataError(f"{path}: the file is empty; at least 1 row is needed")
     return Table(path, columns)
 
 
-def _parquet_column(array: pa.ChunkedArray, column: str, is_name: bool, path: Path) -> pa.ChunkedArray:
+def _parquet_column(array: pa.ChunkedArray, column: str | int, is_name: bool, path: Path) -> pa.ChunkedArray:
     kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
     if pa.types.is_floating(kind) and not is_name:
         return array.cast(pa.float64())

@@ -6,6 +6,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mebns_pl.errors import DataError
@@ -21,6 +22,23 @@ def check_file(path: Path) -> None:
         raise DataError(f"{path}: no such file")
 
 
+@contextmanager
+def refusing(where: object, errors: tuple[type[Exception], ...], what: str = "cannot be read") -> Iterator[None]:
+    """Makes a :class:`DataError` of what a broken file lets other libraries raise.
+
+    Args:
+        where: the file, and what of it.
+        errors: their errors.
+        what: what is wrong, for the message.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except errors as error:
+        raise DataError(f"{where}: {what} ({str(error)[:200]})") from error
+
+
 def read_bytes(path: Path) -> bytes:
     """What is in a file, unpacked where its name ends with ``.gz``.
 
@@ -28,10 +46,8 @@ def read_bytes(path: Path) -> bytes:
         DataError: it is missing, or cannot be read or unpacked.
     """
     check_file(path)
-    try:
+    with refusing(path, (OSError, EOFError, zlib.error)):
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
 
 
 def decoded(content: bytes, path: Path) -> str:

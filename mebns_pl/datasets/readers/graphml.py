@@ -10,8 +10,8 @@ from xml.parsers import expat
 
 import torch
 
-from mebns_pl.datasets.loaded import LoadedGraph, first_times, undirected_edges, unique_edges
-from mebns_pl.datasets.readers.contents import read_bytes
+from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs
+from mebns_pl.datasets.readers.contents import read_bytes, refusing
 from mebns_pl.datasets.tables import Table, column_times, table_features, text_column
 from mebns_pl.errors import DataError
 
@@ -79,22 +79,18 @@ def read_graphml(
             if end not in number:
                 allowed = f"allowed are the {len(number):,} nodes of the file"
                 raise DataError(f"{path}, line {edge.line}: no node {end!r}; {allowed}")
-    ends = torch.tensor([[number[end] for end in (edge.source, edge.target)] for edge in found.edges]).view(-1, 2).t()
-    if not bool((ends[0] != ends[1]).any()):
-        raise DataError(f"{path}: no edge between two different nodes; at least 1 is needed")
-    directed = torch.tensor([edge.directed for edge in found.edges])
-    if bool(directed.any()):  # an undirected edge among them stands for both directions
-        both = torch.cat([ends, ends[:, ~directed].flip(0)], dim=1)
-        edges, notes = undirected_edges(both, len(number), "" if undirected else str(path))
-    else:
-        edges, notes = unique_edges(ends, len(number))
-    times = None
-    if time_column is not None:
-        times = first_times(edges, ends, column_times(found.table(found.edges, "edge"), time_column), len(number))
+    ends = torch.tensor([[number[end] for end in (edge.source, edge.target)] for edge in found.edges])
+    ends = ends.long().view(-1, 2).t()
     nodes = found.table(list(found.nodes.values()), "node")
     columns = [str(name) for name in nodes.columns] if feature_columns is None else feature_columns
-    x, told = table_features(nodes, columns, standardize)
-    return LoadedGraph(path.name.split(".")[0], edges, list(found.nodes), x, notes + told, times)
+    x, notes = table_features(nodes, columns, standardize)
+    times = None if time_column is None else column_times(found.table(found.edges, "edge"), time_column)
+    directed = torch.tensor([edge.directed for edge in found.edges], dtype=torch.bool)
+    some = bool(directed.any())
+    if some:  # an undirected edge among them stands for both directions
+        ends = torch.cat([ends, ends[:, ~directed].flip(0)], dim=1)
+        times = None if times is None else torch.cat([times, times[~directed]])
+    return graph_of_pairs(path, ends, list(found.nodes), x, times, notes, directed=some, undirected=undirected)
 
 
 class _Reader:
@@ -134,14 +130,11 @@ class _Reader:
         )
         parser.EndElementHandler = lambda _: self._end(self._open.pop())
         parser.CharacterDataHandler = self._characters
-        try:
-            parser.Parse(read_bytes(self.path), True)
-        except expat.ExpatError as error:
-            raise self._error(error.lineno, f"no well-formed XML ({expat.ErrorString(error.code)})") from error
-        except (LookupError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"{self.path}: cannot be decoded ({error})") from error
+        with refusing(self.path, (LookupError, ValueError), "cannot be decoded"):
+            try:
+                parser.Parse(read_bytes(self.path), True)
+            except expat.ExpatError as error:
+                raise self._error(error.lineno, f"no well-formed XML ({expat.ErrorString(error.code)})") from error
         if self._directed is None:
             raise DataError(f"{self.path}: no <graph> within <graphml>; one is needed")
 

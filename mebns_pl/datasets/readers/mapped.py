@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.datasets.loaded import LoadedGraph
+from mebns_pl.datasets.readers.contents import refusing
 from mebns_pl.errors import DataError
 
 SUFFIX = ".npy"
@@ -33,10 +34,8 @@ def map_features(path: str | Path) -> Tensor:
         >>> map_features(path)[1].tolist()
         [0.0, 1.0, 0.0]
     """
-    try:
+    with refusing(path, (OSError, ValueError), "cannot be read as an .npy array"):
         array = np.load(path, mmap_mode="c", allow_pickle=False)  # "c": writable to torch, and never written to disk
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as an .npy array: {error}") from error
     if array.ndim != 2 or array.dtype != np.float32 or not array.flags.c_contiguous:
         order = "C" if array.flags.c_contiguous else "Fortran"
         raise DataError(

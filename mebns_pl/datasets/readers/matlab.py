@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse
 
 from mebns_pl.datasets.readers.checks import check_csr
-from mebns_pl.datasets.readers.contents import read_bytes
+from mebns_pl.datasets.readers.contents import read_bytes, refusing
 from mebns_pl.errors import DataError
 
 _HEADER = 128
@@ -47,7 +47,7 @@ def read_matlab_matrix(path: Path, key: str) -> scipy.sparse.csr_matrix:
         raise DataError(f"{path}: no MATLAB file of version 5 (MATLAB 5 to 7.2), or one that is cut off")
     order = "<" if content[126:128] == b"IM" else ">"
     names = []
-    try:
+    with refusing(path, (zlib.error, struct.error, ValueError, IndexError), "cannot be read as a MATLAB file"):
         for element in _elements(content[_HEADER:], order):
             if element.kind == _COMPRESSED:
                 unpacker = zlib.decompressobj()
@@ -61,10 +61,6 @@ def read_matlab_matrix(path: Path, key: str) -> scipy.sparse.csr_matrix:
             names.append(parts[2].data.decode("ascii"))
             if names[-1] == key:
                 return _matrix(parts, order, f"{path}, key {key!r}")
-    except (zlib.error, struct.error, ValueError, IndexError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: cannot be read as a MATLAB file ({error})") from error
     raise DataError(f"{path}: no matrix {key!r}; it has {', '.join(names) or 'none'}")
 
 

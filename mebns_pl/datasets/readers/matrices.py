@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from mebns_pl.datasets.loaded import LoadedGraph, undirected_edges
+from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs
 from mebns_pl.datasets.readers.arrays import Archive
 from mebns_pl.datasets.readers.checks import check_csr, sparse_features
 from mebns_pl.datasets.readers.matlab import read_matlab_matrix
@@ -29,8 +29,7 @@ def read_mat(name: str, path: Path, key: str = "net", undirected: bool = True) -
         DataError: a file that is missing or broken; no such matrix; one that is not square or not of finite numbers.
     """
     pairs, num_nodes = adjacency_pairs(read_matlab_matrix(path, key), f"{path}, key {key!r}")
-    edges, notes = undirected_edges(pairs, num_nodes, "" if undirected else str(path))
-    return LoadedGraph(name, edges, [str(i) for i in range(num_nodes)], notes=notes)
+    return graph_of_pairs(path, pairs, num_nodes, name=name, undirected=undirected)
 
 
 def read_gnn_benchmark(name: str, path: Path) -> LoadedGraph:
@@ -53,8 +52,7 @@ def read_gnn_benchmark(name: str, path: Path) -> LoadedGraph:
     rows = words.shape[0]
     if rows != num_nodes:
         raise DataError(f"{path}, attr_shape: got {rows:,} rows; allowed are {num_nodes:,}, one for each node")
-    edges, notes = undirected_edges(pairs, num_nodes)
-    return LoadedGraph(name, edges, [str(i) for i in range(num_nodes)], sparse_features(words, binary=True), notes)
+    return graph_of_pairs(path, pairs, num_nodes, sparse_features(words, binary=True), name=name)
 
 
 def read_csr(arrays: Archive | SavedData, prefix: str) -> scipy.sparse.csr_matrix:
@@ -67,13 +65,11 @@ def adjacency_pairs(matrix: scipy.sparse.csr_matrix, where: str) -> tuple[torch.
     """The pairs ``(2, m)`` of the entries that are not 0 of a square matrix, and N.
 
     Raises:
-        DataError: the matrix is not square, or has no entry that is not 0 off its diagonal.
+        DataError: the matrix is not square.
     """
     num_nodes, width = matrix.shape
     if num_nodes != width:
         raise DataError(f"{where}: got {num_nodes:,} x {width:,}; allowed is a square matrix")
     entries = matrix.tocoo()
-    pairs = torch.from_numpy(np.stack([entries.row, entries.col]).astype(np.int64)[:, entries.data != 0])
-    if not bool((pairs[0] != pairs[1]).any()):
-        raise DataError(f"{where}: no edge between two different nodes; at least 1 is needed")
-    return pairs, num_nodes
+    pairs = np.stack([entries.row, entries.col]).astype(np.int64)[:, entries.data != 0]
+    return torch.from_numpy(pairs), num_nodes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mebns_pl.datasets.loaded import LoadedGraph, first_times, undirected_edges, unique_edges
+from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs
 from mebns_pl.datasets.places import data_folders, fetch, looked_in
 from mebns_pl.datasets.readers.arrays import Archive
 from mebns_pl.datasets.readers.checks import check_features, check_num_nodes, check_pairs
-from mebns_pl.datasets.readers.contents import check_file
+from mebns_pl.datasets.readers.contents import check_file, refusing
 from mebns_pl.datasets.readers.saved import load_saved
 from mebns_pl.errors import DataError
 
@@ -139,8 +139,9 @@ def read_split_archive(name: str, path: Path) -> LoadedGraph:
         DataError: an archive that is missing or broken.
     """
     parts = _archive_parts(path)
-    edges, dropped = unique_edges(torch.cat([parts.edges(part) for part in PARTS], dim=1), parts.num_nodes)
-    return LoadedGraph(name, edges, [str(i) for i in range(parts.num_nodes)], notes=[f"read from {path}", *dropped])
+    pairs = torch.cat([parts.edges(part) for part in PARTS], dim=1)
+    graph = graph_of_pairs(path, pairs, parts.num_nodes, name=name, directed=False)
+    return replace(graph, notes=[f"read from {path}", *graph.notes])
 
 
 def read_split(name: str, root: str | Path | None) -> Parts:
@@ -193,16 +194,10 @@ def _read_folder(name: str, folder: Path) -> LoadedGraph:
     if "edge_year" in raw and len(raw["edge_year"]) != len(raw["edge"]):
         raise DataError(f"{where / 'edge_year.csv.gz'}: {len(raw['edge_year']):,} lines for {len(raw['edge']):,} edges")
     ends = torch.cat(pairs, dim=1)
-    edges, notes = undirected_edges(ends, num_nodes)
-    times = np.concatenate([np.zeros(0), *years])
-    return LoadedGraph(
-        name,
-        edges,
-        [str(i) for i in range(num_nodes)],
-        check_features(raw["x"], num_nodes, f"{where}, node features") if "x" in raw else None,
-        [f"read from {folder}"] + [note for note in notes if "repeated" not in note],
-        first_times(edges, ends, torch.from_numpy(times), num_nodes) if len(times) == ends.shape[1] else None,
-    )
+    times = torch.from_numpy(np.concatenate([np.zeros(0), *years]))
+    x = check_features(raw["x"], num_nodes, f"{where}, node features") if "x" in raw else None
+    graph = graph_of_pairs(folder, ends, num_nodes, x, times if len(times) == ends.shape[1] else None, name=name)
+    return replace(graph, notes=[f"read from {folder}"] + [note for note in graph.notes if "repeated" not in note])
 
 
 def _places(name: str, root: str | Path | None) -> list[Path]:
@@ -257,10 +252,8 @@ def _read_numbers(path: Path) -> np.ndarray:
     import pandas as pd
 
     check_file(path)
-    try:
+    with refusing(path, (ValueError, OSError, EOFError, zlib.error)):
         array: np.ndarray = pd.read_csv(path, header=None).to_numpy()
-    except (ValueError, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
     if array.dtype.kind not in "iuf":
         raise DataError(f"{path}: got {array.dtype}; allowed are lines of numbers")
     return array

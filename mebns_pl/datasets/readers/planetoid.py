@@ -101,11 +101,9 @@ def _read_matrix(path: Path) -> scipy.sparse.csr_matrix:
     data, indices, indptr = (parts.get(key) for key in ("data", "indices", "indptr"))
     if not (isinstance(data, np.ndarray) and isinstance(indices, np.ndarray) and isinstance(indptr, np.ndarray)):
         raise DataError(f"{path}: got {type(matrix).__name__}; allowed is a pickled scipy.sparse.csr_matrix")
-    try:
-        shape = np.array(parts.get("_shape"), dtype=np.int64)
-    except (TypeError, ValueError, OverflowError):
-        shape = np.zeros(0, dtype=np.int64)
-    return check_csr((data, indices, indptr, shape), str(path))
+    shape = parts.get("_shape")
+    plain = isinstance(shape, tuple) and all(type(size) is int for size in shape)
+    return check_csr((data, indices, indptr, np.array(shape if plain else [0])), str(path))
 
 
 def _read_neighbours(path: Path, num_nodes: int) -> torch.Tensor:

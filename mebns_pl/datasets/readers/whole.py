@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mebns_pl.datasets.loaded import LoadedGraph, first_times, undirected_edges, unique_edges
+from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs
 from mebns_pl.datasets.readers.arrays import Archive
 from mebns_pl.datasets.readers.checks import check_features, check_num_nodes, check_pairs, sparse_features
 from mebns_pl.datasets.readers.matrices import adjacency_pairs, read_csr
@@ -101,17 +101,11 @@ def _graph(arrays: Archive | SavedData, key: str, time_column: str | None, undir
         told[arrays.at("attr_shape")] = matrix.shape[0]
         x = sparse_features(matrix)
     num_nodes = _num_nodes(told, pairs, where)
-    if not bool((pairs[0] != pairs[1]).any()):
-        raise DataError(f"{path}: no edge between two different nodes; at least 1 is needed")
-    if key == "edges":
-        edges, notes = unique_edges(pairs, num_nodes)
-    else:
-        edges, notes = undirected_edges(pairs, num_nodes, "" if undirected else str(path))
-    notes += [] if x is None else ["features taken as they are"]
-    times = None
-    if time_column is not None:
-        times = first_times(edges, pairs, _times(arrays[time_column], pairs, arrays.at(time_column)), num_nodes)
-    return LoadedGraph(path.name.split(".")[0], edges, names or [str(i) for i in range(num_nodes)], x, notes, times)
+    times = None if time_column is None else _times(arrays[time_column], pairs, arrays.at(time_column))
+    notes = [] if x is None else ["features taken as they are"]
+    return graph_of_pairs(
+        path, pairs, names or num_nodes, x, times, notes, directed=key != "edges", undirected=undirected
+    )
 
 
 def _num_nodes(told: Mapping[str, int], pairs: Tensor, where: str) -> int:

@@ -6,6 +6,7 @@ import numba
 import numpy as np
 from torch import Tensor
 
+from mebns_pl.checks import above, at_least
 from mebns_pl.graph.csr import Graph, structure
 from mebns_pl.graph.measures.abstract import AbstractMeasure, AbstractPairMeasure
 from mebns_pl.graph.measures.rows import Rows, compiled_rows, frequent_first, rounded, row_scores, top_lists
@@ -38,10 +39,8 @@ class Katz(AbstractMeasure, AbstractPairMeasure):
     """
 
     def __init__(self, beta: float = 0.001, max_length: int = 1000) -> None:
-        if not beta > 0:
-            raise ValueError(f"beta: got {beta}; allowed is a number above 0")
-        if max_length < 1:
-            raise ValueError(f"max_length: got {max_length}; allowed is 1 or more")
+        above(0, beta=beta)
+        at_least(1, max_length=max_length)
         self.beta = beta
         self.max_length = max_length
 

@@ -54,8 +54,8 @@ class MinRank(AbstractMeasure):
             best = np.full(len(keys), k + 1)
             np.minimum.at(best, inverse, place + 1)
             total = missing + np.bincount(inverse, place - k, len(keys))
-            # One number, exact in float64 and the higher the better, holds both ranks
             ptr = np.searchsorted(keys, np.arange(part.stop - part.start + 1) * n)
+            # One number, exact in float64 and the higher the better, holds both ranks
             values = (k + 2 - best) * (missing + 1) - total
             best_of_rows(names[part], ptr, keys % n, values, nothing, index[part], order[part])
 

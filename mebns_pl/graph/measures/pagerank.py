@@ -6,6 +6,7 @@ import numba
 import numpy as np
 from torch import Tensor
 
+from mebns_pl.checks import above, within
 from mebns_pl.graph.csr import Graph, structure
 from mebns_pl.graph.measures.abstract import AbstractMeasure, AbstractPairMeasure
 from mebns_pl.graph.measures.rows import Rows, compiled_rows, row_scores, top_lists
@@ -36,10 +37,8 @@ class PersonalizedPageRank(AbstractMeasure, AbstractPairMeasure):
     """
 
     def __init__(self, alpha: float = 0.15, eps: float = 1e-5) -> None:
-        if not 0 < alpha < 1:
-            raise ValueError(f"alpha: got {alpha}; allowed is a restart probability in (0, 1)")
-        if not eps > 0:
-            raise ValueError(f"eps: got {eps}; allowed is a number above 0")
+        within("(0, 1)", "restart probability", alpha=alpha)
+        above(0, eps=eps)
         self.alpha = alpha
         self.eps = eps
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mebns_pl.checks import at_least
 from mebns_pl.graph.csr import Graph, structure
 from mebns_pl.graph.hashing import pair_hash
 from mebns_pl.progress import in_threads, slices
@@ -61,8 +62,7 @@ def top_lists(rows: Rows, graph: Graph, nodes: Tensor, k: int, exclude: Graph | 
     Raises:
         ValueError: ``k``, ``nodes`` or ``exclude`` are not what is allowed.
     """
-    if k < 1:
-        raise ValueError(f"k: got {k}; allowed is 1 or more")
+    at_least(1, k=k)
     outside = nodes[(nodes < 0) | (nodes >= graph.num_nodes)]
     if len(outside):
         raise ValueError(f"nodes: got {int(outside[0])}; allowed are 0 ... {graph.num_nodes - 1}")

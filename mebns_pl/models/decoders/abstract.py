@@ -11,7 +11,16 @@ from mebns_pl.keys import Key
 
 
 class AbstractDecoder(nn.Module, ABC):
-    """Scores pairs from the embeddings of their ends; symmetric in the two ends."""
+    """Scores pairs from the embeddings of their ends; symmetric in the two ends.
+
+    Example:
+        >>> import torch
+        >>> class Distance(AbstractDecoder):
+        ...     def forward(self, source, target, rows, key=None):
+        ...         return -(source - target).square().sum(dim=1)
+        >>> Distance()(torch.zeros(1, 2), torch.ones(1, 2), torch.arange(1)).tolist()
+        [-2.0]
+    """
 
     @abstractmethod
     def forward(self, source: Tensor, target: Tensor, rows: Tensor, key: Key | None = None) -> Tensor:

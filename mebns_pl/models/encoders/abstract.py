@@ -14,7 +14,17 @@ from mebns_pl.models.layers import FeatureLinear, KeyedDropout
 
 
 class AbstractEncoder(nn.Module, ABC):
-    """Embeds the nodes of a graph; ``out_channels`` says how wide the embeddings are."""
+    """Embeds the nodes of a graph; ``out_channels`` says how wide the embeddings are.
+
+    Example:
+        >>> import torch
+        >>> class Degree(AbstractEncoder):
+        ...     out_channels = 1
+        ...     def forward(self, graph, key=None):
+        ...         return graph.degree[:, None].float()
+        >>> Degree()(Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=3)).flatten().tolist()
+        [1.0, 2.0, 1.0]
+    """
 
     out_channels: int
 
@@ -46,6 +56,14 @@ class AbstractLayeredEncoder(AbstractEncoder, ABC):
 
     Raises:
         ValueError: ``num_layers`` or ``dropout`` out of its range.
+
+    Example:
+        >>> import torch
+        >>> from mebns_pl.models.encoders.gcn import GCN
+        >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=3)
+        >>> encoder = GCN(graph.spec, hidden_channels=8, num_layers=1)
+        >>> bool((encoder.aggregate(0, graph, encoder.messages(0, graph, None)) == encoder(graph)).all())
+        True
     """
 
     def __init__(self, hidden_channels: int, num_layers: int, dropout: float) -> None:

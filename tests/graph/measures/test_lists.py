@@ -239,7 +239,7 @@ class TestContract:
         assert len({tuple(row) for row in index.tolist()}) > 50
 
     def test_refuses_bad_arguments(self, measure, tiny_graph):
-        with pytest.raises(ValueError, match="k: got 0"):
+        with pytest.raises(ValueError, match="k: expected 1 or more, got 0"):
             measure.top(tiny_graph, torch.tensor([0]), 0)
         with pytest.raises(ValueError, match="nodes: got 30"):
             measure.top(tiny_graph, torch.tensor([0, 30]), 2)
@@ -270,7 +270,7 @@ def test_pagerank_of_hubs_and_isolated_nodes_ends():
 
 @pytest.mark.parametrize("arguments", [{"alpha": 0.0}, {"alpha": 1.0}, {"alpha": float("nan")}, {"eps": 0.0}])
 def test_pagerank_refuses_bad_parameters(arguments):
-    with pytest.raises(ValueError, match=next(iter(arguments)) + ": got"):
+    with pytest.raises(ValueError, match=next(iter(arguments)) + ": expected .*, got"):
         PersonalizedPageRank(**arguments)
 
 

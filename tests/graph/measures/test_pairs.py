@@ -98,7 +98,8 @@ def test_katz_refuses_a_beta_that_does_not_converge():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [((0.0,), "beta: got 0.0"), ((0.1, 0), "max_length: got 0; allowed is 1 or more")]
+    ("arguments", "message"),
+    [((0.0,), "beta: expected a number above 0, got 0.0"), ((0.1, 0), "max_length: expected 1 or more, got 0")],
 )
 def test_katz_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
