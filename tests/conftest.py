@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from mebns_pl.cli.main import MeBNSCLI
 from mebns_pl.graph.csr import Graph
+from references.effort import examples
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CI = os.environ.get("CI") == "true"
@@ -21,7 +22,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # Tests run in several processes, and small tensors gain nothing from threads.
 torch.set_num_threads(1)
 # No deadline: a first call may compile a kernel. Under CI the examples are the same in every run.
-settings.register_profile("mebns", deadline=None, derandomize=CI)
+settings.register_profile("mebns", deadline=None, derandomize=CI, max_examples=examples(100))
 settings.load_profile("mebns")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,6 +33,7 @@ ABSTRACT_BY_ANOTHER_NAME = {"LinkPredictor"}
 Rule = Callable[[str, ast.Module], Iterator[str]]
 
 
+@functools.cache
 def modules() -> dict[str, ast.Module]:
     """The syntax tree of every module, by its dotted name; a package stands under ``package.__init__``."""
     paths = sorted(PACKAGE.rglob("*.py"))

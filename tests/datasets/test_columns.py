@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from mebns_pl.datasets.readers import columns
 from mebns_pl.datasets.readers.columns import read_columns, read_text, strict_rows
 from mebns_pl.datasets.tables import Table, as_numbers
 from mebns_pl.errors import DataError
+from references.effort import examples, some
 
 TEXTS = ["a", "b", "007", "1e3", "NA", "nan", "null", "None", "True", "", " ", " a", "a ", "\ta", "b\x1c", "\xa0",
          "\u2028", "1.5", "-0", "#", "# a", "\\", "'a'", "2020-01-02", "\u6771\u4eac", "e\u0301", "\ufeff", "\x1a",
@@ -63,7 +65,7 @@ def outcome(path: Path, plain: bool, *arguments: object) -> tuple[dict[str | int
     return values, [table.line_of(row) for row in range(len(next(iter(values.values()))))]
 
 
-@settings(max_examples=600, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=examples(600), suppress_health_check=list(HealthCheck), deadline=None)
 @given(
     content=tables(),
     separator=st.sampled_from(",\t"),
@@ -95,8 +97,10 @@ def test_what_arrow_is_trusted_with(tmp_path: Path, lines: list[str], plain: boo
     assert (columns._plain_columns(path, ",", None) is not None) == plain
 
 
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("row", ["node_{0},\u6771{0},", '"two\r\nlines {0}","say ""{0}""",b', " name {0} ,\xa0{0},"])
+ROWS = ["node_{0},\u6771{0},", '"two\r\nlines {0}","say ""{0}""",b', " name {0} ,\xa0{0},"]
+
+
+@pytest.mark.parametrize(("row", "end"), some(itertools.product(ROWS, ENDS), list(zip(ROWS, ENDS, strict=True))))
 def test_tables_of_several_blocks_equal_the_strict_readers(tmp_path: Path, row: str, end: str) -> None:
     """Arrow reads blocks of 1 MiB, which end anywhere in a line."""
     path = tmp_path / "any.csv"

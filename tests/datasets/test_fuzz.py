@@ -18,9 +18,10 @@ from mebns_pl.datasets.files import read_edge_list, read_graph
 from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.errors import DataError
 from mebns_pl.graph.sparse import Features
+from references.effort import examples
 
 EXAMPLES = 1100
-"""Of edge lists and node tables together, in every run."""
+"""Of edge lists and node tables together, among the slow tests."""
 FAST = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 DELIMITERS = (",", "\t", ";", "|", " ", "")
@@ -103,7 +104,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz")
 
 
-@settings(max_examples=EXAMPLES // 2, **FAST)
+@settings(max_examples=examples(EXAMPLES // 2), **FAST)
 @given(
     content=tables("source,target") | st.binary(max_size=60),
     suffix=st.sampled_from([".csv", ".tsv", ".txt", ".csv.gz"]),
@@ -128,7 +129,7 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=EXAMPLES - EXAMPLES // 2, **FAST)
+@settings(max_examples=examples(EXAMPLES - EXAMPLES // 2), **FAST)
 @given(
     edges=st.just(b"source,target,when\n1,2,3\n2,3,4\n3,4,5\n") | tables("source,target,when"),
     nodes=st.none() | st.just(b"node,a\n" + b"".join(b"%d,%d\n" % (i, i) for i in range(10))) | tables("node,a,b"),
@@ -182,7 +183,7 @@ def whole_file(suffix: str, folder: Path) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".pt", ".parquet", ".graphml", ".graphml.gz"])
-@settings(max_examples=60, **FAST)
+@settings(max_examples=examples(60), **FAST)
 @given(data=st.data())
 def test_files_cut_off_or_changed_give_a_graph_or_a_data_error(folder: Path, suffix: str, data: st.DataObject) -> None:
     content = whole_file(suffix, folder)

@@ -29,6 +29,7 @@ from mebns_pl.datasets.readers.saved import load_saved
 from mebns_pl.datasets.sources import read_snap
 from mebns_pl.errors import DataError
 from mebns_pl.graph.sparse import Features
+from references.effort import examples
 
 PAIRS = np.array([[0, 1], [1, 2], [2, 3], [3, 4], [4, 0], [1, 3]])
 EDGES = sorted((min(pair), max(pair)) for pair in PAIRS.tolist())
@@ -284,7 +285,7 @@ def test_broken_files_are_refused_and_named(name: str, what: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", LOADERS)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(data=st.data())
 def test_damaged_files_give_a_graph_or_a_data_error(
     name: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -581,7 +582,7 @@ def test_bad_matrices_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compress", [False, True])
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(data=st.data())
 def test_matlab_files_equal_scipys_reading(
     compress: bool, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -653,7 +654,7 @@ def test_arguments_that_do_not_go_with_the_format(tmp_path: Path) -> None:
     error_of(lambda: read_edge_list(write_csv(tmp_path), time_column=2), "time_column: got 2")
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(pairs=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=30))
 def test_all_formats_read_the_same_graph(
     tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[int, int]]

@@ -17,6 +17,7 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.sparse import Features
 from references import heart_released as reference
 from references import proximity as proximity_reference
+from references.effort import examples
 
 
 @st.composite
@@ -40,7 +41,7 @@ def held_out(draw: st.DrawFn) -> tuple[Graph, np.ndarray, np.ndarray | None, Ten
     return graph, dense, x, edges[:, :num_val], edges[:, num_val : num_val + num_test]
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(case=held_out(), k=st.integers(1, 3))
 def test_it_equals_the_slow_twin(case, k):
     graph, dense, x, val, test = case

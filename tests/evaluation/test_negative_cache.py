@@ -19,6 +19,7 @@ from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives,
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
+from references.effort import examples
 
 KEY = Key(0, "tests/cache")
 EDGES = torch.tensor([[0, 1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6, 7]])
@@ -116,7 +117,7 @@ def test_a_damaged_file_is_found_and_made_anew(damage: str, tmp_path: Path, capl
     assert list(tmp_path.iterdir()) == [path]
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(place=st.integers(0, 10**6), flip=st.integers(1, 255))
 def test_no_changed_byte_changes_the_result(place: int, flip: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("cache")

@@ -15,6 +15,7 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.neighbors import sample_neighbors, surroundings
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
+from references.effort import examples
 
 KEY = Key(3, "tests/neighbors")
 
@@ -43,7 +44,7 @@ def drawn(sample: Graph) -> dict[int, list[int]]:
     return dict(zip(sample.node_ids.tolist(), rows, strict=True))
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     seed=st.integers(0, 10**6),
     fan_out=st.integers(1, 9),

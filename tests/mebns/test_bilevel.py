@@ -27,6 +27,7 @@ from mebns_pl.mebns.bilevel import (
 )
 from mebns_pl.mebns.learner import Gradients, Learner
 from references import step as reference
+from references.effort import some
 from references.step import Setting
 
 ENGINES = [HigherEngine(), DirectionalEngine()]
@@ -274,7 +275,13 @@ def flat(tensors: list[Tensor] | None) -> Tensor:
     return torch.cat([tensor.flatten() for tensor in tensors])
 
 
-@pytest.mark.parametrize("name", CASES)
+ALWAYS = {
+    "GCN, sgd", "GCN, adam", "GCN, adamw", "GCN, momentum, clipping", "GCN, adam, clipping", "GAT, adam", "SAGE, sgd",
+    "NCN, sgd, sparse", "SEAL, adam",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", some(CASES, ALWAYS))
 def test_hypergradient_is_the_slope_through_the_real_optimizer(name: str) -> None:
     setting, options, num_steps = CASES[name]
     state = warmed_up(setting, options, num_steps)
@@ -391,7 +398,7 @@ def resident_bytes() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory use from Linux's /proc")
-@pytest.mark.parametrize("steps", [40, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", some([20, 200], [20]))
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
 def test_nothing_is_kept_over_many_steps(engine: AbstractEngine, steps: int) -> None:
     setting = Setting()

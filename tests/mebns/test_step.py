@@ -19,6 +19,7 @@ from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
 from mebns_pl.negatives.selectors.first import FirstSelector
 from references import step as reference
+from references.effort import some
 from references.step import Setting
 
 ENGINES = [HigherEngine(), DirectionalEngine()]
@@ -62,9 +63,7 @@ QUICK = {("GCN", "adam"), ("GAT", "momentum"), ("SAGE", "adamw")}
 ALL = itertools.product(("GCN", "GAT", "SAGE"), ("momentum", "adam", "adamw"))
 
 
-@pytest.mark.parametrize(
-    ("encoder", "optimizer"), [pytest.param(*p, marks=() if p in QUICK else pytest.mark.slow) for p in ALL]
-)
+@pytest.mark.parametrize(("encoder", "optimizer"), some(ALL, QUICK))
 def test_twenty_steps_equal_the_slow_twin(encoder: str, optimizer: str) -> None:
     assert_twins(Setting(encoder=encoder, optimizer=optimizer), 20)
 

@@ -21,6 +21,7 @@ from mebns_pl.metrics.functional import (
     ranks_shared,
 )
 from references import metrics as reference
+from references.effort import examples
 
 few_values = st.sampled_from([-math.inf, -2.0, -1.0, -0.0, 0.0, 0.5, 3.0, math.inf])
 finite_values = st.sampled_from([-2.0, -1.0, 0.0, 0.5, 3.0])
@@ -35,7 +36,7 @@ def ranked(draw: st.DrawFn) -> tuple[list[float], list[list[float]], list[list[b
     return positive, negative, mask
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(ranked(), st.sampled_from([torch.float64, torch.float32, torch.bfloat16]), st.sampled_from([1, 5, 2**24]))
 def test_ranks_equal_the_loop(scores, dtype, chunk):
     positive, negative, mask = scores
@@ -53,7 +54,7 @@ def test_ranks_equal_the_loop(scores, dtype, chunk):
     assert ranks_shared(positive, negative[0]).tolist() == shared
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(finite_values, min_size=1, max_size=12), st.lists(finite_values, min_size=1, max_size=12))
 def test_classification_equals_loop_and_sklearn(positive, negative):
     labels = [1] * len(positive) + [0] * len(negative)
@@ -65,7 +66,7 @@ def test_classification_equals_loop_and_sklearn(positive, negative):
     assert precision == pytest.approx(average_precision_score(labels, positive + negative), abs=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(few_values, min_size=1, max_size=8), st.lists(few_values, min_size=1, max_size=8))
 def test_classification_of_infinite_scores(positive, negative):
     scores = torch.tensor(positive), torch.tensor(negative)
@@ -74,7 +75,7 @@ def test_classification_of_infinite_scores(positive, negative):
     assert average_precision(*scores).item() == pytest.approx(expected, abs=1e-14)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(st.integers(2, 200).map(lambda twice: twice / 2), min_size=1, max_size=20), st.integers(1, 100))
 def test_summaries_of_ranks_equal_the_loop(places, k):
     ranks = torch.tensor(places)

@@ -26,6 +26,7 @@ from mebns_pl import (
 from mebns_pl.keys import Key
 from mebns_pl.negatives.selectors.abstract import SELECTORS
 from references import negatives as reference
+from references.effort import examples
 from references.negatives import members
 
 WAYS: dict[type, list[Callable[..., AbstractSelector]]] = {
@@ -115,7 +116,7 @@ def scored(draw: st.DrawFn) -> tuple[list[list[bool]], list[list[float]], int]:
     return mask, scores, draw(st.integers(1, 7))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(scored())
 def test_rules_equal_the_loop(case):
     mask, scores, num_negatives = case
@@ -214,7 +215,7 @@ def test_rows_and_keys_draw_apart(selector):
 # --- rules worked out by hand ---------------------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.data())
 def test_adaptive_hardness_and_bayes_equal_the_loop(data):
     b, k = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 6))

@@ -18,6 +18,7 @@ from mebns_pl.pools import listed, nearest
 from mebns_pl.pools.abstract import AbstractPool, AllowedPairs, PoolRequest, pairs_of, undirected_keys
 from mebns_pl.pools.built import build_pool
 from mebns_pl.pools.union import default_pool
+from references.effort import examples
 
 N = 40
 POOLS: dict[type[AbstractPool], AbstractPool] = {
@@ -214,7 +215,7 @@ def test_a_bound_is_kept_and_told() -> None:
     assert PageRankPool(top=25).parts(request("chosen", max_pairs=75))[0].notes == []
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.integers(0, 10**6), st.integers(1, 100), st.sampled_from(KINDS), st.integers(3, 400))
 def test_no_pool_passes_its_bound(seed: int, num_edges: int, kind: str, most: int) -> None:
     asked = request(kind, make_graph(seed, num_edges), max_pairs=max(most, 3 * N))

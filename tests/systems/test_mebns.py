@@ -31,6 +31,7 @@ from mebns_pl.models.predictor import PairInputs
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.statistics import weight_statistics
+from references.effort import some
 from references.processes import in_processes
 from references.runs import (
     ALL_WARM_UP,
@@ -445,9 +446,16 @@ SCHEDULES = {
 }
 
 
+MOVING, FROZEN = SCHEDULES
+RESUMED = [(stop, name, schedule) for stop, name in ((1, "last"), (2, "last"), (3, "last"), (3, "best"))
+           for schedule in SCHEDULES]  # fmt: skip
+
+
 @ALL_WARM_UP
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize(("stop", "name"), [(1, "last"), (2, "last"), (3, "last"), (3, "best")])
+@pytest.mark.parametrize(
+    ("stop", "name", "schedule"),
+    some(RESUMED, [(1, "last", FROZEN), (2, "last", MOVING), (3, "last", FROZEN), (3, "best", MOVING)]),
+)
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, stop: int, name: str, schedule: str) -> None:
     """Stopped while warming up, just when a meta set is fresh, and between two refreshes of it."""
     options = {"schedule": SCHEDULES[schedule]}
