@@ -32,8 +32,8 @@ demo: $(READY) ## compare negative samplers on the embedded air-routes graph
 test: $(READY) ## run the tests and the docstring examples, without the slow ones
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
-test-slow: $(READY) ## run the slow tests
-	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+test-slow: $(READY) ## run the slow tests, and all examples of hypothesis
+	@MEBNS_THOROUGH=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "slow or hypothesis" $(PYTEST_ARGS)
 
 test-browser: $(READY) ## look at a run in TensorBoard with a headless Chromium; pictures go to build/browser
 	@$(BIN)/python -m pytest -m browser -rs tests/test_browser.py
