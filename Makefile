@@ -6,6 +6,9 @@ PYTEST_ARGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Tests start sooner where Python may keep what it has compiled
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-browser lint format typecheck bench notebooks docs clean
 

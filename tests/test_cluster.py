@@ -47,7 +47,7 @@ def test_cluster_configurations_stack(name: str) -> None:
     files = [
         part for path in ("base", "data/cora", f"cluster/{name}") for part in ("-c", str(CONFIGS / f"{path}.yaml"))
     ]
-    config = command_line_parser().parse_args(["fit", *files]).fit
+    config = command_line_parser("fit").parse_args(files)
     assert config.trainer.strategy.class_path.endswith("DDPStrategy")
     assert config.trainer.strategy.init_args.timeout.total_seconds() == 600
     assert config.trainer.use_distributed_sampler is False

@@ -26,7 +26,7 @@ DATA, MODELS, SAMPLERS = (
 
 @cache
 def parse(*args: str) -> Namespace:
-    return command_line_parser().parse_args(["fit", *args]).fit
+    return command_line_parser("fit").parse_args(args)
 
 
 def stack(*names: str) -> list[str]:
@@ -165,8 +165,8 @@ def test_models_can_be_made(tmp_path: Path, model: str, system: str) -> None:
     args = [*stack("base", "data/own_graph", f"model/{model}"), f"--data.graph={edges}", f"--model={system}"]
     args += ["--trainer.logger=false", "--trainer.accelerator=cpu"]
     state = torch.get_rng_state()
-    parser = command_line_parser()
-    made = parser.instantiate_classes(parser.parse_args(["fit", *args])).fit
+    parser = command_line_parser("fit")
+    made = parser.instantiate_classes(parser.parse_args(args))
     torch.set_rng_state(state)
     assert type(made.model) is {"MeBNS": MeBNS, "Plain": Plain}[system]
     # The spec came from the data: without features each of the 41 nodes has an embedding, but for SEAL

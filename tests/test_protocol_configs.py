@@ -36,9 +36,9 @@ EXPECTED = {
 
 
 def make(command: str, *args: str) -> Namespace:
-    state, parser = torch.get_rng_state(), command_line_parser()
+    state, parser = torch.get_rng_state(), command_line_parser(command)
     options = ["--trainer.logger=false", "--trainer.accelerator=cpu"]
-    made = parser.instantiate_classes(parser.parse_args([command, *args, *options]))[command]
+    made = parser.instantiate_classes(parser.parse_args([*args, *options]))
     torch.set_rng_state(state)
     return made
 
@@ -83,7 +83,7 @@ def test_on_top_of_a_model() -> None:
 
 
 def test_the_reproduction_of_hearts_gcn() -> None:
-    config = command_line_parser().parse_args(["fit", "-c", str(CONFIGS / "reproduce/heart_citeseer_gcn.yaml")]).fit
+    config = command_line_parser("fit").parse_args(["-c", str(CONFIGS / "reproduce/heart_citeseer_gcn.yaml")])
     model = config.model.init_args
     assert (model.optimizer.init_args.lr, model.optimizer.init_args.weight_decay) == (0.01, 1e-7)
     assert model.updates.gradient_clip_norm == 1.0

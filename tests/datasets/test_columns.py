@@ -116,8 +116,8 @@ def test_long_fields_and_lines_are_refused_as_by_the_strict_reader(tmp_path: Pat
     assert outcome(path, True, ",", None, True) == outcome(path, False, ",", None, True)
     with pytest.raises(DataError, match="any.csv, line 3: .*field larger than field limit"):
         read_columns(path, ["a", "b"])
-    path.write_text(",".join(f"column{i}" for i in range(200_000)) + "\n" + "1," * 199_999 + "1\n")
-    assert len(read_columns(path, ["column0"]).columns) == 200_000
+    path.write_text(",".join(f"column{i}" for i in range(50_000)) + "\n" + "1," * 49_999 + "1\n")
+    assert len(read_columns(path, ["column0"]).columns) == 50_000
 
 
 def test_errors_below_many_good_rows_name_their_line(tmp_path: Path) -> None:

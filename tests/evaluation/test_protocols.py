@@ -292,6 +292,7 @@ def test_existing_setting(graph: str, name: str, mrr: float, area: float, data_r
     assert 100 * float(auc(positive, negative)) == pytest.approx(area, abs=0.02)
 
 
+@pytest.mark.slow
 def test_ogbl_ddi(data_root: Path) -> None:
     parts = load_official_split("ogbl-ddi", data_root)
     train = Graph.from_edges(parts.train, parts.num_nodes)

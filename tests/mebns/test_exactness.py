@@ -55,14 +55,6 @@ def test_ranks_equal_one_process(name: Name, some: Found) -> None:
     check_equal(name, some, reference.FEW)
 
 
-@pytest.mark.slow
-def test_ranks_equal_one_process_everywhere(tmp_path: Path) -> None:
-    """Twenty steps of GCN and GAT, SGD and Adam, both engines."""
-    found = on_ranks(tmp_path, reference.MATRIX, reference.STEPS, sizes=(2, 4))
-    for name in reference.MATRIX:
-        check_equal(name, found, reference.STEPS)
-
-
 def test_a_local_inner_step_does_not(some: Found) -> None:
     """The same with an inner gradient of each rank's own negatives: weights and student end up elsewhere."""
     alone = reference.parameters(reference.run(("GCN", "adam", "higher"), SingleProcess(), reference.FEW))
@@ -73,6 +65,14 @@ def test_a_local_inner_step_does_not(some: Found) -> None:
             assert apart > least, learner
         assert all(torch.equal(theirs[p], alone[p]) or (theirs[p] - alone[p]).abs().max() < 1e-10
                    for p in alone if p.startswith("teacher"))  # fmt: skip
+
+
+@pytest.mark.slow
+def test_ranks_equal_one_process_everywhere(tmp_path: Path) -> None:
+    """Twenty steps of GCN and GAT, SGD and Adam, both engines."""
+    found = on_ranks(tmp_path, reference.MATRIX, reference.STEPS, sizes=(2, 4))
+    for name in reference.MATRIX:
+        check_equal(name, found, reference.STEPS)
 
 
 def test_the_batches_are_uneven() -> None:

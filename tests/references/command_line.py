@@ -30,11 +30,11 @@ model:
       init_args:
         encoder: {class_path: mebns_pl.GCN, init_args: {hidden_channels: 16}}
         decoder: {class_path: mebns_pl.DotDecoder}
+    sampler: {num_candidates: 4}
     schedule: {warmup: 1}
 data:
   graph: air_routes
   batch_size: 600
-  num_candidates: 4
   eval_negatives: {class_path: mebns_pl.RandomNegatives, init_args: {num_negatives: 10}}
 migration: {probe_size: 50}
 """

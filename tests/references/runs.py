@@ -251,8 +251,14 @@ def probe_monitor(**options: Any) -> MigrationMonitor:
 
 
 @functools.cache
-def command_line_parser() -> ArgumentParser:
-    """The parser of the command line, to parse with only: nothing is instantiated and nothing runs."""
+def command_line_parser(stage: str | None = None) -> ArgumentParser:
+    """The parser of the command line, to parse with only: nothing is instantiated and nothing runs.
+
+    That of one ``stage`` alone, as ``fit``, takes half as long: its options are looked at once, and not twice.
+    """
+    if stage is not None:
+        (stages,) = (action for action in command_line_parser()._actions if action.dest == "subcommand")
+        return stages.choices[stage]
     state = torch.get_rng_state()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli.MeBNSCLI, "instantiate_classes", lambda self: None)

@@ -254,8 +254,8 @@ def run_recipe(recipe: str, encoder: str, kind: str) -> AbstractLinkSystem:
     args += ["--model.predictor.encoder.hidden_channels=8"]
     if kind == "MeBNS":
         args += ["--model.schedule.warmup=1", "--model.collector.num_passes=3", "--model.collector.batch_size=8"]
-    parser, before = command_line_parser(), torch.get_rng_state()
-    made = parser.instantiate_classes(parser.parse_args(["fit", *args])).fit
+    parser, before = command_line_parser("fit"), torch.get_rng_state()
+    made = parser.instantiate_classes(parser.parse_args(args))
     torch.set_rng_state(before)
     assert type(made.model) is {"Plain": Plain, "MeBNS": MeBNS}[kind]
     watch = Watch()
