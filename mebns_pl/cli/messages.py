@@ -17,6 +17,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 
 from mebns_pl.errors import DataError
+from mebns_pl.negatives.sampler import Sampler
 
 _WORDS = {NoneType: "null", int: "an integer", float: "a number", bool: "true or false", str: "a text", list: "a list"}
 
@@ -74,6 +75,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
+_SAMPLER_OPTIONS = [f"model.sampler.{name}" for name in inspect.signature(Sampler).parameters]
+
+
 class _ToldError(ArgumentError):
     """What is wrong with an argument, told by the parser whose it is."""
 
@@ -127,7 +131,9 @@ class OneLineParser(LightningArgumentParser):
     def _hint(self, message: str) -> str:
         names = _option_names(self)
         for word in re.findall(r"[\w.]+", message):
-            near = difflib.get_close_matches(word, names, 1, 0.7)
+            # People look for the sampler's options among those of data, or of the model itself
+            elsewhere = [name for name in _SAMPLER_OPTIONS if name.rpartition(".")[2] == word.rpartition(".")[2]]
+            near = elsewhere or difflib.get_close_matches(word, names, 1, 0.7)
             if near and near[0] != word:
                 return f"; did you mean {near[0]}?"
         return f"; allowed are {', '.join(names)}" if not self.exit_on_error else "; --help lists what is allowed"

@@ -50,7 +50,7 @@ class AbstractPairMeasure(ABC):
         """
 
 
-MEASURES = Family(AbstractMeasure, "--data.proposal.measure")
+MEASURES = Family(AbstractMeasure, "--data.structure.measure")
 """Every measure that lists the nearest nodes."""
 
 PAIR_MEASURES = Family(AbstractPairMeasure, "--model.measure")
