@@ -213,7 +213,7 @@ def trial(number: int, runs: Runs, folder: Path, seconds: float, seed: int) -> d
         attempt += 1  # it was done before the moment came
     os.kill(child, signal.SIGKILL)
     runs.wait(child)
-    writing = bool(list(place.rglob("*.partial")))
+    writing = bool(list(place.rglob(".*.tmp")))
     checkpoint = torch.load(place / LAST, weights_only=True, map_location="cpu")
     runs.succeed(runs.start(place, "--resume"), place)
     told = faults(folder / "whole", place)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer
 
-PARTIAL = ".partial"
-"""What the names of unfinished files end in."""
+from mebns_pl.files import atomic_file, sweep
 
 
 class CheckpointError(RuntimeError):
@@ -56,8 +53,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         try:
             if path.parent not in self._clean:
-                for leftover in path.parent.glob(f".*.ckpt{PARTIAL}"):
-                    leftover.unlink(missing_ok=True)
+                sweep(path.parent)
                 self._clean.add(path.parent)
             save_atomically(checkpoint, path)
         except OSError as error:
@@ -99,33 +95,6 @@ def save_atomically(value: Any, path: Path) -> None:
     torch.save(value, buffer)
     with atomic_file(path) as file:
         file.write(buffer.getbuffer())
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write into: at every moment the old or the whole new one is there, even if the machine stops.
-
-    Its folder is made.
-
-    Raises:
-        OSError: it cannot be written; what was there is kept, and nothing else is left.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}{PARTIAL}")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)  # the new name, too, must be on the disk
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def use_atomic_files(trainer: Trainer) -> None:

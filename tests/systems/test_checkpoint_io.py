@@ -53,10 +53,10 @@ def test_the_file_is_on_the_disk_before_it_takes_its_place(tmp_path: Path, monke
 
 
 def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".last.ckpt.partial", ".best.ckpt.partial", "mine.partial", "best.ckpt"):
+    for name in (".last.ckpt.12.tmp", ".best.ckpt.3456789.tmp", "mine.12.tmp", "best.ckpt"):
         (tmp_path / name).write_bytes(b"x")
     AtomicCheckpointIO().save_checkpoint(NEW, tmp_path / "last.ckpt")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt", "mine.partial"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt", "mine.12.tmp"]
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
