@@ -13,6 +13,8 @@ import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from mebns_pl.cli.run_folder import numbers_itself
+from mebns_pl.cli.seal import check_seal
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.datasets.readers.contents import text_lines
 from mebns_pl.errors import DataError
@@ -76,7 +78,9 @@ def check_config_file(path: str | Path) -> None:
     """
     path = Path(path)
     try:
-        config = yaml.safe_load("".join(text_lines(path)))
+        text = "".join(text_lines(path))
+        check_seal(path, text)
+        config = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
         raise DataError(f"{path}{f', line {mark.line + 1}' if mark else ''}: no YAML ({problem})") from error
@@ -125,7 +129,8 @@ def check_folder(folder: str | Path, name: str, room: int = 0) -> None:
 def _folders(stage: str, trainer: Trainer) -> Iterator[tuple[str, Path]]:
     """Every folder that the run writes into, by the argument that names it."""
     for logger in trainer.loggers:
-        if folder := logger.log_dir or logger.save_dir:
+        # Asked for its folder, a logger would choose a number now, which another run may take meanwhile
+        if folder := logger.root_dir if numbers_itself(logger) else logger.log_dir or logger.save_dir:
             yield "trainer.logger", Path(folder)
     if stage == "fit":
         for callback in trainer.checkpoint_callbacks:
