@@ -90,7 +90,7 @@ class SaveConfig(SaveConfigCallback):
         folder = trainer.log_dir
         if trainer.is_global_zero and folder is not None:
             config = without_resume(self.config) if stage == "fit" else self.config
-            write_atomically(Path(folder, "config.yaml"), sealed(self.parser.dump(config, skip_none=False)))
+            write_atomically(Path(folder, "config.yaml"), sealed(self.parser.dump(config, skip_unset=False)))
 
 
 class LinkTrainer(Trainer):

@@ -61,6 +61,8 @@ def claim_versions(loggers: Sequence[Logger]) -> None:
                 number for number in itertools.count(logger._get_next_version()) if _made(place, f"version_{number}")
             )
         logger._version = claimed[place]
+        if isinstance(logger, CSVLogger):
+            _ = logger.experiment  # while the folder is empty: it warns of one that is not, as of one to be overwritten
 
 
 def numbers_itself(logger: Logger) -> TypeGuard[TensorBoardLogger | CSVLogger]:

@@ -11,7 +11,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer
 
-from mebns_pl.files import atomic_file, sweep
+from mebns_pl.files import atomic_file, check_archive, sweep
 
 
 class CheckpointError(RuntimeError):
@@ -73,6 +73,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             CheckpointError: there is no such file, or it is not a whole checkpoint.
         """
         try:
+            if "://" not in str(path):
+                check_archive(path)
             found: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only is not False)
         except FileNotFoundError as error:
             raise CheckpointError(f"checkpoint {path}: no such file") from error
