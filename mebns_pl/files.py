@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -16,6 +17,7 @@ from mebns_pl.errors import DataError
 
 _UNFINISHED = re.compile(r"\..+\.\d+\.tmp")
 """How unfinished files are named: ``.<name>.<process>.tmp``."""
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _LOCK = ".lock"
 _locks: set[int] = set()
 
@@ -56,7 +58,7 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent, path.name)
         try:
@@ -73,10 +75,22 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Has what goes wrong with a disk name the file: of a full one Python says only that it is full.
+
+    Args:
+        path: what is written into within; errors that name another file are left as they are.
+    """
+    try:
+        yield
     except OSError as error:
-        if error.filename not in (None, str(partial)):
+        own = error.filename is None and error.errno in _OF_DISKS
+        if not own and not _UNFINISHED.fullmatch(os.path.basename(os.fsdecode(error.filename or ""))):
             raise
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def check_archive(path: str | Path) -> None:

@@ -23,8 +23,8 @@ from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.trainer_options import check_trainer
 
 _SECTIONS = ("trainer", "data", "model", "checkpoint", "last_checkpoint", "migration", "predictions", "data.split")
-_CKPT_WORDS = ("best", "last", "hpc", "registry")
-"""What Lightning takes in place of a checkpoint's path."""
+_CKPT_WORDS = ("best", "last", "hpc")
+"""What Lightning takes in place of a checkpoint's path, and looks for where this run would write."""
 _CHECKPOINT_COPIES = 2 * 4
 """Best and last checkpoint, with Adam's two moments beside each parameter, and a margin."""
 
@@ -47,9 +47,8 @@ def check_run(
         TypeError: a system that does not do what is asked for.
         OSError: a folder that cannot be written to, or a disk without room.
     """
-    remote = ckpt_path is None or str(ckpt_path).startswith(_CKPT_WORDS) or "://" in str(ckpt_path)
-    if not (remote or Path(str(ckpt_path)).exists()):
-        raise DataError(f"ckpt_path: no such file: {str(ckpt_path)!r}")
+    if ckpt_path is not None:
+        _check_checkpoint(str(ckpt_path), trainer)
     every = trainer.check_val_every_n_epoch
     if every is not None and every < 1:
         raise ValueError(f"trainer.check_val_every_n_epoch: got {every}; allowed is an integer of 1 or more, or null")
@@ -65,6 +64,28 @@ def check_run(
             data.eval_set("val")
     elif stage in ("validate", "test"):
         data.eval_set(stage.removesuffix("idate"))
+
+
+def _check_checkpoint(given: str, trainer: Trainer) -> None:
+    """Refuses what is not there; where Lightning finds nothing for a word, it begins anew."""
+    if given in _CKPT_WORDS and not _stands_for_one(given, trainer):
+        raise DataError(
+            f"ckpt_path: got {given!r}, and there is no such checkpoint where this run writes; allowed is a file, and "
+            "`mebns fit --resume` goes on with the newest run"
+        )
+    elsewhere = given in _CKPT_WORDS or given.startswith("registry") or "://" in given
+    if not (elsewhere or Path(given).exists()):
+        raise DataError(f"ckpt_path: no such file: {given!r}")
+
+
+def _stands_for_one(word: str, trainer: Trainer) -> bool:
+    if word == "hpc":
+        return trainer._checkpoint_connector._hpc_resume_path is not None
+    callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    if word == "best":
+        return any(callback.best_model_path for callback in callbacks)
+    new_folder = bool(trainer.loggers) and numbers_itself(trainer.loggers[0])
+    return any(callback._find_last_checkpoints(trainer) for callback in callbacks if callback.dirpath or not new_folder)
 
 
 def check_config_file(path: str | Path) -> None:

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
-from mebns_pl.files import locked, sweep
+from mebns_pl.files import locked, naming, sweep
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def run_folders(trainer: Trainer, stage: str) -> Iterator[None]:
     """Keeps the folders that a run writes into for it alone, from before it starts until it has ended.
 
     Loggers without a version get the next one that no other run has. What killed writes have left there is removed.
-    The first rank does that for all: the others learn the folder from it.
+    The first rank does that for all: the others learn the folder from it. A full disk is told with the folder's name.
 
     Args:
         trainer: what runs it; its loggers' versions are set.
@@ -37,6 +37,7 @@ def run_folders(trainer: Trainer, stage: str) -> Iterator[None]:
             claim_versions(trainer.loggers)
             for folder in _folders(trainer, stage):
                 held.enter_context(locked(folder))
+                held.enter_context(naming(folder))
                 for place in (folder, folder / "checkpoints"):
                     sweep(place)
         yield
