@@ -112,7 +112,8 @@ def _log_writers(trainer: Trainer) -> Iterator[tuple[object, str, str]]:
         folder = str(logger.log_dir or logger.save_dir or logger.name)
         yield logger, "save", folder
         if isinstance(logger, TensorBoardLogger):
-            yield logger.experiment._get_file_writer(), "add_event", folder
+            for name in ("add_event", "flush"):
+                yield logger.experiment._get_file_writer(), name, folder
 
 
 def _validates(trainer: Trainer, batch_idx: int) -> bool:
