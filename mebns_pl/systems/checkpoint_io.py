@@ -9,9 +9,15 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 
 from mebns_pl.files import atomic_file, check_archive, sweep
+
+_PARTS: dict[str, type] = {"epoch": int, "global_step": int, "state_dict": dict, "loops": dict, "callbacks": dict}
+"""Of what kind some parts of a checkpoint are."""
+_RESTORING = ("restore_datamodule", "restore_model", "restore_callbacks", "restore_training_state")
+"""The trainer's steps of loading a checkpoint."""
 
 
 class CheckpointError(RuntimeError):
@@ -84,6 +90,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise CheckpointError(told) from error
         if not isinstance(found, dict) or "pytorch-lightning_version" not in found:
             raise CheckpointError(f"checkpoint {path}: not written by a trainer, so there is no run to go on with")
+        for part, kind in _PARTS.items():
+            if not isinstance(found.get(part, kind()), kind):
+                got = type(found[part]).__name__
+                raise CheckpointError(
+                    f"checkpoint {path}: {part!r} is a {got}, where a trainer writes a {kind.__name__}"
+                )
         return found
 
 
@@ -100,6 +112,26 @@ def save_atomically(value: Any, path: Path) -> None:
 
 
 def use_atomic_files(trainer: Trainer) -> None:
-    """Has a trainer write its checkpoints atomically, unless it was given another plugin for files."""
+    """Has a trainer write its checkpoints atomically, unless it was given another plugin for files.
+
+    What it finds wrong with the parts of one that is loaded it tells as a :class:`CheckpointError`.
+    """
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+    connector: Any = trainer._checkpoint_connector
+    for name in _RESTORING:
+        if name not in vars(connector):
+            vars(connector)[name] = _told(getattr(connector, name), trainer)
+
+
+def _told(restore: Callable[[], None], trainer: Trainer) -> Callable[[], None]:
+    def restore_or_tell() -> None:
+        try:
+            restore()
+        except (CheckpointError, MisconfigurationException, OSError):
+            raise
+        except Exception as error:  # a checkpoint that somebody has changed can hold anything
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise CheckpointError(f"checkpoint {trainer.ckpt_path}: cannot be taken up ({reason})") from error
+
+    return restore_or_tell
