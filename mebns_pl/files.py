@@ -105,11 +105,24 @@ def check_archive(path: str | Path) -> None:
         if file.read(4) != b"PK\x03\x04":
             return
         with zipfile.ZipFile(file) as archive:
+            check_members(archive)
             for item in archive.infolist():
                 if item.compress_type != zipfile.ZIP_STORED or item.compress_size != item.file_size:
                     raise zipfile.BadZipFile(f"{item.filename!r} is compressed, as torch.save writes nothing")
                 with archive.open(item) as member:
                     read_to_end(member)
+
+
+def check_members(archive: zipfile.ZipFile) -> None:
+    """Compares the list of an archive's members with what stands before each.
+
+    Raises:
+        zipfile.BadZipFile: a member goes by another name there, or the list holds more than names.
+    """
+    for item in archive.infolist():
+        if item.comment:  # as where a damaged length has made one of the members that follow
+            raise zipfile.BadZipFile(f"{item.filename!r} has a comment, as no array has")
+        archive.open(item).close()
 
 
 def read_to_end(member: IO[bytes]) -> None:

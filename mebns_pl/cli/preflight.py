@@ -104,7 +104,9 @@ def check_config_file(path: str | Path) -> None:
         config = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
-        raise DataError(f"{path}{f', line {mark.line + 1}' if mark else ''}: no YAML ({problem})") from error
+        raise DataError(
+            f"{path}{f', line {mark.line + 1}' if mark else ''}: no YAML ({' '.join(str(problem).split())})"
+        ) from error
     if not isinstance(config, dict):
         what = "the file is empty" if config is None else f"got {str(config)[:40]!r}"
         raise DataError(f"{path}: {what}; allowed are sections such as `data:` and `model:`")

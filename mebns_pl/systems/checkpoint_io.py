@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +79,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             CheckpointError: there is no such file, or it is not a whole checkpoint.
         """
-        try:
-            if "://" not in str(path):
-                check_archive(path)
+        check_checkpoint_file(path)
+        with _telling(path):
             found: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only is not False)
-        except FileNotFoundError as error:
-            raise CheckpointError(f"checkpoint {path}: no such file") from error
-        except Exception as error:  # a damaged file can raise anything
-            reason = " ".join(str(error).split())[:200]
-            told = f"checkpoint {path}: not a whole checkpoint of tensors and plain values ({reason})"
-            raise CheckpointError(told) from error
         if not isinstance(found, dict) or "pytorch-lightning_version" not in found:
             raise CheckpointError(f"checkpoint {path}: not written by a trainer, so there is no run to go on with")
         for part, kind in _PARTS.items():
@@ -97,6 +91,32 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                     f"checkpoint {path}: {part!r} is a {got}, where a trainer writes a {kind.__name__}"
                 )
         return found
+
+
+def check_checkpoint_file(path: Any) -> None:
+    """Compares a checkpoint on this machine with its checksums.
+
+    Args:
+        path: the file; of addresses and open files no notice is taken.
+
+    Raises:
+        CheckpointError: there is no such file, or it is damaged.
+    """
+    if isinstance(path, str | Path) and "://" not in str(path):
+        with _telling(path):
+            check_archive(path)
+
+
+@contextmanager
+def _telling(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise CheckpointError(f"checkpoint {path}: no such file") from error
+    except Exception as error:  # a damaged file can raise anything
+        reason = " ".join(str(error).split())[:200]
+        told = f"checkpoint {path}: not a whole checkpoint of tensors and plain values ({reason})"
+        raise CheckpointError(told) from error
 
 
 def save_atomically(value: Any, path: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.lib.format import MAGIC_PREFIX, read_array
 
 from mebns_pl.datasets.readers.contents import check_file, refusing
 from mebns_pl.errors import DataError
-from mebns_pl.files import read_to_end
+from mebns_pl.files import check_members, read_to_end
 
 _BROKEN = (
     *(zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, SyntaxError),
@@ -48,8 +48,7 @@ class Archive:
         with refusing(self.path, _BROKEN), ExitStack() as opened:
             stream = opened.enter_context(self.path.open("rb"))  # which NumPy leaves open where the archive is broken
             self._file = opened.enter_context(np.load(stream, allow_pickle=False))
-            for item in self._file.zip.infolist():  # the name of each stands in two places, which this compares
-                self._file.zip.open(item).close()
+            check_members(self._file.zip)
             self._opened = opened.pop_all()
         self.keys: tuple[str, ...] = tuple(self._file.files)
 
