@@ -87,9 +87,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         for part, kind in _PARTS.items():
             if not isinstance(found.get(part, kind()), kind):
                 got = type(found[part]).__name__
-                raise CheckpointError(
-                    f"checkpoint {path}: {part!r} is a {got}, where a trainer writes a {kind.__name__}"
-                )
+                raise CheckpointError(f"checkpoint {path}: {part!r} is of type {got}, not {kind.__name__}")
         return found
 
 
