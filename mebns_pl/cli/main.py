@@ -86,11 +86,15 @@ class SaveConfig(SaveConfigCallback):
         """Writes ``config.yaml``; not which checkpoint the run goes on from, so that it can begin anew."""
         if trainer.logger is None or self.already_saved:
             return
-        self.already_saved = True
+        if stage == "fit":
+            self.config = without_resume(self.config)
         folder = trainer.log_dir
-        if trainer.is_global_zero and folder is not None:
-            config = without_resume(self.config) if stage == "fit" else self.config
-            write_atomically(Path(folder, "config.yaml"), sealed(self.parser.dump(config, skip_unset=False)))
+        if folder is None or "://" in folder:
+            super().setup(trainer, pl_module, stage)
+            return
+        if trainer.is_global_zero:
+            write_atomically(Path(folder, "config.yaml"), sealed(self.parser.dump(self.config, skip_unset=False)))
+        self.already_saved = True
 
 
 class LinkTrainer(Trainer):
@@ -338,6 +342,7 @@ def main(args: ArgsType = None) -> MeBNSCLI:
             load_from_checkpoint_support=False,  # checkpoints hold what a run was made of, and no hyperparameters
             trainer_defaults={"callbacks": [ResultTable(), HyperParameters(), start_watch]},
             save_config_callback=SaveConfig,
+            save_config_kwargs={"overwrite": True},
             # Without abbreviations: `--trainer.max_epoch` would be taken for another option that begins so
             parser_kwargs={
                 "prog": "mebns",
