@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
+
+from mebns_pl.kernels import kernel
 
 
 class Key(NamedTuple):
@@ -147,7 +148,7 @@ def _column_hashes(key: Key, num_columns: int) -> np.ndarray:
     return key.child("columns").numpy().integers(-(2**31), 2**31, num_columns, dtype=np.int32)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _fill_mask(rows, columns, threshold, scale, out):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     zero = scale - scale
     for i in range(rows.shape[0]):

@@ -117,7 +117,7 @@ def test_a_preempted_job_is_queued_again_and_goes_on(tmp_path: Path, size: int) 
     codes, said = job(part)
     assert codes == [0] * size, said
     assert same(weights_of(part / last), weights_of(whole / last))
-    assert not list(part.rglob("*.partial"))
+    assert not list(part.rglob(".*.tmp"))
 
 
 # --- ranks by the command line --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from mebns_pl.analysis.loss_geometry import (
 from mebns_pl.checks import at_least, expect
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.errors import DataError
+from mebns_pl.files import naming, write_atomically
 from mebns_pl.keys import Key, permutation
 from mebns_pl.mebns.losses import negative_losses, positive_losses
 from mebns_pl.mebns.step import balanced_loss
@@ -204,18 +206,21 @@ def write_landscapes(found: Mapping[str, Landscape], folder: str | Path) -> pd.D
     rows = []
     for name, landscape in found.items():
         place = folder / name
-        place.mkdir(parents=True, exist_ok=True)
         trace, error = landscape.trace
         row = {"loss": landscape.loss, "top_eigenvalue": landscape.top_eigenvalue, "trace": trace, "trace_error": error}
         figure = surface_figure(landscape.surface, landscape.offsets, f"Loss round\n{name}", scale)
-        figure.savefig(place / "surface.png")
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png")
+        write_atomically(place / "surface.png", picture.getvalue())
         offsets = [f"{value:g}" for value in landscape.offsets.tolist()]
-        pd.DataFrame(landscape.surface.numpy(), offsets, offsets).to_csv(place / "surface.csv", index_label="first")
-        with SummaryWriter(str(place)) as writer:
+        surface = pd.DataFrame(landscape.surface.numpy(), offsets, offsets)
+        write_atomically(place / "surface.csv", surface.to_csv(index_label="first"))
+        with naming(place), SummaryWriter(str(place)) as writer:
             writer.add_figure("landscape/surface", figure)
             for measure, value in row.items():
                 writer.add_scalar(f"landscape/{measure}", value)
+            writer.flush()  # which tells what went wrong; closing it does not
         rows.append({"name": name, **row})
     table = pd.DataFrame(rows)
-    table.to_csv(folder / "landscape.csv", index=False)
+    write_atomically(folder / "landscape.csv", table.to_csv(index=False))
     return table

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from mebns_pl.checks import above
+from mebns_pl.files import naming
 
 
 class LastCheckpoint(Checkpoint):
@@ -17,7 +20,8 @@ class LastCheckpoint(Checkpoint):
 
     It is written at the start of every epoch, when the epoch before has been logged to its end; within an epoch, at
     the end of a step, when the last writing is ``minutes`` ago or training is told to stop there; and at the end of
-    training. Before it is written the logs are, so that they hold all that will not be done again.
+    training. Before it is written the logs are, so that they hold all that will not be done again. Where they cannot
+    be written (a full disk, a folder that is gone), training goes on to the next checkpoint, and ends when it is there.
 
     Lightning's ``ModelCheckpoint`` writes before the epoch's means are logged, and its ``train_time_interval`` never
     writes under manual optimisation.
@@ -37,6 +41,7 @@ class LastCheckpoint(Checkpoint):
         self.minutes = minutes
         self._written = 0.0
         self._stopping = False
+        self._fault: OSError | None = None
 
     def path(self, trainer: Trainer) -> Path:
         """Where the file is."""
@@ -44,6 +49,12 @@ class LastCheckpoint(Checkpoint):
             return Path(self.dirpath) / "last.ckpt"
         folder = trainer.log_dir if trainer.loggers else trainer.default_root_dir
         return Path(folder or trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on, what goes wrong with logs waits for the next checkpoint."""
+        self._fault = None
+        for owner, name, folder in _log_writers(trainer):
+            vars(owner)[name] = self._put_off(getattr(owner, name), folder)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes: all of the epoch before is done and logged, nothing of this one is."""
@@ -67,6 +78,9 @@ class LastCheckpoint(Checkpoint):
         """Writes, unless the last epoch was cut short: then the checkpoint within it is the one to go on from."""
         if trainer.is_last_batch:
             self._write(trainer)
+        for owner, name, _ in _log_writers(trainer):
+            vars(owner).pop(name, None)
+        self._tell_fault()
 
     def _write(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -75,6 +89,31 @@ class LastCheckpoint(Checkpoint):
             logger.save()
         trainer.save_checkpoint(self.path(trainer), weights_only=False)
         self._written = time.monotonic()
+        self._tell_fault()
+
+    def _put_off(self, write: Callable[..., None], folder: str) -> Callable[..., None]:
+        def put_off(*args: Any, **options: Any) -> None:
+            try:
+                with naming(folder):
+                    write(*args, **options)
+            except OSError as error:
+                self._fault = self._fault or error
+
+        return put_off
+
+    def _tell_fault(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+
+
+def _log_writers(trainer: Trainer) -> Iterator[tuple[object, str, str]]:
+    """The methods by which loggers write their files, as owner and name, and the folder of these."""
+    for logger in trainer.loggers if trainer.is_global_zero else []:
+        folder = str(logger.log_dir or logger.save_dir or logger.name)
+        yield logger, "save", folder
+        if isinstance(logger, TensorBoardLogger):
+            for name in ("add_event", "flush"):
+                yield logger.experiment._get_file_writer(), name, folder
 
 
 def _validates(trainer: Trainer, batch_idx: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,13 @@ from mebns_pl.cli.messages import OneLineParser, bad_input, user_message
 from mebns_pl.cli.notes import quieten
 from mebns_pl.cli.preflight import check_config_file, check_run
 from mebns_pl.cli.resume import FoundCheckpoint, Resume, take_resume, without_resume
+from mebns_pl.cli.run_folder import run_folders
 from mebns_pl.cli.saved_run import config_beside
+from mebns_pl.cli.seal import sealed
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.distributed.start_watch import StartWatch
 from mebns_pl.errors import DataError
+from mebns_pl.files import write_atomically
 from mebns_pl.prediction.files import check_table_path, write_table
 from mebns_pl.prediction.links import NewNodes, score_links
 from mebns_pl.prediction.writer import PredictionWriter
@@ -80,10 +84,17 @@ class SaveConfig(SaveConfigCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Writes ``config.yaml``; not which checkpoint the run goes on from, so that it can begin anew."""
-        if trainer.logger is not None:
-            if stage == "fit":
-                self.config = without_resume(self.config)
+        if trainer.logger is None or self.already_saved:
+            return
+        if stage == "fit":
+            self.config = without_resume(self.config)
+        folder = trainer.log_dir
+        if folder is None or "://" in folder:
             super().setup(trainer, pl_module, stage)
+            return
+        if trainer.is_global_zero:
+            write_atomically(Path(folder, "config.yaml"), sealed(self.parser.dump(self.config, skip_unset=False)))
+        self.already_saved = True
 
 
 class LinkTrainer(Trainer):
@@ -149,6 +160,7 @@ class MeBNSCLI(LightningCLI):
     def __init__(self, resume: Resume | None = None, **options: Any) -> None:
         self.resume = resume
         self.checkpoint: FoundCheckpoint | None = None
+        self.finished = False
         super().__init__(**options)
 
     @staticmethod
@@ -198,7 +210,9 @@ class MeBNSCLI(LightningCLI):
         self.trainer.callbacks.append(first_batch)  # type: ignore[attr-defined]
         with bad_input(over=lambda: first_batch.reached):
             check_run(subcommand, self.model, self.datamodule, self.trainer, ckpt_path)
-            super()._run_subcommand(subcommand)
+            self.finished = self.checkpoint is not None and self.checkpoint.is_finished(self.trainer)
+            with nullcontext() if self.finished else run_folders(self.trainer, subcommand):
+                super()._run_subcommand(subcommand)
 
     def after_fit(self) -> None:
         """Says where the run is. One that was told to stop is no success: who started it should start it again."""
@@ -220,7 +234,7 @@ class MeBNSCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Trains, unless the run that ``--resume`` has found is finished."""
-        if self.checkpoint is None or not self.checkpoint.is_finished(self.trainer):
+        if not self.finished:
             self.trainer.fit(**kwargs)
 
     def test(self, **kwargs: Any) -> None:

@@ -35,7 +35,7 @@ def user_message(error: BaseException) -> str | None:
         True
     """
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
     own = type(error).__module__.startswith("mebns_pl.")
     return " ".join(str(error).split()) if own or isinstance(error, OSError | MisconfigurationException) else None
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 
 def quieten() -> None:
@@ -20,7 +24,20 @@ def quieten() -> None:
     ):
         warnings.filterwarnings("ignore", message=f".*{told}")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
+    if not isinstance(threading.excepthook, _QuietLogs):
+        threading.excepthook = _QuietLogs(threading.excepthook)
     show_notes()
+
+
+@dataclass(frozen=True)
+class _QuietLogs:
+    """What ends the thread that writes TensorBoard's files is raised in the main thread, too, which tells it."""
+
+    before: Callable[[threading.ExceptHookArgs], Any]
+
+    def __call__(self, args: threading.ExceptHookArgs) -> None:
+        if not (issubclass(args.exc_type, OSError) and type(args.thread).__module__.startswith("tensorboard.")):
+            self.before(args)
 
 
 class _StderrHandler(logging.Handler):

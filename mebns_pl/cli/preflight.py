@@ -13,6 +13,8 @@ import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from mebns_pl.cli.run_folder import numbers_itself
+from mebns_pl.cli.seal import check_seal
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.datasets.readers.contents import text_lines
 from mebns_pl.errors import DataError
@@ -21,8 +23,8 @@ from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.trainer_options import check_trainer
 
 _SECTIONS = ("trainer", "data", "model", "checkpoint", "last_checkpoint", "migration", "predictions", "data.split")
-_CKPT_WORDS = ("best", "last", "hpc", "registry")
-"""What Lightning takes in place of a checkpoint's path."""
+_CKPT_WORDS = ("best", "last", "hpc")
+"""What Lightning takes in place of a checkpoint's path, and looks for where this run would write."""
 _CHECKPOINT_COPIES = 2 * 4
 """Best and last checkpoint, with Adam's two moments beside each parameter, and a margin."""
 
@@ -45,9 +47,8 @@ def check_run(
         TypeError: a system that does not do what is asked for.
         OSError: a folder that cannot be written to, or a disk without room.
     """
-    remote = ckpt_path is None or str(ckpt_path).startswith(_CKPT_WORDS) or "://" in str(ckpt_path)
-    if not (remote or Path(str(ckpt_path)).exists()):
-        raise DataError(f"ckpt_path: no such file: {str(ckpt_path)!r}")
+    if ckpt_path is not None:
+        _check_checkpoint(str(ckpt_path), trainer)
     every = trainer.check_val_every_n_epoch
     if every is not None and every < 1:
         raise ValueError(f"trainer.check_val_every_n_epoch: got {every}; allowed is an integer of 1 or more, or null")
@@ -65,6 +66,28 @@ def check_run(
         data.eval_set(stage.removesuffix("idate"))
 
 
+def _check_checkpoint(given: str, trainer: Trainer) -> None:
+    """Refuses what is not there; where Lightning finds nothing for a word, it begins anew."""
+    if given in _CKPT_WORDS and not _stands_for_one(given, trainer):
+        raise DataError(
+            f"ckpt_path: got {given!r}, and there is no such checkpoint where this run writes; allowed is a file, and "
+            "`mebns fit --resume` goes on with the newest run"
+        )
+    elsewhere = given in _CKPT_WORDS or given.startswith("registry") or "://" in given
+    if not (elsewhere or Path(given).exists()):
+        raise DataError(f"ckpt_path: no such file: {given!r}")
+
+
+def _stands_for_one(word: str, trainer: Trainer) -> bool:
+    if word == "hpc":
+        return trainer._checkpoint_connector._hpc_resume_path is not None
+    callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    if word == "best":
+        return any(callback.best_model_path for callback in callbacks)
+    new_folder = bool(trainer.loggers) and numbers_itself(trainer.loggers[0])
+    return any(callback._find_last_checkpoints(trainer) for callback in callbacks if callback.dirpath or not new_folder)
+
+
 def check_config_file(path: str | Path) -> None:
     """Looks at the form of a configuration file: of sections that are none jsonargparse takes no notice.
 
@@ -76,10 +99,14 @@ def check_config_file(path: str | Path) -> None:
     """
     path = Path(path)
     try:
-        config = yaml.safe_load("".join(text_lines(path)))
+        text = "".join(text_lines(path))
+        check_seal(path, text)
+        config = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
-        raise DataError(f"{path}{f', line {mark.line + 1}' if mark else ''}: no YAML ({problem})") from error
+        raise DataError(
+            f"{path}{f', line {mark.line + 1}' if mark else ''}: no YAML ({' '.join(str(problem).split())})"
+        ) from error
     if not isinstance(config, dict):
         what = "the file is empty" if config is None else f"got {str(config)[:40]!r}"
         raise DataError(f"{path}: {what}; allowed are sections such as `data:` and `model:`")
@@ -125,7 +152,8 @@ def check_folder(folder: str | Path, name: str, room: int = 0) -> None:
 def _folders(stage: str, trainer: Trainer) -> Iterator[tuple[str, Path]]:
     """Every folder that the run writes into, by the argument that names it."""
     for logger in trainer.loggers:
-        if folder := logger.log_dir or logger.save_dir:
+        # Asked for its folder, a logger would choose a number now, which another run may take meanwhile
+        if folder := logger.root_dir if numbers_itself(logger) else logger.log_dir or logger.save_dir:
             yield "trainer.logger", Path(folder)
     if stage == "fit":
         for callback in trainer.checkpoint_callbacks:

@@ -122,6 +122,8 @@ class Resume:
         path = (self.run or newest(_folder(config))).resolve()
         checkpoint = AtomicCheckpointIO().load_checkpoint(path)
         state = checkpoint.get(KEY, {})
+        if not isinstance(state, dict):
+            raise CheckpointError(f"checkpoint {path}: {KEY!r} is a {type(state).__name__}; no system has written that")
         config.ckpt_path = str(path)
         _log_to(config, path, state.get("log_version"))
         done = checkpoint.get("epoch", 0), checkpoint.get("global_step", 0)

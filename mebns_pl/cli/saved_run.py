@@ -12,7 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from mebns_pl.cli.preflight import check_config_file
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.errors import DataError
-from mebns_pl.systems.checkpoint_io import CheckpointError
+from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointError
 from mebns_pl.systems.identity import KEY, describe_data, describe_system, differences
 from mebns_pl.systems.link_system import AbstractLinkSystem
 
@@ -32,7 +32,7 @@ def load_run(checkpoint: str | Path) -> tuple[AbstractLinkSystem, LinkDataModule
 
     Raises:
         DataError: no such file, or no configuration beside it.
-        CheckpointError: the checkpoint belongs to another model, graph or split than the configuration.
+        CheckpointError: the checkpoint is damaged, or belongs to another model, graph or split than the configuration.
 
     Example:
         >>> load_run("logs/mebns/version_0/checkpoints/no.ckpt")
@@ -51,7 +51,7 @@ def load_run(checkpoint: str | Path) -> tuple[AbstractLinkSystem, LinkDataModule
     check_config_file(config)
     with torch.random.fork_rng(devices=[]):
         system, data = _instantiated(config)
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    loaded = AtomicCheckpointIO().load_checkpoint(path)
     told = differences(loaded.get(KEY), {**describe_system(system), **describe_data(data)}, "test")
     if told:
         raise CheckpointError(f"checkpoint {path}: it does not belong to {config}. {'; '.join(told)}")

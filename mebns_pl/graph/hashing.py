@@ -6,13 +6,14 @@ their ``__pycache__``.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from mebns_pl.kernels import kernel
 
 # mypy: disable-error-code="no-untyped-def"
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def mix(value):  # pragma: no cover (compiled)
     """SplitMix64's finaliser, a bijection of the 64-bit words (Steele et al., OOPSLA 2014)."""
     h = np.uint64(value) + np.uint64(0x9E3779B97F4A7C15)
@@ -21,7 +22,7 @@ def mix(value):  # pragma: no cover (compiled)
     return h ^ (h >> np.uint64(31))
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def pair_hash(node, other):  # pragma: no cover (compiled)
     """A 64-bit hash of an ordered pair; for one ``node`` all ``other`` differ in it."""
     return mix(mix(np.uint64(node)) ^ np.uint64(other))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.hashing import mix, pair_hash
+from mebns_pl.kernels import kernel
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -78,7 +78,7 @@ class KnownEdges:
         return moved
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def fill_legal(anchors, names, seed, num_nodes, skip_indptr, skip_indices, lists):  # pragma: no cover (compiled)
     """Fills the -1 at the end of each row of ``lists`` ``(n, k)`` by random legal nodes of its anchor.
 

@@ -7,15 +7,15 @@ however many neighbours it has; with one its row is read.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from mebns_pl.graph.hashing import mix, pair_hash
+from mebns_pl.kernels import kernel
 
 # mypy: disable-error-code="no-untyped-def"
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def edge_places(source, target, indptr, indices, out):  # pragma: no cover (compiled)
     """``out[i]``: where (source[i], target[i]) stands in ``indices``, or -1 where it is no edge."""
     for i in range(source.shape[0]):
@@ -24,7 +24,7 @@ def edge_places(source, target, indptr, indices, out):  # pragma: no cover (comp
         out[i] = place if place < stop and indices[place] == target[i] else -1
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def count_neighbors(nodes, indptr, keep, gone, out):  # pragma: no cover (compiled)
     """``out[i]``: how many neighbours ``nodes[i]`` has that are neither masked nor gone."""
     for i in range(nodes.shape[0]):
@@ -41,7 +41,7 @@ def count_neighbors(nodes, indptr, keep, gone, out):  # pragma: no cover (compil
                     out[i] -= 1
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def draw_neighbors(nodes, degree, starts, word, indptr, indices, keep, gone, out):  # pragma: no cover (compiled)
     """Fills ``out[starts[i] : starts[i + 1]]`` by that many of the ``degree[i]`` neighbours of ``nodes[i]``, ascending.
 

@@ -7,10 +7,10 @@ None.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from mebns_pl.graph.hashing import mix, pair_hash
+from mebns_pl.kernels import kernel
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -18,14 +18,14 @@ _DROPPED = 2**31 - 1  # the number of nodes that a hop's limit has left out
 _FAR = 2**30  # a distance that no path has
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _kept(keep, place):  # pragma: no cover (compiled)
     if keep is None:
         return True
     return keep[place]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _room(array, size):  # pragma: no cover (compiled)
     """The array itself, or a longer copy where it holds fewer than ``size`` entries."""
     if array.shape[0] >= size:
@@ -35,7 +35,7 @@ def _room(array, size):  # pragma: no cover (compiled)
     return longer
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _touched(members, first, last, indptr, indices):  # pragma: no cover (compiled)
     """Reads both ends of the members' rows: ``(sum of their lengths, some word)``.
 
@@ -51,7 +51,7 @@ def _touched(members, first, last, indptr, indices):  # pragma: no cover (compil
     return total, word
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _thin(members, first, last, limit, word, numbers):  # pragma: no cover (compiled)
     """Keeps those ``limit`` of ``members[first:last]`` with the smallest hashes; returns the new end."""
     hashes = np.empty(last - first, np.uint64)
@@ -68,7 +68,7 @@ def _thin(members, first, last, limit, word, numbers):  # pragma: no cover (comp
     return end
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _gather(  # pragma: no cover (compiled)
     source, target, indptr, indices, keep, num_hops, limit, members, seen, numbers
 ):
@@ -102,7 +102,7 @@ def _gather(  # pragma: no cover (compiled)
     return count, members, num_seen, seen
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _connect(  # pragma: no cover (compiled)
     members, count, num_ends, indptr, indices, keep, numbers, ends, local, degrees
 ):
@@ -142,7 +142,7 @@ def _connect(  # pragma: no cover (compiled)
     return local
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _transpose(count, ends, local, degrees, starts, out):  # pragma: no cover (compiled)
     """Writes the rows in ascending order: the transposed of a symmetric matrix is itself. Fills ``starts`` too."""
     starts[0] = 0
@@ -160,7 +160,7 @@ def _transpose(count, ends, local, degrees, starts, out):  # pragma: no cover (c
     starts[0] = 0
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _distances(root, removed, count, starts, rows, distance, queue):  # pragma: no cover (compiled)
     """``distance[i]`` from the root by paths without the node ``removed``, -1 where there is none.
 
@@ -202,7 +202,7 @@ def _distances(root, removed, count, starts, rows, distance, queue):  # pragma: 
         edges_left -= level_edges
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _label(num_ends, count, starts, rows, first, second, queue, out):  # pragma: no cover (compiled)
     """Double-radius node labels (Zhang and Chen, NeurIPS 2018, equation 4), 0 where an end is out of reach."""
     if num_ends == 2:
@@ -222,7 +222,7 @@ def _label(num_ends, count, starts, rows, first, second, queue, out):  # pragma:
             out[i] = 1 + min(a, b) + half * (half + odd - 1)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def enclose(sources, targets, indptr, indices, keep, num_hops, limit):  # pragma: no cover (compiled)
     """The subgraphs of pairs, one after the other.
 
@@ -263,7 +263,7 @@ def enclose(sources, targets, indptr, indices, keep, num_hops, limit):  # pragma
     return num_nodes, num_edges, nodes[:node], labels[:node], degrees[:node], rows[:edge]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def select(index, arrays, new_ptr, new_edge, out):  # pragma: no cover (compiled)
     """Copies the blocks ``index``; the i-th gets the nodes from ``new_ptr[i]`` and the edges from ``new_edge[i]`` on.
 

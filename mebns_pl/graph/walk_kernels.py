@@ -6,15 +6,15 @@ parted among threads or ranks in any way. Scratch is each call's own.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from mebns_pl.graph.hashing import mix, pair_hash
+from mebns_pl.kernels import kernel
 
 # mypy: disable-error-code="no-untyped-def"
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def walk_ends(starts, names, seed, shortest, longest, indptr, indices, out):  # pragma: no cover (compiled)
     """``out[i]``: where a random walk from ``starts[i]`` is after a uniform number of steps in shortest ... longest.
 
@@ -33,7 +33,7 @@ def walk_ends(starts, names, seed, shortest, longest, indptr, indices, out):  # 
         out[row] = node
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def ball_draws(anchors, names, seed, hops, graph, blocked, out):  # pragma: no cover (compiled)
     """Fills ``out`` ``(n, k)`` by uniform draws, with replacement, among the nodes within ``hops`` of each anchor.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from mebns_pl.checks import expect
-from mebns_pl.systems.checkpoint_io import atomic_file
+from mebns_pl.files import atomic_file
 
 SUFFIXES = (".csv", ".parquet", ".pq")
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 
-PARTIAL = ".partial"
-"""What the names of unfinished files end in."""
+from mebns_pl.files import atomic_file, check_archive, sweep
+
+_PARTS: dict[str, type] = {"epoch": int, "global_step": int, "state_dict": dict, "loops": dict, "callbacks": dict}
+"""Of what kind some parts of a checkpoint are."""
+_RESTORING = ("restore_datamodule", "restore_model", "restore_callbacks", "restore_training_state")
+"""The trainer's steps of loading a checkpoint."""
 
 
 class CheckpointError(RuntimeError):
@@ -56,8 +60,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         try:
             if path.parent not in self._clean:
-                for leftover in path.parent.glob(f".*.ckpt{PARTIAL}"):
-                    leftover.unlink(missing_ok=True)
+                sweep(path.parent)
                 self._clean.add(path.parent)
             save_atomically(checkpoint, path)
         except OSError as error:
@@ -76,17 +79,42 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             CheckpointError: there is no such file, or it is not a whole checkpoint.
         """
-        try:
+        check_checkpoint_file(path)
+        with _telling(path):
             found: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only is not False)
-        except FileNotFoundError as error:
-            raise CheckpointError(f"checkpoint {path}: no such file") from error
-        except Exception as error:  # a damaged file can raise anything
-            reason = " ".join(str(error).split())[:200]
-            told = f"checkpoint {path}: not a whole checkpoint of tensors and plain values ({reason})"
-            raise CheckpointError(told) from error
         if not isinstance(found, dict) or "pytorch-lightning_version" not in found:
             raise CheckpointError(f"checkpoint {path}: not written by a trainer, so there is no run to go on with")
+        for part, kind in _PARTS.items():
+            if not isinstance(found.get(part, kind()), kind):
+                got = type(found[part]).__name__
+                raise CheckpointError(f"checkpoint {path}: {part!r} is of type {got}, not {kind.__name__}")
         return found
+
+
+def check_checkpoint_file(path: Any) -> None:
+    """Compares a checkpoint on this machine with its checksums.
+
+    Args:
+        path: the file; of addresses and open files no notice is taken.
+
+    Raises:
+        CheckpointError: there is no such file, or it is damaged.
+    """
+    if isinstance(path, str | Path) and "://" not in str(path):
+        with _telling(path):
+            check_archive(path)
+
+
+@contextmanager
+def _telling(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise CheckpointError(f"checkpoint {path}: no such file") from error
+    except Exception as error:  # a damaged file can raise anything
+        reason = " ".join(str(error).split())[:200]
+        told = f"checkpoint {path}: not a whole checkpoint of tensors and plain values ({reason})"
+        raise CheckpointError(told) from error
 
 
 def save_atomically(value: Any, path: Path) -> None:
@@ -101,34 +129,27 @@ def save_atomically(value: Any, path: Path) -> None:
         file.write(buffer.getbuffer())
 
 
-@contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write into: at every moment the old or the whole new one is there, even if the machine stops.
-
-    Its folder is made.
-
-    Raises:
-        OSError: it cannot be written; what was there is kept, and nothing else is left.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}{PARTIAL}")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)  # the new name, too, must be on the disk
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def use_atomic_files(trainer: Trainer) -> None:
-    """Has a trainer write its checkpoints atomically, unless it was given another plugin for files."""
+    """Has a trainer write its checkpoints atomically, unless it was given another plugin for files.
+
+    What it finds wrong with the parts of one that is loaded it tells as a :class:`CheckpointError`.
+    """
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+    connector: Any = trainer._checkpoint_connector
+    for name in _RESTORING:
+        if name not in vars(connector):
+            vars(connector)[name] = _told(getattr(connector, name), trainer)
+
+
+def _told(restore: Callable[[], None], trainer: Trainer) -> Callable[[], None]:
+    def restore_or_tell() -> None:
+        try:
+            restore()
+        except (CheckpointError, MisconfigurationException, OSError):
+            raise
+        except Exception as error:  # a checkpoint that somebody has changed can hold anything
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise CheckpointError(f"checkpoint {trainer.ckpt_path}: cannot be taken up ({reason})") from error
+
+    return restore_or_tell

@@ -8,7 +8,7 @@ from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -25,7 +25,7 @@ from mebns_pl.models.batching import AbstractBatching
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.negatives.proposals.abstract import AbstractAdaptiveProposal
 from mebns_pl.negatives.sampler import Sampler
-from mebns_pl.systems.checkpoint_io import use_atomic_files
+from mebns_pl.systems.checkpoint_io import check_checkpoint_file, use_atomic_files
 from mebns_pl.systems.embedding_rows import table_optimizer
 from mebns_pl.systems.epoch_means import EpochMeans
 from mebns_pl.systems.evaluation import AbstractEvaluation
@@ -219,6 +219,16 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
         self._means_logged = True
 
     # Checkpoints
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Self:
+        """Lightning's, which does not notice a damaged file.
+
+        Raises:
+            CheckpointError: no such file, a damaged one, or one that does not belong to such a system.
+        """
+        check_checkpoint_file(checkpoint_path)
+        return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Says which run this is, and holds the epoch's means and the gradients of a group that is not full."""

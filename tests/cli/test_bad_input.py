@@ -24,6 +24,7 @@ from mebns_pl import Plain
 from mebns_pl.cli import main as cli
 from mebns_pl.cli.messages import OneLineParser, _RefusedError
 from mebns_pl.errors import DataError
+from mebns_pl.files import locked
 from references.processes import output_of
 from references.runs import command_line_parser
 
@@ -314,6 +315,10 @@ ARGUMENTS: list[tuple[list[str], list[str], int]] = [
     (["--data.seed=3"], ['Linked "data.seed" must be given via "seed_everything"'], 2),
     (["--last_checkpoint.dirpath=x"], ["checkpoint.dirpath --> last_checkpoint.dirpath", "'x'"], 2),
     (["--ckpt_path=none.ckpt"], ["ckpt_path: no such file: 'none.ckpt'"], 1),
+    (["--ckpt_path=last"], ["ckpt_path: got 'last', and there is no such checkpoint", "`mebns fit --resume`"], 1),
+    (["--ckpt_path=best", "--checkpoint.dirpath=here"], ["ckpt_path: got 'best'", "allowed is a file"], 1),
+    (["--ckpt_path=hpc", "--trainer.logger=false"], ["ckpt_path: got 'hpc'"], 1),
+    (["--ckpt_path=last.ckpt"], ["ckpt_path: no such file: 'last.ckpt'"], 1),
     (["--modl=Plain"], ["--modl=Plain", "did you mean model?"], 2),
     (["--migration.probesize=30"], ["--migration.probesize=30", "did you mean migration.probe_size?"], 2),
     (["stray"], ["unrecognized arguments: stray", "--help"], 2),
@@ -365,6 +370,18 @@ def test_folders_that_cannot_be_written_to(capsys: pytest.CaptureFixture[str]) -
     refused(capsys, ["fit", *PLAIN, "--checkpoint.dirpath=file"], "checkpoint.dirpath", "'", "Not a directory", allowed)
     places = ["--predictions.path=file/links.csv", "--trainer.logger=false", QUIET[0], "--model=Heuristic"]
     refused(capsys, ["predict", *places], "predictions.path", "'file'", "Not a directory", allowed)
+
+
+def test_a_run_in_progress_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("edges.csv").write_text(GOOD_EDGES)
+    run = Path("logs/mebns/version_0")
+    logger = ["--trainer.logger.save_dir=logs", "--trainer.logger.name=mebns", "--trainer.logger.version=0"]
+    told = f"{run.resolve()}: in use by process {os.getpid()} on "
+    with locked(run):
+        refused(capsys, ["fit", *PLAIN, "--trainer.logger=CSVLogger", *logger], told, "wait for its end")
+    with locked("here"):
+        places = ["--trainer.logger=false", "--checkpoint.dirpath=here"]
+        refused(capsys, ["fit", *PLAIN, *places], f"{Path('here').resolve()}: in use by process")
 
 
 def test_a_full_disk(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from tensorboard.backend.event_processing.event_file_loader import LegacyEventFi
 
 from mebns_pl.cli import main as cli
 from mebns_pl.cli.resume import Resume, newest, take_resume
+from mebns_pl.errors import DataError
+from mebns_pl.files import locked
 from mebns_pl.systems.checkpoint_io import CheckpointError
 from references.runs import make_loaded
 
@@ -86,6 +88,8 @@ def test_a_killed_run_goes_on_in_its_folder(
 
     for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):  # another test may have silenced them
         caplog.set_level(logging.INFO, logger=name)
+    with locked(RUN), pytest.raises(DataError, match=r"mebns/version_0: in use by process"):
+        cli.main(["fit", "-c", "small.yaml", "--resume"])
     run = cli.main(["fit", "-c", "small.yaml", "--resume"])
     assert f"Going on from {tmp_path / LAST}: 2 epochs and" in caplog.text
     assert all(torch.equal(value, run.model.state_dict()[name]) for name, value in whole.items())
@@ -122,6 +126,12 @@ def test_a_killed_run_goes_on_in_its_folder(
     assert checkpoint["mebns_pl"]["config"]["from"] == "command line"
     assert checkpoint["mebns_pl"]["config"]["model"]["class_path"].endswith("Plain")
 
+    config = Path("moved/version_0/config.yaml")
+    whole = config.read_text()
+    config.write_text(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"moved/version_0/config\.yaml: its end is missing"):
+        cli.main(["fit", "--resume", "moved"])
+    config.write_text(whole)
     with pytest.raises(CheckpointError, match=r"split: train: \d+ there, \d+ here"):
         cli.main(["fit", "--resume", "moved", "--data.split.val=0.2", "--trainer.max_epochs=9"])
 

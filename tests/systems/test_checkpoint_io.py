@@ -11,8 +11,9 @@ import pytest
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from mebns_pl import LastCheckpoint, Plain
 from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointError
-from references.runs import make_data, make_plain, make_trainer
+from references.runs import fit, make_data, make_plain, make_trainer
 
 OLD, NEW = (
     {"pytorch-lightning_version": "2.5.0", "state_dict": {"a": value}} for value in (torch.zeros(3), torch.ones(3))
@@ -53,10 +54,10 @@ def test_the_file_is_on_the_disk_before_it_takes_its_place(tmp_path: Path, monke
 
 
 def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".last.ckpt.partial", ".best.ckpt.partial", "mine.partial", "best.ckpt"):
+    for name in (".last.ckpt.12.tmp", ".best.ckpt.3456789.tmp", "mine.12.tmp", "best.ckpt"):
         (tmp_path / name).write_bytes(b"x")
     AtomicCheckpointIO().save_checkpoint(NEW, tmp_path / "last.ckpt")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt", "mine.partial"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt", "mine.12.tmp"]
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -75,6 +76,39 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, path)
     with pytest.raises(CheckpointError, match="not written by a trainer"):
         AtomicCheckpointIO().load_checkpoint(path)
+    torch.save({**NEW, "epoch": "3"}, path)
+    with pytest.raises(CheckpointError, match="'epoch' is of type str, not int"):
+        AtomicCheckpointIO().load_checkpoint(path)
+
+
+def test_a_flipped_bit_is_found_wherever_a_checkpoint_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({**NEW, "state_dict": {"a": torch.full((100,), 0.5)}}, path)
+    whole = path.read_bytes()
+    place = whole.index(torch.full((100,), 0.5).numpy().tobytes()) + 3
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 64]) + whole[place + 1 :])
+    assert torch.load(path, weights_only=True)["state_dict"]["a"][0] != 0.5  # torch does not notice it
+    for load in (AtomicCheckpointIO().load_checkpoint, Plain.load_from_checkpoint):
+        with pytest.raises(CheckpointError, match=r"last\.ckpt: not a whole checkpoint .*Bad CRC-32"):
+            load(path)
+
+
+def test_parts_that_do_not_fit_are_told(tmp_path: Path) -> None:
+    """Of a file that somebody has changed, whose checksums fit."""
+    data = make_data()
+    fit(make_plain(data.spec), data, 1, [LastCheckpoint(tmp_path)], enable_checkpointing=True)
+    path = tmp_path / "last.ckpt"
+    whole = torch.load(path, weights_only=True)
+    for part, told in (
+        ("lr_schedulers", "KeyError: .*learning rate scheduler"),
+        ("accumulated", "KeyError: 'accumulated'"),
+        ("loops", "KeyError: 'fit_loop'"),
+    ):
+        changed = {**whole, part: {}} if part == "loops" else {k: v for k, v in whole.items() if k != part}
+        torch.save(changed, path)
+        with pytest.raises(CheckpointError, match=rf"last\.ckpt: cannot be taken up \({told}") as caught:
+            fit(make_plain(data.spec), make_data(), 2, ckpt_path=str(path))
+        assert "\n" not in str(caught.value)
 
 
 def test_systems_bring_it_along_and_leave_another_plugin_alone() -> None:

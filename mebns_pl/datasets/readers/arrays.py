@@ -8,9 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX, read_array
 
 from mebns_pl.datasets.readers.contents import check_file, refusing
 from mebns_pl.errors import DataError
+from mebns_pl.files import check_members, read_to_end
 
 _BROKEN = (
     *(zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, SyntaxError),
@@ -46,6 +48,7 @@ class Archive:
         with refusing(self.path, _BROKEN), ExitStack() as opened:
             stream = opened.enter_context(self.path.open("rb"))  # which NumPy leaves open where the archive is broken
             self._file = opened.enter_context(np.load(stream, allow_pickle=False))
+            check_members(self._file.zip)
             self._opened = opened.pop_all()
         self.keys: tuple[str, ...] = tuple(self._file.files)
 
@@ -66,10 +69,12 @@ class Archive:
         """
         if key not in self.keys:
             raise DataError(f"{self.path}: no key {key!r}; it has {', '.join(self.keys) or 'none'}")
-        with refusing(self.at(key), _BROKEN):
-            array = self._file[key]
-        if not isinstance(array, np.ndarray):  # a member that is no .npy comes back as its bytes
-            raise DataError(f"{self.at(key)}: no array; allowed are arrays as numpy.savez writes them")
+        name = key if key in self._file.zip.NameToInfo else f"{key}.npy"
+        with refusing(self.at(key), _BROKEN), self._file.zip.open(name) as member:
+            if not member.peek(len(MAGIC_PREFIX)).startswith(MAGIC_PREFIX):
+                raise DataError(f"{self.at(key)}: no array; allowed are arrays as numpy.savez writes them")
+            array: np.ndarray = read_array(member, allow_pickle=False)
+            read_to_end(member)
         return array
 
     def at(self, key: str) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mebns_pl.datasets.readers.contents import check_file
 from mebns_pl.errors import DataError
+from mebns_pl.files import check_archive
 
 
 def load_saved(path: str | Path) -> Any:
@@ -31,6 +32,7 @@ def load_saved(path: str | Path) -> Any:
     try:
         with torch.serialization.safe_globals(_allowed()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of how the pickle was made
+            check_archive(path)
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises whatever its bytes happen to ask for
         raise DataError(

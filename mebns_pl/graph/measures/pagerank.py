@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from torch import Tensor
 
@@ -10,6 +9,7 @@ from mebns_pl.checks import above, within
 from mebns_pl.graph.csr import Graph, structure
 from mebns_pl.graph.measures.abstract import AbstractMeasure, AbstractPairMeasure
 from mebns_pl.graph.measures.rows import Rows, compiled_rows, row_scores, top_lists
+from mebns_pl.kernels import kernel
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -55,7 +55,7 @@ class PersonalizedPageRank(AbstractMeasure, AbstractPairMeasure):
         return compiled_rows(lambda nodes, *out: _push_rows(nodes, *arguments, *out), graph.num_nodes)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _push_rows(nodes, indptr, indices, alpha, eps, ptr, columns, values):  # pragma: no cover (compiled)
     """See :data:`~mebns_pl.graph.measures.rows.Fill`: forward push.
 
@@ -105,7 +105,7 @@ def _push_rows(nodes, indptr, indices, alpha, eps, ptr, columns, values):  # pra
     return nodes.shape[0]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def stack_push(node, indptr, indices, alpha, eps, out):  # pragma: no cover (compiled)
     """``out`` ``(N,)`` float32: personalised PageRank of ``node``; of the nodes that wait the last is pushed first.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,6 +9,7 @@ from torch import Tensor
 from mebns_pl.graph.csr import Graph, structure
 from mebns_pl.graph.measures.abstract import AbstractMeasure, AbstractPairMeasure
 from mebns_pl.graph.measures.rows import compiled_rows, frequent_first, rounded, scores_by_source, top_lists
+from mebns_pl.kernels import kernel
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -75,7 +75,7 @@ class PathsOfLengthThree(AbstractMeasure, AbstractPairMeasure):
         return rounded(scores) if self.degree_normalized else scores
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _add_steps(node, indptr, indices, weights, middle, reached):  # pragma: no cover (compiled)
     """Adds to ``middle[b]``, of zeros, the weights of the nodes between ``node`` and b, for all b but ``node`` itself.
 
@@ -93,7 +93,7 @@ def _add_steps(node, indptr, indices, weights, middle, reached):  # pragma: no c
     return count
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _last_step(node, first, indptr, indices, weights, middle):  # pragma: no cover (compiled)
     """The paths that end at ``node``, after :func:`_add_steps`.
 
@@ -109,7 +109,7 @@ def _last_step(node, first, indptr, indices, weights, middle):  # pragma: no cov
     return total
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _path_rows(nodes, indptr, indices, weights, ptr, columns, values):  # pragma: no cover (compiled)
     """See :data:`~mebns_pl.graph.measures.rows.Fill`."""
     num_nodes = indptr.shape[0] - 1
@@ -137,7 +137,7 @@ def _path_rows(nodes, indptr, indices, weights, ptr, columns, values):  # pragma
     return nodes.shape[0]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _path_pairs(nodes, starts, targets, indptr, indices, weights, out):  # pragma: no cover (compiled)
     """``out[j]``: the paths from ``nodes[i]`` to ``targets[j]``, ``starts[i] <= j < starts[i + 1]``."""
     num_nodes = indptr.shape[0] - 1

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.measures.rows import compiled_rows, top_lists
+from mebns_pl.kernels import kernel
 from mebns_pl.progress import in_threads, slices
 
 # mypy: disable-error-code="no-untyped-def"
@@ -41,7 +41,7 @@ def pair_products(left: Csr, right: Csr, source: Tensor, target: Tensor) -> Tens
     return torch.from_numpy(out)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _product_rows(nodes, left, right, num_nodes, least, ptr, columns, values):  # pragma: no cover (compiled)
     """See :data:`~mebns_pl.graph.measures.rows.Fill`."""
     left_indptr, left_indices, left_values = left
@@ -70,7 +70,7 @@ def _product_rows(nodes, left, right, num_nodes, least, ptr, columns, values):  
     return nodes.shape[0]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _dot_pairs(source, target, indptr, indices, left, right, out):  # pragma: no cover (compiled)
     """``out[i]``: row ``source[i]`` of ``left`` times row ``target[i]`` of ``right``, columns ascending in each row."""
     for i in range(source.shape[0]):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from torch import Tensor
 from mebns_pl.checks import at_least
 from mebns_pl.graph.csr import Graph, structure
 from mebns_pl.graph.hashing import pair_hash
+from mebns_pl.kernels import kernel
 from mebns_pl.progress import in_threads, slices
 
 # mypy: disable-error-code="no-untyped-def"
@@ -128,7 +128,7 @@ def rounded(scores: np.ndarray) -> np.ndarray:
     return result
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def best_of_rows(nodes, ptr, columns, values, skip, out_index, out_score):  # pragma: no cover (compiled)
     """Fills ``out_index`` ``(n, k)`` (best first, -1 where there are fewer) and ``out_score`` ``(n, k)`` from rows.
 
@@ -160,7 +160,7 @@ def best_of_rows(nodes, ptr, columns, values, skip, out_index, out_score):  # pr
             out_score[row, place], _, out_index[row, place] = heapq.heappop(heap)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _look_up(ptr, columns, values, starts, targets, num_nodes, out):  # pragma: no cover (compiled)
     """``out[j]``: what row i has for ``targets[j]``, ``starts[i] <= j < starts[i + 1]``."""
     found = np.zeros(num_nodes)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph, structure
 from mebns_pl.graph.measures.abstract import AbstractPairMeasure
 from mebns_pl.graph.measures.rows import compiled_rows, frequent_first, row_scores
+from mebns_pl.kernels import kernel
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -32,7 +32,7 @@ class ShortestPath(AbstractPairMeasure):
         return row_scores(rows, *ends, graph.num_nodes)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _distance_rows(nodes, indptr, indices, ptr, columns, values):  # pragma: no cover (compiled)
     """See :data:`~mebns_pl.graph.measures.rows.Fill`."""
     num_nodes = indptr.shape[0] - 1

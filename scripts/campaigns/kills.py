@@ -6,8 +6,8 @@ migration, early stopping, best score) and every value in its TensorBoard files 
 to the last bit, and no temporary file may be left. Checkpoints are written after every step, so that many kills fall
 into a write.
 
-    python scripts/kill_campaign.py                    # 50 kills; started again, it goes on where it was stopped
-    python scripts/kill_campaign.py --kills 3 --folder /tmp/kills --epochs 4
+    python scripts/campaigns/kills.py                    # 50 kills; started again, it goes on where it was stopped
+    python scripts/campaigns/kills.py --kills 3 --folder /tmp/kills --epochs 4
 
 Processes are forked from one that has imported everything, which saves seconds a start; ``--fresh`` starts new ones.
 """
@@ -15,151 +15,21 @@ Processes are forked from one that has imported everything, which saves seconds 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.utils.tensorboard  # every run would import it again
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
-from torch import Tensor
 
-from mebns_pl.cli import main as cli
+from forks import LAST, RUN, Runs, same, state
 from mebns_pl.keys import Key
-
-OPTIONS = """
-trainer:
-  accelerator: cpu
-  check_val_every_n_epoch: 2
-  enable_progress_bar: false
-  callbacks:
-    - class_path: EarlyStopping
-      init_args: {monitor: val/mrr, mode: max, patience: 20}
-model:
-  class_path: mebns_pl.MeBNS
-  init_args:
-    predictor:
-      class_path: mebns_pl.EncoderDecoder
-      init_args:
-        encoder: {class_path: mebns_pl.GCN, init_args: {hidden_channels: 16}}
-    sampler: {num_candidates: 4}
-    collector: {num_passes: 2}
-    schedule:
-      warmup: 1
-      lr_scheduler: {class_path: torch.optim.lr_scheduler.StepLR, init_args: {step_size: 2}}
-      teacher_lr_scheduler:
-        class_path: lightning.pytorch.cli.ReduceLROnPlateau
-        init_args: {monitor: val/mrr, patience: 0}
-      weight_net_lr_scheduler: {class_path: torch.optim.lr_scheduler.CosineAnnealingLR, init_args: {T_max: 7}}
-data:
-  batch_size: 400
-  eval_negatives: {class_path: mebns_pl.RandomNegatives, init_args: {num_negatives: 10}}
-migration: {probe_size: 100}
-figures: {max_snapshots: 0}
-last_checkpoint: {minutes: 0.0005}
-"""
-RUN = Path("logs/mebns/version_0")
-LAST = RUN / "checkpoints" / "last.ckpt"
-# Lightning does not bring it back; nothing reads it before it is set anew
-FORGOTTEN = {"current_score"}
-
-
-class Runs:
-    """Starts runs of the command line as processes of their own.
-
-    Args:
-        fresh: whether each is a new interpreter rather than a fork of this one.
-        epochs: length of a run.
-    """
-
-    def __init__(self, fresh: bool, epochs: int) -> None:
-        self.fresh = fresh
-        self.options = ["--config=options.yaml", f"--trainer.max_epochs={epochs}"]
-
-    def warm_up(self, folder: Path) -> None:
-        """Parses the options once, so that forks find the parsers' caches filled. Nothing is trained here."""
-        if not self.fresh:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "options.yaml").write_text(OPTIONS)
-            with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-                cli.main(["fit", *self.options, "--print_config"])
-
-    def start(self, folder: Path, *more: str) -> int:
-        """Starts ``mebns fit`` in ``folder``; returns the process's number."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "options.yaml").write_text(OPTIONS)
-        arguments = ["fit", *more, *self.options]
-        with open(folder / "output.txt", "ab") as output:
-            if self.fresh:
-                command = [sys.executable, "-m", "mebns_pl", *arguments]
-                return subprocess.Popen(command, cwd=folder, stdout=output, stderr=output).pid
-            sys.stdout.flush()
-            child = os.fork()
-            if child:
-                return child
-            status = 1
-            try:
-                os.chdir(folder)
-                os.dup2(output.fileno(), 1)
-                os.dup2(output.fileno(), 2)
-                cli.main(arguments)
-                status = 0
-            except BaseException as error:
-                os.write(2, f"{type(error).__name__}: {error}\n".encode())
-            finally:
-                os._exit(status)
-
-    def wait(self, child: int, seconds: float | None = None) -> int | None:
-        """A process's exit status, negative where a signal ended it; None where it still runs after ``seconds``."""
-        end = None if seconds is None else time.monotonic() + seconds
-        while True:
-            done, status = os.waitpid(child, os.WNOHANG)
-            if done:
-                return os.waitstatus_to_exitcode(status)
-            if end is not None and time.monotonic() >= end:
-                return None
-            time.sleep(0.002)
-
-    def wait_for(self, child: int, path: Path) -> float:
-        """Waits until a process has made a file; returns when that was."""
-        while not path.exists():
-            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None and not path.exists():
-                raise RuntimeError(f"a run ended before it had written {path}")
-            time.sleep(0.002)
-        return time.monotonic()
-
-    def succeed(self, child: int, folder: Path) -> None:
-        """Waits for a process's end."""
-        if self.wait(child) != 0:
-            raise RuntimeError(f"a run in {folder} failed:\n{(folder / 'output.txt').read_text()[-2000:]}")
-
-
-def state(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Everything in a checkpoint, by where it stands, without the names of folders."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key not in FORGOTTEN and "path" not in str(key) and key != "best_k_models":
-                yield from state(item, f"{name}.{key}")
-    elif isinstance(value, list | tuple):
-        for place, item in enumerate(value):
-            yield from state(item, f"{name}.{place}")
-    else:
-        yield name, value
-
-
-def same(a: object, b: object) -> bool:
-    """Whether two values are the same to the last bit; NaN is NaN."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.dtype == b.dtype and a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
-    return repr(a) == repr(b)
 
 
 def logged(folder: Path) -> dict[tuple[str, int], list[bytes]]:
@@ -213,7 +83,7 @@ def trial(number: int, runs: Runs, folder: Path, seconds: float, seed: int) -> d
         attempt += 1  # it was done before the moment came
     os.kill(child, signal.SIGKILL)
     runs.wait(child)
-    writing = bool(list(place.rglob("*.partial")))
+    writing = bool(list(place.rglob(".*.tmp")))
     checkpoint = torch.load(place / LAST, weights_only=True, map_location="cpu")
     runs.succeed(runs.start(place, "--resume"), place)
     told = faults(folder / "whole", place)
@@ -260,9 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             subprocess.run(["rm", "-rf", str(folder / f"{number:03d}")], check=True)
     good = sum(not result["faults"] for result in results)
     within = sum(result["writing"] for result in results)
-    print(
-        f"{good} of {len(results)} resumed runs are bit-identical to the uninterrupted one; {within} kills hit a write"
-    )
+    print(f"kills: {len(results)} tried, {good} right, {len(results) - good} wrong; {within} of them hit a write")
     return 0 if good == len(results) else 1
 
 
