@@ -77,9 +77,9 @@ class MetricsFile(Callback):
         if not self.best or self._sign * watched > self._sign * self.best["value"]:
             of_stage = {name.removeprefix("val/"): value for name, value in values.items()}
             self.best = {"epoch": trainer.current_epoch, "value": watched, "val": of_stage}
-        drawn = {name: values[name] for name in ("val/mrr", "val/hits@10", "val/auc") if name in values}
-        point = {"epoch": trainer.current_epoch, **drawn, "train/loss": means.get("train/student_loss")}
-        point |= {name: means[name] for name in ("weights/unevenness",) if name in means}
+        point: dict[str, float | None] = {"epoch": trainer.current_epoch, "train/loss": means.get("train/student_loss")}
+        for found_in, names in ((values, ("val/mrr", "val/hits@10", "val/auc")), (means, ("weights/unevenness",))):
+            point |= {name: found_in[name] for name in names if name in found_in}
         self._keep(point)
         self._write_fit(trainer, pl_module, trainer.current_epoch + trainer.is_last_batch)
 
