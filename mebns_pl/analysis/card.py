@@ -320,8 +320,8 @@ def val_and_test(val_mrr: float | None, test_mrr: float, negatives: int | None, 
     if not test_edges:
         return f"{told}; no validation negative is a test edge."
     return (
-        f"{told}, and {test_edges:,} of the {negatives:,} validation negatives ({test_edges / negatives:.2%}) are test "
-        "edges, which validation must not know: a good model ranks them high and loses there, not in test."
+        f"{told}, and {test_edges:,} of the {negatives:,} validation negatives ({_percent(test_edges / negatives)}) are "
+        "test edges, which validation must not know: a good model ranks them high and loses there, not in test."
     )
 
 

@@ -167,9 +167,9 @@ def fit_notes(traces: FitTraces) -> list[Note]:
         notes.append(
             Note(
                 "best-epoch-in-warmup",
-                f"the best epoch, {traces.best_epoch}, lies within the {traces.warmup} epochs of warm-up, in which "
-                "MeBNS trains like the sampler alone: the checkpoint that is kept owes nothing to MeBNS. Usual remedy: "
-                "a shorter warm-up (model.schedule.warmup), more epochs, or --model=Plain",
+                f"the best epoch is {traces.best_epoch}, within warm-up (model.schedule.warmup: {traces.warmup}), in "
+                "which MeBNS trains like the sampler alone: the checkpoint that is kept owes nothing to MeBNS. Usual "
+                "remedy: a shorter warm-up (model.schedule.warmup), more epochs, or --model=Plain",
             )
         )
     return notes

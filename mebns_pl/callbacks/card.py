@@ -12,6 +12,7 @@ import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
+from rich.text import Text
 
 from mebns_pl.analysis import card
 from mebns_pl.analysis.collapse import Note, are_constant, at_chance, constant_scores, dead_units
@@ -211,10 +212,10 @@ class EvaluationCard(Callback):
         console.print("\nBeside chance and heuristics, on the same edges and negatives, in %")
         console.print(card_table(made.rows(title), COLUMNS, {title: f"{low:.2f} to {high:.2f}"}))
         for sentence in made.sentences[:-1]:
-            console.print(sentence, highlight=False)
+            console.print(Text(sentence))
         for note in made.notes:
-            console.print(f"[bold]{note.code}[/bold]: {note.text}.", highlight=False)
-        console.print(f"[bold]{made.recommendation}[/bold]", highlight=False)
+            console.print(Text(f"{note.code}: {note.text}."))
+        console.print(Text(f"Recommendation: {made.recommendation}", "bold"))
 
 
 def plain_control(run: Path) -> Path | None:

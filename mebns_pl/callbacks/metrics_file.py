@@ -175,8 +175,13 @@ class MetricsFile(Callback):
     # Test
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begins to count time."""
+        """Begins to count time, and forgets the test before, of another checkpoint perhaps."""
         self._since = time.perf_counter()
+        if trainer.is_global_zero and self._path is not None:
+            found = read_metrics(self._path)
+            if found.keys() & {"test", "card"}:
+                rest = {name: part for name, part in found.items() if name not in ("test", "card")}
+                write_metrics(self._path, with_notes(rest, "test", []))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the metrics, and which checkpoint they are of."""
@@ -188,7 +193,8 @@ class MetricsFile(Callback):
             "seconds": time.perf_counter() - self._since,
             "metrics": test_metrics(trainer),
         }
-        write_metrics(self._path, {**read_metrics(self._path), "test": test})
+        found = read_metrics(self._path)
+        write_metrics(self._path, {**found, "test": {**found.get("test", {}), **test}})
 
 
 def metrics_path(trainer: Trainer, folder: str | Path | None = None) -> Path | None:

@@ -194,7 +194,10 @@ class MeBNSCLI(LightningCLI):
         """
         given = self._get(self.config_init, "trainer")
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
+            # What people are told of a test comes after its table
+            trainer.callbacks.sort(key=lambda callback: isinstance(callback, EvaluationCard))  # type: ignore[attr-defined]
+            return trainer
         except (MisconfigurationException, ValueError, TypeError) as error:
             told = f"trainer, with accelerator {given.accelerator!r} and devices {given.devices!r}: {error}"
             raise DataError(told) from error
