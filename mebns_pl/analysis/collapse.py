@@ -83,7 +83,7 @@ def are_constant(scores: Tensor) -> bool:
     if len(scores) < 2:
         return False
     low, high = (float(end) for end in scores.detach().double().aminmax())
-    return low == high or high - low <= ROUNDING * max(abs(low), abs(high))
+    return low == high or high - low <= ROUNDING * max(abs(low), abs(high)) < math.inf
 
 
 @dataclass(frozen=True)

@@ -129,10 +129,11 @@ class EvaluationCard(Callback):
             return
         found = {} if path is None else read_metrics(path)
         self.card = self._made(pl_module, data_of(trainer), test_metrics(trainer), found, path)
-        for note in self.card.notes:
-            log.warning("%s: %s", note.code, note.text)
         if self.show:
             self._print(Console(), type(pl_module).__name__, self.card)
+        else:
+            for note in self.card.notes:
+                log.warning("%s: %s", note.code, note.text)
         if path is not None:
             test = {**found.get("test", {}), "metrics": self.card.metrics, "intervals": self.card.intervals}
             write_metrics(

@@ -246,10 +246,12 @@ def with_notes(found: Mapping[str, Any], stage: str, notes: Sequence[Note]) -> d
     Args:
         found: what is there.
         stage: ``fit`` or ``test``.
-        notes: its notes.
+        notes: its notes; a kind that the other stage has told of is not told again.
     """
     others = [note for note in found.get("notes", []) if note.get("stage") != stage]
-    return {**found, "notes": [*others, *({"code": note.code, "text": note.text, "stage": stage} for note in notes)]}
+    told = {note["code"] for note in others}
+    new = [{"code": note.code, "text": note.text, "stage": stage} for note in notes if note.code not in told]
+    return {**found, "notes": others + new}
 
 
 def dead_units_of(system: AbstractEvaluation, pairs: Tensor) -> tuple[int, int]:
