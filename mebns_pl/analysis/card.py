@@ -14,7 +14,7 @@ from mebns_pl.graph.measures.abstract import AbstractPairMeasure
 from mebns_pl.graph.measures.neighbors import AdamicAdar, CommonNeighbors, ResourceAllocation
 from mebns_pl.graph.measures.paths_of_length_three import PathsOfLengthThree
 from mebns_pl.graph.measures.preferential_attachment import PreferentialAttachment
-from mebns_pl.metrics.stage import StageMetrics
+from mebns_pl.metrics import functional
 from mebns_pl.types import EvalBatch
 
 HITS = (1, 3, 10, 20, 50, 100)
@@ -180,13 +180,31 @@ def heuristic_results(batch: EvalBatch, graph: Graph) -> dict[str, Scored]:
         >>> heuristic_results(batch, graph)["CommonNeighbors"].metrics["mrr"]
         1.0
     """
-    found = {}
-    for name, measure in HEURISTICS.items():
-        metrics = StageMetrics()
-        metrics.update(lambda pairs, measure=measure: measure.pairs(graph, *pairs), batch)  # type: ignore[misc]
-        values = {metric: float(value) for metric, value in metrics.compute().items()}
-        found[name] = Scored(values, metrics.scores().ranks.numpy())
+    found = {name: _scored(measure, batch, graph) for name, measure in HEURISTICS.items()}
     return dict(sorted(found.items(), key=lambda item: -item[1].metrics["mrr"]))
+
+
+def _scored(measure: AbstractPairMeasure, batch: EvalBatch, graph: Graph) -> Scored:
+    """By the pure functions: metrics that accumulate would wait for other ranks, which do not take part."""
+
+    def score(pairs: Tensor) -> Tensor:
+        return measure.pairs(graph, *pairs)
+
+    positive, random = score(batch.positives), score(batch.random_negatives)
+    if batch.negatives is None:
+        ranks = functional.ranks_shared(positive, random)
+        hits = {f"hits@{k}": functional.hits_above(positive, random, k) for k in HITS}
+    else:
+        own = score(batch.negatives.flatten(1)).view(batch.negatives.shape[1:])
+        ranks = functional.ranks(positive, own)
+        hits = {f"hits@{k}": functional.hits_at(ranks, k) for k in HITS}
+    values = {
+        "mrr": functional.mean_reciprocal_rank(ranks),
+        **hits,
+        "auc": functional.auc(positive, random),
+        "ap": functional.average_precision(positive, random),
+    }
+    return Scored({name: float(value) for name, value in values.items()}, ranks.numpy())
 
 
 # Intervals
