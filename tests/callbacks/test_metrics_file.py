@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
-from mebns_pl import LastCheckpoint, MetricsFile, MigrationMonitor
+from mebns_pl import EvaluationCard, LastCheckpoint, MetricsFile, MigrationMonitor
 from mebns_pl.callbacks.metrics_file import read_metrics, write_metrics
 from references.runs import make_data, make_mebns, make_plain, make_trainer
 
@@ -107,3 +110,42 @@ def test_numbers_that_are_none_are_null_and_what_is_unreadable_is_nothing(tmp_pa
     for text in ("{", "[]", '{"format": 99}'):
         path.write_text(text)
         assert read_metrics(path) == {}
+
+
+def test_a_run_that_comes_to_nothing_is_told_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A decoder whose hidden units are all dead: its scores are equal, and its loss stays at ln 2."""
+    data = make_data()
+    system = make_plain(data.spec)
+    with torch.no_grad():
+        system.student.decoder.hidden[0].bias.fill_(-100.0)
+        system.student.decoder.last.bias.zero_()
+    card = EvaluationCard()
+    card.folder = tmp_path
+    trainer = make_trainer(4, [MetricsFile(tmp_path), card])
+    with caplog.at_level(logging.WARNING, logger="mebns_pl"):
+        trainer.fit(system, data)
+    codes = ["constant-scores", "dead-units", "loss-at-ln2"]
+    assert [note["code"] for note in strictly(tmp_path / "metrics.json")["notes"]] == codes
+    assert [caplog.text.count(f"{code}: ") for code in codes] == [1, 1, 1]
+    assert "16 of 16 units of a hidden layer are 0 for every pair" in caplog.text
+    trainer.test(system, data, verbose=False)
+    found = strictly(tmp_path / "metrics.json")
+    assert [note["code"] for note in found["notes"]] == [*codes, "at-chance"]
+    assert found["card"]["recommendation"].startswith("No better than chance")
+
+    # One that is well is told nothing
+    well = make_trainer(2, [MetricsFile(tmp_path / "well")])
+    well.fit(make_plain(data.spec), data)
+    assert strictly(tmp_path / "well" / "metrics.json")["notes"] == []
+
+
+def test_the_card_where_all_edges_share_their_negatives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = make_data()
+    data._eval_sets["test"] = replace(data.eval_set("test"), negatives=None)
+    card = EvaluationCard()
+    make_trainer(1, [card]).test(make_plain(data.spec), data, verbose=False)
+    assert card.card is not None
+    assert card.card.intervals.keys() == {"mrr"}
+    low, high = card.card.intervals["mrr"]
+    assert low < card.card.metrics["mrr"] < high
+    assert "All edges are ranked against" in capsys.readouterr().out
