@@ -17,6 +17,7 @@ from rich.console import Console
 from mebns_pl.allocator import keep_freed_memory
 from mebns_pl.callbacks.hparams import HyperParameters
 from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
+from mebns_pl.callbacks.metrics_file import MetricsFile
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.preemption import EXIT_CODE, Preemption
@@ -326,7 +327,7 @@ def main(args: ArgsType = None) -> MeBNSCLI:
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # checkpoints hold what a run was made of, and no hyperparameters
-            trainer_defaults={"callbacks": [ResultTable(), HyperParameters(), start_watch]},
+            trainer_defaults={"callbacks": [MetricsFile(), ResultTable(), HyperParameters(), start_watch]},
             save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},
             # Without abbreviations: `--trainer.max_epoch` would be taken for another option that begins so
