@@ -23,7 +23,7 @@ class PlannedRun:
     """A run of a study.
 
     Args:
-        run: its name: a hash of all that it is made of, so that a run that is done is known again.
+        run: its name: r and a hash of all that it is made of, so that a run that is done is known again.
         axes: short names of its values, by axis.
         split_seed: of the split, or None for that of the weights.
         seed: of the weights.
@@ -101,7 +101,8 @@ def _planned(
     digest = hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
     # Less deep names first: of a class before its arguments
     ordered = dict(sorted(options.items(), key=lambda item: item[0].count(".")))
-    return PlannedRun(digest[:12], axes, split_seed, seed, config, files, ordered, test, search)
+    # A letter first: the command line would take 12e34 for a number
+    return PlannedRun(f"r{digest[:11]}", axes, split_seed, seed, config, files, ordered, test, search)
 
 
 def _is_taken(option: str) -> bool:

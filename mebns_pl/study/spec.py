@@ -215,7 +215,10 @@ def _part(value: Any, name: str, path: Path) -> Part:
         else:
             raise DataError(f"{path}: {name}: got {item!r}; allowed are names of files and mappings of options")
     part = Part(tuple(files), options)
-    own = {**flat(options), **{k: v for file in files if "(in the study)" in file.name for k, v in file.options().items()}}
+    own = {
+        **flat(options),
+        **{k: v for file in files if "(in the study)" in file.name for k, v in file.options().items()},
+    }
     for option in own:
         if taken := next((one for one in TAKEN if option == one or option.startswith(f"{one}.")), None):
             also = "; seeds stand under `seeds` and `split_seeds`" if "seed" in taken else ""
@@ -321,7 +324,9 @@ def _seeds(content: Mapping[str, Any], path: Path) -> tuple[tuple[int | None, in
         return tuple((None, seed) for seed in weights)
     splits = _numbers(content["split_seeds"], "split_seeds", path)
     if pairing is None and len(splits) > 1 and len(weights) > 1:
-        raise DataError(f"{path}: pairing: it is missing; allowed are crossed (all with all) and paired (first with first)")
+        raise DataError(
+            f"{path}: pairing: it is missing; allowed are crossed (all with all) and paired (first with first)"
+        )
     if pairing == "paired":
         if len(splits) != len(weights):
             told = f"{len(splits)} split_seeds and {len(weights)} seeds"

@@ -81,6 +81,7 @@ class Claimed:
         arguments: of ``mebns fit``.
         test: whether its best epoch is tested.
         search: its trial, or None.
+        config: its options by name.
     """
 
     run: str
@@ -88,6 +89,7 @@ class Claimed:
     arguments: list[str]
     test: bool
     search: dict[str, Any] | None
+    config: dict[str, Any]
 
 
 def this_process(pid: int | None = None) -> str:
@@ -346,7 +348,8 @@ def read_results(folder: str | Path) -> pd.DataFrame:
 
 def _claimed(row: sqlite3.Row) -> Claimed:
     search = None if row["search"] is None else json.loads(row["search"])
-    return Claimed(row["run"], json.loads(row["axes"]), json.loads(row["arguments"]), bool(row["test"]), search)
+    axes, arguments, config = (json.loads(row[name]) for name in ("axes", "arguments", "config"))
+    return Claimed(row["run"], axes, arguments, bool(row["test"]), search, config)
 
 
 def _is_alive(pid: int) -> bool:
