@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -53,7 +53,7 @@ _PARSERS = ("parser", "_subcommand_method_arguments", "_subcommand_parsers")
 class WarmCLI(MeBNSCLI):
     """The command line with parsers that are made once in a process: making them takes as long as a small run."""
 
-    _made: dict[str, Any] = {}
+    _made: ClassVar[dict[str, Any]] = {}
 
     def setup_parser(self, *args: Any) -> None:
         """Takes the parsers over from the run before."""
@@ -127,22 +127,24 @@ class Worker:
         Returns:
             The exit status: 0 when nothing is left, 75 when it was told to stop, 74 when it cannot write.
         """
-        for name in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(name, self.stop)
-        while not self._stopping and (claimed := self.store.claim(self.owner)) is not None:
-            with self._signs_of_life(claimed.run):
-                stopped = self._run(claimed)
-            if stopped is not None:
-                self.store.release(self.owner)
-                sys.stderr.write(f"{stopped}\n" if stopped else "")
-                return STOPPED if stopped else self._preempted(asked=True)
-            gc.collect()
-        return self._preempted(asked=False) if self._stopping else 0
-
-    def _preempted(self, asked: bool) -> int:
-        if not asked:  # training itself asks
-            requeue()
-        return EXIT_CODE
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        try:
+            while not self._stopping and (claimed := self.store.claim(self.owner)) is not None:
+                for number in before:  # a run leaves handlers behind that would keep its trainer
+                    signal.signal(number, self.stop)
+                with self._signs_of_life(claimed.run):
+                    stopped = self._run(claimed)
+                if stopped is not None:
+                    self.store.release(self.owner)
+                    sys.stderr.write(f"{stopped}\n" if stopped else "")
+                    return STOPPED if stopped else EXIT_CODE
+                gc.collect()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self._stopping:
+            requeue()  # within a training it asks itself
+        return EXIT_CODE if self._stopping else 0
 
     @contextlib.contextmanager
     def _signs_of_life(self, run: str) -> Iterator[None]:
@@ -221,9 +223,9 @@ class Worker:
         assert claimed.search is not None
         name = ",".join(f"{axis}={value}" for axis, value in claimed.axes.items())
         study = open_search(self.folder, name, seed_of(claimed.run), claimed.search["pruning"])
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial.user_attrs.get("run") == claimed.run:  # its worker is no more
-                study.tell(trial.number, state=TrialState.FAIL)
+        for begun in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if begun.user_attrs.get("run") == claimed.run:  # its worker is no more
+                study.tell(begun.number, state=TrialState.FAIL)
         shutil.rmtree(place / "version_0", ignore_errors=True)
         trial = study.ask()
         trial.set_user_attr("run", claimed.run)
@@ -271,7 +273,7 @@ def fit(arguments: list[str], place: Path, kind: type[MeBNSCLI]) -> None:
 
 
 def test(place: Path) -> None:
-    """Tests the best epoch of a run.
+    """Tests the best epoch of a run, and writes into its folder.
 
     Raises:
         DataError: there is none.
@@ -280,7 +282,8 @@ def test(place: Path) -> None:
     best = run / "checkpoints" / "best.ckpt"
     if not best.exists():
         raise DataError(f"{best}: there is no best epoch, for none was validated; see trainer.check_val_every_n_epoch")
-    main(["test", "-c", str(run / "config.yaml"), f"--ckpt_path={best}"], WarmCLI)
+    # A run that was gone on with does not say which of its logger's folders it has
+    main(["test", "-c", str(run / "config.yaml"), f"--ckpt_path={best}", "--trainer.logger.version=0"], WarmCLI)
 
 
 def parse(arguments: list[str], output: Path) -> str | None:
@@ -310,17 +313,16 @@ def output_into(path: Path) -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
-    with open(path, "ab") as file:
+    with open(path, "a", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for number, copy in enumerate(kept, start=1):
-            os.dup2(copy, number)
-            os.close(copy)
+        try:
+            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+                yield
+        finally:
+            for number, copy in enumerate(kept, start=1):
+                os.dup2(copy, number)
+                os.close(copy)
 
 
 @functools.cache
@@ -344,7 +346,7 @@ def processor() -> str:
 
 
 def led(worker: Worker) -> int:
-    """Takes orders: ``{"parse": [arguments, ...]}`` is answered by a list of refusals, ``{"work": true}`` is the last."""
+    """Takes orders: ``{"parse": [arguments, ...]}``, answered by what is refused, or null, and ``{"work": true}``."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # nothing else speaks there
     for line in sys.stdin:
@@ -381,6 +383,8 @@ def start(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     worker = Worker(given.folder)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, worker.stop)
     try:
         return led(worker) if given.led else worker.work()
     except DataError as error:

@@ -26,7 +26,7 @@ def read_outcome(folder: Path, test: bool = True) -> Outcome:
     try:
         found: dict[str, Any] = json.loads(path.read_text("utf-8"))
         fit, tested = found["fit"], found["test"] if test else {}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: it does not hold what a finished run writes ({error})") from error
     metrics = {f"val/{name}": value for name, value in fit.get("val", {}).items()}
     metrics |= {f"test/{name}": value for name, value in tested.get("metrics", {}).items()}

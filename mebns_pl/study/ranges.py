@@ -38,8 +38,8 @@ def read_search(content: Any, where: str, taken: Iterable[str]) -> Search:
         DataError: it is not as :class:`Search` says.
 
     Example:
-        >>> read_search({"trials": 9, "ranges": {"model.optimizer.lr": {"low": 1e-3, "high": 0.1, "log": True}}}, "", ())
-        Search(trials=9, ranges={'model.optimizer.lr': {'low': 0.001, 'high': 0.1, 'log': True}}, pruning=True)
+        >>> read_search({"trials": 9, "ranges": {"model.updates.accumulate": [1, 2]}}, "study.yaml", ())
+        Search(trials=9, ranges={'model.updates.accumulate': [1, 2]}, pruning=True)
     """
     if not isinstance(content, dict) or not set(content) <= {"trials", "ranges", "pruning"}:
         raise DataError(f"{where}: search: got {str(content)[:60]!r}; allowed are trials, ranges and pruning")

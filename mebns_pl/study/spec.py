@@ -130,7 +130,8 @@ def read_study(path: str | Path) -> Study:
     test = content.get("test", True)
     if not isinstance(test, bool):
         raise DataError(f"{path}: test: got {test!r}; allowed is true or false")
-    study = Study(name, base, axes, _exclusions(content.get("exclude"), axes, path), _seeds(content, path), test, search, text)  # fmt: skip
+    exclude = _exclusions(content.get("exclude"), axes, path)
+    study = Study(name, base, axes, exclude, _seeds(content, path), test, search, text)
     if search and len(study.seeds) > 1:
         raise DataError(f"{path}: search: got {len(study.seeds)} seeds; allowed is one, in which all trials are alike")
     _check_contradictions(study, path)
@@ -265,7 +266,8 @@ def _axes(value: Any, path: Path) -> dict[str, dict[str, Part]]:
                 for name, item in given.items()
             }
         else:
-            raise DataError(f"{path}: {where}: got {given!r}; allowed is a list, or a mapping of names to files and options")  # fmt: skip
+            told = "a list, or a mapping of names to files and options"
+            raise DataError(f"{path}: {where}: got {given!r}; allowed is {told}")
         if not values:
             raise DataError(f"{path}: {where}: it has no value")
         axes[axis] = values
