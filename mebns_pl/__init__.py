@@ -13,6 +13,7 @@ them by the *student*'s scores, the *weight net* weighs the picks. Every stage i
 from importlib.metadata import version
 
 from mebns_pl.analysis.landscape import Landscape, LandscapeOptions, measure_landscape
+from mebns_pl.callbacks.card import EvaluationCard
 from mebns_pl.callbacks.hparams import HyperParameters
 from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
 from mebns_pl.callbacks.metrics_file import MetricsFile

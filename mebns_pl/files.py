@@ -5,13 +5,19 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import socket
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
+
+from mebns_pl.errors import DataError
 
 _UNFINISHED = re.compile(r"\..+\.\d+\.tmp")
 """How unfinished files are named: ``.<name>.<process>.tmp``."""
+_LOCK = ".lock"
+_locks: set[int] = set()
 
 
 def write_atomically(path: str | Path, data: bytes | str) -> None:
@@ -73,6 +79,35 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
+def check_archive(path: str | Path) -> None:
+    """Compares what ``torch.save`` wrote with the checksums in it, which ``torch.load`` does not.
+
+    It reads the file once, at the disk's speed. Older files of ``torch.save``, which are no archives, have none.
+
+    Raises:
+        zipfile.BadZipFile: it is damaged, or no such archive.
+    """
+    with open(path, "rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return
+        with zipfile.ZipFile(file) as archive:
+            for item in archive.infolist():
+                if item.compress_type != zipfile.ZIP_STORED or item.compress_size != item.file_size:
+                    raise zipfile.BadZipFile(f"{item.filename!r} is compressed, as torch.save writes nothing")
+                with archive.open(item) as member:
+                    read_to_end(member)
+
+
+def read_to_end(member: IO[bytes]) -> None:
+    """Reads what is left of an archive's member, for there its checksum is compared.
+
+    Raises:
+        zipfile.BadZipFile: it does not fit.
+    """
+    while member.read(2**20):
+        pass
+
+
 def sweep(folder: str | Path, name: str | None = None) -> None:
     """Removes what killed writes have left in a folder; not what is being written, nor what a link points at.
 
@@ -96,6 +131,73 @@ def sweep(folder: str | Path, name: str | None = None) -> None:
                 Path(path).unlink(missing_ok=True)
         except OSError:  # being written, gone, or not ours
             continue
+
+
+@contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Keeps a folder for this process; the kernel gives it back when the process ends, however that comes about.
+
+    Processes that are forked off meanwhile do not hold it. A file system without locks keeps nothing.
+
+    Args:
+        folder: the folder; it is made.
+
+    Raises:
+        DataError: another one has it, or this one already, with number and machine.
+        OSError: the folder cannot be written to.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> with locked(folder):
+        ...     os.listdir(folder)
+        ['.lock']
+        >>> os.listdir(folder)
+        []
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / _LOCK
+    lock = _locked(path)
+    _locks.add(lock)
+    try:
+        os.ftruncate(lock, 0)
+        os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield
+    finally:
+        if lock in _locks:  # not in a process that was forked off
+            path.unlink(missing_ok=True)
+            _locks.remove(lock)
+            os.close(lock)
+
+
+def _locked(path: Path) -> int:
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(lock, 200).decode(errors="replace") or "another process"
+            os.close(lock)
+            raise DataError(f"{path.parent}: in use by {holder}; wait for its end, or take another folder") from error
+        except OSError:  # no locks here
+            return lock
+        try:
+            if os.path.samestat(os.fstat(lock), os.stat(path)):
+                return lock
+        except FileNotFoundError:
+            pass
+        os.close(lock)  # its last holder has removed it
+
+
+def _forget_locks() -> None:
+    """A lock goes when the last of the processes that hold it closes it: none that was forked off is to hold one."""
+    for lock in _locks:
+        os.close(lock)
+    _locks.clear()
+
+
+os.register_at_fork(after_in_child=_forget_locks)
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 from rich.table import Table
@@ -44,6 +44,23 @@ def metric_table(rows: dict[str, dict[str, float]], columns: Sequence[str]) -> T
     """
     values = ((name, *(f"{100 * metrics[column]:.2f}" for column in columns)) for name, metrics in rows.items())
     return text_table([""], [metric_heading(column) for column in columns], values)
+
+
+def card_table(rows: dict[str, dict[str, float]], columns: Sequence[str], intervals: Mapping[str, str]) -> Table:
+    """A table of metrics in percent, with the MRR's interval behind it where there is one.
+
+    Args:
+        rows: metrics in [0, 1] by name of the row; one that a row lacks stays empty.
+        columns: which metrics, in which order, the MRR first.
+        intervals: of the MRR, by name of the row.
+    """
+    values = (
+        (name, *(f"{100 * metrics[column]:.2f}" if column in metrics else "" for column in columns))
+        for name, metrics in rows.items()
+    )
+    headings = [metric_heading(column) for column in columns]
+    cells = ((name, mrr, intervals.get(name, ""), *others) for name, mrr, *others in values)
+    return text_table([""], [headings[0], "95 % interval", *headings[1:]], cells)
 
 
 def link_table(links: pd.DataFrame) -> Table:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mebns_pl.callbacks.card import EvaluationCard
 from mebns_pl.callbacks.results import ResultTable
 from mebns_pl.cli.main import main
 from mebns_pl.prediction.writer import PredictionWriter
@@ -31,16 +32,23 @@ def run() -> None:
         console.rule(f"[bold]{name}", align="left")
         cli = main(["fit", "-c", str(CONFIGS / f"{config}.yaml"), f"--predictions.path={PREDICTIONS}"])
         folders[name] = cli.trainer.log_dir
-        cli.trainer.callbacks = [
-            c for c in cli.trainer.callbacks if not isinstance(c, ResultTable)
-        ]  # one table for all
+        # One table for all
+        cli.trainer.callbacks = [c for c in cli.trainer.callbacks if not isinstance(c, ResultTable)]
+        card = next(c for c in cli.trainer.callbacks if isinstance(c, EvaluationCard))
+        card.show = False
         best = cli.trainer.checkpoint_callback.best_model_path
         metrics = cli.trainer.test(cli.model, cli.datamodule, ckpt_path=best, verbose=False)[0]
         rows[name] = {metric.removeprefix("test/"): value for metric, value in metrics.items()}
+    made = card.card
+    assert made is not None
+    best_heuristic = next(iter(made.heuristics))
+    rows[f"{best_heuristic}, untrained"] = made.heuristics[best_heuristic]
+    rows["chance"] = made.chance
 
     console.rule("[bold]Test: 301 held-out routes", align="left")
     console.print("In %. MRR, Hits: each route against its 500 hard non-routes; AUC: against random ones")
     console.print(metric_table(rows, ["mrr", "hits@10", "auc"]))
+    console.print(f"MeBNS: {made.recommendation}", highlight=False)
     console.print(
         "One seed of a small graph: differences of a few points are noise. docs/results.md compares over seeds.\n"
     )

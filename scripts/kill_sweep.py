@@ -11,9 +11,11 @@ bit.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -66,6 +68,19 @@ def workers_of(pid: int) -> list[int]:
         return []
 
 
+def working(out: Path, sweep: subprocess.Popen[bytes]) -> bool | None:
+    """Whether workers of this start have taken runs; None where they have not yet, False where it is over."""
+    if sweep.poll() is not None:
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(out / "results.sqlite", timeout=30)) as connection:
+            owners = [owner for (owner,) in connection.execute("SELECT owner FROM runs WHERE status = 'running'")]
+    except sqlite3.Error:
+        return None
+    pids = {int(str(owner).rpartition("/")[2]) for owner in owners}
+    return True if pids & set(workers_of(sweep.pid)) else None
+
+
 def compared(out: Path) -> pd.DataFrame:
     """What must not depend on what has happened to a sweep."""
     table = read_results(out)
@@ -80,18 +95,27 @@ def campaign(given: argparse.Namespace) -> int:
     folder.mkdir(parents=True)
     study = folder / "kills.yaml"
     study.write_text(STUDY.format(seeds=given.seeds))
+    sweep = start(study, folder / "whole", given.workers)
+    while working(folder / "whole", sweep) is None:
+        time.sleep(0.1)
     began = time.monotonic()
-    if start(study, folder / "whole", given.workers).wait():
+    if sweep.wait():
         raise RuntimeError((folder / "whole.txt").read_text())
     seconds = time.monotonic() - began
-    print(f"undisturbed: {2 * given.seeds} runs in {seconds:.0f} s", flush=True)
+    print(f"undisturbed: {2 * given.seeds} runs in {seconds:.0f} s after the start", flush=True)
     kills = rounds = wrong = 0
     while kills < given.kills:
         out = folder / f"round{rounds}"
         done_at: dict[str, str] = {}
         while True:
-            moment, whom = float(random.uniform(0, seconds)), random.random()
+            moment, whom = float(random.uniform(0, seconds / 2)), random.random()
             sweep = start(study, out, given.workers)
+            begun = working(out, sweep)
+            if random.random() < 0.2:  # some before anything runs
+                moment, begun = moment / 2, False
+            while begun is None:
+                time.sleep(0.1)
+                begun = working(out, sweep)
             try:
                 sweep.wait(moment if kills < given.kills else None)
                 break  # all done

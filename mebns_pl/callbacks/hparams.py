@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.tensorboard.summary import hparams
 
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.data.datamodule import LinkDataModule, data_of
+from mebns_pl.files import write_atomically
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.mebns import MeBNS
+
+TESTED = ("test/mrr", "test/hits@10", "test/auc")
+"""Metrics of test that the HPARAMS tab shows."""
 
 
 class HyperParameters(Callback):
@@ -19,8 +27,10 @@ class HyperParameters(Callback):
 
     Options: ``Encoder``, ``Graph``, ``Proposal``, ``Selector``, ``System``, which the tab shows at first, and
     ``candidates (K)``, ``decoder``, ``engine``, ``lr``, ``seed``. Metrics: ``final/best_val_mrr``, the highest
-    validation MRR, and ``final/late_churn``, the mean churn@1 over the second half of training, where there is a
-    :class:`MigrationMonitor`. Other loggers than TensorBoard's get nothing.
+    validation MRR; ``final/late_churn``, the mean churn@1 over the second half of training, where there is a
+    :class:`MigrationMonitor`; and ``test/mrr``, ``test/hits@10`` and ``test/auc`` once the run has been tested.
+    ``hparams.yaml`` beside the logs holds the same, with all test metrics. Other loggers than TensorBoard's get
+    nothing.
 
     Example:
         >>> HyperParameters().best is None
@@ -45,9 +55,22 @@ class HyperParameters(Callback):
             if isinstance(callback, MigrationMonitor) and callback.tracker.churns:
                 metrics["final/late_churn"] = callback.tracker.late_churn()
         assert isinstance(pl_module, AbstractLinkSystem)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger) and metrics:
-                logger.log_hyperparams(main_options(pl_module, data_of(trainer)), metrics)
+        if metrics:
+            options = main_options(pl_module, data_of(trainer))
+            for logger in _tensorboards(trainer):
+                # Declared now: of a folder's events TensorBoard takes the first declaration alone
+                for summary in hparams(options, dict.fromkeys([*metrics, *TESTED], 0.0)):
+                    logger.experiment._get_file_writer().add_summary(summary)
+                logger.log_metrics(metrics)
+                logger.save()
+                _add_to_file(logger, {**options, **metrics})
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Adds the test metrics to ``hparams.yaml``; TensorBoard has them as scalars of the same names."""
+        if trainer.is_global_zero:
+            tested = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("test/")}
+            for logger in _tensorboards(trainer):
+                _add_to_file(logger, tested)
 
     def state_dict(self) -> dict[str, Any]:
         """The highest MRR so far."""
@@ -75,6 +98,17 @@ def main_options(system: AbstractLinkSystem, data: LinkDataModule) -> dict[str, 
         "lr": float(group.get("initial_lr", group["lr"])),
         "seed": data.key.seed,
     }
+
+
+def _tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def _add_to_file(logger: TensorBoardLogger, values: Mapping[str, str | int | float]) -> None:
+    """Puts values into ``hparams.yaml`` beside those that it has."""
+    path = Path(logger.log_dir, logger.NAME_HPARAMS_FILE)
+    before = yaml.safe_load(path.read_text("utf-8")) if path.is_file() else None
+    write_atomically(path, yaml.safe_dump({**(before or {}), **values}, sort_keys=True))
 
 
 def _name(part: object) -> str:

@@ -1,8 +1,9 @@
-"""``metrics.json``: what came of a run, for programs to read."""
+"""``metrics.json``: what came of a run, for programs to read; and a word to people where nothing came of it."""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import resource
 import time
@@ -14,19 +15,32 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
 
+from mebns_pl.analysis.card import shared_pairs
+from mebns_pl.analysis.collapse import FitTraces, Note, ReluWatch, are_constant, constant_scores, fit_notes
 from mebns_pl.callbacks.migration import MigrationMonitor
+from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.files import write_atomically
+from mebns_pl.models.batching import FullGraph
+from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.mebns import MeBNS
+
+log = logging.getLogger(__name__)
 
 NAME = "metrics.json"
 FORMAT = 1
 """Counted up when parts of the file are named anew."""
+_WATCHED = 500
+_MOST_COUNTED = 10**8
 
 
 class MetricsFile(Callback):
     """Writes ``metrics.json`` into the run's folder: after each validation, at the end of ``fit``, and after ``test``.
+
+    A fit that has come to nothing is told of in the log, with the usual remedy: constant scores, dead units, a loss at
+    ln 2, equal weights, a best epoch within warm-up. The same notes are in the file.
 
     The file is strict JSON (NaN and infinity are null) and at every moment whole; what a stage writes leaves the other
     stages' parts as they are. A run that goes on from a checkpoint goes on with its curves. docs/data_and_evaluation.md
@@ -47,6 +61,7 @@ class MetricsFile(Callback):
         self._watched, self._sign = "val/mrr", 1.0
         self._before, self._since = 0.0, 0.0
         self._path: Path | None = None
+        self._told: set[str] = set()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Finds the folder, on all ranks."""
@@ -77,16 +92,49 @@ class MetricsFile(Callback):
         if not self.best or self._sign * watched > self._sign * self.best["value"]:
             of_stage = {name.removeprefix("val/"): value for name, value in values.items()}
             self.best = {"epoch": trainer.current_epoch, "value": watched, "val": of_stage}
-        drawn = {name: values[name] for name in ("val/mrr", "val/hits@10", "val/auc") if name in values}
-        point = {"epoch": trainer.current_epoch, **drawn, "train/loss": means.get("train/student_loss")}
-        point |= {name: means[name] for name in ("weights/unevenness",) if name in means}
+        point: dict[str, float | None] = {"epoch": trainer.current_epoch, "train/loss": means.get("train/student_loss")}
+        for found_in, names in ((values, ("val/mrr", "val/hits@10", "val/auc")), (means, ("weights/unevenness",))):
+            point |= {name: found_in[name] for name in names if name in found_in}
         self._keep(point)
         self._write_fit(trainer, pl_module, trainer.current_epoch + trainer.is_last_batch)
+        if trainer.is_global_zero and self._constant(pl_module):
+            self._tell([constant_scores()])
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes what the last epoch has left."""
-        if isinstance(pl_module, AbstractLinkSystem):
+        """Writes what the last epoch has left, and what a person must know."""
+        if isinstance(pl_module, AbstractLinkSystem) and trainer.is_global_zero:
             self._write_fit(trainer, pl_module, trainer.current_epoch)
+            notes = self._notes(trainer, pl_module)
+            self._tell(notes)
+            if self._path is not None:
+                found = read_metrics(self._path)
+                if "val" in pl_module.scored:
+                    found["fit"]["val_negatives"] = count_val_negatives(data_of(trainer))
+                write_metrics(self._path, with_notes(found, "fit", notes))
+
+    def _notes(self, trainer: Trainer, system: AbstractLinkSystem) -> list[Note]:
+        uneven = [value for value in self.curves.get("weights/unevenness", ()) if value is not None]
+        traces = FitTraces(
+            losses=self.curves.get("train/loss", []),
+            constant=self._constant(system),
+            dead=dead_units_of(system, data_of(trainer).split.train),
+            warmup=warmup_of(system),
+            epochs=trainer.current_epoch,
+            best_epoch=self.best.get("epoch"),
+            unevenness=uneven[-1] if uneven else None,
+        )
+        return fit_notes(traces)
+
+    def _constant(self, system: AbstractLinkSystem) -> bool:
+        scored = system.scored.get("val")
+        return scored is not None and are_constant(torch.cat([scored.positive, scored.negative]))
+
+    def _tell(self, notes: Sequence[Note]) -> None:
+        """Logs each kind of note once."""
+        for note in notes:
+            if note.code not in self._told:
+                log.warning("%s: %s", note.code, note.text)
+                self._told.add(note.code)
 
     def _keep(self, point: Mapping[str, float | None]) -> None:
         """Adds a point; a curve that begins late, such as that of the weights, has None before."""
@@ -127,8 +175,13 @@ class MetricsFile(Callback):
     # Test
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begins to count time."""
+        """Begins to count time, and forgets the test before, of another checkpoint perhaps."""
         self._since = time.perf_counter()
+        if trainer.is_global_zero and self._path is not None:
+            found = read_metrics(self._path)
+            if found.keys() & {"test", "card"}:
+                rest = {name: part for name, part in found.items() if name not in ("test", "card")}
+                write_metrics(self._path, with_notes(rest, "test", []))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the metrics, and which checkpoint they are of."""
@@ -140,7 +193,8 @@ class MetricsFile(Callback):
             "seconds": time.perf_counter() - self._since,
             "metrics": test_metrics(trainer),
         }
-        write_metrics(self._path, {**read_metrics(self._path), "test": test})
+        found = read_metrics(self._path)
+        write_metrics(self._path, {**found, "test": {**found.get("test", {}), **test}})
 
 
 def metrics_path(trainer: Trainer, folder: str | Path | None = None) -> Path | None:
@@ -184,6 +238,46 @@ def write_metrics(path: str | Path, parts: Mapping[str, Any]) -> None:
     """
     text = json.dumps(_strict({"format": FORMAT, **parts}), indent=1, allow_nan=False)
     write_atomically(path, f"{text}\n")
+
+
+def with_notes(found: Mapping[str, Any], stage: str, notes: Sequence[Note]) -> dict[str, Any]:
+    """What a ``metrics.json`` holds with the notes of a stage in the place of those it had before.
+
+    Args:
+        found: what is there.
+        stage: ``fit`` or ``test``.
+        notes: its notes; a kind that the other stage has told of is not told again.
+    """
+    others = [note for note in found.get("notes", []) if note.get("stage") != stage]
+    told = {note["code"] for note in others}
+    new = [{"code": note.code, "text": note.text, "stage": stage} for note in notes if note.code not in told]
+    return {**found, "notes": others + new}
+
+
+def dead_units_of(system: AbstractEvaluation, pairs: Tensor) -> tuple[int, int]:
+    """Dead units of the student's worst layer, on some of ``pairs`` ``(2, m)``, and of how many; (0, 0) where not seen.
+
+    Seen are students that encode the whole graph: one encoding more is cheap there.
+    """
+    if not isinstance(system.batching, FullGraph):
+        return 0, 0
+    with ReluWatch() as watch:
+        system.score(pairs[:, :_WATCHED].to(system.device))
+    dead: tuple[int, int] = watch.worst
+    return dead
+
+
+def count_val_negatives(data: LinkDataModule) -> dict[str, int]:
+    """How many negatives validation edges have in all, and how many of them are test edges; nothing where too many.
+
+    Validation must not know test edges, so its negatives do not avoid them.
+    """
+    batch = data.eval_set("val")
+    negatives = batch.random_negatives if batch.negatives is None else batch.negatives
+    total = negatives[0].numel()
+    if total > _MOST_COUNTED:
+        return {}
+    return {"total": total, "test_edges": shared_pairs(negatives, data.split.test, data.loaded.num_nodes)}
 
 
 def warmup_of(system: LightningModule) -> int:

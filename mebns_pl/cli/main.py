@@ -15,6 +15,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from rich.console import Console
 
 from mebns_pl.allocator import keep_freed_memory
+from mebns_pl.callbacks.card import EvaluationCard
 from mebns_pl.callbacks.hparams import HyperParameters
 from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
 from mebns_pl.callbacks.metrics_file import MetricsFile
@@ -27,7 +28,7 @@ from mebns_pl.cli.messages import OneLineParser, bad_input, user_message
 from mebns_pl.cli.notes import quieten
 from mebns_pl.cli.preflight import check_config_file, check_run
 from mebns_pl.cli.resume import FoundCheckpoint, Resume, take_resume, without_resume
-from mebns_pl.cli.saved_run import config_beside
+from mebns_pl.cli.saved_run import SavedRun, find_run, log_into, options_of
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.distributed.start_watch import StartWatch
 from mebns_pl.errors import DataError
@@ -68,6 +69,9 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     # Lightning's sampler pads with duplicates; the data module gives each rank its own share
     "use_distributed_sampler": False,
 }
+
+PREDICTIONS = "predictions.csv"
+"""Where predictions go by default: in the run's folder, where it is known."""
 
 CHECKPOINT_DEFAULTS: dict[str, Any] = {
     "checkpoint.monitor": "val/mrr",
@@ -151,6 +155,7 @@ class MeBNSCLI(LightningCLI):
     def __init__(self, resume: Resume | None = None, **options: Any) -> None:
         self.resume = resume
         self.checkpoint: FoundCheckpoint | None = None
+        self.saved: SavedRun | None = None
         super().__init__(**options)
 
     @staticmethod
@@ -164,6 +169,7 @@ class MeBNSCLI(LightningCLI):
         parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(MigrationMonitor, "migration")
         parser.add_lightning_class_args(MigrationFigures, "figures")
+        parser.add_lightning_class_args(EvaluationCard, "card")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.add_lightning_class_args(Preemption, "preemption")
         parser.set_defaults(CHECKPOINT_DEFAULTS)
@@ -189,7 +195,10 @@ class MeBNSCLI(LightningCLI):
         """
         given = self._get(self.config_init, "trainer")
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
+            # What people are told of a test comes after its table
+            trainer.callbacks.sort(key=lambda callback: isinstance(callback, EvaluationCard))  # type: ignore[attr-defined]
+            return trainer
         except (MisconfigurationException, ValueError, TypeError) as error:
             told = f"trainer, with accelerator {given.accelerator!r} and devices {given.devices!r}: {error}"
             raise DataError(told) from error
@@ -198,6 +207,9 @@ class MeBNSCLI(LightningCLI):
         ckpt_path = self._get(self.config_init, "ckpt_path")
         first_batch = FirstBatch()
         self.trainer.callbacks.append(first_batch)  # type: ignore[attr-defined]
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if self.saved is not None and isinstance(callback, MetricsFile | EvaluationCard):
+                callback.folder = self.saved.folder
         with bad_input(over=lambda: first_batch.reached):
             check_run(subcommand, self.model, self.datamodule, self.trainer, ckpt_path)
             super()._run_subcommand(subcommand)
@@ -211,9 +223,22 @@ class MeBNSCLI(LightningCLI):
             sys.exit(EXIT_CODE)
 
     def before_instantiate_classes(self) -> None:
-        """Finds the checkpoint that ``--resume`` goes on from."""
+        """Finds the checkpoint that ``--resume`` goes on from, or the run that another command is about.
+
+        Such a command writes into the run's folder, and leaves the run's ``config.yaml`` as it is.
+        """
         if self.resume is not None:
             self.checkpoint = self.resume.find(self.config.fit)
+        command = str(self.subcommand)
+        options = self.config.get(command)
+        if command == "fit" or options is None or not options.get("ckpt_path"):
+            return
+        self.saved = find_run(options.ckpt_path)
+        if self.saved.folder is not None:
+            log_into(self.saved, options, command)
+            self.save_config_callback = None
+            if options.predictions.path == PREDICTIONS:
+                options.predictions.path = str(self.saved.folder / PREDICTIONS)
 
     def after_instantiate_classes(self) -> None:
         """Hands the model the options that it was made from, for checkpoints to hold."""
@@ -271,21 +296,25 @@ def checked_seed(seed: int) -> int:
 
 
 def completed(args: list[str]) -> list[str]:
-    """What ``predict`` and ``score`` let one leave out.
+    """What commands that work with a trained model let one leave out.
 
-    ``score PAIRS`` stands for ``score --pairs PAIRS``, and a checkpoint without ``-c`` brings the ``config.yaml`` of
-    its run along.
+    ``score PAIRS`` stands for ``score --pairs PAIRS``, ``test RUN`` for ``test --ckpt_path RUN``, likewise
+    ``validate`` and ``predict``; a run's folder stands for its best checkpoint, and a checkpoint without ``-c`` brings
+    the options of its run along.
     """
-    if args[:1] not in (["predict"], ["score"]):
+    if not args or args[0] not in ("validate", "test", "predict", "score"):
         return args
     command, rest = args[0], args[1:]
-    if command == "score" and rest and not rest[0].startswith("-"):
-        rest = ["--pairs", *rest]
+    if rest and not rest[0].startswith("-"):
+        rest = ["--pairs" if command == "score" else "--ckpt_path", *rest]
     checkpoints = _given(rest, "--ckpt_path")
-    if checkpoints and not _given(rest, "-c", "--config"):
-        config = config_beside(checkpoints[0])
-        rest = ["-c", str(config), *rest] if config.is_file() else rest
-    return [command, *rest]
+    if not checkpoints or not checkpoints[-1]:
+        return [command, *rest]
+    run = find_run(checkpoints[-1])
+    if Path(checkpoints[-1]).is_dir():
+        rest = [*rest, f"--ckpt_path={run.checkpoint}"]
+    config = None if _given(rest, "-c", "--config") else options_of(run)
+    return [command, *([] if config is None else ["-c", str(config)]), *rest]
 
 
 def _given(args: list[str], *names: str) -> list[str]:

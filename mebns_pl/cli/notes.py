@@ -14,6 +14,7 @@ def quieten() -> None:
         "isinstance.treespec, LeafSpec",
         "The dirpath has changed from",
         "Checkpoint directory .* exists and is not empty",  # a run goes on
+        "Experiment logs directory .* exists and is not empty",  # a run is tested once more
         "args parameter is intended to run from within Python",
         "does not have many workers which may be a bottleneck",
         "It is recommended to use `self.log.*sync_dist=True",  # what is logged is the same on all ranks

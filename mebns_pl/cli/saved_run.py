@@ -1,25 +1,166 @@
-"""From a checkpoint of the command line back to its system and its data."""
+"""From a run of the command line, its folder or a checkpoint of it, back to its options, its system and its data."""
 
 from __future__ import annotations
 
+import atexit
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 
 from mebns_pl.cli.preflight import check_config_file
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.errors import DataError
-from mebns_pl.systems.checkpoint_io import CheckpointError
+from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointError
 from mebns_pl.systems.identity import KEY, describe_data, describe_system, differences
 from mebns_pl.systems.link_system import AbstractLinkSystem
+
+CONFIG = "config.yaml"
+_LOGGERS = ("TensorBoardLogger", "CSVLogger")
+_OWN = ("mebns_pl.", "torch.optim.")
+"""What a configuration within a checkpoint may name; for others the run's file must be given."""
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run that has been written down.
+
+    Args:
+        checkpoint: the checkpoint that was named, or the best of the folder that was, or its last.
+        folder: the run's folder, with its ``config.yaml``; None where it is not found.
+    """
+
+    checkpoint: Path
+    folder: Path | None
+
+    @property
+    def config(self) -> Path | None:
+        """The run's options."""
+        return None if self.folder is None else self.folder / CONFIG
+
+
+def find_run(place: str | Path) -> SavedRun:
+    """Finds what belongs to a checkpoint, or to a run's folder.
+
+    A checkpoint's folder is the one above ``checkpoints``, or the one it lies in, or the one it says its run wrote
+    its logs to.
+
+    Args:
+        place: a checkpoint, or a folder: a run's, or one of checkpoints.
+
+    Raises:
+        DataError: a folder without any checkpoint.
+        CheckpointError: not a whole checkpoint.
+    """
+    path = Path(place)
+    if path.is_dir():
+        path = _checkpoint_in(path)
+    for folder in (config_beside(path).parent, path.parent, Path(place)):
+        if path.suffix and (folder / CONFIG).is_file():
+            return SavedRun(path, folder)
+    if not path.is_file():  # best, last: Lightning's words
+        return SavedRun(path, None)
+    named = _told_by(path).get("run_folder")
+    return SavedRun(path, Path(named) if named and Path(named, CONFIG).is_file() else None)
 
 
 def config_beside(checkpoint: str | Path) -> Path:
     """Where the command line has written the configuration of a checkpoint's run; there need not be one."""
-    return Path(checkpoint).parent.parent / "config.yaml"
+    return Path(checkpoint).parent.parent / CONFIG
+
+
+def options_of(run: SavedRun) -> Path | None:
+    """A file with the options of a run: its ``config.yaml``, or else model, data and seed as its checkpoint has them.
+
+    Raises:
+        DataError: the checkpoint alone is there, and names classes that are not this package's.
+    """
+    if run.config is not None or not run.checkpoint.is_file():
+        return run.config
+    told = _told_by(run.checkpoint)
+    config = told.get("config", {})
+    if config.get("from") != "command line":
+        return None
+    parts = {"seed_everything": told["seed"], "model": config["model"], "data": dict(config["data"])}
+    parts["data"].pop("seed", None)
+    foreign = [name for name in _classes(parts) if not name.startswith(_OWN)]
+    if foreign:
+        raise DataError(
+            f"ckpt_path: {run.checkpoint}: the configuration of its run is not found, and the checkpoint names "
+            f"{foreign[0]!r}, which is no class of this package; give the run's {CONFIG} with -c"
+        )
+    handle, name = tempfile.mkstemp(suffix=".yaml", prefix="mebns_run_")
+    atexit.register(Path(name).unlink, missing_ok=True)
+    with os.fdopen(handle, "w") as file:
+        yaml.safe_dump(parts, file)
+    return Path(name)
+
+
+def log_into(run: SavedRun, config: Namespace, command: str) -> None:
+    """Has a command write its logs into the folder of the run it is about, in place of one of its own.
+
+    TensorBoard adds to what is there; a CSV logger, which would begin its file anew, has a folder within. Where the
+    command line names another place for the logs than the run's, that is kept.
+
+    Args:
+        run: the run.
+        config: the command's options, changed here.
+        command: its name.
+    """
+    logger = config.trainer.get("logger")
+    if run.config is None or not isinstance(logger, Namespace) or "init_args" not in logger:
+        return
+    with open(run.config, encoding="utf-8") as file:
+        of_run = ((yaml.safe_load(file) or {}).get("trainer") or {}).get("logger")
+    kind = logger.class_path.rpartition(".")[2]
+    same = isinstance(of_run, dict) and all(
+        (of_run.get("init_args") or {}).get(name) == logger.init_args.get(name) for name in ("save_dir", "name")
+    )
+    if kind not in _LOGGERS or not same:
+        return
+    folder = run.config.parent
+    logger.init_args.save_dir, logger.init_args.name = str(folder.parent), ""
+    logger.init_args.version = folder.name if kind == "TensorBoardLogger" else f"{folder.name}/{command}"
+
+
+def _checkpoint_in(folder: Path) -> Path:
+    places = [folder / "checkpoints", folder]
+    if (folder / CONFIG).is_file():
+        with open(folder / CONFIG, encoding="utf-8") as file:
+            elsewhere = ((yaml.safe_load(file) or {}).get("checkpoint") or {}).get("dirpath")
+        places += [Path(elsewhere)] if elsewhere else []
+    for place in places:
+        for name in ("best.ckpt", "last.ckpt"):
+            if (place / name).is_file():
+                return place / name
+    looked = ", ".join(f"{place}/best.ckpt" for place in places)
+    raise DataError(f"ckpt_path: no checkpoint in {str(folder)!r}; looked for {looked}, and last.ckpt there")
+
+
+def _told_by(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint says of its run."""
+    told: dict[str, Any] = AtomicCheckpointIO().load_checkpoint(checkpoint).get(KEY) or {}
+    return told
+
+
+def _classes(value: Any) -> Iterator[str]:
+    """Everything that options name to be imported."""
+    if isinstance(value, dict):
+        if "class_path" in value:
+            yield str(value["class_path"])
+        for item in value.values():
+            yield from _classes(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _classes(item)
 
 
 def load_run(checkpoint: str | Path) -> tuple[AbstractLinkSystem, LinkDataModule]:

@@ -58,6 +58,11 @@ class AbstractScoreMetric(Metric):
         """
         return self.reduce(*(self._all(getattr(self, name)) for name in self.kept))
 
+    def of_all(self) -> tuple[Tensor, ...]:
+        """The whole of each list, ``(m,)`` float64 of all batches and processes; every process must ask."""
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync):
+            return tuple(self._all(getattr(self, name)) for name in self.kept)
+
     def _all(self, values: list[Tensor] | Tensor) -> Tensor:
         """``(m,)`` float64."""
         if isinstance(values, list) and not values:

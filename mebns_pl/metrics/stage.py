@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple, cast
 
 from torch import Tensor, nn
+from torchmetrics import MetricCollection
 
-from mebns_pl.metrics.ranking import classification_metrics, link_metrics, shared_link_metrics
+from mebns_pl.metrics.functional import ranks_shared
+from mebns_pl.metrics.ranking import AbstractScoreMetric, classification_metrics, link_metrics, shared_link_metrics
 from mebns_pl.types import EvalBatch
+
+
+class StageScores(NamedTuple):
+    """What the metrics of a stage were made from, edge by edge, in the order of the held-out edges.
+
+    Args:
+        ranks: ``(p,)`` float64, each held-out edge's rank, 1 is best.
+        positive: ``(p,)`` float64, their scores.
+        negative: ``(q,)`` float64, the scores of the random non-edges.
+
+    Example:
+        >>> import torch
+        >>> StageScores(*torch.ones(3, 2)).ranks.tolist()
+        [1.0, 1.0]
+    """
+
+    ranks: Tensor
+    positive: Tensor
+    negative: Tensor
 
 
 class StageMetrics(nn.Module):
@@ -45,7 +67,20 @@ class StageMetrics(nn.Module):
         """``mrr``, ``hits@k``, ``auc``, ``ap`` of all ranks' batches since the last reset."""
         return self.shared.compute() if self._shares else {**self.ranking.compute(), **self.classes.compute()}
 
+    def scores(self) -> StageScores:
+        """Ranks and scores of all ranks' batches since the last reset; every rank must ask."""
+        positive, negative = _any_of(self.shared if self._shares else self.classes).of_all()
+        if self._shares:
+            return StageScores(ranks_shared(positive, negative), positive, negative)
+        (ranks,) = _any_of(self.ranking).of_all()
+        return StageScores(ranks, positive, negative)
+
     def reset(self) -> None:
         """Begins anew."""
         for metrics in (self.ranking, self.classes, self.shared):
             metrics.reset()
+
+
+def _any_of(metrics: MetricCollection) -> AbstractScoreMetric:
+    """One of a collection's metrics, which all keep the same lists."""
+    return cast(AbstractScoreMetric, next(iter(metrics.values(copy_state=False))))

@@ -18,7 +18,7 @@ from mebns_pl.distributed.group import AbstractGroup, SingleProcess
 from mebns_pl.distributed.rank_watch import RankWatch
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
-from mebns_pl.metrics.stage import StageMetrics
+from mebns_pl.metrics.stage import StageMetrics, StageScores
 from mebns_pl.models.batching import AbstractBatching, FullGraph, PairScore
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.systems.scoring import AbstractScoring, Gate, StudentScoring
@@ -45,6 +45,8 @@ class AbstractEvaluation(LightningModule, ABC):
         self.key = Key(0, "step")
         self.run_config: dict[str, Any] | None = None  # the command line's options, in plain values
         self.stages: Mapping[str, StageMetrics] = nn.ModuleDict({name: StageMetrics() for name in ("val", "test")})  # type: ignore[assignment]
+        self.scored: dict[str, StageScores] = {}
+        """Of the last validation and test, while the trainer runs: ranks and scores, edge by edge."""
         self._graph: Graph | None = None
         self._score: PairScore | None = None
         self._scoring: AbstractScoring = StudentScoring()
@@ -71,6 +73,7 @@ class AbstractEvaluation(LightningModule, ABC):
     def teardown(self, stage: str) -> None:
         """Lets the graph go: the next stage may bring other data, or another device."""
         self._score = self._graph = self._predict = None
+        self.scored = {}
 
     @property
     def data(self) -> LinkDataModule:
@@ -120,6 +123,7 @@ class AbstractEvaluation(LightningModule, ABC):
         values = {f"{stage}/{name}": value for name, value in self.stages[stage].compute().items()}
         for name, value in values.items():
             self.log(name, value.float(), prog_bar=name == "val/mrr")
+        self.scored[stage] = self.stages[stage].scores()
         self.stages[stage].reset()
         return values
 

@@ -31,6 +31,7 @@ def describe_run(system: LightningModule) -> dict[str, Any]:
         **describe_system(system),
         **describe_data(data_of(trainer)),
         "config": {**_options(system), "optimizers": [_optimizer(optimizer) for optimizer in trainer.optimizers]},
+        "run_folder": _folder(trainer),
         "log_version": None if trainer.logger is None else trainer.logger.version,
         "stopped_early": stopped_early(trainer),
     }
@@ -88,6 +89,12 @@ def stopped_early(trainer: Trainer) -> bool:
     """Whether early stopping has ended the run."""
     stoppers = [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]  # type: ignore[attr-defined]
     return trainer.should_stop and any(stopper.stopped_epoch > 0 for stopper in stoppers)
+
+
+def _folder(trainer: Trainer) -> str | None:
+    """The folder of the first logger that has one on this machine's disk, by which commands find the run."""
+    folders = (logger.log_dir for logger in trainer.loggers)
+    return next((os.path.abspath(folder) for folder in folders if folder and "://" not in folder), None)
 
 
 def _options(system: LightningModule) -> dict[str, Any]:

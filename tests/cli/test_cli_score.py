@@ -36,11 +36,14 @@ def test_the_configuration_of_the_run_is_found(tmp_path: Path) -> None:
         "p.csv",
         *found[2:],
     ]
+    for command in ("test", "validate"):
+        assert cli.completed([command, checkpoint]) == [command, *found]
+        assert cli.completed([command, "--ckpt_path", checkpoint]) == [command, *found]
     given = ["score", "--config=x.yaml", "--pairs", "p.csv", "--ckpt_path", checkpoint]
     assert cli.completed(given) == given
     for others in (
         ["fit", "--ckpt_path", checkpoint],
-        ["test", "--ckpt_path", checkpoint],
+        ["test", "--ckpt_path", "best"],
         ["predict"],
         ["score", "-h"],
         [],

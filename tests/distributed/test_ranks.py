@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,6 +40,13 @@ def check_equal(folder: Path, alone: dict[str, Any], theirs: list[dict[str, Any]
             assert found["metrics"][name] == pytest.approx(number, rel=1e-6), name
             if name.startswith(("val/", "test/")):
                 assert found["metrics"][name] == number, name
+    one, many = (json.loads((folder / f"whole-{ranks}" / "metrics.json").read_text()) for ranks in (1, size))
+    for part in (one["test"], many["test"], one["fit"], many["fit"]):
+        assert part.pop("seconds") > 0
+    assert one["test"] == many["test"]  # the intervals, too: of edges in the same order
+    assert one["card"] == many["card"]
+    assert one["fit"]["val"] == many["fit"]["val"]
+    assert one["fit"]["curves"]["train/loss"] == pytest.approx(many["fit"]["curves"]["train/loss"], rel=1e-6)
     one, many = (pd.read_csv(folder / f"whole-{ranks}" / "links.csv") for ranks in (1, size))
     assert len(one) == 30
     pd.testing.assert_frame_equal(one, many)

@@ -14,7 +14,7 @@ import torch.distributed
 import torch.multiprocessing
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from mebns_pl import MeBNS, PredictionWriter, Schedule, Updates
+from mebns_pl import EvaluationCard, MeBNS, MetricsFile, PredictionWriter, Schedule, Updates
 from mebns_pl.distributed.replicas import ReplicaError
 from references.processes import in_processes
 from references.runs import fit, make_data, make_loaded, make_mebns, probe_monitor, weights
@@ -31,7 +31,10 @@ def whole_run(ranks: int, folder: Path) -> dict[str, Any]:
         data.spec, schedule=Schedule(warmup=1), updates=Updates(accumulate=2, gradient_clip_norm=1.0)
     ).double()
     links = PredictionWriter(str(folder / "links.csv"), top_k=30)
-    trainer = fit(system, data, 3, [probe_monitor(), links], devices=ranks, strategy="ddp" if ranks > 1 else "auto")
+    file, card = MetricsFile(folder), EvaluationCard(show=False)
+    card.folder = folder
+    callbacks = [probe_monitor(), links, file, card]
+    trainer = fit(system, data, 3, callbacks, devices=ranks, strategy="ddp" if ranks > 1 else "auto")
     found = {"weights": weights(system), "steps": trainer.global_step}
     metrics = dict(trainer.callback_metrics)
     trainer.test(system, data, verbose=False)
