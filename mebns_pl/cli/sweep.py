@@ -29,6 +29,9 @@ from mebns_pl.terminal import text_table
 
 STOPPED = 74
 """A worker's exit status when it cannot write."""
+INTERRUPTED = 130
+"""The exit status after an interruption from the keyboard, as of a shell's commands."""
+WORKER = (sys.executable, "-m", "mebns_pl.cli.worker")
 LOOK = 0.25
 """Seconds between two looks at the workers."""
 FAILED_STARTS = 3
@@ -73,7 +76,11 @@ def sweep_command(arguments: Sequence[str]) -> None:
         submit(script, store.folder, console)
         return
     if left:
-        Leader(store, min(workers, left), console).run(study)
+        try:
+            Leader(store, min(workers, left), console).run(study)
+        except KeyboardInterrupt:
+            console.print(f"interrupted, {store.counts()['done']} runs are done; the same command goes on")
+            sys.exit(INTERRUPTED)
     conclude(study, store, console)
 
 
@@ -241,7 +248,8 @@ class Leader:
                 process.kill()  # whatever it has in hand is taken up again
             for process in self._processes.values():
                 process.wait()
-                self.store.release(this_process(process.pid))
+                with contextlib.suppress(DataError):  # the disk may be full: the next start gives them back
+                    self.store.release(this_process(process.pid))
 
     def _start(self, index: int) -> None:
         seat = seats(self.workers)[index]
@@ -250,18 +258,14 @@ class Leader:
         if seat["gpu"] is not None:
             environment["CUDA_VISIBLE_DEVICES"] = seat["gpu"]
 
-        def pin() -> None:
-            os.sched_setaffinity(0, cores)
-
         self._processes[index] = subprocess.Popen(
-            [sys.executable, "-m", "mebns_pl.cli.worker", "--led", str(self.store.folder)],
+            [*WORKER, "--led", f"--cores={','.join(map(str, cores))}", str(self.store.folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
             start_new_session=True,  # an interruption from the keyboard is the sweep's alone
-            preexec_fn=pin if hasattr(os, "sched_setaffinity") else None,
         )
 
     def _order(self, index: int, order: dict[str, Any]) -> None:

@@ -172,7 +172,6 @@ class Worker:
             place.mkdir(parents=True, exist_ok=True)
             with output_into(place / OUTPUT):
                 outcome, chosen = self._outcome(claimed, place)
-            self.store.finish(self.owner, claimed.run, outcome, {**about, **chosen})
         except SystemExit as error:
             if error.code == EXIT_CODE:
                 return ""
@@ -186,6 +185,8 @@ class Worker:
                 traceback.print_exc(file=file)
             told = user_message(error) or f"{type(error).__name__}: {' '.join(str(error).split())}"
             self.store.fail(self.owner, claimed.run, told, about)
+        else:
+            self.store.finish(self.owner, claimed.run, outcome, {**about, **chosen})
         return None
 
     def _outcome(self, claimed: Claimed, place: Path) -> tuple[Outcome, dict[str, str]]:
@@ -380,7 +381,10 @@ def start(arguments: list[str] | None = None) -> int:
     parser = OneLineParser(prog="mebns_pl.cli.worker", description="Runs what a study has left to run.")
     parser.add_argument("folder", type=Path, help="of the study, as `mebns sweep` has made it")
     parser.add_argument("--led", action="store_true", help="take orders from standard input")
+    parser.add_argument("--cores", help="numbers of the cores to stay on, with commas between them")
     given = parser.parse_args(arguments)
+    if given.cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, [int(core) for core in str(given.cores).split(",")])
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     worker = Worker(given.folder)
     for number in (signal.SIGTERM, signal.SIGUSR1):
