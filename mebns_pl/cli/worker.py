@@ -381,10 +381,10 @@ def start(arguments: list[str] | None = None) -> int:
     parser = OneLineParser(prog="mebns_pl.cli.worker", description="Runs what a study has left to run.")
     parser.add_argument("folder", type=Path, help="of the study, as `mebns sweep` has made it")
     parser.add_argument("--led", action="store_true", help="take orders from standard input")
-    parser.add_argument("--cores", help="numbers of the cores to stay on, with commas between them")
+    parser.add_argument("--cores", type=str, help="numbers of the cores to stay on, with commas between them")
     given = parser.parse_args(arguments)
-    if given.cores and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, [int(core) for core in str(given.cores).split(",")])
+    if given.cores is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, [int(core) for core in given.cores.split(",")])
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     worker = Worker(given.folder)
     for number in (signal.SIGTERM, signal.SIGUSR1):
