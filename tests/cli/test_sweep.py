@@ -205,9 +205,10 @@ def test_options_are_looked_at_before_anything_runs() -> None:
     assert "no_such" in told[0]
 
 
-def test_a_search_has_the_same_budget_for_each_and_leaves_a_config(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_has_the_same_budget_for_each_and_leaves_a_config() -> None:
     ranges = "{model.optimizer.lr: {low: 0.001, high: 0.1, log: true}, model.sampler.num_candidates: [2, 3]}"
-    path = study(f", search: {{trials: 2, ranges: {ranges}}}")
+    axes = "{system: [Plain], model.updates.accumulate: [1, 2]}"
+    path = study(text=f"{{base: small, axes: {axes}, search: {{trials: 2, ranges: {ranges}}}%s}}")
     store = prepared(path)
     assert Worker(store.folder).work() == 0
     rows = store.rows()
@@ -219,9 +220,9 @@ def test_a_search_has_the_same_budget_for_each_and_leaves_a_config(monkeypatch: 
     table = read_results(store.folder)
     assert not [name for name in table if name.startswith("test/")]  # on validation only
     best = sweep.write_best(store)
-    assert set(best) == {"Plain", "MeBNS"}
-    top = table[table["axis/system"] == "MeBNS"].sort_values("val/mrr").iloc[-1]
-    found = yaml.safe_load(best["MeBNS"].read_text())
+    assert set(best) == {"Plain_1", "Plain_2"}
+    top = table[table["axis/model.updates.accumulate"] == "2"].sort_values("val/mrr").iloc[-1]
+    found = yaml.safe_load(best["Plain_2"].read_text())
     lr = found["model"]["init_args"]["optimizer"]["init_args"]["lr"]
     assert math.isclose(lr, json.loads(top.config)["model.optimizer.lr"])
 
@@ -378,3 +379,27 @@ def test_progress_without_a_terminal_is_a_line_a_run() -> None:
         for done in (0, 0, 1, 1, 2):
             show({"done": done, "failed": 0, "running": 0, "waiting": 2 - done}, 60.0 if done else None)
     assert told.getvalue().splitlines() == [f"{done} of 2 runs, 0 failed  about 1 min left" for done in (1, 2)]
+
+
+def test_a_worker_stays_on_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, pinned = prepared(study()), []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: pinned.append(cores), raising=False)
+    monkeypatch.setattr(Worker, "work", lambda self: 0)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        assert worker.start([str(store.folder), "--cores=0"]) == 0
+        assert worker.start([str(store.folder), "--cores=3,5"]) == 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert pinned == [[0], [3, 5]]
+
+
+def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(self: sweep.Leader, study: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep.Leader, "run", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        sweep_command([study(), "--out=out"])
+    assert "interrupted, 0 runs are done; the same command goes on" in capsys.readouterr().err
