@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args(arguments)
     pace = {}
-    head("how", "runs", "seconds", "runs an hour", numbers=True)
+    head("how", "runs", "seconds", "CPU seconds", "runs an hour", numbers=True)
     with tempfile.TemporaryDirectory() as place:
         folder, root = Path(place), given.root and str(Path(given.root).resolve())
         found = {}
@@ -88,11 +89,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ("one by one", given.singles, lambda: one_by_one(folder, given.singles, root)),
             (f"a sweep, {given.workers} workers", given.runs, lambda: swept(folder, given.runs, given.workers, root)),
         ):
-            begin = time.perf_counter()
+            begin, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
             found[name] = work()
-            seconds = time.perf_counter() - begin
+            seconds, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
             pace[name] = 3600 * runs / seconds
-            line(name, runs, f"{seconds:.1f}", f"{pace[name]:.0f}")
+            busy = (
+                after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+            )  # tells where others are at work, too
+            line(name, runs, f"{seconds:.1f}", f"{busy:.1f}", f"{pace[name]:.0f}")
     single, many = found.values()
     if any(abs(many[seed] - single[seed]) > 1e-6 for seed in single.keys() & many.keys()):
         raise RuntimeError(f"test MRR differs: {single} one by one, {many} in the sweep")

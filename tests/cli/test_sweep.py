@@ -47,6 +47,7 @@ data:
   eval_negatives: {class_path: mebns_pl.RandomNegatives, init_args: {num_negatives: 5}}
 migration: {probe_size: 100}
 figures: {max_snapshots: 0}
+card: {max_pairs: 0, resamples: 10}
 """
 STUDY = "{name: small, base: small, axes: {system: [Plain, MeBNS]}, seeds: 1%s}"
 
