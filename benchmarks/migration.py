@@ -1,31 +1,25 @@
-"""How negatives migrate under three samplers, plain and inside MeBNS: churn of a fixed probe by epochs, on Cora.
+"""Table and figure of docs/migration.md, from the committed runs in docs/results/migration.csv.
 
-Equal for all methods of a seed: split, probe, proposal (uniform), candidates an anchor, predictor and its initial
-weights (their digest is in the file), learning rate, number of epochs; no early stopping. MeBNS learns from fewer
-positives, since it sets meta edges apart: DNS is run with all, and with the same. Writes docs/results/migration.csv, a
-row an epoch, prints a table, and draws docs/figures/migration_*.png. Resumable: runs whose rows are there are not run
-again.
+How negatives migrate under three samplers, plain and inside MeBNS: churn of a fixed probe by epochs, on Cora. Equal for
+all methods of a seed: split, probe, proposal (uniform), candidates an anchor, predictor and its initial weights (their
+digest is in the file), learning rate, number of epochs; no early stopping. MeBNS learns from fewer positives, since it
+sets meta edges apart: DNS was run with all, and with the same. configs/study/migration.yaml is a study of the same
+methods, but that there DNS with fewer edges learns from 98 % of them; `mebns sweep` runs it.
 
-    python benchmarks/migration.py --root ../shared/data --jobs 1
-    python benchmarks/migration.py --report      # only table and figures, from the CSV
+    python benchmarks/migration.py
 """
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import replace
-from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from _runs import QUIET, begin, fill, gain, head, line, parser_of, read, told
+from _runs import gain, head, line, parser_of, read, told
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "migration.csv"
 FIGURES = ROOT / "docs" / "figures"
-SNAPSHOTS = ROOT / "build" / "migration"
 METHODS = {
     "uniform": "uniform",
     "dns": "DNS",
@@ -43,84 +37,20 @@ PAIRS = (
 )
 MEASURES = ("churn@1", "churn@5", "churn@10", "easy_to_hard", "hard_to_easy", "flips_mean", "picked_turned_easy",
             "unpicked_turned_easy")  # fmt: skip
-FIELDS = ("graph", "method", "seed", "epochs", "epoch", *MEASURES, "val_mrr", "initial_weights")
-
-
-def run(graph: str, method: str, seed: int, epochs: int, root: str | None) -> list[dict[str, Any]]:
-    """Trains one method with one seed; returns its rows, and keeps the hard sets for the heat map."""
-    import torch
-    from lightning.pytorch import Callback, Trainer, seed_everything
-
-    import mebns_pl as m
-    from mebns_pl.analysis.migration import hard_set
-    from mebns_pl.data.needs import Needs
-    from mebns_pl.evaluation.negative_cache import digest
-
-    class Recorder(Callback):
-        """Keeps what is logged, epoch by epoch; validation comes before the epoch's end."""
-
-        def __init__(self) -> None:
-            self.rows: list[dict[str, float]] = []
-
-        def on_train_epoch_end(self, trainer, pl_module) -> None:
-            logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            row = {name: logged.get(f"migration/{name}", np.nan) for name in MEASURES}
-            validated = (trainer.current_epoch + 1) % trainer.check_val_every_n_epoch == 0
-            self.rows.append({**row, "val_mrr": logged["val/mrr"] if validated else np.nan})
-
-    class SameEdges(m.Plain):
-        """Learns from the positives that MeBNS learns from."""
-
-        @property
-        def needs(self) -> Needs:
-            """Meta edges set apart."""
-            return replace(super().needs, meta_edges=True)
-
-    begin()
-    seed_everything(seed, verbose=False)
-    data = m.LinkDataModule(graph=graph, root=root, batch_size=1024, seed=seed)
-    predictor = partial(
-        m.EncoderDecoder, encoder=partial(m.GCN, hidden_channels=256, num_layers=1), decoder=m.DotDecoder
-    )
-    adam = partial(torch.optim.Adam, lr=0.01)
-    selector = {"uniform": m.FirstSelector(1), "dns_mn": m.TopSelector(top=2)}.get(
-        method.removeprefix("mebns_"), m.HardestSelector(1)
-    )
-    sampler = m.Sampler(num_candidates=8, selector=selector)
-    if method.startswith("mebns"):
-        slow_adam = partial(torch.optim.Adam, lr=0.001)
-        system = m.MeBNS(data.spec, predictor, sampler, adam, adam, weight_net_optimizer=slow_adam)
-    else:
-        system = (SameEdges if method == "dns_same_edges" else m.Plain)(data.spec, predictor, sampler, adam)
-    start = digest([value.detach() for value in system.student.parameters()])[:12]
-    monitor, figures, recorder = m.MigrationMonitor(), m.MigrationFigures(max_snapshots=epochs), Recorder()
-    with tempfile.TemporaryDirectory() as folder:
-        Trainer(
-            max_epochs=epochs, check_val_every_n_epoch=5, accelerator="cpu", callbacks=[monitor, figures, recorder],
-            enable_checkpointing=False, default_root_dir=folder, **QUIET,
-        ).fit(system, data)  # fmt: skip
-    SNAPSHOTS.mkdir(parents=True, exist_ok=True)
-    hard = torch.stack([hard_set(scores, monitor.tracker.share) for scores in figures.probe]).numpy()
-    np.savez_compressed(SNAPSHOTS / f"{graph}_{method}_{seed}.npz", hard=hard, epochs=figures.epochs)
-    known = {"graph": graph, "method": method, "seed": seed, "epochs": epochs, "initial_weights": start}
-    return [{**known, "epoch": epoch, **row} for epoch, row in enumerate(recorder.rows)]
 
 
 def main() -> None:
-    """Runs what is missing, then prints the table and draws the figures."""
-    parser = parser_of(__doc__, fills=True)
+    """Prints the table and draws the figure."""
+    parser = parser_of(__doc__)
     parser.add_argument("--graph", default="cora")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=100)
     args = parser.parse_args()
     wanted = [(args.graph, method, seed) for seed, method in product(range(args.seeds), METHODS)]
-    done = {(r["graph"], r["method"], int(r["seed"])) for r in read(RESULTS) if int(r["epochs"]) == args.epochs}
-    missing = [] if args.report else [(*cell, args.epochs, args.root) for cell in wanted if cell not in done]
-    fill(RESULTS, FIELDS, run, missing, args.jobs, digits=5)
     rows = [r for r in read(RESULTS) if (r["graph"], r["method"], int(r["seed"])) in wanted]
     rows = [r for r in rows if int(r["epochs"]) == args.epochs]
     if not rows:
-        parser.error(f"no finished run of {args.graph} with {args.epochs} epochs in {RESULTS}")
+        parser.error(f"no run of {args.graph} with {args.epochs} epochs in {RESULTS}")
     check_controls(rows)
     report(rows, args.epochs)
     draw(rows, args.graph, args.epochs)
@@ -176,13 +106,11 @@ def report(rows: list[dict[str, str]], epochs: int) -> None:
 
 
 def draw(rows: list[dict[str, str]], graph: str, epochs: int) -> None:
-    """Draws the figures of docs/migration.md; those of hard sets only where this machine has run seed 0."""
-    import torch
+    """Draws the figure of docs/migration.md."""
     from matplotlib.figure import Figure
     from scipy import stats
 
     from mebns_pl.analysis.figures import BLUE, GREEN, ORANGE, SKY
-    from mebns_pl.analysis.migration import hard_set_overlap
 
     FIGURES.mkdir(parents=True, exist_ok=True)
     # A colour a sampler; broken lines alone, whole lines inside MeBNS
@@ -219,19 +147,6 @@ def draw(rows: list[dict[str, str]], graph: str, epochs: int) -> None:
     axes.set_xlabel("epoch (second half shaded; bands: 95 % intervals of the mean over seeds)")
     figure.suptitle(f"{graph}: migration of negatives, and what it comes with")
     figure.savefig(FIGURES / "migration_churn.png", dpi=100)
-
-    kept = {method: SNAPSHOTS / f"{graph}_{method}_0.npz" for method in ("dns_same_edges", "mebns_dns")}
-    if not all(path.is_file() for path in kept.values()):
-        return
-    overlap = Figure(figsize=(9, 4.2), layout="constrained")
-    for place, (method, path) in enumerate(kept.items()):
-        hard = torch.from_numpy(np.load(path)["hard"])
-        axes = overlap.add_subplot(1, 2, place + 1)
-        edges = np.arange(len(hard) + 1) - 0.5
-        mesh = axes.pcolormesh(edges, edges, hard_set_overlap(hard).numpy(), vmin=0, vmax=1, cmap="viridis")
-        axes.set(title=METHODS[method], xlabel="epoch", ylabel="epoch", aspect="equal")
-    overlap.colorbar(mesh, ax=overlap.axes, label="Jaccard index of hard sets")
-    overlap.savefig(FIGURES / "migration_overlap.png", dpi=100)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,10 @@
-"""What makes MeBNS better or worse: one factor at a time, by validation, on Cora and CiteSeer.
+"""Tables of docs/quality.md, from the committed runs in docs/results/quality.csv.
 
-Every variant is a configuration: options on top of configs/sampler/dns.yaml. Three parts: one factor at a time round
-the former defaults; the filter's band, the weights' bound and the student's start together, round what won; and what
-won, now the default, round three samplers on four graphs, where test edges are looked at. Resumable: each finished run
-is a row of docs/results/quality.csv, and rows that are there are not run again.
+The runs are those of configs/study/quality.yaml (validation alone) and quality_winners.yaml; `mebns sweep` makes them
+anew, and `mebns report` tells of them.
 
-    python benchmarks/quality.py factors --root ../shared/data --jobs 2
-    python benchmarks/quality.py factors --report                    # only the table
-    python benchmarks/quality.py together --root ../shared/data --jobs 2
-    python benchmarks/quality.py winners --root ../shared/data --jobs 2
+    python benchmarks/quality.py factors
+    python benchmarks/quality.py winners --graphs cora usair
 """
 
 from __future__ import annotations
@@ -16,217 +12,40 @@ from __future__ import annotations
 from itertools import product
 from math import nan
 from pathlib import Path
-from typing import Any
 
-from _runs import fill, gain, head, line, parser_of, read, told
-from sampler_table import FIELDS, run
+import yaml
+from _runs import gain, head, line, parser_of, read, told
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "quality.csv"
-Config = dict[str, Any]
-
-
-def model(**options: Any) -> Config:
-    """Options of the system."""
-    return {"model": {"init_args": options}}
-
-
-def sampling(**options: Any) -> Config:
-    """Options of the sampler."""
-    return model(sampler=options)
-
-
-def instance(name: str, **options: Any) -> Config:
-    """An object of the package."""
-    return {"class_path": f"mebns_pl.{name}", "init_args": options}
-
-
-def nearest() -> Config:
-    """The 250 nodes of least rank by PageRank or resource allocation."""
-    measures = [{"class_path": f"mebns_pl.{name}"} for name in ("PersonalizedPageRank", "ResourceAllocation")]
-    return instance("ProximityProposal", measure=instance("MinRank", measures=measures), top=250)
-
-
-def near(share: float) -> Config:
-    """Candidates of which so large a share are from :func:`nearest`."""
-    parts = [{"class_path": "mebns_pl.UniformProposal"}, nearest()]
-    return sampling(proposal=instance("MixtureProposal", proposals=parts, weights=[1 - share, share]))
-
-
-def picks(count: int, temperature: float | None = None) -> Config:
-    """Learn from all of so many candidates, weighted by the softmax of the student's logits where a temperature is."""
-    selector = instance("FirstSelector", num_negatives=count)
-    if temperature is None:
-        return sampling(selector=selector)
-    return sampling(selector=selector, weighting=instance("SelfAdversarialWeighting", temperature=temperature))
-
-
-def structural(share: float, count: int = 1, structure: Config | None = None) -> Config:
-    """What the teacher learns from; the structure is that of the meta set, too."""
-    default = instance("ProximityProposal", measure={"class_path": "mebns_pl.PersonalizedPageRank"}, top=50)
-    generator = instance("StdGenerator", structure_ratio=share, num_negatives=count)
-    return {"data": {"structure": structure or default}, **model(std_generator=generator)}
-
-
-def collector(**options: Any) -> Config:
-    """How the meta set is made."""
-    return model(collector=instance("UMDCollector", **options))
-
-
-def joined(*configs: Config) -> Config:
-    """All of them, later ones on top."""
-    result: Config = {}
-    for config in configs:
-        for key, value in config.items():
-            both = isinstance(value, dict) and isinstance(result.get(key), dict) and "class_path" not in value
-            result[key] = joined(result[key], value) if both else value
-    return result
-
-
-def schedule(warmup: int, teacher: int | None = None, student_from_teacher: bool = False) -> Config:
-    """Warm-up and freezing."""
-    return model(schedule={"warmup": warmup, "teacher": teacher, "student_from_teacher": student_from_teacher})
-
-
-def band(drop_easy: float, drop_top: float = 0.0) -> Config:
-    """What the filter drops."""
-    return model(teacher_filter=instance("TeacherFilter", drop_easy=drop_easy, drop_top=drop_top))
-
-
-def weights(max_score: float, **options: Any) -> Config:
-    """How far weights may differ, and by what."""
-    return model(weight_net=instance("WeightNet", max_score=max_score, **options))
-
-
-def meta_edges(share: float) -> Config:
-    """How many edges are set apart."""
-    return {"data": {"split": {"meta": share}}}
-
-
-# Factors that change the sampler itself: each with a control of its own
-SAMPLERS: dict[str, Config] = {
-    "DNS of 8": {},
-    "DNS of 16": sampling(num_candidates=16),
-    "DNS of 8, half near": near(0.5),
-    "DNS of 8, all near": near(1.0),
-    "all 8": picks(8),
-    "all 8, softmax": picks(8, 1.0),
-    "all 8, softmax, half near": joined(picks(8, 1.0), near(0.5)),
-}
-FORMER = joined(schedule(5), band(0.5), weights(0.3), meta_edges(0.05))
-FACTORS: dict[str, Config] = {
-    "former default": {},
-    # the split
-    "meta edges 1 %": meta_edges(0.01),
-    "meta edges 2 %": meta_edges(0.02),
-    # schedule
-    "warm-up 20": schedule(20),
-    "warm-up 50": schedule(50),
-    "teacher frozen at 20": schedule(20, 20),
-    "student from teacher at 20": schedule(20, None, True),
-    "student from teacher at 20, frozen": schedule(20, 20, True),
-    # filter
-    "drop easy 0": band(0.0),
-    "drop easy 0.25": band(0.25),
-    "drop easy 0.75": band(0.75),
-    "drop top 0.125": band(0.5, 0.125),
-    # teacher
-    "teacher's structure 0": structural(0.0),
-    "teacher's structure 1": structural(1.0),
-    "teacher's negatives 4": structural(0.5, 4),
-    "wide structure": structural(0.5, 1, nearest()),
-    "wide structure, student from teacher at 20": joined(structural(0.5, 1, nearest()), schedule(20, None, True)),
-    "wide structure 1, student from teacher at 50": joined(structural(1.0, 1, nearest()), schedule(50, None, True)),
-    # meta set
-    "meta structure 0": collector(structure_ratio=0.0),
-    "meta structure 0.5": collector(structure_ratio=0.5),
-    "meta strata 1": collector(num_strata=1),
-    "meta keeps all": collector(keep_fraction=1.0),
-    # meta learner
-    "weights off": weights(1e-6),
-    "weights to 1": weights(1.0),
-    "weights by loss": weights(0.3, inputs=["loss"]),
-    "weights by hardness": weights(0.3, inputs=["hardness"]),
-    "last block": model(engine=instance("LastBlock", names=["encoder.biases"])),
-}
-# What won: a band that drops the top, narrow weights, a student that starts from a frozen teacher, fewer meta edges
-BASE = joined(schedule(20, 20, True), band(0.125, 0.25), weights(0.1), meta_edges(0.02))
-TOGETHER: dict[str, Config] = {
-    "together": {},
-    "together, drop top 0": band(0.125, 0.0),
-    "together, drop top 0.125": band(0.125, 0.125),
-    "together, drop top 0.375": band(0.125, 0.375),
-    "together, drop easy 0": band(0.0, 0.25),
-    "together, drop easy 0.25": band(0.25, 0.25),
-    "together, drop easy 0.5": band(0.5, 0.25),
-    "together, weights off": weights(1e-6),
-    "together, weights to 0.3": weights(0.3),
-    "together, teacher goes on": schedule(20, None, True),
-    "together, student from the start": schedule(20, 20),
-    "together, student from the start, warm-up 5, teacher goes on": schedule(5),
-    "together, from teacher at 10": schedule(10, 10, True),
-    "together, from teacher at 40": schedule(40, 40, True),
-    "together, drop easy 0.25, top 0.375": band(0.25, 0.375),
-    "together, meta edges 1 %": meta_edges(0.01),
-    "together, meta edges 5 %": meta_edges(0.05),
-}
+REPOSITORY = Path(__file__).resolve().parent.parent
+RESULTS = REPOSITORY / "docs" / "results" / "quality.csv"
+STUDIES = REPOSITORY / "configs" / "study"
 CONTROL = "plain, DNS of 8"
-ROUND: dict[str, Config] = {
-    "uniform": picks(1),
-    "DNS of 8": {},
-    "DNS(2, 8)": sampling(selector=instance("TopSelector", top=2)),
-    "DNS of 8, half near": near(0.5),
-}
-PARTS: dict[str, dict[str, tuple[str, Config]]] = {
-    "factors": {
-        **{f"plain, {name}": ("Plain", config) for name, config in SAMPLERS.items()},
-        **{f"MeBNS, {name}": ("MeBNS", joined(FORMER, config)) for name, config in SAMPLERS.items() if config},
-        **{name: ("MeBNS", joined(FORMER, config)) for name, config in FACTORS.items()},
-    },
-    "together": {
-        CONTROL: ("Plain", {}),
-        **{name: ("MeBNS", joined(BASE, config)) for name, config in TOGETHER.items()},
-    },
-    "winners": {
-        f"{kind}{sampler}": (system, config)
-        for sampler, config in ROUND.items()
-        for kind, system in (("plain, ", "Plain"), ("MeBNS round ", "MeBNS"))
-    },
-}
-GRAPHS = {part: ["cora", "citeseer", *(["usair", "yeast"] if part == "winners" else [])] for part in PARTS}
 
 
-def work(graph: str, part: str, variant: str, seed: int, epochs: int, root: str | None) -> list[Config]:
-    """Trains one and returns its row."""
-    kind, config = PARTS[part][variant]
-    return [{"variant": variant, **row} for row in run(graph, "dns", kind, seed, root, epochs, config)]
+def variants_of(part: str) -> list[str]:
+    """Rows of a part's table, in the order of its study."""
+    if part == "winners":
+        samplers = yaml.safe_load((STUDIES / "quality_winners.yaml").read_text())["axes"]["negatives"]
+        return [f"{kind}{sampler}" for sampler in samplers for kind in ("plain, ", "MeBNS round ")]
+    names = list(yaml.safe_load((STUDIES / "quality.yaml").read_text())["axes"]["variant"])
+    together = [name for name in names if name.startswith("together")]
+    return [CONTROL, *together] if part == "together" else [name for name in names if name not in together]
 
 
 def main() -> None:
-    """Runs what is missing, then prints the table."""
-    parser = parser_of(__doc__, fills=True)
-    parser.add_argument("part", choices=PARTS)
+    """Prints a table."""
+    parser = parser_of(__doc__)
+    parser.add_argument("part", choices=("factors", "together", "winners"))
     parser.add_argument("--graphs", nargs="+", help="those of the part unless told")
-    parser.add_argument("--variants", nargs="+", help="all of the part unless told")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=100)
     args = parser.parse_args()
-    graphs, variants = args.graphs or GRAPHS[args.part], args.variants or list(PARTS[args.part])
-    if unknown := set(variants) - set(PARTS[args.part]):
-        parser.error(f"--variants: {args.part} has no {sorted(unknown)}; it has {list(PARTS[args.part])}")
-    whole = [row for row in read(RESULTS) if row["churn@1"] or args.part == "factors"]  # the last row of a cell counts
-    done = {(row["graph"], row["variant"], int(row["seed"]), int(row["epochs"])) for row in whole}
-    wanted = product(args.seeds, graphs, variants)
-    missing = [
-        (graph, args.part, variant, seed, args.epochs, args.root)
-        for seed, graph, variant in wanted
-        if (graph, variant, seed, args.epochs) not in done and not args.report
-    ]
-    fill(RESULTS, ("variant", *FIELDS), work, missing, args.jobs)
+    graphs = args.graphs or ["cora", "citeseer", *(["usair", "yeast"] if args.part == "winners" else [])]
     rows = [row for row in read(RESULTS) if int(row["epochs"]) == args.epochs and int(row["seed"]) in args.seeds]
     if args.part == "winners":
-        report_test(rows, graphs, variants)
+        report_test(rows, graphs, variants_of(args.part))
     else:
-        report(rows, graphs, variants, churn=args.part == "together")
+        report(rows, graphs, variants_of(args.part), churn=args.part == "together")
 
 
 def column(rows: list[dict[str, str]], graph: str, variant: str, name: str) -> list[float]:

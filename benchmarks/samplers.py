@@ -19,7 +19,7 @@ from functools import partial
 
 import torch
 from _runs import begin, head, line, parser_of
-from sampler_table import RECIPES, build
+from sampler_table import RECIPES, REPOSITORY
 from torch import Tensor
 from torch_geometric.utils import negative_sampling, structured_negative_sampling
 
@@ -51,6 +51,25 @@ def best_seconds(alternatives: dict[str, Callable[[int], object]], rounds: int) 
             if number or seconds > LONG:
                 best[name] = min(best[name], seconds)
     return best
+
+
+def build(recipe: str, kind: str, graph: str, root: str | None, *options: str):
+    """The system and the data module of a stack of configuration files, as the command line makes them."""
+    from lightning.pytorch import LightningModule
+
+    from mebns_pl import LinkDataModule
+    from mebns_pl.cli.main import MeBNSCLI
+
+    files = ("base", f"data/{graph}", "model/gcn_dot", f"sampler/{recipe}")
+    args = [part for name in files for part in ("-c", str(REPOSITORY / "configs" / f"{name}.yaml"))]
+    args += [f"--model={kind}", "--trainer.logger=false", "--trainer.accelerator=cpu", *options]
+    if root is not None:
+        args += [f"--data.root={root}"]
+    made = MeBNSCLI(
+        model_class=LightningModule, datamodule_class=LinkDataModule, subclass_mode_model=True,
+        seed_everything_default=0, auto_configure_optimizers=False, save_config_callback=None, run=False, args=args,
+    )  # fmt: skip
+    return made.model, made.datamodule
 
 
 # --- uniform draws ----------------------------------------------------------------------------------------------------

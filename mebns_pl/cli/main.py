@@ -49,7 +49,8 @@ log = logging.getLogger(__name__)
 
 DESCRIPTION = (
     "Link prediction with meta-bootstrapped negative sampling. `mebns datasets` lists the graphs there are, "
-    "`mebns samplers` the samplers; `mebns landscape --ckpt FILE` looks at the loss round trained students."
+    "`mebns samplers` the samplers; `mebns landscape --ckpt FILE` looks at the loss round trained students; "
+    "`mebns sweep STUDY.yaml` runs many configurations."
 )
 
 FIT_DESCRIPTION = (
@@ -339,14 +340,15 @@ def _given(args: list[str], *names: str) -> list[str]:
     ]
 
 
-def main(args: ArgsType = None) -> MeBNSCLI:
+def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
     """Runs the command line.
 
     Args:
         args: command line as a list of strings, or None for ``sys.argv``.
+        kind: what a run is made by.
 
     Raises:
-        SystemExit: after ``datasets``, ``samplers`` and ``landscape``, as after ``--help``: nothing is run.
+        SystemExit: after ``datasets``, ``samplers``, ``landscape`` and ``sweep``, as after ``--help``: nothing is run.
     """
     given = sys.argv[1:] if args is None else args
     quieten()
@@ -361,7 +363,7 @@ def main(args: ArgsType = None) -> MeBNSCLI:
             resume, given = take_resume(completed(given))
             for path in _given(given, "-c", "--config"):
                 check_config_file(path)
-        return MeBNSCLI(
+        return kind(
             trainer_class=LinkTrainer,
             resume=resume,
             model_class=LightningModule,
