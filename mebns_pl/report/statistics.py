@@ -69,7 +69,7 @@ def paired_difference(differences: Floats, seed: int = 0) -> Difference:
     """
     n = len(differences)
     if n == 0:
-        return Difference(0, *[math.nan] * 5, 0)
+        return Difference(0, math.nan, math.nan, math.nan, math.nan, math.nan, 0)
     mean, std = float(differences.mean()), float(differences.std(ddof=1)) if n > 1 else math.nan
     low, high = mean_interval(differences, seed)
     ranks = scipy.stats.rankdata(np.abs(differences[differences != 0]))
@@ -163,7 +163,7 @@ def power(effect: float, pairs: float, level: float = ALPHA) -> float:
     """How often a two-sided Wilcoxon test of normal differences finds an effect, nearly.
 
     Args:
-        effect: mean difference over the standard deviation of the differences.
+        effect: mean difference over the standard deviation of the differences, not 0.
         pairs: how many; the test counts as a t-test with pi / 3 times fewer.
         level: of the test.
     """
@@ -192,7 +192,7 @@ def pairs_needed(mean: float, std: float, level: float = ALPHA) -> int | None:
     least = fewest_pairs(level)
     if std == 0:
         return least
-    normal = (scipy.stats.norm.ppf(1 - level / 2) + scipy.stats.norm.ppf(POWER)) * std / abs(mean)
+    normal = float(scipy.stats.norm.ppf(1 - level / 2) + scipy.stats.norm.ppf(POWER)) * std / abs(mean)
     count = max(least, math.ceil(normal**2 * EFFICIENCY))  # too few by some pairs where they are few
     while count < MANY and power(mean / std, count, level) < POWER:
         count += 1

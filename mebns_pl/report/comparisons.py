@@ -1,0 +1,231 @@
+"""Which arms are compared with which, and what comes of it: wins, loses, or cannot be told apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mebns_pl.errors import DataError
+from mebns_pl.report.results import AXIS, SEEDS, Results
+from mebns_pl.report.statistics import (
+    ALPHA,
+    Difference,
+    Gain,
+    Ranks,
+    average_ranks,
+    fewest_pairs,
+    holm,
+    paired_difference,
+    pairs_needed,
+    relative_gain,
+    smallest_told,
+    testable,
+)
+
+WINS, LOSES, LEVEL = "wins", "loses", "cannot be told apart"
+CONTROLS = {"system": ("plain",), "sampler": ("uniform", "rns")}
+"""Of these axes the values, in lower case, that others are compared with unless another reference is given."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Values of one axis against one of them, all else equal.
+
+    Args:
+        axis: its name.
+        reference: the value that the others are compared with.
+    """
+
+    axis: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An arm against its control, on one graph or over all.
+
+    Args:
+        question: what is asked.
+        value: of the question's axis, the arm's.
+        setting: the values of the other axes that vary, those of both arms.
+        graph: on which graph; None for all together.
+        graphs: on how many.
+        planned: pairs that there would be without gaps.
+        difference: arm less control, over the pairs.
+        gain: relative gain; None where it cannot be told.
+        tested: whether there are pairs enough for a test among so many to reach 0.05 at all.
+        corrected: p-value after Holm's correction over all tests of the report; NaN if not tested.
+        call: WINS, LOSES or LEVEL.
+        enough: fewest pairs that a test needs among so many.
+        needed: pairs that tell a difference of this size with a power of 0.8; None where no number would do.
+        told: the smallest difference that these pairs tell with that power; None where they are too few for any.
+    """
+
+    question: Question
+    value: str
+    setting: str
+    graph: str | None
+    graphs: int
+    planned: int
+    difference: Difference
+    gain: Gain | None
+    tested: bool = False
+    corrected: float = math.nan
+    call: str = LEVEL
+    enough: int = 0
+    needed: int | None = None
+    told: float | None = None
+
+
+def questions(results: Results, references: Sequence[str] = ()) -> list[Question]:
+    """What is compared with what.
+
+    Args:
+        results: the runs.
+        references: each ``axis/<name>=<value>``; without any, systems are compared with Plain and samplers with
+            uniform negatives, and, where neither varies, the first axis that does with its first value.
+
+    Raises:
+        DataError: no such axis, or no such value of it.
+
+    Returns:
+        The questions; none for runs of a single arm.
+    """
+    if references:
+        return [_question(results, given) for given in references]
+    found = []
+    for axis in results.varied:
+        values = results.frame[AXIS + axis].unique()
+        controls = [value for value in values if value.lower() in CONTROLS.get(axis, ())]
+        if axis in CONTROLS:
+            found.append(Question(axis, (controls or list(values))[0]))
+    others = [Question(axis, results.frame[AXIS + axis].iloc[0]) for axis in results.varied]
+    # Systems first, whatever the order of the axes: it is what a study of MeBNS asks
+    return sorted(found, key=lambda question: list(CONTROLS).index(question.axis)) or others[:1]
+
+
+def _question(results: Results, given: str) -> Question:
+    axis, _, value = given.removeprefix(AXIS).partition("=")
+    if axis not in results.varied:
+        allowed = ", ".join(AXIS + name for name in results.varied) or "none, all runs are of one arm"
+        raise DataError(f"reference: got {given!r}; the axes that vary are {allowed} (give AXIS=VALUE)")
+    values = list(results.frame[AXIS + axis].unique())
+    if value not in values:
+        raise DataError(f"reference: got {given!r}; the values of {AXIS}{axis} are {', '.join(values)}")
+    return Question(axis, value)
+
+
+def compare(results: Results, asked: Sequence[Question]) -> list[Comparison]:
+    """Compares every arm with its control, on every graph and, if there are several, over all.
+
+    A comparison is called by the Wilcoxon test alone, with Holm's correction over all comparisons that can be called at
+    all: of studies in which nothing differs at most one in twenty calls any.
+
+    Args:
+        results: the runs.
+        asked: by :func:`questions`.
+
+    Returns:
+        By question, arm and graph, that over all graphs before the single ones.
+    """
+    found = [one for question in asked for one in _of_question(results, question)]
+    return _called(found)
+
+
+def _of_question(results: Results, question: Question) -> list[Comparison]:
+    others = [AXIS + axis for axis in results.varied if axis != question.axis]
+    frame = results.frame.assign(setting=results.frame[others].agg(", ".join, axis=1) if others else "")
+    axis = AXIS + question.axis
+    controls = frame[frame[axis] == question.reference]
+    found = []
+    for (value, setting), arm in frame[frame[axis] != question.reference].groupby([axis, "setting"], sort=False):
+        control = controls[controls["setting"] == setting]
+        if control.empty:
+            continue
+        keys = ["graph", *SEEDS]
+        pairs = arm.merge(control, on=keys, how="outer", suffixes=("", "_control"))[[*keys, "value", "value_control"]]
+        graphs = [graph for graph in results.graphs if graph in set(pairs["graph"])]
+        whole = pairs.dropna()
+        of = {graph: whole[whole["graph"] == graph] for graph in graphs}
+        numbers = {graph: (rows["value"].to_numpy(), rows["value_control"].to_numpy()) for graph, rows in of.items()}
+        for graph in [None, *graphs] if len(graphs) > 1 else graphs:
+            used = [numbers[name] for name in graphs if graph in (None, name)]
+            differences = np.concatenate([arm_values - control_values for arm_values, control_values in used])
+            found.append(
+                Comparison(
+                    question,
+                    value,
+                    setting,
+                    graph,
+                    graphs=len(used),
+                    planned=len(pairs) if graph is None else int((pairs["graph"] == graph).sum()),
+                    difference=paired_difference(differences),
+                    gain=relative_gain(used),
+                )
+            )
+    return found
+
+
+def _called(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """With the tests corrected for each other, and what follows from them."""
+    tested = testable([one.difference.pairs for one in comparisons])
+    corrected = np.full(len(comparisons), math.nan)
+    corrected[tested] = holm(np.array([one.difference.p_value for one in comparisons])[tested])
+    level = ALPHA / max(len(comparisons), 1)
+    found = []
+    for one, is_tested, p_value in zip(comparisons, tested.tolist(), corrected.tolist(), strict=True):
+        difference = one.difference
+        # Where mean and ranks point to different sides there is nothing to call
+        agree = difference.direction * difference.mean > 0
+        call = (WINS if difference.direction > 0 else LOSES) if p_value <= ALPHA and agree else LEVEL
+        found.append(
+            replace(
+                one,
+                tested=is_tested,
+                corrected=p_value,
+                call=call,
+                enough=fewest_pairs(level),
+                needed=pairs_needed(difference.mean, difference.std, level),
+                told=smallest_told(difference.std, difference.pairs, level),
+            )
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Arms by their average rank over graphs.
+
+    Args:
+        arms: by name, the best first.
+        ranks: theirs, in the same order.
+        left_out: graphs on which not every arm has a value, which are not ranked on.
+    """
+
+    arms: list[str]
+    ranks: Ranks
+    left_out: list[str]
+
+
+def ranking(results: Results) -> Ranking | None:
+    """Average ranks of the arms' means over the graphs on which all have some.
+
+    Args:
+        results: the runs.
+
+    Returns:
+        The ranking; None with fewer than two arms, or than two graphs to rank on.
+    """
+    means = results.frame.pivot_table("value", "graph", "arm", aggfunc="mean", dropna=False, sort=False)
+    means = means.reindex(index=results.graphs, columns=results.arms)
+    whole = means.dropna()
+    if len(whole) < 2 or means.shape[1] < 2:
+        return None
+    ranks = average_ranks(whole.to_numpy())
+    order = np.argsort(ranks.average, kind="stable")
+    arms = [str(means.columns[position]) for position in order]
+    left_out = [str(graph) for graph in means.index if graph not in whole.index]
+    return Ranking(arms, replace(ranks, average=ranks.average[order]), left_out)

@@ -1,0 +1,175 @@
+"""The verdict in plain words, with its numbers."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mebns_pl.report.comparisons import LEVEL, LOSES, WINS, Comparison, Question
+from mebns_pl.report.results import Results
+from mebns_pl.report.statistics import ALPHA, fewest_pairs
+from mebns_pl.terminal import metric_heading
+
+SIX = fewest_pairs(ALPHA)
+TOO_FEW = f"with fewer than {SIX} pairs no Wilcoxon test can reach {ALPHA}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """What became of one arm.
+
+    Args:
+        call: WINS, LOSES or LEVEL.
+        lead: the verdict.
+        detail: its numbers.
+        by_graph: where it wins, loses or cannot be told apart; empty for a single graph.
+    """
+
+    call: str
+    lead: str
+    detail: str
+    by_graph: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to one question.
+
+    Args:
+        title: the question.
+        summary: the answer in one sentence.
+        lines: an arm each.
+    """
+
+    title: str
+    summary: str
+    lines: list[Line]
+
+
+def verdicts(results: Results, asked: Sequence[Question], comparisons: Sequence[Comparison]) -> list[Verdict]:
+    """The verdict on every question.
+
+    Args:
+        results: the runs.
+        asked: the questions.
+        comparisons: by :func:`~mebns_pl.report.comparisons.compare`.
+    """
+    return [
+        _verdict(results, question, [c for c in comparisons if c.question == question], len(comparisons))
+        for question in asked
+    ]
+
+
+def _verdict(results: Results, question: Question, comparisons: Sequence[Comparison], tests: int) -> Verdict:
+    heads = [one for one in comparisons if one.graph is None or one.graphs == 1 and not _has_whole(one, comparisons)]
+    values = list(dict.fromkeys(one.value for one in heads))
+    names = values[0] if len(values) == 1 else "the others"
+    title = f"{question.axis}: {names} against {question.reference}"
+    counts = Counter(one.call for one in heads)
+    if not heads:
+        summary = (
+            f"No arm has a control: none differs from one with {question.axis} {question.reference} in that alone."
+        )
+    elif len(heads) == 1:
+        summary = f"In {heading(results.metric)} {_lead(heads[0])}."
+    else:
+        summary = (
+            f"In {heading(results.metric)}, of {len(heads)} comparisons {counts[WINS]} are won, {counts[LOSES]} lost, "
+            f"and in {counts[LEVEL]} the two cannot be told apart."
+        )
+    return Verdict(title, summary, [_line(one, comparisons, tests) for one in heads])
+
+
+def _has_whole(one: Comparison, comparisons: Sequence[Comparison]) -> bool:
+    same = (other for other in comparisons if (other.value, other.setting) == (one.value, one.setting))
+    return any(other.graph is None for other in same)
+
+
+def _line(one: Comparison, comparisons: Sequence[Comparison], tests: int) -> Line:
+    parts: dict[str, list[str]] = {WINS: [], LOSES: [], LEVEL: []}
+    for other in comparisons:
+        if other.graph is not None and one.graph is None and (other.value, other.setting) == (one.value, one.setting):
+            parts[other.call].append(other.graph)
+    by_graph = "; ".join(f"{call} on {', '.join(graphs)}" for call, graphs in parts.items() if graphs)
+    return Line(one.call, _lead(one), detail(one, tests), by_graph and f"Graph by graph: {by_graph}.")
+
+
+def _lead(one: Comparison) -> str:
+    place = f"on {one.graph}" if one.graph is not None else f"over {one.graphs} graphs"
+    name = f"{one.value} ({one.setting})" if one.setting else one.value
+    verb = {WINS: "wins over", LOSES: "loses to", LEVEL: "cannot be told apart from"}[one.call]
+    return f"{name} {verb} {one.question.reference} {place}"
+
+
+def detail(one: Comparison, tests: int) -> str:
+    """The numbers of a comparison, why it is not called where it is not, and how many seeds it would take.
+
+    Args:
+        one: the comparison.
+        tests: how many comparisons there are in the report.
+    """
+    found = one.difference
+    pairs = f"{found.pairs} pair{'s' * (found.pairs != 1)}"
+    gap = f" of {one.planned} (the others have gaps)" if found.pairs < one.planned else ""
+    if found.pairs == 0:
+        return f"No pairs{gap}: there are no seeds with which both have finished."
+    told = [f"Mean difference {signed(found.mean)}{_interval(found.low, found.high, 4)} over {pairs}{gap}"]
+    if one.gain is not None:
+        told[0] += f", relative gain {percent(one.gain.mean)}"
+    if one.tested:
+        told[0] += f"; Wilcoxon p = {p_text(found.p_value)}, with Holm's correction {p_text(one.corrected)}"
+    if one.call == LEVEL:
+        told += _why_level(one, tests, pairs)
+    return ". ".join(text[0].upper() + text[1:] for text in told) + "."
+
+
+def _why_level(one: Comparison, tests: int, pairs: str) -> list[str]:
+    found, told = one.difference, []
+    clear = found.pairs > 1 and found.low * found.high > 0
+    if found.pairs < SIX:
+        told.append(TOO_FEW)
+    elif not one.tested:
+        told.append(f"with {pairs} no test can reach {ALPHA} among {tests} comparisons; with {one.enough} one could")
+    elif clear:
+        told.append("the interval is clear of 0, the test is not")
+    if one.needed is not None:
+        seeds = math.ceil(one.needed / one.graphs)
+        each = " on each graph" if one.graphs > 1 else ""
+        told.append(f"to tell a difference of this size four times in five takes some {seeds:,} seeds{each}")
+    if one.told is not None:
+        told.append(f"{pairs} tell one of {one.told:.4f} as often")
+    return told
+
+
+def heading(metric: str) -> str:
+    """How people write a metric of a stage: ``test MRR``.
+
+    Example:
+        >>> heading("test/hits@10")
+        'test Hits@10'
+    """
+    stage, _, name = metric.partition("/")
+    return f"{stage} {metric_heading(name)}"
+
+
+def signed(value: float) -> str:
+    """A difference of metrics: ``+0.0123``; a dash where there is none."""
+    return f"{value:+.4f}" if math.isfinite(value) else "-"
+
+
+def percent(value: float) -> str:
+    """A relative gain: ``+1.2 %``."""
+    return f"{100 * value:+.1f} %" if math.isfinite(value) else "-"
+
+
+def p_text(value: float) -> str:
+    """A p-value to two digits; a dash where there was no test."""
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.2g}" if value >= 1e-4 else "< 0.0001"
+
+
+def _interval(low: float, high: float, digits: int) -> str:
+    return f" (95 % interval {low:+.{digits}f} to {high:+.{digits}f})" if math.isfinite(low) else ""
