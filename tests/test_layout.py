@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "mebns_pl"
 
 # A part imports from its own level and from those before it, never from a later one.
 LEVELS = (
-    {"types", "keys", "allocator", "errors", "checks", "families", "progress"},
+    {"types", "keys", "allocator", "errors", "checks", "families", "files", "progress"},
     {"graph"},
     {"distributed", "metrics", "negatives", "datasets"},
     {"models", "evaluation", "pools"},
@@ -24,6 +24,7 @@ LEVELS = (
     {"systems"},
     {"analysis"},
     {"prediction", "callbacks"},
+    {"report"},
     {"cli", "__main__"},
     {"__init__"},
 )

@@ -1,4 +1,4 @@
-"""The subcommands that run neither data module nor trainer: ``mebns datasets | samplers | landscape``."""
+"""The subcommands that run neither data module nor trainer: ``mebns datasets | samplers | landscape | report``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from mebns_pl.analysis.landscape import LandscapeOptions
 from mebns_pl.cli.landscape import compare_checkpoints
 from mebns_pl.cli.messages import OneLineParser
+from mebns_pl.cli.report import show_report
 from mebns_pl.datasets.listing import dataset_table
 from mebns_pl.negatives.listing import recipe_table, sampler_table
 from mebns_pl.terminal import landscape_table
@@ -60,4 +61,9 @@ def show_landscape(arguments: Sequence[str]) -> None:
     console.print(f"Pictures: {given.out}/*/surface.png\nTensorBoard: tensorboard --logdir {given.out}", soft_wrap=True)
 
 
-WITHOUT_A_RUN = {"datasets": list_datasets, "samplers": list_samplers, "landscape": show_landscape}
+WITHOUT_A_RUN = {
+    "datasets": list_datasets,
+    "samplers": list_samplers,
+    "landscape": show_landscape,
+    "report": show_report,
+}

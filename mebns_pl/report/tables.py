@@ -163,7 +163,7 @@ def _notes(notes: pd.DataFrame) -> Table:
 
 
 def markdown(table: Table) -> str:
-    """A table in Markdown.
+    r"""A table in Markdown.
 
     Args:
         table: the table.
@@ -172,7 +172,7 @@ def markdown(table: Table) -> str:
         >>> print(markdown(Table("t", "", ["arm"], ["MRR"], [["a|b", "0.5"]])))
         | arm | MRR |
         |---|---:|
-        | a\\|b | 0.5 |
+        | a\|b | 0.5 |
     """
     lines = [[*table.words, *table.numbers], *table.rows]
     told = ["| " + " | ".join(markdown_text(cell) for cell in line) + " |" for line in lines]
@@ -181,11 +181,11 @@ def markdown(table: Table) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """A text that Markdown shows as it is.
+    r"""A text that Markdown shows as it is.
 
     Example:
         >>> markdown_text("<b> a_b|c")
-        '&lt;b&gt; a\\\\_b\\\\|c'
+        '&lt;b&gt; a\\_b\\|c'
     """
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     for sign in "\\`*_|[]":
@@ -209,11 +209,11 @@ def latex(table: Table) -> str:
 
 
 def latex_text(text: str) -> str:
-    """A text that LaTeX sets as it is.
+    r"""A text that LaTeX sets as it is.
 
     Example:
         >>> latex_text("a_b & 5 %")
-        'a\\\\_b \\\\& 5 \\\\%'
+        'a\\_b \\& 5 \\%'
     """
     signs = {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
     signs |= {sign: f"\\{sign}" for sign in "&%$#_{}"}

@@ -63,7 +63,10 @@ def verdicts(results: Results, asked: Sequence[Question], comparisons: Sequence[
 
 
 def _verdict(results: Results, question: Question, comparisons: Sequence[Comparison], tests: int) -> Verdict:
-    heads = [one for one in comparisons if one.graph is None or one.graphs == 1 and not _has_whole(one, comparisons)]
+    groups: dict[tuple[str, str], list[Comparison]] = {}
+    for one in comparisons:
+        groups.setdefault((one.value, one.setting), []).append(one)
+    heads = [group[0] for group in groups.values()]  # over all graphs, or on the only one
     values = list(dict.fromkeys(one.value for one in heads))
     names = values[0] if len(values) == 1 else "the others"
     title = f"{question.axis}: {names} against {question.reference}"
@@ -79,21 +82,19 @@ def _verdict(results: Results, question: Question, comparisons: Sequence[Compari
             f"In {heading(results.metric)}, of {len(heads)} comparisons {counts[WINS]} are won, {counts[LOSES]} lost, "
             f"and in {counts[LEVEL]} the two cannot be told apart."
         )
-    return Verdict(title, summary, [_line(one, comparisons, tests) for one in heads])
+    lines = [
+        Line(group[0].call, _lead(group[0]), detail(group[0], tests), _by_graph(group)) for group in groups.values()
+    ]
+    return Verdict(title, summary, lines)
 
 
-def _has_whole(one: Comparison, comparisons: Sequence[Comparison]) -> bool:
-    same = (other for other in comparisons if (other.value, other.setting) == (one.value, one.setting))
-    return any(other.graph is None for other in same)
-
-
-def _line(one: Comparison, comparisons: Sequence[Comparison], tests: int) -> Line:
-    parts: dict[str, list[str]] = {WINS: [], LOSES: [], LEVEL: []}
-    for other in comparisons:
-        if other.graph is not None and one.graph is None and (other.value, other.setting) == (one.value, one.setting):
-            parts[other.call].append(other.graph)
-    by_graph = "; ".join(f"{call} on {', '.join(graphs)}" for call, graphs in parts.items() if graphs)
-    return Line(one.call, _lead(one), detail(one, tests), by_graph and f"Graph by graph: {by_graph}.")
+def _by_graph(group: Sequence[Comparison]) -> str:
+    found: dict[str, list[str]] = {WINS: [], LOSES: [], LEVEL: []}
+    for one in group:
+        if one.graph is not None and len(group) > 1:
+            found[one.call].append(one.graph)
+    told = "; ".join(f"{call} on {', '.join(graphs)}" for call, graphs in found.items() if graphs)
+    return f"Graph by graph: {told}." if told else ""
 
 
 def _lead(one: Comparison) -> str:
