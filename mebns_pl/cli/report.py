@@ -47,8 +47,10 @@ def show_report(arguments: Sequence[str]) -> None:
     console = Console(highlight=False, markup=False)
     for verdict in report.verdicts:
         console.print(verdict.summary, style="bold")
-        for line in verdict.lines:
-            console.print(f"- {line.lead}. {line.detail} {line.by_graph}".rstrip())
+        if len(verdict.lines) == 1:
+            console.print(verdict.lines[0].detail)
+        for line in verdict.lines if len(verdict.lines) > 1 else ():
+            console.print(f"- {line.lead}")
     for remark in report.remarks:
         console.print(remark)
     console.print(f"\nReport: {' '.join(map(str, files))}", soft_wrap=True)

@@ -21,9 +21,10 @@ from mebns_pl.report.words import TOO_FEW, Verdict, heading, verdicts
 
 PAGE = Path(__file__).with_name("page.html.j2")
 HOW = (
-    "A comparison is called by the Wilcoxon signed-rank test on paired runs (same graph, split and seed) at 0.05, after "
-    f"Holm's correction over all comparisons of the report that have pairs enough; {TOO_FEW}. Intervals are for each "
-    "comparison by itself."
+    "A comparison is called by the Wilcoxon signed-rank test on paired runs (same graph, split, seed) at 0.05, after "
+    f"Holm's correction over all comparisons of the report that have pairs enough; {TOO_FEW}. One graph of several is "
+    "called only where its comparison differs on some graph at all (Fisher's combination of the graphs' tests, in "
+    "the same correction). Intervals are for each comparison by itself."
 )
 
 
@@ -33,7 +34,7 @@ class Figure:
 
     Args:
         name: short, the same in every report.
-        heading: over it.
+        heading: over it; empty where that of its section does.
         caption: what it shows.
         figure: Plotly's.
     """
@@ -94,12 +95,13 @@ def build_report(frame: pd.DataFrame, folder: Path, metric: str = "test/mrr", re
 def _remarks(results: Results, comparisons: Sequence[Comparison], missing: pd.DataFrame) -> list[str]:
     frame = results.frame
     runs = int(frame["value"].notna().sum())
-    told = [f"{runs} runs with {heading(results.metric)}, {len(results.arms)} arms, {len(results.graphs)} graphs."]
+    arms, graphs = len(results.arms), len(results.graphs)
+    told = [f"{runs} runs with {heading(results.metric)}: {_count(arms, 'arm')} on {_count(graphs, 'graph')}."]
     if constant := ", ".join(f"{axis} {value}" for axis, value in results.constant.items()):
         told.append(f"The same in all runs: {constant}.")
     if len(missing):
         told.append(
-            f"{missing['runs'].sum()} runs are missing or have failed; they are listed as gaps, and pairs are counted."
+            f"{_count(missing['runs'].sum(), 'run')} missing or without result: listed as gaps, and pairs are counted."
         )
     if not comparisons:
         told.append("There is one arm alone, or none has a control: nothing is compared.")
@@ -120,6 +122,10 @@ def _remarks(results: Results, comparisons: Sequence[Comparison], missing: pd.Da
     return told
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def _figures(
     results: Results, asked: Sequence[Question], comparisons: Sequence[Comparison], ranked: Ranking | None
 ) -> list[Figure]:
@@ -127,22 +133,22 @@ def _figures(
     for number, question in enumerate(asked):
         own = [one for one in comparisons if one.question == question]
         if any(one.difference.pairs for one in own):
-            title = f"Paired differences: {question.axis} against {question.reference}"
+            title = f"{question.axis} against {question.reference}" if len(asked) > 1 else ""
             caption = (
                 "Mean difference and its 95 % interval. Blue up: wins; orange down: loses; grey: cannot be told apart."
             )
             found.append(Figure(f"differences-{number}", title, caption, forest_figure(own, results.metric)))
     if ranked is not None:
         caption = "Critical-difference picture: arms joined by a bar are not told apart (Nemenyi, 0.05)."
-        found.append(Figure("ranks", "Average ranks over graphs", caption, rank_figure(ranked)))
+        found.append(Figure("ranks", "", caption, rank_figure(ranked)))
     points = curves(results)
     if len(points):
         caption = "Mean over runs; the band goes from the worst to the best run. Click on a name to hide it."
-        found.append(Figure("curves", "Validation over training", caption, curve_figure(results, points)))
+        found.append(Figure("curves", "", caption, curve_figure(results, points)))
     cost = cost_figure(results)
     if cost is not None:
         caption = "Mean over runs, ± standard deviation. Left is cheaper, up is better."
-        found.append(Figure("cost", "Cost against quality", caption, cost))
+        found.append(Figure("cost", "", caption, cost))
     return found
 
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from mebns_pl.errors import DataError
 from mebns_pl.report.results import AXIS, SEEDS, Results
 from mebns_pl.report.statistics import (
     ALPHA,
     Difference,
+    Floats,
     Gain,
     Ranks,
+    any_differs,
     average_ranks,
     fewest_pairs,
     holm,
+    least_p,
     paired_difference,
     pairs_needed,
     relative_gain,
@@ -45,19 +49,19 @@ class Question:
 
 @dataclass(frozen=True)
 class Comparison:
-    """An arm against its control, on one graph or over all.
+    """An arm against its control, on one graph or over several.
 
     Args:
         question: what is asked.
         value: of the question's axis, the arm's.
         setting: the values of the other axes that vary, those of both arms.
-        graph: on which graph; None for all together.
-        graphs: on how many.
+        graphs: on which.
         planned: pairs that there would be without gaps.
         difference: arm less control, over the pairs.
         gain: relative gain; None where it cannot be told.
+        parts: of several graphs, the comparison on each.
         tested: whether there are pairs enough for a test among so many to reach 0.05 at all.
-        corrected: p-value after Holm's correction over all tests of the report; NaN if not tested.
+        corrected: p-value after correction for the other tests of the report; NaN if not tested.
         call: WINS, LOSES or LEVEL.
         enough: fewest pairs that a test needs among so many.
         needed: pairs that tell a difference of this size with a power of 0.8; None where no number would do.
@@ -67,11 +71,11 @@ class Comparison:
     question: Question
     value: str
     setting: str
-    graph: str | None
-    graphs: int
+    graphs: tuple[str, ...]
     planned: int
     difference: Difference
     gain: Gain | None
+    parts: tuple[Comparison, ...] = ()
     tested: bool = False
     corrected: float = math.nan
     call: str = LEVEL
@@ -119,20 +123,21 @@ def _question(results: Results, given: str) -> Question:
 
 
 def compare(results: Results, asked: Sequence[Question]) -> list[Comparison]:
-    """Compares every arm with its control, on every graph and, if there are several, over all.
+    """Compares every arm with its control, over all graphs and on each.
 
-    A comparison is called by the Wilcoxon test alone, with Holm's correction over all comparisons that can be called at
-    all: of studies in which nothing differs at most one in twenty calls any.
+    Comparisons are called by Wilcoxon tests, corrected by Holm's method so that of studies in which nothing differs at
+    most one in twenty calls anything. Over several graphs there are two tests of each comparison, both in the one
+    family of the whole report: Wilcoxon's over all pairs, which calls the comparison, and Fisher's combination of the
+    graphs' own. Where the latter is significant, graphs are called by their own tests, corrected for each other.
 
     Args:
         results: the runs.
         asked: by :func:`questions`.
 
     Returns:
-        By question, arm and graph, that over all graphs before the single ones.
+        By question and arm.
     """
-    found = [one for question in asked for one in _of_question(results, question)]
-    return _called(found)
+    return _called([one for question in asked for one in _of_question(results, question)])
 
 
 def _of_question(results: Results, question: Question) -> list[Comparison]:
@@ -147,52 +152,82 @@ def _of_question(results: Results, question: Question) -> list[Comparison]:
             continue
         keys = ["graph", *SEEDS]
         pairs = arm.merge(control, on=keys, how="outer", suffixes=("", "_control"))[[*keys, "value", "value_control"]]
-        graphs = [graph for graph in results.graphs if graph in set(pairs["graph"])]
-        whole = pairs.dropna()
-        of = {graph: whole[whole["graph"] == graph] for graph in graphs}
-        numbers = {graph: (rows["value"].to_numpy(), rows["value_control"].to_numpy()) for graph, rows in of.items()}
-        for graph in [None, *graphs] if len(graphs) > 1 else graphs:
-            used = [numbers[name] for name in graphs if graph in (None, name)]
-            differences = np.concatenate([arm_values - control_values for arm_values, control_values in used])
-            found.append(
-                Comparison(
-                    question,
-                    value,
-                    setting,
-                    graph,
-                    graphs=len(used),
-                    planned=len(pairs) if graph is None else int((pairs["graph"] == graph).sum()),
-                    difference=paired_difference(differences),
-                    gain=relative_gain(used),
-                )
-            )
+        by_graph = {str(graph): rows for graph, rows in pairs.groupby("graph")}
+        graphs = [graph for graph in results.graphs if graph in by_graph]
+        parts = [_one(question, value, setting, {graph: by_graph[graph]}) for graph in graphs]
+        whole = _one(question, value, setting, {graph: by_graph[graph] for graph in graphs}, parts)
+        found.append(whole if len(parts) > 1 else parts[0])
     return found
+
+
+def _one(
+    question: Question,
+    value: str,
+    setting: str,
+    pairs: Mapping[str, pd.DataFrame],
+    parts: Sequence[Comparison] = (),
+) -> Comparison:
+    """A comparison that is not called yet, of pairs by graph: columns value and value_control, NaN for a gap."""
+    whole = [rows[["value", "value_control"]].dropna().to_numpy().T for rows in pairs.values()]
+    return Comparison(
+        question,
+        value,
+        setting,
+        tuple(pairs),
+        planned=sum(map(len, pairs.values())),
+        difference=paired_difference(np.concatenate([arm - control for arm, control in whole])),
+        gain=relative_gain([(arm, control) for arm, control in whole]),
+        parts=tuple(parts),
+    )
 
 
 def _called(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """With the tests corrected for each other, and what follows from them."""
-    tested = testable([one.difference.pairs for one in comparisons])
-    corrected = np.full(len(comparisons), math.nan)
-    corrected[tested] = holm(np.array([one.difference.p_value for one in comparisons])[tested])
-    level = ALPHA / max(len(comparisons), 1)
+    several = [number for number, one in enumerate(comparisons) if any(part.difference.pairs for part in one.parts)]
+    p_values = np.array([one.difference.p_value for one in comparisons])
+    least = least_p([one.difference.pairs for one in comparisons])
+    own = [[part.difference for part in comparisons[number].parts if part.difference.pairs] for number in several]
+    p_values = np.append(p_values, [any_differs(np.array([part.p_value for part in parts])) for parts in own])
+    least = np.append(least, [any_differs(least_p([part.pairs for part in parts])) for parts in own])
+    corrected = _corrected(p_values, least)
+    gates = dict(zip(several, corrected[len(comparisons) :].tolist(), strict=True))
+    level = ALPHA / max(len(p_values), 1)
     found = []
-    for one, is_tested, p_value in zip(comparisons, tested.tolist(), corrected.tolist(), strict=True):
-        difference = one.difference
-        # Where mean and ranks point to different sides there is nothing to call
-        agree = difference.direction * difference.mean > 0
-        call = (WINS if difference.direction > 0 else LOSES) if p_value <= ALPHA and agree else LEVEL
-        found.append(
-            replace(
-                one,
-                tested=is_tested,
-                corrected=p_value,
-                call=call,
-                enough=fewest_pairs(level),
-                needed=pairs_needed(difference.mean, difference.std, level),
-                told=smallest_told(difference.std, difference.pairs, level),
+    for number, (one, p_value) in enumerate(zip(comparisons, corrected.tolist(), strict=False)):
+        parts: list[Comparison] = []
+        if one.parts:
+            gate = gates.get(number, math.nan)
+            alone = _corrected(
+                np.array([part.difference.p_value for part in one.parts]),
+                least_p([part.difference.pairs for part in one.parts]),
             )
-        )
+            gated = np.maximum(alone, gate).tolist()  # NaN if either is
+            parts = [_call(part, p, ALPHA / len(gated)) for part, p in zip(one.parts, gated, strict=True)]
+        found.append(replace(_call(one, p_value, level), parts=tuple(parts)))
     return found
+
+
+def _corrected(p_values: Floats, least: Floats) -> Floats:
+    """By Holm's method, over the tests that can be significant at all; NaN for the others."""
+    tested = testable(least)
+    corrected = np.full(len(p_values), math.nan)
+    corrected[tested] = holm(p_values[tested])
+    return corrected
+
+
+def _call(one: Comparison, corrected: float, level: float) -> Comparison:
+    difference = one.difference
+    # Where mean and ranks point to different sides there is nothing to call
+    agree = difference.direction * difference.mean > 0
+    return replace(
+        one,
+        tested=math.isfinite(corrected),
+        corrected=corrected,
+        call=(WINS if difference.direction > 0 else LOSES) if corrected <= ALPHA and agree else LEVEL,
+        enough=fewest_pairs(level),
+        needed=pairs_needed(difference.mean, difference.std, level),
+        told=smallest_told(difference.std, difference.pairs, level),
+    )
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ def forest_figure(comparisons: Sequence[Comparison], metric: str) -> go.Figure:
         comparisons: of one question, at least one.
         metric: what is compared.
     """
-    several = any(one.graph is None for one in comparisons)
-    labels = [_label(one, several) for one in comparisons]
+    labels = [label for whole in comparisons for label in _labels(whole)]
+    comparisons = [one for whole in comparisons for one in (whole, *whole.parts)]
     figure = go.Figure()
     for call, (color, symbol) in CALLS.items():
         rows = [row for row, one in enumerate(comparisons) if one.call == call and one.difference.pairs]
@@ -56,7 +56,7 @@ def forest_figure(comparisons: Sequence[Comparison], metric: str) -> go.Figure:
             },
             text=[
                 f"{labels[row]}<br>{signed(one.mean)} ({signed(one.low)} to {signed(one.high)}), {one.pairs} pairs"
-                f"<br>p with Holm's correction {p_text(comparisons[row].corrected)}"
+                f"<br>corrected p {p_text(comparisons[row].corrected)}"
                 for row, one in zip(rows, found, strict=True)
             ],
             hovertemplate="%{text}<extra></extra>",
@@ -71,11 +71,12 @@ def forest_figure(comparisons: Sequence[Comparison], metric: str) -> go.Figure:
     return _styled(figure, HEAD + ROW * len(labels))
 
 
-def _label(one: Comparison, several: bool) -> str:
+def _labels(one: Comparison) -> list[str]:
+    """Of a comparison and, below it, of its graphs."""
     name = html.escape(f"{one.value} ({one.setting})" if one.setting else one.value)
-    if one.graph is None:
-        return f"<b>{name}, all graphs</b>"
-    return html.escape(one.graph) if several else f"{name}, {html.escape(one.graph)}"
+    if not one.parts:
+        return [f"{name}, {html.escape(one.graphs[0])}"]
+    return [f"<b>{name}, {len(one.graphs)} graphs</b>", *(html.escape(part.graphs[0]) for part in one.parts)]
 
 
 def curve_figure(results: Results, points: pd.DataFrame) -> go.Figure:

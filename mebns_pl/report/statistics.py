@@ -118,29 +118,49 @@ def fewest_pairs(level: float = ALPHA) -> int:
     return math.ceil(1 - math.log2(level))
 
 
-def testable(pairs: Sequence[int]) -> NDArray[np.bool_]:
-    """Which of a study's tests can be significant at all, after a correction for how many they are (Tarone 1990).
-
-    The others can never be called, whatever the numbers: they need not be corrected for. Only counts of pairs are
-    looked at, never outcomes, so that nothing is picked.
+def least_p(pairs: Sequence[int]) -> Floats:
+    """The smallest p-value that Wilcoxon tests of so many pairs can have.
 
     Args:
         pairs: of each test.
 
     Returns:
-        ``(len(pairs),)`` bool.
+        ``(len(pairs),)`` float64; 1 without pairs.
+    """
+    return np.minimum(2.0 ** (1 - np.asarray(pairs, dtype=np.float64)), 1.0)
+
+
+def any_differs(p_values: Floats) -> float:
+    """Fisher's combination: p-value that none of some independent samples differs, to whichever side.
+
+    Args:
+        p_values: of each sample, ``(m,)`` in (0, 1], at least one.
+    """
+    return float(scipy.stats.combine_pvalues(p_values, method="fisher").pvalue)
+
+
+def testable(least: Floats) -> NDArray[np.bool_]:
+    """Which of a study's tests can be significant at all, after a correction for how many they are (Tarone 1990).
+
+    The others can never be called, whatever the numbers: they need not be corrected for. Only what counts of pairs
+    allow is looked at, never outcomes, so that nothing is picked.
+
+    Args:
+        least: the smallest p-value that each test can have, ``(m,)``.
+
+    Returns:
+        ``(m,)`` bool.
 
     Example:
-        >>> testable([20, 5, 5]).tolist()
+        >>> testable(least_p([20, 5, 5])).tolist()
         [True, False, False]
     """
-    least = 2.0 ** (1 - np.asarray(pairs, dtype=np.float64))
-    masks = (least <= ALPHA / count for count in range(1, len(pairs) + 1))
-    return next((mask for count, mask in enumerate(masks, 1) if mask.sum() <= count), least <= 0)
+    masks = (least <= ALPHA / count for count in range(1, len(least) + 1))
+    return next((mask for count, mask in enumerate(masks, 1) if mask.sum() <= count), least < 0)
 
 
 def holm(p_values: Floats) -> Floats:
-    """P-values corrected by Holm's step-down method: those of at most ``ALPHA`` together err once in 1 / ``ALPHA``.
+    """P-values corrected by Holm's step-down method: that any of a true hypothesis is at most x, has probability x.
 
     Args:
         p_values: ``(m,)`` in [0, 1].

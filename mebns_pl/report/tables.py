@@ -10,7 +10,7 @@ import pandas as pd
 
 from mebns_pl.report.comparisons import Comparison, Ranking
 from mebns_pl.report.results import AXIS, Results
-from mebns_pl.report.words import heading, p_text, percent, signed
+from mebns_pl.report.words import heading, p_text, percent, seeds_needed, signed
 
 MISSING = "-"
 
@@ -80,14 +80,15 @@ def _by_arm(results: Results) -> Iterable[tuple[list[str], pd.DataFrame]]:
 
 def _differences(comparisons: Sequence[Comparison]) -> Table:
     rows = []
-    for one in comparisons:
+    for one in [row for whole in comparisons for row in (whole, *whole.parts)]:
         found = one.difference
         gap = f"{found.pairs} of {one.planned}" if found.pairs < one.planned else str(found.pairs)
         interval = f"{signed(found.low)} to {signed(found.high)}" if math.isfinite(found.low) else MISSING
         spread = f"{found.std:.4f}" if math.isfinite(found.std) else MISSING
-        seeds = MISSING if one.needed is None else f"{math.ceil(one.needed / one.graphs):,}"
+        needed = seeds_needed(one)
+        seeds = MISSING if needed is None else f"{needed:,}"
         p_value = p_text(found.p_value) if found.pairs else MISSING
-        graph = "all" if one.graph is None else one.graph
+        graph = f"all {len(one.graphs)}" if one.parts else one.graphs[0]
         names = [f"{one.value} - {one.question.reference}", one.setting or MISSING, graph, one.call]
         numbers = [gap, signed(found.mean), interval, spread, p_value, p_text(one.corrected), seeds]
         rows.append([*names, *numbers])
@@ -103,13 +104,13 @@ def _differences(comparisons: Sequence[Comparison]) -> Table:
 def _gains(comparisons: Sequence[Comparison]) -> Table:
     rows = []
     for one in comparisons:
-        if one.graph is None:
+        if one.parts:
             gain = one.gain
             interval = MISSING
             if gain is not None and math.isfinite(gain.low):
                 interval = f"{percent(gain.low)} to {percent(gain.high)}"
             names = [f"{one.value} - {one.question.reference}", one.setting or MISSING]
-            rows.append([*names, str(one.graphs), MISSING if gain is None else percent(gain.mean), interval])
+            rows.append([*names, str(len(one.graphs)), MISSING if gain is None else percent(gain.mean), interval])
     caption = (
         "Relative gain over graphs: geometric mean of the ratios of means, with a 95 % interval by hierarchical "
         "bootstrap over graphs and the pairs within. It speaks of graphs like these; of fewer than five it says little."

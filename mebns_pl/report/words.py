@@ -12,8 +12,9 @@ from mebns_pl.report.results import Results
 from mebns_pl.report.statistics import ALPHA, fewest_pairs
 from mebns_pl.terminal import metric_heading
 
+CALLS = (WINS, LOSES, LEVEL)
 SIX = fewest_pairs(ALPHA)
-TOO_FEW = f"with fewer than {SIX} pairs no Wilcoxon test can reach {ALPHA}"
+TOO_FEW = "with fewer than six pairs no Wilcoxon test can reach 0.05"
 
 
 @dataclass(frozen=True)
@@ -63,42 +64,40 @@ def verdicts(results: Results, asked: Sequence[Question], comparisons: Sequence[
 
 
 def _verdict(results: Results, question: Question, comparisons: Sequence[Comparison], tests: int) -> Verdict:
-    groups: dict[tuple[str, str], list[Comparison]] = {}
-    for one in comparisons:
-        groups.setdefault((one.value, one.setting), []).append(one)
-    heads = [group[0] for group in groups.values()]  # over all graphs, or on the only one
-    values = list(dict.fromkeys(one.value for one in heads))
+    values = list(dict.fromkeys(one.value for one in comparisons))
     names = values[0] if len(values) == 1 else "the others"
-    title = f"{question.axis}: {names} against {question.reference}"
-    counts = Counter(one.call for one in heads)
-    if not heads:
+    counts = Counter(one.call for one in comparisons)
+    if not comparisons:
         summary = (
             f"No arm has a control: none differs from one with {question.axis} {question.reference} in that alone."
         )
-    elif len(heads) == 1:
-        summary = f"In {heading(results.metric)} {_lead(heads[0])}."
+    elif len(comparisons) == 1:
+        summary = f"In {heading(results.metric)} {_lead(comparisons[0])}."
     else:
         summary = (
-            f"In {heading(results.metric)}, of {len(heads)} comparisons {counts[WINS]} are won, {counts[LOSES]} lost, "
-            f"and in {counts[LEVEL]} the two cannot be told apart."
+            f"In {heading(results.metric)}, of {len(comparisons)} comparisons {counts[WINS]} are won, "
+            f"{counts[LOSES]} lost, and in {counts[LEVEL]} the two cannot be told apart."
         )
-    lines = [
-        Line(group[0].call, _lead(group[0]), detail(group[0], tests), _by_graph(group)) for group in groups.values()
-    ]
-    return Verdict(title, summary, lines)
+    parts = Counter(part.call for one in comparisons for part in one.parts)
+    if parts[WINS] or parts[LOSES]:
+        summary += f" On single graphs, of {parts.total()} {parts[WINS]} are won and {parts[LOSES]} lost."
+    lines = [Line(one.call, _lead(one), detail(one, tests), _by_graph(one)) for one in comparisons]
+    return Verdict(f"{question.axis}: {names} against {question.reference}", summary, lines)
 
 
-def _by_graph(group: Sequence[Comparison]) -> str:
-    found: dict[str, list[str]] = {WINS: [], LOSES: [], LEVEL: []}
-    for one in group:
-        if one.graph is not None and len(group) > 1:
-            found[one.call].append(one.graph)
-    told = "; ".join(f"{call} on {', '.join(graphs)}" for call, graphs in found.items() if graphs)
-    return f"Graph by graph: {told}." if told else ""
+def _by_graph(one: Comparison) -> str:
+    if not one.parts:
+        return ""
+    if all(part.call == LEVEL for part in one.parts):
+        enough = any(part.tested for part in one.parts)
+        return "No graph by itself can be called." if enough else "No graph by itself has pairs enough for a test."
+    graphs = {call: [graph for part in one.parts if part.call == call for graph in part.graphs] for call in CALLS}
+    told = "; ".join(f"{call} on {', '.join(names)}" for call, names in graphs.items() if names)
+    return f"Graph by graph: {told}."
 
 
 def _lead(one: Comparison) -> str:
-    place = f"on {one.graph}" if one.graph is not None else f"over {one.graphs} graphs"
+    place = f"over {len(one.graphs)} graphs" if one.parts else f"on {one.graphs[0]}"
     name = f"{one.value} ({one.setting})" if one.setting else one.value
     verb = {WINS: "wins over", LOSES: "loses to", LEVEL: "cannot be told apart from"}[one.call]
     return f"{name} {verb} {one.question.reference} {place}"
@@ -116,11 +115,13 @@ def detail(one: Comparison, tests: int) -> str:
     gap = f" of {one.planned} (the others have gaps)" if found.pairs < one.planned else ""
     if found.pairs == 0:
         return f"No pairs{gap}: there are no seeds with which both have finished."
-    told = [f"Mean difference {signed(found.mean)}{_interval(found.low, found.high, 4)} over {pairs}{gap}"]
+    told = [f"Mean difference {signed(found.mean)}{_interval(found.low, found.high)} over {pairs}{gap}"]
     if one.gain is not None:
         told[0] += f", relative gain {percent(one.gain.mean)}"
     if one.tested:
-        told[0] += f"; Wilcoxon p = {p_text(found.p_value)}, with Holm's correction {p_text(one.corrected)}"
+        told[0] += f"; Wilcoxon's p {p_told(found.p_value)}"
+        if tests > 1:
+            told[0] += f", after Holm's correction {p_text(one.corrected)}"
     if one.call == LEVEL:
         told += _why_level(one, tests, pairs)
     return ". ".join(text[0].upper() + text[1:] for text in told) + "."
@@ -128,20 +129,24 @@ def detail(one: Comparison, tests: int) -> str:
 
 def _why_level(one: Comparison, tests: int, pairs: str) -> list[str]:
     found, told = one.difference, []
-    clear = found.pairs > 1 and found.low * found.high > 0
     if found.pairs < SIX:
         told.append(TOO_FEW)
     elif not one.tested:
         told.append(f"with {pairs} no test can reach {ALPHA} among {tests} comparisons; with {one.enough} one could")
-    elif clear:
-        told.append("the interval is clear of 0, the test is not")
+    elif found.low * found.high > 0:
+        told.append("the interval by itself is clear of 0, the test is not")
     if one.needed is not None:
-        seeds = math.ceil(one.needed / one.graphs)
-        each = " on each graph" if one.graphs > 1 else ""
+        seeds = seeds_needed(one)
+        each = " on each graph" if one.parts else ""
         told.append(f"to tell a difference of this size four times in five takes some {seeds:,} seeds{each}")
     if one.told is not None:
-        told.append(f"{pairs} tell one of {one.told:.4f} as often")
+        told.append(f"the {pairs} here would tell one of {one.told:.4f} as often")
     return told
+
+
+def seeds_needed(one: Comparison) -> int | None:
+    """Seeds on each graph that tell a difference of this size with a power of 0.8; None where no number would do."""
+    return None if one.needed is None else math.ceil(one.needed / len(one.graphs))
 
 
 def heading(metric: str) -> str:
@@ -172,5 +177,11 @@ def p_text(value: float) -> str:
     return f"{value:.2g}" if value >= 1e-4 else "< 0.0001"
 
 
-def _interval(low: float, high: float, digits: int) -> str:
-    return f" (95 % interval {low:+.{digits}f} to {high:+.{digits}f})" if math.isfinite(low) else ""
+def p_told(value: float) -> str:
+    """A p-value in a sentence: ``= 0.031``, ``< 0.0001``."""
+    text = p_text(value)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _interval(low: float, high: float) -> str:
+    return f" (95 % interval {signed(low)} to {signed(high)})" if math.isfinite(low) else ""
