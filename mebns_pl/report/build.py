@@ -101,7 +101,7 @@ def _remarks(results: Results, comparisons: Sequence[Comparison], missing: pd.Da
         told.append(f"The same in all runs: {constant}.")
     if len(missing):
         told.append(
-            f"{_count(missing['runs'].sum(), 'run')} missing or without result: listed as gaps, and pairs are counted."
+            f"{_count(int(missing['runs'].sum()), 'run')} missing or without result, listed as gaps; pairs are counted."
         )
     if not comparisons:
         told.append("There is one arm alone, or none has a control: nothing is compared.")
@@ -178,7 +178,7 @@ def as_page(report: Report) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    options = {"displaylogo": False, "responsive": True}
+    options = {"displayModeBar": False, "responsive": True}
     drawn = {
         item.name: item.figure.to_html(
             full_html=False, include_plotlyjs=False, div_id=f"figure-{item.name}", config=options

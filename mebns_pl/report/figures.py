@@ -88,9 +88,12 @@ def curve_figure(results: Results, points: pd.DataFrame) -> go.Figure:
     """
     graphs = [graph for graph in results.graphs if graph in set(points["graph"])]
     arms = [arm for arm in results.arms if arm in set(points["arm"])]
-    figure = _panels(graphs)
-    for (graph, arm), curve in points.sort_values("epoch").groupby(["graph", "arm"], sort=False):
-        number = arms.index(arm)
+    figure, seen = _panels(graphs), set()
+    by_arm = dict(iter(points.sort_values("epoch").groupby(["arm", "graph"])))
+    for number, arm, graph in [(*item, graph) for item in enumerate(arms) for graph in graphs]:
+        if (arm, graph) not in by_arm:
+            continue
+        curve = by_arm[arm, graph]
         color, dash = COLORS[number % len(COLORS)], DASHES[number // len(COLORS) % len(DASHES)]
         place = _place(graphs.index(graph))
         if len(arms) <= len(COLORS):  # more bands than that hide each other
@@ -105,7 +108,7 @@ def curve_figure(results: Results, points: pd.DataFrame) -> go.Figure:
                 y=curve["mean"],
                 name=html.escape(arm),
                 legendgroup=str(number),
-                showlegend=graph == points.loc[points["arm"] == arm, "graph"].iloc[0],
+                showlegend=arm not in seen,
                 mode="lines+markers",
                 marker={"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 6},
                 line={"color": color, "dash": dash, "width": 2},
@@ -113,6 +116,7 @@ def curve_figure(results: Results, points: pd.DataFrame) -> go.Figure:
             ),
             **place,
         )
+        seen.add(arm)
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title=f"validation {heading(results.metric).partition(' ')[2]}", col=1)
     return _styled(figure, HEAD + PANEL * _rows(graphs) + _legend_height(arms))

@@ -80,7 +80,7 @@ def _verdict(results: Results, question: Question, comparisons: Sequence[Compari
         )
     parts = Counter(part.call for one in comparisons for part in one.parts)
     if parts[WINS] or parts[LOSES]:
-        summary += f" On single graphs, of {parts.total()} {parts[WINS]} are won and {parts[LOSES]} lost."
+        summary += f" On single graphs, {parts[WINS]} of {parts.total()} are won and {parts[LOSES]} lost."
     lines = [Line(one.call, _lead(one), detail(one, tests), _by_graph(one)) for one in comparisons]
     return Verdict(f"{question.axis}: {names} against {question.reference}", summary, lines)
 
@@ -97,7 +97,7 @@ def _by_graph(one: Comparison) -> str:
 
 
 def _lead(one: Comparison) -> str:
-    place = f"over {len(one.graphs)} graphs" if one.parts else f"on {one.graphs[0]}"
+    place = f"over {len(one.graphs)} graphs together" if one.parts else f"on {one.graphs[0]}"
     name = f"{one.value} ({one.setting})" if one.setting else one.value
     verb = {WINS: "wins over", LOSES: "loses to", LEVEL: "cannot be told apart from"}[one.call]
     return f"{name} {verb} {one.question.reference} {place}"
