@@ -94,7 +94,7 @@ def curve_figure(results: Results, points: pd.DataFrame) -> go.Figure:
         if (arm, graph) not in by_arm:
             continue
         curve = by_arm[arm, graph]
-        color, dash = COLORS[number % len(COLORS)], DASHES[number // len(COLORS) % len(DASHES)]
+        color, symbol, dash = _look(number)
         place = _place(graphs.index(graph))
         if len(arms) <= len(COLORS):  # more bands than that hide each other
             there_and_back = [*curve["epoch"], *curve["epoch"][::-1]]
@@ -110,7 +110,7 @@ def curve_figure(results: Results, points: pd.DataFrame) -> go.Figure:
                 legendgroup=str(number),
                 showlegend=arm not in seen,
                 mode="lines+markers",
-                marker={"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 6},
+                marker={"symbol": symbol, "size": 6},
                 line={"color": color, "dash": dash, "width": 2},
                 hovertemplate=f"{html.escape(arm)}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
             ),
@@ -119,7 +119,7 @@ def curve_figure(results: Results, points: pd.DataFrame) -> go.Figure:
         seen.add(arm)
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title=f"validation {heading(results.metric).partition(' ')[2]}", col=1)
-    return _styled(figure, HEAD + PANEL * _rows(graphs) + _legend_height(arms))
+    return _styled(figure, HEAD + PANEL * _rows(graphs), _legend_height(arms))
 
 
 def cost_figure(results: Results) -> go.Figure | None:
@@ -138,6 +138,7 @@ def cost_figure(results: Results) -> go.Figure | None:
     figure, seen = _panels(results.graphs), set()
     for (graph, arm), runs in done.groupby(["graph", "arm"], sort=False):
         number = results.arms.index(arm)
+        color, symbol, _ = _look(number)
         spread = runs["value"].std(ddof=1) if len(runs) > 1 else 0.0
         figure.add_trace(
             go.Scatter(
@@ -148,11 +149,7 @@ def cost_figure(results: Results) -> go.Figure | None:
                 legendgroup=str(number),
                 showlegend=arm not in seen,
                 mode="markers",
-                marker={
-                    "color": COLORS[number % len(COLORS)],
-                    "symbol": SYMBOLS[(number + number // len(COLORS)) % len(SYMBOLS)],
-                    "size": 11,
-                },
+                marker={"color": color, "symbol": symbol, "size": 11},
                 hovertemplate=f"{html.escape(arm)}<br>%{{x:.1f}} s, %{{y:.4f}} ± {spread:.4f}<extra></extra>",
             ),
             **_place(results.graphs.index(graph)),
@@ -160,7 +157,7 @@ def cost_figure(results: Results) -> go.Figure | None:
         seen.add(arm)
     figure.update_xaxes(title="seconds a run", rangemode="tozero")
     figure.update_yaxes(title=heading(results.metric), col=1)
-    return _styled(figure, HEAD + PANEL * _rows(results.graphs) + _legend_height(results.arms))
+    return _styled(figure, HEAD + PANEL * _rows(results.graphs), _legend_height(results.arms))
 
 
 def rank_figure(ranking: Ranking) -> go.Figure:
@@ -231,19 +228,25 @@ def _panels(graphs: Sequence[str]) -> go.Figure:
     return make_subplots(rows, columns, subplot_titles=titles, vertical_spacing=space, horizontal_spacing=0.07)
 
 
+def _look(number: int) -> tuple[str, str, str]:
+    """Colour, symbol and dash of an arm: of two arms of the same colour the others differ."""
+    color, again = number % len(COLORS), number // len(COLORS)
+    return COLORS[color], SYMBOLS[(color + again) % len(SYMBOLS)], DASHES[again % len(DASHES)]
+
+
 def _legend_height(arms: Sequence[str]) -> int:
-    per_line = max(1, 900 // (60 + 7 * max(map(len, arms))))
-    return 22 * -(-len(arms) // per_line)
+    """Of the lines after the first, in pixels; names go side by side, in some 700 pixels on paper."""
+    per_line = max(1, 700 // (50 + 8 * max(map(len, arms))))
+    return 20 * ((len(arms) - 1) // per_line)
 
 
-def _styled(figure: go.Figure, height: int) -> go.Figure:
+def _styled(figure: go.Figure, height: int, legend: int = 0) -> go.Figure:
     figure.update_layout(
         template="plotly_white",
-        height=height,
-        margin={"l": 20, "r": 20, "t": 50, "b": 20},
+        height=height + legend,
+        margin={"l": 20, "r": 20, "t": 50 + legend, "b": 20},
         font={"family": "system-ui, sans-serif", "size": 13, "color": "#1a1a1a"},
         legend={"orientation": "h", "yref": "container", "yanchor": "top", "y": 1, "x": 0},
-        colorway=COLORS,
     )
     figure.update_xaxes(automargin=True, zeroline=False)
     figure.update_yaxes(automargin=True, zeroline=False)
