@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
 from mebns_pl.errors import DataError
 from mebns_pl.report.results import AXIS, SEEDS, Results
@@ -26,10 +25,12 @@ from mebns_pl.report.statistics import (
     pairs_needed,
     relative_gain,
     smallest_told,
-    testable,
+    within_reach,
 )
 
 WINS, LOSES, LEVEL = "wins", "loses", "cannot be told apart"
+Values = dict[tuple[str, int, int], float]
+"""By graph, seed of the split and seed of the weights."""
 CONTROLS = {"system": ("plain",), "sampler": ("uniform", "rns")}
 """Of these axes the values, in lower case, that others are compared with unless another reference is given."""
 
@@ -141,22 +142,23 @@ def compare(results: Results, asked: Sequence[Question]) -> list[Comparison]:
 
 
 def _of_question(results: Results, question: Question) -> list[Comparison]:
-    others = [AXIS + axis for axis in results.varied if axis != question.axis]
-    frame = results.frame.assign(setting=results.frame[others].agg(", ".join, axis=1) if others else "")
-    axis = AXIS + question.axis
-    controls = frame[frame[axis] == question.reference]
+    frame, others = results.frame, [AXIS + axis for axis in results.varied if axis != question.axis]
+    settings = map(", ".join, frame[others].to_numpy()) if others else [""] * len(frame)
+    keys = zip(frame["graph"], *(frame[name] for name in SEEDS), strict=True)
+    arms: dict[tuple[str, str], Values] = {}
+    for arm, key, value in zip(
+        zip(frame[AXIS + question.axis], settings, strict=True), keys, frame["value"].tolist(), strict=True
+    ):
+        arms.setdefault(arm, {})[key] = value
     found = []
-    for (value, setting), arm in frame[frame[axis] != question.reference].groupby([axis, "setting"], sort=False):
-        control = controls[controls["setting"] == setting]
-        if control.empty:
+    for (value, setting), arm_values in arms.items():
+        control = arms.get((question.reference, setting))
+        if value == question.reference or control is None:
             continue
-        keys = ["graph", *SEEDS]
-        pairs = arm.merge(control, on=keys, how="outer", suffixes=("", "_control"))[[*keys, "value", "value_control"]]
-        by_graph = {str(graph): rows for graph, rows in pairs.groupby("graph")}
-        graphs = [graph for graph in results.graphs if graph in by_graph]
-        parts = [_one(question, value, setting, {graph: by_graph[graph]}) for graph in graphs]
-        whole = _one(question, value, setting, {graph: by_graph[graph] for graph in graphs}, parts)
-        found.append(whole if len(parts) > 1 else parts[0])
+        graphs = [graph for graph in results.graphs if any(key[0] == graph for key in (*arm_values, *control))]
+        parts = [_one(question, value, setting, [graph], arm_values, control) for graph in graphs]
+        several = len(parts) > 1
+        found.append(_one(question, value, setting, graphs, arm_values, control, parts) if several else parts[0])
     return found
 
 
@@ -164,19 +166,27 @@ def _one(
     question: Question,
     value: str,
     setting: str,
-    pairs: Mapping[str, pd.DataFrame],
+    graphs: Sequence[str],
+    arm: Values,
+    control: Values,
     parts: Sequence[Comparison] = (),
 ) -> Comparison:
-    """A comparison that is not called yet, of pairs by graph: columns value and value_control, NaN for a gap."""
-    whole = [rows[["value", "value_control"]].dropna().to_numpy().T for rows in pairs.values()]
+    """A comparison that is not called yet, from the values of both arms by graph and seeds, NaN for a gap."""
+    planned, numbers = 0, []
+    for graph in graphs:
+        keys = [key for key in dict.fromkeys((*arm, *control)) if key[0] == graph]
+        pairs = np.array([(arm.get(key, math.nan), control.get(key, math.nan)) for key in keys]).reshape(-1, 2)
+        planned += len(pairs)
+        whole = pairs[np.isfinite(pairs).all(axis=1)]
+        numbers.append((whole[:, 0], whole[:, 1]))
     return Comparison(
         question,
         value,
         setting,
-        tuple(pairs),
-        planned=sum(map(len, pairs.values())),
-        difference=paired_difference(np.concatenate([arm - control for arm, control in whole])),
-        gain=relative_gain([(arm, control) for arm, control in whole]),
+        tuple(graphs),
+        planned,
+        difference=paired_difference(np.concatenate([one - other for one, other in numbers])),
+        gain=relative_gain(numbers),
         parts=tuple(parts),
     )
 
@@ -209,7 +219,7 @@ def _called(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 def _corrected(p_values: Floats, least: Floats) -> Floats:
     """By Holm's method, over the tests that can be significant at all; NaN for the others."""
-    tested = testable(least)
+    tested = within_reach(least)
     corrected = np.full(len(p_values), math.nan)
     corrected[tested] = holm(p_values[tested])
     return corrected

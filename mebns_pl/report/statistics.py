@@ -20,7 +20,8 @@ ALPHA = 0.05
 POWER = 0.8
 RESAMPLES = 4999
 FEWEST_FOR_BOOTSTRAP = 5
-"""With four pairs one resample in 64 is a single value four times over, of which no studentized mean can be told."""
+LEAST_ERROR = 0.25
+"""A resample's standard error counts as this share of the sample's at least: a few equal values have next to none."""
 MANY = 1000
 """From here on the normal distribution serves in place of Student's, to count the pairs that are needed."""
 # A Wilcoxon test needs this many times the pairs of a t-test, where differences are normal
@@ -55,9 +56,9 @@ class Difference:
 def paired_difference(differences: Floats, seed: int = 0) -> Difference:
     """Mean, interval and test of paired differences.
 
-    The interval is that of the studentized bootstrap: of those for 5 to 10 pairs only it and Student's hold the true
-    mean about as often as they say, and it does so for skewed differences, too (BCa and percentiles: 85 % at 5 pairs,
-    91 % at 10). With fewer than five pairs it is Student's.
+    The interval is that of the studentized bootstrap: at 5 to 10 pairs it holds the true mean in 94 to 96 % of normal
+    samples and 92 to 95 % of exponential ones. Student's has 95 and 88 to 91 %; BCa and percentiles have 85 to 91 and
+    79 to 87 %. With fewer than five pairs it is Student's.
 
     Args:
         differences: ``(n,)`` float64, finite.
@@ -99,11 +100,8 @@ def mean_interval(values: Floats, seed: int = 0) -> tuple[float, float]:
         low, high = scipy.stats.t.ppf([ALPHA / 2, 1 - ALPHA / 2], n - 1)
     else:
         drawn = values[np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))]
-        shift, errors = drawn.mean(axis=1) - mean, drawn.std(axis=1, ddof=1) / math.sqrt(n)
-        # A resample of one value only has no error: it lies as far out as can be
-        with np.errstate(divide="ignore", invalid="ignore"):
-            flat = errors < 1e-9 * error
-            studentized = np.where(flat, np.copysign(np.inf, shift), shift / errors)
+        errors = np.maximum(drawn.std(axis=1, ddof=1) / math.sqrt(n), LEAST_ERROR * error)
+        studentized = (drawn.mean(axis=1) - mean) / errors
         low, high = np.quantile(studentized, [ALPHA / 2, 1 - ALPHA / 2], method="inverted_cdf")
     return float(mean - high * error), float(mean - low * error)
 
@@ -139,7 +137,7 @@ def any_differs(p_values: Floats) -> float:
     return float(scipy.stats.combine_pvalues(p_values, method="fisher").pvalue)
 
 
-def testable(least: Floats) -> NDArray[np.bool_]:
+def within_reach(least: Floats) -> NDArray[np.bool_]:
     """Which of a study's tests can be significant at all, after a correction for how many they are (Tarone 1990).
 
     The others can never be called, whatever the numbers: they need not be corrected for. Only what counts of pairs
@@ -152,7 +150,7 @@ def testable(least: Floats) -> NDArray[np.bool_]:
         ``(m,)`` bool.
 
     Example:
-        >>> testable(least_p([20, 5, 5])).tolist()
+        >>> within_reach(least_p([20, 5, 5])).tolist()
         [True, False, False]
     """
     masks = (least <= ALPHA / count for count in range(1, len(least) + 1))
