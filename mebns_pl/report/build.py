@@ -55,7 +55,9 @@ class Report:
         verdicts: a question each.
         remarks: what to keep in mind, sentences.
         tables: those with rows.
-        figures: in the order of the page.
+        questions: what is compared with what.
+        comparisons: their answers, in numbers.
+        ranking: of the arms over graphs; None where there is none.
     """
 
     title: str
@@ -63,7 +65,9 @@ class Report:
     verdicts: list[Verdict]
     remarks: list[str]
     tables: list[Table]
-    figures: list[Figure]
+    questions: list[Question]
+    comparisons: list[Comparison]
+    ranking: Ranking | None
 
 
 def build_report(frame: pd.DataFrame, folder: Path, metric: str = "test/mrr", references: Sequence[str] = ()) -> Report:
@@ -88,7 +92,9 @@ def build_report(frame: pd.DataFrame, folder: Path, metric: str = "test/mrr", re
         verdicts=verdicts(results, asked, comparisons),
         remarks=_remarks(results, comparisons, missing),
         tables=tables(results, comparisons, ranked, missing, notes),
-        figures=_figures(results, asked, comparisons, ranked),
+        questions=asked,
+        comparisons=comparisons,
+        ranking=ranked,
     )
 
 
@@ -126,21 +132,19 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-def _figures(
-    results: Results, asked: Sequence[Question], comparisons: Sequence[Comparison], ranked: Ranking | None
-) -> list[Figure]:
-    found = []
-    for number, question in enumerate(asked):
-        own = [one for one in comparisons if one.question == question]
+def _figures(report: Report) -> list[Figure]:
+    results, found = report.results, []
+    for number, question in enumerate(report.questions):
+        own = [one for one in report.comparisons if one.question == question]
         if any(one.difference.pairs for one in own):
-            title = f"{question.axis} against {question.reference}" if len(asked) > 1 else ""
+            title = f"{question.axis} against {question.reference}" if len(report.questions) > 1 else ""
             caption = (
                 "Mean difference and its 95 % interval. Blue up: wins; orange down: loses; grey: cannot be told apart."
             )
             found.append(Figure(f"differences-{number}", title, caption, forest_figure(own, results.metric)))
-    if ranked is not None:
+    if report.ranking is not None:
         caption = "Critical-difference picture: arms joined by a bar are not told apart (Nemenyi, 0.05)."
-        found.append(Figure("ranks", "", caption, rank_figure(ranked)))
+        found.append(Figure("ranks", "", caption, rank_figure(report.ranking)))
     points = curves(results)
     if len(points):
         caption = "Mean over runs; the band goes from the worst to the best run. Click on a name to hide it."
@@ -157,8 +161,8 @@ def as_markdown(report: Report) -> str:
     told = [f"# {markdown_text(report.title)}"]
     for verdict in report.verdicts:
         told += [f"## {markdown_text(verdict.title)}", f"**{markdown_text(verdict.summary)}**"]
-        lines = (" ".join([f"**{line.lead}.**", line.detail, line.by_graph]).strip() for line in verdict.lines)
-        told.append("\n".join(f"- {line}" for line in lines))
+        for line in verdict.lines:
+            told.append(f"- **{markdown_text(line.lead)}.** {markdown_text(f'{line.detail} {line.by_graph}')}")
     told += ["\n".join(f"- {markdown_text(remark)}" for remark in report.remarks), markdown_text(HOW), "## Tables"]
     for table in report.tables:
         told += [markdown_text(table.caption), markdown(table)]
@@ -179,14 +183,20 @@ def as_page(report: Report) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     options = {"displayModeBar": False, "responsive": True}
+    figures = _figures(report)
     drawn = {
         item.name: item.figure.to_html(
             full_html=False, include_plotlyjs=False, div_id=f"figure-{item.name}", config=options
         )
-        for item in report.figures
+        for item in figures
     }
     return environment.from_string(PAGE.read_text("utf-8")).render(
-        report=report, how=HOW, plotly=get_plotlyjs(), drawn=drawn, metric=heading(report.results.metric)
+        report=report,
+        figures=figures,
+        how=HOW,
+        plotly=get_plotlyjs(),
+        drawn=drawn,
+        metric=heading(report.results.metric),
     )
 
 

@@ -85,12 +85,10 @@ def _differences(comparisons: Sequence[Comparison]) -> Table:
         gap = f"{found.pairs} of {one.planned}" if found.pairs < one.planned else str(found.pairs)
         interval = f"{signed(found.low)} to {signed(found.high)}" if math.isfinite(found.low) else MISSING
         spread = f"{found.std:.4f}" if math.isfinite(found.std) else MISSING
-        needed = seeds_needed(one)
-        seeds = MISSING if needed is None else f"{needed:,}"
         p_value = p_text(found.p_value) if found.pairs else MISSING
         graph = f"all {len(one.graphs)}" if one.parts else one.graphs[0]
         names = [f"{one.value} - {one.question.reference}", one.setting or MISSING, graph, one.call]
-        numbers = [gap, signed(found.mean), interval, spread, p_value, p_text(one.corrected), seeds]
+        numbers = [gap, signed(found.mean), interval, spread, p_value, p_text(one.corrected), seeds_needed(one)]
         rows.append([*names, *numbers])
     caption = (
         "Paired differences, same graph, split and seed: mean, its 95 % interval (studentized bootstrap), standard "

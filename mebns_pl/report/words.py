@@ -13,6 +13,7 @@ from mebns_pl.report.statistics import ALPHA, fewest_pairs
 from mebns_pl.terminal import metric_heading
 
 CALLS = (WINS, LOSES, LEVEL)
+MANY_SEEDS = 10_000
 SIX = fewest_pairs(ALPHA)
 TOO_FEW = "with fewer than six pairs no Wilcoxon test can reach 0.05"
 
@@ -136,17 +137,19 @@ def _why_level(one: Comparison, tests: int, pairs: str) -> list[str]:
     elif found.low * found.high > 0:
         told.append("the interval by itself is clear of 0, the test is not")
     if one.needed is not None:
-        seeds = seeds_needed(one)
         each = " on each graph" if one.parts else ""
-        told.append(f"to tell a difference of this size four times in five takes some {seeds:,} seeds{each}")
+        told.append(f"to tell a difference of this size four times in five takes {seeds_needed(one)} seeds{each}")
     if one.told is not None:
         told.append(f"the {pairs} here would tell one of {one.told:.4f} as often")
     return told
 
 
-def seeds_needed(one: Comparison) -> int | None:
-    """Seeds on each graph that tell a difference of this size with a power of 0.8; None where no number would do."""
-    return None if one.needed is None else math.ceil(one.needed / len(one.graphs))
+def seeds_needed(one: Comparison) -> str:
+    """How many seeds on each graph tell a difference of this size with a power of 0.8; a dash where no number would."""
+    if one.needed is None:
+        return "-"
+    seeds = math.ceil(one.needed / len(one.graphs))
+    return f"{seeds:,}" if seeds <= MANY_SEEDS else f"> {MANY_SEEDS:,}"
 
 
 def heading(metric: str) -> str:
