@@ -43,7 +43,8 @@ log = logging.getLogger(__name__)
 
 DESCRIPTION = (
     "Link prediction with meta-bootstrapped negative sampling. `mebns datasets` lists the graphs there are, "
-    "`mebns samplers` the samplers; `mebns landscape --ckpt FILE` looks at the loss round trained students."
+    "`mebns samplers` the samplers; `mebns landscape --ckpt FILE` looks at the loss round trained students; "
+    "`mebns report FOLDER` says what a study or runs have shown."
 )
 
 FIT_DESCRIPTION = (
@@ -302,7 +303,7 @@ def main(args: ArgsType = None) -> MeBNSCLI:
         args: command line as a list of strings, or None for ``sys.argv``.
 
     Raises:
-        SystemExit: after ``datasets``, ``samplers`` and ``landscape``, as after ``--help``: nothing is run.
+        SystemExit: after ``datasets``, ``samplers``, ``landscape`` and ``report``, as after ``--help``: nothing is run.
     """
     given = sys.argv[1:] if args is None else args
     quieten()

@@ -25,7 +25,7 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "triangle-
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 CALLS = {WINS: ("#0072B2", "triangle-up"), LOSES: ("#D55E00", "triangle-down"), LEVEL: ("#767676", "circle")}
 COLUMNS = 3
-ROW, PANEL, HEAD = 26, 300, 110
+ROW, PANEL, HEAD = 26, 320, 110
 """Heights in pixels: of a line of a forest plot, of a panel, of titles and axes."""
 
 
@@ -224,7 +224,7 @@ def _place(number: int) -> dict[str, int]:
 def _panels(graphs: Sequence[str]) -> go.Figure:
     columns, rows = min(COLUMNS, len(graphs)), _rows(graphs)
     titles = [html.escape(graph) for graph in graphs]
-    space = 0.09 * 4 / max(rows, 4) if rows > 1 else 0
+    space = 95 / (PANEL * rows) if rows > 1 else 0  # for the axis of the upper panel and the title of the lower
     return make_subplots(rows, columns, subplot_titles=titles, vertical_spacing=space, horizontal_spacing=0.07)
 
 

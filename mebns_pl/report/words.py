@@ -138,7 +138,8 @@ def _why_level(one: Comparison, tests: int, pairs: str) -> list[str]:
         told.append("the interval by itself is clear of 0, the test is not")
     if one.needed is not None:
         each = " on each graph" if one.parts else ""
-        told.append(f"to tell a difference of this size four times in five takes {seeds_needed(one)} seeds{each}")
+        seeds = seeds_needed(one).replace(">", "more than")
+        told.append(f"to tell a difference of this size four times in five takes {seeds} seeds{each}")
     if one.told is not None:
         told.append(f"the {pairs} here would tell one of {one.told:.4f} as often")
     return told
