@@ -15,6 +15,7 @@ from importlib.metadata import version
 from mebns_pl.analysis.landscape import Landscape, LandscapeOptions, measure_landscape
 from mebns_pl.callbacks.hparams import HyperParameters
 from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
+from mebns_pl.callbacks.metrics_file import MetricsFile
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.preemption import Preemption

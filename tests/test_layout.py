@@ -24,6 +24,7 @@ LEVELS = (
     {"systems"},
     {"analysis"},
     {"prediction", "callbacks"},
+    {"study"},
     {"report"},
     {"cli", "__main__"},
     {"__init__"},

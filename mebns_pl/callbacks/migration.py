@@ -55,7 +55,7 @@ class MigrationMonitor(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws the probe, and some edges."""
         data = data_of(trainer)
-        chosen = permutation(data.split.train.shape[1], data.key.child("probe/edges"))[: -(-self.probe_size // 4)]
+        chosen = permutation(data.split.train.shape[1], data.split_key.child("probe/edges"))[: -(-self.probe_size // 4)]
         drawn = {"probe": data.probe(self.probe_size), "positives": data.split.train[:, chosen]}
         self._watched = {name: pairs.to(pl_module.device) for name, pairs in drawn.items()}
 

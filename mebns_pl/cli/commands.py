@@ -1,4 +1,4 @@
-"""The subcommands that run neither data module nor trainer: ``mebns datasets | samplers | landscape | report``."""
+"""The subcommands that run neither data module nor trainer: ``mebns datasets | samplers | landscape | sweep | report``."""
 
 from __future__ import annotations
 
@@ -61,9 +61,17 @@ def show_landscape(arguments: Sequence[str]) -> None:
     console.print(f"Pictures: {given.out}/*/surface.png\nTensorBoard: tensorboard --logdir {given.out}", soft_wrap=True)
 
 
+def sweep(arguments: Sequence[str]) -> None:
+    """``mebns sweep``: runs a study."""
+    from mebns_pl.cli.sweep import sweep_command  # it brings SQLite and more, which no other command needs
+
+    sweep_command(arguments)
+
+
 WITHOUT_A_RUN = {
     "datasets": list_datasets,
     "samplers": list_samplers,
     "landscape": show_landscape,
+    "sweep": sweep,
     "report": show_report,
 }

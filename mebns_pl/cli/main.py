@@ -17,6 +17,7 @@ from rich.console import Console
 from mebns_pl.allocator import keep_freed_memory
 from mebns_pl.callbacks.hparams import HyperParameters
 from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
+from mebns_pl.callbacks.metrics_file import MetricsFile
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.preemption import EXIT_CODE, Preemption
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 DESCRIPTION = (
     "Link prediction with meta-bootstrapped negative sampling. `mebns datasets` lists the graphs there are, "
     "`mebns samplers` the samplers; `mebns landscape --ckpt FILE` looks at the loss round trained students; "
-    "`mebns report FOLDER` says what a study or runs have shown."
+    "`mebns sweep STUDY.yaml` runs many configurations, `mebns report FOLDER` says what they have shown."
 )
 
 FIT_DESCRIPTION = (
@@ -296,14 +297,15 @@ def _given(args: list[str], *names: str) -> list[str]:
     ]
 
 
-def main(args: ArgsType = None) -> MeBNSCLI:
+def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
     """Runs the command line.
 
     Args:
         args: command line as a list of strings, or None for ``sys.argv``.
+        kind: what a run is made by.
 
     Raises:
-        SystemExit: after ``datasets``, ``samplers``, ``landscape`` and ``report``, as after ``--help``: nothing is run.
+        SystemExit: after ``datasets``, ``samplers``, ``landscape``, ``sweep``, ``report``, as after ``--help``.
     """
     given = sys.argv[1:] if args is None else args
     quieten()
@@ -318,7 +320,7 @@ def main(args: ArgsType = None) -> MeBNSCLI:
             resume, given = take_resume(completed(given))
             for path in _given(given, "-c", "--config"):
                 check_config_file(path)
-        return MeBNSCLI(
+        return kind(
             trainer_class=LinkTrainer,
             resume=resume,
             model_class=LightningModule,
@@ -327,7 +329,7 @@ def main(args: ArgsType = None) -> MeBNSCLI:
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # checkpoints hold what a run was made of, and no hyperparameters
-            trainer_defaults={"callbacks": [ResultTable(), HyperParameters(), start_watch]},
+            trainer_defaults={"callbacks": [MetricsFile(), ResultTable(), HyperParameters(), start_watch]},
             save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},
             # Without abbreviations: `--trainer.max_epoch` would be taken for another option that begins so

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mebns_pl.checks import at_least
+from mebns_pl.checks import at_least, expect
 from mebns_pl.data.batches import EvalChunks, PairBlocks, StepLoader, StepSampler, TrainSteps
 from mebns_pl.data.needs import Needs
 from mebns_pl.datasets.catalog import CATALOG, load_graph
@@ -45,7 +45,7 @@ class LinkDataModule(LightningDataModule):
     """Everything that comes from data: the graph, its split, batches, evaluation sets, and pairs to predict.
 
     What a system needs of it (:class:`~mebns_pl.data.needs.Needs`) is looked up at the trainer's system; asking changes
-    nothing. All draws depend on the seed alone, none on the number of ranks; samplers see training edges only.
+    nothing. All draws depend on the seeds alone, none on the number of ranks; samplers see training edges only.
 
     Args:
         graph: a name of the catalogue, or the path of a file: an edge list (CSV, TSV, Parquet), GraphML, ``.npz`` or
@@ -63,6 +63,11 @@ class LinkDataModule(LightningDataModule):
         batch_size: positives of a step over all ranks, 1 or more.
         num_workers: loader workers; 0 prepares batches in the main process.
         seed: seed of every draw.
+        split_seed: seed of the draws that make the data what they are: the split, meta edges, the share that losses are
+            computed on, evaluation negatives and the probe of migration; 0 to 2^32 - 1, or None for that of ``seed``.
+
+    Raises:
+        ValueError: an argument out of its range.
 
     Example:
         >>> data = LinkDataModule(batch_size=512)
@@ -84,10 +89,13 @@ class LinkDataModule(LightningDataModule):
         batch_size: int = 1024,
         num_workers: int = 0,
         seed: int = 0,
+        split_seed: int | None = None,
     ) -> None:
         super().__init__()
         at_least(1, batch_size=batch_size)
         at_least(0, num_workers=num_workers)
+        whole = split_seed is None or 0 <= split_seed < 2**32
+        expect(whole, f"an integer in 0 ... {2**32 - 1:,} or null", split_seed=split_seed)
         self.graph_name = graph
         self.root = root
         self.nodes = nodes
@@ -101,6 +109,7 @@ class LinkDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.key = Key(seed, "data")
+        self.split_key = Key(seed if split_seed is None else split_seed, "data")
         self._eval_sets: dict[str, EvalBatch] = {}
 
     def predicting(self, pairs: PredictionPairs | None = None, given: GivenPairs | None = None) -> Self:
@@ -147,7 +156,7 @@ class LinkDataModule(LightningDataModule):
     @cached_property
     def split(self) -> EdgeSplit:
         """The frozen split; may be assigned before first use."""
-        parts, key = self.fractions, self.key.child("split")
+        parts, key = self.fractions, self.split_key.child("split")
         if self.protocol is not None:
             return edge_split(self.protocol_parts, parts.meta, key.child("meta"))
         return split_edges(self.loaded.edges, parts.val, parts.test, parts.meta, key=key)
@@ -156,7 +165,7 @@ class LinkDataModule(LightningDataModule):
     def protocol_parts(self) -> OfficialSplit:
         """The protocol's parts, in the order and direction that their negatives belong to."""
         assert self.protocol is not None
-        parts = self.protocol.parting.part(self.loaded, self.root, self.key.child("split"))
+        parts = self.protocol.parting.part(self.loaded, self.root, self.split_key.child("split"))
         for note in parts.notes:
             log.info("%s: %s", parts.name, note)
         return parts
@@ -267,7 +276,7 @@ class LinkDataModule(LightningDataModule):
         """The share of ``edges`` ``(2, n)`` that losses are computed on, one at least."""
         if self.fractions.supervision == 1:
             return edges
-        order = permutation(edges.shape[1], self.key.child("supervision"))
+        order = permutation(edges.shape[1], self.split_key.child("supervision"))
         return edges[:, order[: max(1, int(edges.shape[1] * self.fractions.supervision))].sort().values]
 
     def enhanced(self, base: AbstractStaticProposal, structure_ratio: float) -> MixtureProposal:
@@ -303,7 +312,7 @@ class LinkDataModule(LightningDataModule):
 
         Anchors are ends of training edges. The same for every sampler that is compared.
         """
-        key, ends, parts = self.key.child("probe"), self.split.train.flatten(), []
+        key, ends, parts = self.split_key.child("probe"), self.split.train.flatten(), []
         for name, proposal, count in (
             ("uniform", UniformProposal(), size - size // 2),
             ("structure", self.structure, size // 2),
@@ -390,7 +399,7 @@ class LinkDataModule(LightningDataModule):
             else:
                 comparison = GeneratedComparison(self.eval_negatives)
                 parts = OfficialSplit(self.loaded.name, self.loaded.num_nodes, split.observed, split.val, split.test)
-            self._eval_sets[stage] = comparison.compare(stage, parts, self.train_graph, self.key.child(stage))
+            self._eval_sets[stage] = comparison.compare(stage, parts, self.train_graph, self.split_key.child(stage))
         return self._eval_sets[stage]
 
     def _loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:

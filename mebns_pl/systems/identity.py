@@ -41,13 +41,14 @@ def describe_system(system: nn.Module) -> dict[str, Any]:
 
 
 def describe_data(data: LinkDataModule) -> dict[str, Any]:
-    """The graph's size and name, its digest and that of its split, and the seed, in plain values."""
+    """The graph's size and name, its digest and that of its split, and the seeds, in plain values."""
     split = data.split
     return {
         "graph": {"name": data.loaded.name, **data.spec._asdict(), "edges": data.loaded.num_edges},
         "split": {name: getattr(split, name).shape[1] for name in ("train", "meta", "val", "test")},
         "digests": dict(data.digests),
         "seed": data.key.seed,
+        "split_seed": data.split_key.seed,
     }
 
 
@@ -58,7 +59,7 @@ def differences(found: Mapping[str, Any] | None, present: Mapping[str, Any], sta
         found: what the checkpoint says, or None where it says nothing.
         present: the same of the system, and of its data where there are any, that it is to be loaded into.
         stage: ``fit``, ``validate``, ``test`` or ``predict``; only prediction does without the same split, and only
-            ``fit`` needs the same seed.
+            ``fit`` needs the same seeds.
 
     Example:
         >>> differences({"version": "0.3.1"}, {"version": "0.4.0"}, "test")
@@ -78,7 +79,9 @@ def differences(found: Mapping[str, Any] | None, present: Mapping[str, Any], sta
     if "digests" in present and not told:
         told += _digests(found, present, stage)
     if stage == "fit":
+        # Until there was a seed of the split, it was the seed
         told += _compared("seed", found, present)
+        told += _compared("split_seed", {"split_seed": found.get("seed"), **found}, present)
     told += list(_layers(found["model"], present["model"]))
     if not told:
         told += list(_shapes(found["shapes"], present["shapes"]))

@@ -59,6 +59,8 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
         self.proposal: AbstractAdaptiveProposal | None = None
         self._means, self._means_logged = EpochMeans(), False
         self._at_epoch_start = False  # a checkpoint from there was loaded
+        self.loaded_epoch: int | None = None
+        """The epoch in which the checkpoint that was loaded last was made, counted from 0."""
 
     def build_proposal(self, spec: GraphSpec) -> None:
         """Makes an adaptive proposal's state; after the learners, whose initial weights so do not depend on it."""
@@ -192,6 +194,11 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
 
     # Means over an epoch
 
+    @property
+    def epoch_means(self) -> dict[str, Tensor]:
+        """The means ``()`` over the epoch so far, by name."""
+        return self._means.compute()
+
     def log_mean(self, name: str, value: Tensor | float) -> None:
         """Logs the mean over the epoch of a value that is the same on all ranks."""
         self._means.add(name, value)
@@ -234,6 +241,7 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
             CheckpointError: it does not belong to this system and its data; the message tells what differs.
         """
         check_checkpoint(self, checkpoint)
+        self.loaded_epoch = checkpoint.get("epoch")
         self._means.load_state_dict(checkpoint[KEY]["epoch_means"])
         self._at_epoch_start = checkpoint[KEY]["at_epoch_start"]
         self.accumulator.load_state_dict(checkpoint["accumulated"])

@@ -381,6 +381,36 @@ def test_training_draws_change_with_the_seed_at_an_equal_split() -> None:
     assert differing(everything(one), everything(other)) == {"batches", "probe", "meta", "val", "test"}
 
 
+def test_the_splits_seed_decides_the_data_and_the_seed_the_training() -> None:
+    coupled, one = everything(make_data(seed=3)), everything(make_data(seed=3, split_seed=3))
+    assert not differing(coupled, one)  # without it both are of one seed
+    other, weights = everything(make_data(seed=3, split_seed=4)), everything(make_data(seed=4, split_seed=3))
+    assert {"split", "probe", "val", "test"} <= differing(one, other)
+    assert differing(one, weights) == {"batches", "meta"}
+    # Both are: what the data are is that of the split's seed, whatever the weights' seed is
+    both = everything(make_data(seed=4))
+    assert differing(both, everything(make_data(seed=3, split_seed=4))) == {"batches", "meta"}
+
+
+def test_the_splits_seed_decides_the_supervision() -> None:
+    share = SplitFractions(val=0.1, test=0.1, meta=0.15, supervision=0.5)
+
+    def positives(**seeds: int) -> set[tuple[int, int]]:
+        steps = epoch_of(plain_steps(make_data(split=share, **seeds)))
+        return pairs_of(torch.cat([batch.positives for batch in steps], dim=1))
+
+    assert positives(seed=1, split_seed=2) == positives(seed=5, split_seed=2)
+    assert positives(seed=1, split_seed=2) != positives(seed=1, split_seed=3)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_of_the_split_out_of_range_is_refused(seed: int) -> None:
+    with pytest.raises(
+        ValueError, match=rf"split_seed: expected an integer in 0 ... 4,294,967,295 or null, got {seed}"
+    ):
+        make_data(split_seed=seed)
+
+
 def test_a_split_by_time(tmp_path: Path) -> None:
     """Test edges are the latest, validation edges those before them; the column is named on the data module."""
     rows = [f"a{i},b{(7 * i) % 30},{1900 + i}" for i in range(60)]

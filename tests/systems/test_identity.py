@@ -93,6 +93,21 @@ def test_another_run_is_refused(checkpoint: Path, name: str) -> None:
             make_trainer().test(system, make_other(), ckpt_path=str(checkpoint), verbose=False)
 
 
+def test_a_run_goes_on_with_the_same_seeds_only(checkpoint: Path, tmp_path: Path) -> None:
+    def going_on(path: Path, **seeds: int) -> None:
+        data = make_data(**seeds)
+        data.split = make_data().split
+        fit(make_plain(data.spec), data, 1, ckpt_path=str(path))
+
+    with pytest.raises(CheckpointError, match="here. split_seed: 0 there, 1 here"):
+        going_on(checkpoint, split_seed=1)
+    with pytest.raises(CheckpointError, match="seed: 0 there, 1 here"):
+        going_on(checkpoint, seed=1, split_seed=0)
+    going_on(checkpoint, split_seed=0)
+    # Of before there was a seed of the split
+    going_on(changed(checkpoint, tmp_path, lambda found: found[KEY].pop("split_seed")))
+
+
 def test_the_same_run_is_accepted_at_every_stage(checkpoint: Path) -> None:
     for stage in ("fit", "validate", "test", "predict"):
         data = make_data()

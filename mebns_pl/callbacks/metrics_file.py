@@ -1,0 +1,231 @@
+"""``metrics.json``: what came of a run, for programs to read."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
+
+from mebns_pl.callbacks.migration import MigrationMonitor
+from mebns_pl.files import write_atomically
+from mebns_pl.systems.link_system import AbstractLinkSystem
+from mebns_pl.systems.mebns import MeBNS
+
+NAME = "metrics.json"
+FORMAT = 1
+"""Counted up when parts of the file are named anew."""
+
+
+class MetricsFile(Callback):
+    """Writes ``metrics.json`` into the run's folder: after each validation, at the end of ``fit``, and after ``test``.
+
+    The file is strict JSON (NaN and infinity are null) and at every moment whole; what a stage writes leaves the other
+    stages' parts as they are. A run that goes on from a checkpoint goes on with its curves. docs/data_and_evaluation.md
+    has the keys.
+
+    Args:
+        folder: the run's folder; None takes the logger's, and without a logger nothing is written.
+
+    Example:
+        >>> MetricsFile().curves
+        {}
+    """
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        self.folder = folder
+        self.curves: dict[str, list[float | None]] = {}
+        self.best: dict[str, Any] = {}
+        self._watched, self._sign = "val/mrr", 1.0
+        self._before, self._since = 0.0, 0.0
+        self._path: Path | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Finds the folder, on all ranks."""
+        self._path = metrics_path(trainer, self.folder)
+
+    # Fit
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begins to count time and memory, and looks up what tells the best epoch."""
+        self._since = time.perf_counter()
+        _forget_peak(pl_module.device)
+        saver = trainer.checkpoint_callback
+        if isinstance(saver, ModelCheckpoint) and saver.monitor:
+            self._watched, self._sign = saver.monitor, -1.0 if saver.mode == "min" else 1.0
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keeps a point of the curves, and writes."""
+        if (
+            trainer.state.fn != TrainerFn.FITTING
+            or trainer.sanity_checking
+            or not isinstance(pl_module, AbstractLinkSystem)
+        ):
+            return
+        found = trainer.callback_metrics
+        values = {name: float(value) for name, value in found.items() if name.startswith("val/")}
+        means = {name: float(value) for name, value in pl_module.epoch_means.items()}
+        watched = float(found.get(self._watched, math.nan))
+        if not self.best or self._sign * watched > self._sign * self.best["value"]:
+            of_stage = {name.removeprefix("val/"): value for name, value in values.items()}
+            self.best = {"epoch": trainer.current_epoch, "value": watched, "val": of_stage}
+        drawn = {name: values[name] for name in ("val/mrr", "val/hits@10", "val/auc") if name in values}
+        point = {"epoch": trainer.current_epoch, **drawn, "train/loss": means.get("train/student_loss")}
+        point |= {name: means[name] for name in ("weights/unevenness",) if name in means}
+        self._keep(point)
+        self._write_fit(trainer, pl_module, trainer.current_epoch + trainer.is_last_batch)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes what the last epoch has left."""
+        if isinstance(pl_module, AbstractLinkSystem):
+            self._write_fit(trainer, pl_module, trainer.current_epoch)
+
+    def _keep(self, point: Mapping[str, float | None]) -> None:
+        """Adds a point; a curve that begins late, such as that of the weights, has None before."""
+        count = len(self.curves.get("epoch", ()))
+        for name in {**self.curves, **point}:
+            self.curves.setdefault(name, [None] * count).append(point.get(name))
+
+    def _write_fit(self, trainer: Trainer, system: AbstractLinkSystem, epochs: int) -> None:
+        if not trainer.is_global_zero or self._path is None:
+            return
+        uneven = [value for value in self.curves.get("weights/unevenness", ()) if value is not None]
+        fit = {
+            "epochs": epochs,
+            "best_epoch": self.best.get("epoch"),
+            "warmup_epochs": warmup_of(system),
+            "seconds": self._seconds(),
+            "peak_memory_mib": _peak_memory(system.device) / 2**20,
+            "val": self.best.get("val", {}),
+            "curves": self.curves,
+            "churn": _mean([c.tracker.churns for c in _callbacks(trainer) if isinstance(c, MigrationMonitor)]),
+            "unevenness": uneven[-1] if uneven else None,
+        }
+        write_metrics(self._path, {**read_metrics(self._path), "fit": fit})
+
+    def _seconds(self) -> float:
+        return self._before + time.perf_counter() - self._since
+
+    def state_dict(self) -> dict[str, Any]:
+        """The curves, the best validation, and the seconds so far."""
+        return {"curves": {name: list(curve) for name, curve in self.curves.items()}, "best": dict(self.best),
+                "seconds": self._seconds()}  # fmt: skip
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes them back."""
+        self.curves = {name: list(curve) for name, curve in state_dict["curves"].items()}
+        self.best, self._before = dict(state_dict["best"]), float(state_dict["seconds"])
+
+    # Test
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begins to count time."""
+        self._since = time.perf_counter()
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the metrics, and which checkpoint they are of."""
+        if not trainer.is_global_zero or self._path is None:
+            return
+        test = {
+            "checkpoint": None if trainer.ckpt_path is None else str(trainer.ckpt_path),
+            "epoch": getattr(pl_module, "loaded_epoch", None),
+            "seconds": time.perf_counter() - self._since,
+            "metrics": test_metrics(trainer),
+        }
+        write_metrics(self._path, {**read_metrics(self._path), "test": test})
+
+
+def metrics_path(trainer: Trainer, folder: str | Path | None = None) -> Path | None:
+    """Where a trainer's ``metrics.json`` belongs, or None without a folder of logs; to be asked on all ranks."""
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return None
+    if folder is None and trainer.loggers:
+        folder = trainer.log_dir
+    return None if folder is None else Path(folder) / NAME
+
+
+def test_metrics(trainer: Trainer) -> dict[str, float]:
+    """The metrics of a test by their short names: ``mrr``, ``hits@10``, ``auc``, ..."""
+    logged = trainer.callback_metrics.items()
+    return {name.removeprefix("test/"): float(value) for name, value in logged if name.startswith("test/")}
+
+
+def read_metrics(path: str | Path) -> dict[str, Any]:
+    """What a ``metrics.json`` holds; nothing where there is none, or one of another format.
+
+    Example:
+        >>> read_metrics("nowhere/metrics.json")
+        {}
+    """
+    try:
+        found = json.loads(Path(path).read_text("utf-8"))
+    except (OSError, ValueError):  # written whole or not at all, so what cannot be read is not ours
+        return {}
+    return found if isinstance(found, dict) and found.get("format") == FORMAT else {}
+
+
+def write_metrics(path: str | Path, parts: Mapping[str, Any]) -> None:
+    """Writes a ``metrics.json``, in which NaN and infinity are null.
+
+    Args:
+        path: the file; its folder is made.
+        parts: ``fit``, ``test``, ``card``, ``notes``.
+
+    Raises:
+        OSError: it cannot be written; what was there is kept.
+    """
+    text = json.dumps(_strict({"format": FORMAT, **parts}), indent=1, allow_nan=False)
+    write_atomically(path, f"{text}\n")
+
+
+def warmup_of(system: LightningModule) -> int:
+    """For how many epochs a system trains like the sampler alone: 0 but for MeBNS."""
+    return system.schedule.warmup if isinstance(system, MeBNS) else 0
+
+
+def _strict(value: Any) -> Any:
+    """The same in what JSON has: no NaN, no infinity."""
+    if isinstance(value, Mapping):
+        return {str(name): _strict(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _callbacks(trainer: Trainer) -> list[Callback]:
+    return trainer.callbacks  # type: ignore[attr-defined, no-any-return]
+
+
+def _mean(lists: Sequence[Sequence[float]]) -> float | None:
+    values = [value for one in lists for value in one]
+    return sum(values) / len(values) if values else None
+
+
+def _forget_peak(device: torch.device) -> None:
+    """Begins to measure the most memory anew, as far as the system lets one: a process may run several fits."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:  # not Linux, or not allowed
+        return
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes: the most that was allocated on a GPU, or that the process held on the host."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,109 @@
+"""``metrics.json``: its keys, that it is strict JSON, and that a run which was stopped goes on with it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from mebns_pl import LastCheckpoint, MetricsFile, MigrationMonitor
+from mebns_pl.callbacks.metrics_file import read_metrics, write_metrics
+from references.runs import make_data, make_mebns, make_plain, make_trainer
+
+
+def strictly(path: Path) -> Any:
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+class Noted(Callback):
+    """What the validations and the file said, epoch by epoch."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.val: list[dict[str, float]] = []
+        self.losses: list[float] = []
+        self.epochs: list[int] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.val.append({name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("val/")})
+        self.epochs.append(strictly(self.path)["fit"]["epochs"])
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.losses.append(float(trainer.callback_metrics["train/student_loss"]))
+
+
+def test_a_fit_and_its_test(tmp_path: Path) -> None:
+    data, logger = make_data(), CSVLogger(tmp_path, name="run", version=0)
+    path = Path(logger.log_dir) / "metrics.json"
+    noted, monitor = Noted(path), MigrationMonitor(probe_size=20)
+    saver = ModelCheckpoint(monitor="val/mrr", mode="max", filename="best")
+    trainer = make_trainer(4, [MetricsFile(), monitor, noted, saver], logger=logger, enable_checkpointing=True)
+    system = make_mebns(data.spec)
+    trainer.fit(system, data)
+    fit = strictly(path)["fit"]
+    best = max(range(4), key=lambda epoch: noted.val[epoch]["val/mrr"])
+    assert noted.epochs == [1, 2, 3, 4]
+    assert (fit["epochs"], fit["best_epoch"], fit["warmup_epochs"]) == (4, best, 1)
+    assert fit["val"] == {name.removeprefix("val/"): value for name, value in noted.val[best].items()}
+    assert fit["curves"]["epoch"] == [0, 1, 2, 3]
+    assert fit["curves"]["val/mrr"] == [values["val/mrr"] for values in noted.val]
+    assert fit["curves"]["train/loss"] == pytest.approx(noted.losses)
+    assert fit["curves"]["weights/unevenness"][0] is None
+    assert fit["unevenness"] == fit["curves"]["weights/unevenness"][-1] > 0
+    assert fit["churn"] == pytest.approx(sum(monitor.tracker.churns) / 3)
+    assert 0 < fit["seconds"] < 100
+    assert 50 < fit["peak_memory_mib"] < 100_000
+
+    (metrics,) = trainer.test(system, data, ckpt_path=saver.best_model_path, verbose=False)
+    found = strictly(path)
+    assert found["fit"] == fit
+    assert found["format"] == 1
+    assert found["test"]["metrics"] == {name.removeprefix("test/"): value for name, value in metrics.items()}
+    assert found["test"]["checkpoint"] == saver.best_model_path
+    assert found["test"]["epoch"] == best
+    assert found["test"]["seconds"] > 0
+
+
+def test_a_stopped_run_goes_on_with_its_curves(tmp_path: Path) -> None:
+    found = {}
+    for name, parts in (("whole", (4,)), ("parts", (2, 4))):
+        last = None
+        for epochs in parts:
+            data, logger = make_data(), CSVLogger(tmp_path, name=name, version=len(str(last)))
+            keeper, file = LastCheckpoint(tmp_path / name), MetricsFile(tmp_path / name)
+            callbacks = [file, keeper, MigrationMonitor(probe_size=20)]
+            trainer = make_trainer(epochs, callbacks, logger=logger, enable_checkpointing=True)
+            trainer.fit(make_plain(data.spec), data, ckpt_path=last, weights_only=True)
+            last = str(tmp_path / name / "last.ckpt")
+        found[name] = strictly(tmp_path / name / "metrics.json")["fit"]
+        del found[name]["seconds"], found[name]["peak_memory_mib"]
+    assert found["whole"] == found["parts"]
+    assert found["whole"]["unevenness"] is None
+
+
+def test_runs_without_a_folder_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = make_data()
+    system, trainer = make_plain(data.spec), make_trainer(1, [MetricsFile()])
+    trainer.fit(system, data)
+    trainer.test(system, data, verbose=False)
+    assert not list(tmp_path.rglob("metrics.json"))
+
+
+def test_numbers_that_are_none_are_null_and_what_is_unreadable_is_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    write_metrics(path, {"test": {"metrics": {"mrr": math.nan, "auc": 0.5}, "list": [math.inf, 1]}})
+    assert strictly(path) == {"format": 1, "test": {"metrics": {"mrr": None, "auc": 0.5}, "list": [None, 1]}}
+    assert read_metrics(path) == strictly(path)
+    for text in ("{", "[]", '{"format": 99}'):
+        path.write_text(text)
+        assert read_metrics(path) == {}
