@@ -1,4 +1,4 @@
-"""The subcommands that run neither data module nor trainer: ``mebns datasets | samplers | landscape | sweep | report``."""
+"""The subcommands that run neither data module nor trainer: ``datasets | samplers | landscape | sweep | report``."""
 
 from __future__ import annotations
 

@@ -10,15 +10,13 @@ from rich.console import Console
 from mebns_pl.cli.messages import OneLineParser
 from mebns_pl.errors import DataError
 
-RESULTS = "results.sqlite"
-
 
 def show_report(arguments: Sequence[str]) -> None:
     """``mebns report``: writes the report, and tells the verdict."""
     # Plotly and SciPy's statistics take a second to load, which other commands need not wait for
     from mebns_pl.report.build import FORMATS, build_report, write_report
     from mebns_pl.report.folders import find_runs, frame_of_runs
-    from mebns_pl.report.stored import read_results
+    from mebns_pl.study.store import FILE, read_results
 
     parser = OneLineParser(
         prog="mebns report",
@@ -36,7 +34,7 @@ def show_report(arguments: Sequence[str]) -> None:
     parser.add_argument("--format", default=",".join(FORMATS), help="which of md, tex and html, by commas")
     given = parser.parse_args(arguments)
     folders = [Path(folder) for folder in given.folder]
-    studies = [folder for folder in folders if (folder / RESULTS).is_file()]
+    studies = [folder for folder in folders if (folder / FILE).is_file()]
     if studies and len(folders) > 1:
         raise DataError(
             f"folder: got {len(folders)}, {studies[0]} a study among them; a report is of one study, or of runs"

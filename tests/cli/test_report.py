@@ -55,7 +55,7 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ([tmp_path / "empty"], "empty: no study (results.sqlite) and no runs"),
         ([waiting], "waiting: no finished runs to report on (8 waiting)"),
         ([other], "results.sqlite: not the results of a study"),
-        ([tmp_path / "broken"], "results.sqlite: not the results of a study"),
+        ([tmp_path / "broken"], "results.sqlite: file is not a database"),
         ([study, "--metric=test/map"], "metric: got 'test/map'; the finished runs of"),
         ([study, "--reference=size=3"], "reference: got 'size=3'; the axes that vary are axis/sampler, axis/system"),
         ([study, "--format=pdf"], "format: got 'pdf'; allowed are md, tex, html"),

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mebns_pl.study.store import Store
+
 Effect = Callable[[Mapping[str, str]], float]
 
 
@@ -74,10 +76,19 @@ def made_up_study(
 
 
 def write_study(frame: pd.DataFrame, folder: Path, curves: bool = True) -> Path:
-    """A study's folder: its results and, with curves, the ``metrics.json`` of its finished runs."""
+    """A study's folder: its results as the store keeps them and, with curves, the metrics of its finished runs."""
     folder.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(folder / "results.sqlite")) as connection:
-        frame.to_sql("runs", connection, index=False, if_exists="replace")
+    store = Store(folder)
+    store.counts()  # makes the table
+    rows = []
+    for place, row in enumerate(frame.astype(object).where(frame.notna(), None).to_dict("records")):
+        axes = {name.removeprefix("axis/"): row.pop(name) for name in list(row) if name.startswith("axis/")}
+        metrics = {name: row.pop(name) for name in list(row) if name.startswith(("val/", "test/"))}
+        found = {name: value for name, value in metrics.items() if value is not None}
+        rows.append({**row, "place": place, "wanted": 1, "axes": json.dumps(axes), "metrics": json.dumps(found)})
+    with closing(sqlite3.connect(store.path)) as connection:
+        pd.DataFrame(rows).to_sql("runs", connection, index=False, if_exists="append")
+        connection.commit()
     for row in frame[frame["status"] == "done"].to_dict("records") if curves else ():
         epochs = np.arange(5, 61, 5)
         rising = row["val/mrr"] * (1 - np.exp(-epochs / 12))
