@@ -108,7 +108,7 @@ def _named(value: Any) -> str:
 def _graph_of(config: Any) -> str:
     """The graph of a study that has no such axis, from the options of a run."""
     try:
-        return Path(json.loads(config)["data"]["graph"]).stem
+        return Path(json.loads(config)["data.graph"]).stem
     except (ValueError, KeyError, TypeError):
         return "the graph"
 

@@ -91,9 +91,10 @@ def _differences(comparisons: Sequence[Comparison]) -> Table:
         numbers = [gap, signed(found.mean), interval, spread, p_value, p_text(one.corrected), seeds_needed(one)]
         rows.append([*names, *numbers])
     caption = (
-        "Paired differences, same graph, split and seed: mean, its 95 % interval (studentized bootstrap), standard "
-        "deviation, p of Wilcoxon's signed-rank test, the same after Holm's correction (-: too few pairs to reach 0.05 "
-        "among so many comparisons), and how many seeds on each graph tell a difference of that size with power 0.8."
+        "Paired differences, same graph, split and seed: mean, its 95 % interval (studentized bootstrap; Student's for "
+        "fewer than five pairs), standard deviation, p of Wilcoxon's signed-rank test, the same after Holm's correction "
+        "(-: too few pairs to reach 0.05 among so many comparisons), and how many seeds on each graph tell a difference "
+        "of that size with power 0.8."
     )
     words = ["difference", "setting", "graph", "verdict"]
     return Table("differences", caption, words, ["pairs", "mean", "interval", "std", "p", "Holm", "seeds"], rows)

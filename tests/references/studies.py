@@ -54,7 +54,7 @@ def made_up_study(
                 **{f"axis/{name}": value for name, value in arm.items()},
                 "split_seed": seed,
                 "seed": seed,
-                "config": json.dumps({"data": {"graph": arm.get("graph", "air_routes")}}),
+                "config": json.dumps({"data.graph": arm.get("graph", "air_routes")}),
                 "commit": "0123abc",
                 "version": "0.1.0",
                 "machine": "x86_64",
