@@ -92,8 +92,8 @@ def _differences(comparisons: Sequence[Comparison]) -> Table:
         rows.append([*names, *numbers])
     caption = (
         "Paired differences, same graph, split and seed: mean, its 95 % interval (studentized bootstrap; Student's for "
-        "fewer than five pairs), standard deviation, p of Wilcoxon's signed-rank test, the same after Holm's correction "
-        "(-: too few pairs to reach 0.05 among so many comparisons), and how many seeds on each graph tell a difference "
+        "fewer than five pairs), standard deviation, p of Wilcoxon's signed-rank test, and after Holm's correction "
+        "(-: too few pairs to reach 0.05 among so many comparisons), how many seeds on each graph tell a difference "
         "of that size with power 0.8."
     )
     words = ["difference", "setting", "graph", "verdict"]
