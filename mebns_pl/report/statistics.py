@@ -58,7 +58,7 @@ def paired_difference(differences: Floats, seed: int = 0) -> Difference:
     """Mean, interval and test of paired differences.
 
     The interval is that of the studentized bootstrap: at 5 to 10 pairs it holds the true mean in 94 to 96 % of normal
-    samples and 92 to 95 % of exponential ones. Student's has 95 and 88 to 91 %; BCa and percentiles have 85 to 91 and
+    samples and 91 to 95 % of exponential ones. Student's has 95 and 88 to 91 %; BCa and percentiles have 85 to 91 and
     79 to 87 %. With fewer than five pairs it is Student's.
 
     Args:

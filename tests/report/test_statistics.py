@@ -171,7 +171,7 @@ def test_intervals_hold_the_mean_about_as_often_as_they_say() -> None:
 @pytest.mark.parametrize("skewed", [False, True])
 @pytest.mark.parametrize("n", [5, 6, 8, 10])
 def test_intervals_hold_the_mean_as_often_as_they_say(n: int, skewed: bool) -> None:
-    assert 0.91 <= coverage(n, 2000, skewed) <= 0.97
+    assert (0.9 if skewed else 0.93) <= coverage(n, 2000, skewed) <= 0.97
 
 
 # --- how many pairs ---
