@@ -1,4 +1,4 @@
-"""What a user sees in TensorBoard: a short run opened in a headless Chromium, its tags, charts and pictures found."""
+"""What a user sees in a headless Chromium: a short run in TensorBoard, and the page of a report."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tensorboard import program
 
 from mebns_pl.cli import main as cli
 from references.browser import Browser, find_chromium
+from references.studies import made_up_study, write_study
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "experiment"
 PICTURES = Path(__file__).resolve().parent.parent / "build" / "browser"
@@ -127,3 +128,79 @@ def test_hparams_compare_options_with_what_came_of_them(browser: Browser, url: s
     wait_for_text(browser, "Selector", "HardestSelector", "MeBNS", "Plain", "final/best_val_mrr", "final/late_churn")
     assert "hp_metric" not in browser.ask("text()")
     browser.picture(PICTURES / "hparams.png")
+
+
+# --- the page of a report ---
+
+LISTEN = """
+window.complaints = [];
+addEventListener('error', (event) => complaints.push(String(event.message || event.target.src)), true);
+addEventListener('unhandledrejection', (event) => complaints.push(String(event.reason)));
+addEventListener('securitypolicyviolation', (event) => complaints.push(event.violatedDirective + event.blockedURI));
+for (const name of ['error', 'warn']) console[name] = (...words) => complaints.push(words.join(' '));
+"""
+NASTY = "<img src=x onerror=alert(1)> & 'quotes'"
+AXES = {
+    "graph": ["air_routes", "usair", "celegans", NASTY],
+    "model": ["gcn_dot", "gcn_mlp"],
+    "sampler": ["uniform", "dns"],
+    "system": ["Plain", "MeBNS"],
+}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The report of a made-up study that MeBNS wins with one model and loses with the other, with a failed run."""
+    frame = made_up_study(
+        AXES, 10, lambda arm: (arm["system"] == "MeBNS") * (0.03 if arm["model"] == "gcn_mlp" else -0.03)
+    )
+    frame.loc[5, ["status", "error"]] = ["failed", NASTY]
+    frame.loc[7, "notes"] = '[{"code": "constant-scores", "text": "all scores are equal"}]'
+    folder = write_study(frame, tmp_path_factory.mktemp("study"))
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["report", str(folder)])
+    return f"file://{folder}/report/report.html"
+
+
+def test_a_report_opens_without_network_and_shows_its_figures(browser: Browser, page: str) -> None:
+    browser.call("Network.enable")
+    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+    browser.call("Network.emulateNetworkConditions", **offline)
+    browser.call("Page.enable")
+    browser.call("Page.addScriptToEvaluateOnNewDocument", source=LISTEN)
+    browser.resize(1280, 1000)
+    browser.open(page)
+    names = ["differences-0", "differences-1", "ranks", "curves", "cost"]
+    browser.wait_for(
+        f"found('figure').length === {len(names)} && found('figure').every(f => found('.main-svg').length)"
+    )
+    assert browser.ask("found('figure').map(figure => figure.id)") == names
+    for name in names:
+        drawn = f"document.querySelectorAll('#{name} .trace').length"
+        assert browser.ask(drawn) > 1, name
+    assert browser.ask("complaints") == []
+    assert browser.ask("performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length") == 0
+    assert browser.ask("found('img').length") == 0  # none of the names is taken for a tag
+    assert browser.ask("document.documentElement.scrollWidth") == 1280
+    height = browser.ask("document.documentElement.scrollHeight")
+    browser.resize(1280, min(height, 12_000))
+    browser.picture(PICTURES / "report.png")
+
+
+def test_a_reports_verdict_is_on_top_and_in_words(browser: Browser, page: str) -> None:
+    browser.resize(1280, 1000)
+    browser.open(page)
+    in_sight = "found('.verdict p').filter(p => p.getBoundingClientRect().bottom < 1000).map(p => p.innerText)"
+    (first, *_) = browser.ask(in_sight)
+    assert first.startswith("In test MRR, of 4 comparisons 2 are won, 2 lost")
+    for words in ("MeBNS (gcn_mlp, dns) wins over Plain over 4 graphs together", NASTY, "all scores are equal"):
+        assert browser.ask("text()").count(words) >= 1, words
+
+
+def test_figures_of_a_report_fit_on_paper(browser: Browser, page: str) -> None:
+    browser.open(page)
+    assert browser.call("Page.printToPDF", printBackground=True)["data"]
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    browser.resize(720, 1000)
+    browser.wait_for("found('.main-svg').every(svg => svg.getBoundingClientRect().right <= 725)")
+    browser.call("Emulation.setEmulatedMedia", media="")

@@ -25,6 +25,7 @@ LEVELS = (
     {"analysis"},
     {"prediction", "callbacks"},
     {"study"},
+    {"report"},
     {"cli", "__main__"},
     {"__init__"},
 )

@@ -1,4 +1,4 @@
-"""The subcommands that run neither data module nor trainer: ``mebns datasets | samplers | landscape | sweep``."""
+"""The subcommands that run neither data module nor trainer: ``datasets | samplers | landscape | sweep | report``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from mebns_pl.analysis.landscape import LandscapeOptions
 from mebns_pl.cli.landscape import compare_checkpoints
 from mebns_pl.cli.messages import OneLineParser
+from mebns_pl.cli.report import show_report
 from mebns_pl.datasets.listing import dataset_table
 from mebns_pl.negatives.listing import recipe_table, sampler_table
 from mebns_pl.terminal import landscape_table
@@ -72,4 +73,5 @@ WITHOUT_A_RUN = {
     "samplers": list_samplers,
     "landscape": show_landscape,
     "sweep": sweep,
+    "report": show_report,
 }

@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 DESCRIPTION = (
     "Link prediction with meta-bootstrapped negative sampling. `mebns datasets` lists the graphs there are, "
     "`mebns samplers` the samplers; `mebns landscape --ckpt FILE` looks at the loss round trained students; "
-    "`mebns sweep STUDY.yaml` runs many configurations."
+    "`mebns sweep STUDY.yaml` runs many configurations, `mebns report FOLDER` says what they have shown."
 )
 
 FIT_DESCRIPTION = (
@@ -348,7 +348,7 @@ def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
         kind: what a run is made by.
 
     Raises:
-        SystemExit: after ``datasets``, ``samplers``, ``landscape`` and ``sweep``, as after ``--help``: nothing is run.
+        SystemExit: after ``datasets``, ``samplers``, ``landscape``, ``sweep``, ``report``, as after ``--help``.
     """
     given = sys.argv[1:] if args is None else args
     quieten()
