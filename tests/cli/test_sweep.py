@@ -301,7 +301,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_environment")
 def test_a_killed_sweep_goes_on_and_a_finished_one_does_nothing() -> None:
     study()
-    first = subprocess.Popen(command("--workers=2"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    first = subprocess.Popen(command("--workers=2"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(Path("out").glob("runs/*/version_0/checkpoints/last.ckpt")):
         time.sleep(0.05)
@@ -351,15 +351,15 @@ def test_dying_workers_and_wrong_options_are_told_in_one_line() -> None:
     assert failed.returncode == 1
     assert "mebns: error: 1 of 2 runs failed; the first, r" in failed.stderr
     assert list(read_results("out").status) == ["done", "failed"]
-    sweeping = subprocess.Popen(command("--workers=1", "--retry"), stderr=subprocess.PIPE, text=True)
-    assert sweeping.stderr is not None
-    children = Path(f"/proc/{sweeping.pid}/task/{sweeping.pid}/children")
-    while not children.read_text().split():
-        time.sleep(0.05)
-    time.sleep(0.5)
-    os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
-    told = sweeping.stderr.read()
-    assert sweeping.wait() == 1
+    with subprocess.Popen(command("--workers=1", "--retry"), stderr=subprocess.PIPE, text=True) as sweeping:
+        assert sweeping.stderr is not None
+        children = Path(f"/proc/{sweeping.pid}/task/{sweeping.pid}/children")
+        while not children.read_text().split():
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+        told = sweeping.stderr.read()
+    assert sweeping.returncode == 1
     assert "a worker has ended" in told
 
 
