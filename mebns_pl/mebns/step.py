@@ -32,13 +32,15 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, updated
 from mebns_pl.mebns.learner import Gradients, Learner
+from mebns_pl.mebns.starting_weights import StartingWeights
 from mebns_pl.mebns.losses import at_least_single, negative_losses, positive_losses
 from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.mebns.umd_collector import MetaSet
+from mebns_pl.mebns.weight_inputs import Facts, standardised
 from mebns_pl.mebns.weight_net import WeightNet
 from mebns_pl.models.predictor import Inputs, LinkPredictor
 from mebns_pl.negatives.sampler import Sampler
-from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores
+from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
 
 Predictor = Learner[LinkPredictor]
 
@@ -122,6 +124,7 @@ class Picked:
         mask: ``(b, M)`` bool.
         places: ``(b M,)`` int64, where they stand in the step's list of pairs.
         logits: ``(b M,)`` the student's, detached.
+        positive_logits: ``(b,)`` the student's of the positives, detached.
         positive: ``(b,)`` losses of the positives.
         negative: ``(b M,)`` losses of the negatives.
         num_positives: ``()`` over all ranks.
@@ -132,6 +135,7 @@ class Picked:
     mask: Tensor
     places: Tensor
     logits: Tensor
+    positive_logits: Tensor
     positive: Tensor
     negative: Tensor
     num_positives: Tensor
@@ -150,6 +154,7 @@ class Negatives(NamedTuple):
         mask: ``(b M,)`` bool.
         logits: ``(b M,)`` the student's.
         weights: ``(b M,)`` mean 1 over the union batch.
+        starting: ``(b M,)`` those before the weight net, mean 1 a row.
         hardness: ``(b M,)`` the teacher's logits, or None without teacher.
         candidate_hardness: ``(b, K)`` the teacher's logits of all candidates, or None without teacher.
         kept: ``(b, K)`` bool, candidates that were there to pick from.
@@ -160,6 +165,7 @@ class Negatives(NamedTuple):
     mask: Tensor
     logits: Tensor
     weights: Tensor
+    starting: Tensor
     hardness: Tensor | None
     candidate_hardness: Tensor | None
     kept: Tensor
@@ -195,8 +201,8 @@ def plain_step(
     """
     scene = Scene.of(student.module, batch, graph, key, group)
     picked = pick(scene, student.module, sampler.selector, batch.candidate_mask)
-    weights = starting_weights(sampler, picked)
-    return StepResult({"student": real(scene, student, picked, weights)}, _told(scene, picked, weights))
+    weights = own_weights(sampler, picked)
+    return StepResult({"student": real(scene, student, picked, weights)}, _told(scene, picked, weights, weights))
 
 
 def warm_up_step(
@@ -212,15 +218,16 @@ def warm_up_step(
     scene = Scene.of(student.module, batch, graph, key, group)
     hardness, learned = judge(scene, teacher)
     picked = pick(scene, student.module, sampler.selector, batch.candidate_mask)
-    weights = starting_weights(sampler, picked)
+    weights = own_weights(sampler, picked)
     learned["student"] = real(scene, student, picked, weights)
-    return StepResult(learned, _told(scene, picked, weights, hardness))
+    return StepResult(learned, _told(scene, picked, weights, weights, hardness))
 
 
 def mebns_step(
     student: Predictor,
     teacher: Teacher,
     teacher_filter: TeacherFilter,
+    starting: StartingWeights,
     meta: Meta | None,
     sampler: Sampler,
     batch: TrainBatch,
@@ -235,6 +242,7 @@ def mebns_step(
         student: the predictor to train.
         teacher: judges candidates and learns on STD data.
         teacher_filter: which candidates stay.
+        starting: which of those the student learns from, and what they weigh at first.
         meta: weights the negatives; None leaves that to the sampler, a control.
         sampler: picks among the candidates that stay, and gives their starting weights: the weight net's scores are
             added to their logarithm, so that a weight net that gives all the same leaves them in proportion.
@@ -250,14 +258,15 @@ def mebns_step(
     scene = Scene.of(student.module, batch, graph, key, group)
     hardness, learned = judge(scene, teacher)
     kept = teacher_filter.keep(hardness, batch.candidate_mask)
-    picked = pick(scene, student.module, sampler.selector, kept)
-    weights = starting_weights(sampler, picked)
+    most = teacher_filter.most(scene.pairs.num_candidates)
+    picked, before = take(scene, student.module, sampler, starting, kept, most)
+    weights = before
     if meta is not None:
-        problem = inner(scene, student, meta, picked, hardness, weights, gradient_clip_norm)
+        problem = inner(scene, student, meta, picked, hardness, before, gradient_clip_norm)
         weights, moved = outer(scene, meta, problem)
         learned |= moved
     learned["student"] = real(scene, student, picked, weights)
-    return StepResult(learned, _told(scene, picked, weights, hardness, kept))
+    return StepResult(learned, _told(scene, picked, weights, before, hardness, kept))
 
 
 # What the stages share: sums over the union batch, of which each rank has its part
@@ -339,11 +348,42 @@ def judge(scene: Scene, teacher: Teacher) -> tuple[Tensor, dict[str, Gradients]]
 
 def pick(scene: Scene, student: LinkPredictor, selector: AbstractSelector, kept: Tensor) -> Picked:
     """The student's pass, and the selector's choice among the candidates ``(b, K)`` that are kept."""
-    pairs, key = scene.pairs, scene.key.child("student")
+    inputs, score = _student_pass(scene, student)
+    scores = _candidate_scores(score, inputs, scene.pairs, scene.graph)
+    return _picked(scene, inputs, score, selector.select(kept, scores, scene.pairs.rows, scene.key.child("selector")))
+
+
+def take(
+    scene: Scene, student: LinkPredictor, sampler: Sampler, starting: StartingWeights, kept: Tensor, most: int
+) -> tuple[Picked, Tensor]:
+    """The student's pass, the candidates that it learns from, and their weights ``(b M,)`` before the weight net.
+
+    Args:
+        scene: the batch.
+        student: the predictor.
+        sampler: its selector and its weighting make the weights.
+        starting: how.
+        kept: ``(b, K)`` bool, candidates that the filter keeps.
+        most: the most that it can keep in a row.
+    """
+    inputs, score = _student_pass(scene, student)
+    scores = _candidate_scores(score, inputs, scene.pairs, scene.graph)
+    rows, key = scene.pairs.rows, scene.key.child("selector")
+    shares = starting.of(sampler.selector, kept, scores, rows, key)
+    picks, weights = starting.picks(shares, kept, most, rows, key)
+    picked = _picked(scene, inputs, score, picks)
+    weights = weights.flatten().to(picked.logits.dtype) * own_weights(sampler, picked)
+    return picked, weights
+
+
+def _student_pass(scene: Scene, student: LinkPredictor) -> tuple[Inputs, Callable[[Inputs], Tensor]]:
+    key = scene.key.child("student")
     inputs = scene.inputs.with_key(key)
-    score = student.scorer(inputs.graph, key)
-    scores = _candidate_scores(score, inputs, pairs, scene.graph)
-    columns, mask = selector.select(kept, scores, pairs.rows, scene.key.child("selector"))
+    return inputs, student.scorer(inputs.graph, key)
+
+
+def _picked(scene: Scene, inputs: Inputs, score: Callable[[Inputs], Tensor], picks: Picks) -> Picked:
+    pairs, (columns, mask) = scene.pairs, picks
     places = pairs.picked(columns)
     logits = score(inputs.select(torch.cat([torch.arange(pairs.size, device=places.device), places])))
     return Picked(
@@ -351,6 +391,7 @@ def pick(scene: Scene, student: LinkPredictor, selector: AbstractSelector, kept:
         mask,
         places,
         logits[pairs.size :].detach(),
+        logits[: pairs.size].detach(),
         positive_losses(logits[: pairs.size]),
         negative_losses(logits[pairs.size :]),
         scene.num_positives,
@@ -358,7 +399,7 @@ def pick(scene: Scene, student: LinkPredictor, selector: AbstractSelector, kept:
     )
 
 
-def starting_weights(sampler: Sampler, picked: Picked) -> Tensor:
+def own_weights(sampler: Sampler, picked: Picked) -> Tensor:
     """``(b M,)`` the sampler's own weights, mean 1 a row."""
     return sampler.weighting.weights(picked.logits.view(picked.columns.shape), picked.mask).flatten()
 
@@ -394,7 +435,17 @@ def inner(
     gradient_clip_norm: float | None,
 ) -> BilevelProblem:
     """The student's loss as a function of the weight net, and the meta loss as a function of the student."""
-    features = torch.stack([picked.negative.detach(), hardness.gather(1, picked.columns).flatten()], dim=1)
+    shape = picked.mask.shape
+    facts = Facts(
+        pairs=scene.pairs.pairs[:, picked.places],
+        mask=picked.mask,
+        losses=picked.negative.detach().view(shape),
+        logits=picked.logits.view(shape),
+        positives=picked.positive_logits,
+        hardness=hardness.gather(1, picked.columns),
+        graph=scene.graph,
+    )
+    features = standardised(meta.weight_net.module.inputs, facts, scene.group)
     log_weights, mask = weights.log(), picked.mask.flatten()
 
     def weights_at(params: dict[str, Tensor]) -> Tensor:
@@ -461,13 +512,19 @@ def real(scene: Scene, student: Predictor, picked: Picked, weights: Tensor) -> G
 
 
 def _told(
-    scene: Scene, picked: Picked, weights: Tensor, hardness: Tensor | None = None, kept: Tensor | None = None
+    scene: Scene,
+    picked: Picked,
+    weights: Tensor,
+    starting: Tensor,
+    hardness: Tensor | None = None,
+    kept: Tensor | None = None,
 ) -> Negatives:
     return Negatives(
         pairs=scene.pairs.pairs[:, picked.places],
         mask=picked.mask.flatten(),
         logits=picked.logits,
         weights=weights.detach(),
+        starting=starting,
         hardness=None if hardness is None else hardness.gather(1, picked.columns).flatten(),
         candidate_hardness=hardness,
         kept=scene.batch.candidate_mask if kept is None else kept,

@@ -58,13 +58,17 @@ class TeacherFilter:
         [[True, False, True, False]]
     """
 
-    drop_easy: float = 0.0
-    drop_top: float = 0.25
+    drop_easy: float = 0.5
+    drop_top: float = 0.05
 
     def __post_init__(self) -> None:
         within("[0, 1)", drop_easy=self.drop_easy, drop_top=self.drop_top)
         if self.drop_easy + self.drop_top >= 1:
             raise ValueError(f"drop_easy + drop_top: must be below 1, got {self.drop_easy} + {self.drop_top}")
+
+    def most(self, num_candidates: int) -> int:
+        """The most of a row's ``num_candidates`` that can stay."""
+        return int(keep_hardest(torch.zeros(1, num_candidates), torch.ones(1, num_candidates, dtype=torch.bool), self.drop_easy, self.drop_top).sum())
 
     def keep(self, hardness: Tensor, mask: Tensor) -> Tensor:
         """``(b, K)`` bool, see :func:`keep_hardest`."""

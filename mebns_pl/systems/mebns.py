@@ -20,6 +20,7 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine, check_optimizer
 from mebns_pl.mebns.learner import Learner
+from mebns_pl.mebns.starting_weights import StartingWeights
 from mebns_pl.mebns.std_generator import StdGenerator
 from mebns_pl.mebns.step import Meta, StepResult, Teacher, mebns_step, warm_up_step
 from mebns_pl.mebns.teacher_filter import TeacherFilter
@@ -66,7 +67,7 @@ class Schedule:
 
     warmup: int = 20
     teacher: int | None = 20
-    student_from_teacher: bool = True
+    student_from_teacher: bool = False
     lr_scheduler: LRSchedulerCallable | None = None
     teacher_lr_scheduler: LRSchedulerCallable | None = None
     weight_net_lr_scheduler: LRSchedulerCallable | None = None
@@ -93,6 +94,7 @@ class MeBNS(AbstractLinkSystem):
         weight_net_optimizer: makes its optimizer: SGD, Adam or AdamW.
         std_generator: mixes structural non-edges into the teacher's negatives.
         teacher_filter: which candidates stay.
+        starting_weights: which of those the student learns from, and what they weigh before the weight net.
         collector: makes the meta set.
         engine: how the hypergradient is computed.
         schedule: warm-up and freezing.
@@ -119,6 +121,7 @@ class MeBNS(AbstractLinkSystem):
         weight_net_optimizer: OptimizerCallable = Adam,
         std_generator: StdGenerator = StdGenerator(),
         teacher_filter: TeacherFilter | None = None,
+        starting_weights: StartingWeights = StartingWeights(),
         collector: UMDCollector | None = None,
         engine: AbstractEngine | None = None,
         schedule: Schedule = Schedule(),
@@ -133,6 +136,7 @@ class MeBNS(AbstractLinkSystem):
         self.optimizer_factories = (optimizer, teacher_optimizer, weight_net_optimizer)
         self.std_generator = std_generator
         self.teacher_filter = teacher_filter or TeacherFilter()
+        self.starting_weights = starting_weights
         self.collector = collector or UMDCollector()
         self.engine = engine or HigherEngine()
         self.schedule = schedule
@@ -224,7 +228,19 @@ class MeBNS(AbstractLinkSystem):
             result = warm_up_step(student, judge, self.sampler, batch, graph, key, group)
         else:
             meta, clip = self.meta(weight_net, key), self.updates.gradient_clip_norm
-            result = mebns_step(student, judge, self.teacher_filter, meta, self.sampler, batch, graph, key, group, clip)
+            result = mebns_step(
+                student,
+                judge,
+                self.teacher_filter,
+                self.starting_weights,
+                meta,
+                self.sampler,
+                batch,
+                graph,
+                key,
+                group,
+                clip,
+            )
         refuse_non_finite(self, batch, result)
         update_proposal()
         self.learn({"student": student, "teacher": teacher, "weight_net": weight_net}, result.learned)
@@ -253,11 +269,11 @@ class MeBNS(AbstractLinkSystem):
         """Losses, and how the filter and the weights behave."""
         for name, found in result.learned.items():
             self.log_mean(f"train/{'meta' if name == 'weight_net' else name}_loss", found.loss)
-        filtered, weights = union_statistics(batch, result.negatives, self.group)
+        filtered, weights, starting = union_statistics(batch, result.negatives, self.group)
         for name, value in filtered.items():
             self.log_mean(f"filter/{name}", value)
         if batch.epoch >= self.schedule.warmup:
-            for name, value in weight_statistics(weights).items():
+            for name, value in weight_statistics(weights, starting).items():
                 self.log_mean(f"weights/{name}", value)
 
     # The meta set depends on a teacher of the past, so checkpoints hold it

@@ -116,6 +116,19 @@ class AbstractSelector(ABC):
             Picks with ``min(num_negatives, K)`` columns; no column twice in a row.
         """
 
+    def shares(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
+        """``(b, K)``: how this rule parts a row among its candidates; what a weight net starts from.
+
+        Its picks have equal parts, unless the rule knows the probabilities that it draws with. Arguments as in
+        :meth:`select`.
+
+        Returns:
+            0 or more, 0 where ``mask`` is False; each row sums to 1, or to 0 where it has no candidate.
+        """
+        picks = self.select(mask, score, rows, key)
+        parts = torch.zeros(mask.shape, device=mask.device).scatter_(1, picks.columns, picks.mask.float())
+        return parts / parts.sum(dim=1, keepdim=True).clamp(min=1)
+
 
 SELECTORS = Family(AbstractSelector, "--model.sampler.selector")
 """Every selector there is."""
