@@ -21,9 +21,9 @@ class StartingWeights:
     A sampler that picks one candidate leaves a weight net nothing to weigh. So the student learns from several of those
     that stay, and the sampler's choice becomes their starting weights: with the selector's shares s of a row of L
     candidates (1 for DNS's hardest, the softmax for a softmax sampler, 1 / L for random negatives) a candidate weighs
-    ``(1 - floor) L s + floor``. Where more than ``num_negatives`` stay, so many are drawn by priority sampling (Duffield,
-    Lund and Thorup, *J. ACM* 2007): candidate i has the priority ``w_i / u_i`` with u_i uniform in (0, 1], the highest
-    stay and weigh ``max(w_i, t)`` with t the highest priority that does not, so that no sum of weights is biased.
+    ``(1 - floor) L s + floor``. Where more than ``num_negatives`` stay, so many are drawn by priority sampling
+    (Duffield, Lund and Thorup, *J. ACM* 2007): candidate i has the priority ``w_i / u_i`` with u_i uniform in (0, 1],
+    the highest stay and weigh ``max(w_i, t)`` with t the highest priority that does not: no sum of weights is biased.
 
     Args:
         num_negatives: M, the most negatives of a positive, 1 or more.
@@ -31,8 +31,9 @@ class StartingWeights:
 
     Example:
         >>> from mebns_pl.negatives.selectors.hardest import HardestSelector
-        >>> mask, scores = torch.ones(1, 4, dtype=torch.bool), CandidateScores.given(torch.tensor([[0.0, 3.0, 2.0, 1.0]]))
-        >>> StartingWeights(floor=0.5).of(HardestSelector(), mask, scores, torch.arange(1), Key(0, "docs"))
+        >>> mask, logits = torch.ones(1, 4, dtype=torch.bool), torch.tensor([[0.0, 3.0, 2.0, 1.0]])
+        >>> score = CandidateScores.given(logits)
+        >>> StartingWeights(floor=0.5).of(HardestSelector(), mask, score, torch.arange(1), Key(0, "docs"))
         tensor([[0.5000, 2.5000, 0.5000, 0.5000]])
     """
 
@@ -72,4 +73,6 @@ class StartingWeights:
         columns, chosen = picks.columns[:, :-1], picks.mask[:, :-1]
         threshold = (priorities * mask).gather(1, picks.columns[:, -1:]).to(weights.dtype)
         drawn = torch.maximum(weights.gather(1, columns), threshold) * chosen
-        return Picks(columns, chosen), drawn / (drawn.sum(dim=1, keepdim=True) / chosen.sum(dim=1, keepdim=True)).clamp(min=1e-30)
+        return Picks(columns, chosen), drawn / (drawn.sum(dim=1, keepdim=True) / chosen.sum(dim=1, keepdim=True)).clamp(
+            min=1e-30
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,10 @@ def _floor_share(share: float, count: Tensor) -> Tensor:
     return (share * count.double() + 1e-9).floor().long()
 
 
+def _floor_of(share: float, count: int) -> int:
+    return math.floor(share * count + 1e-9)
+
+
 @dataclass(frozen=True)
 class TeacherFilter:
     """Keeps a band of each anchor's candidates, by how hard the teacher finds them.
@@ -67,8 +72,9 @@ class TeacherFilter:
             raise ValueError(f"drop_easy + drop_top: must be below 1, got {self.drop_easy} + {self.drop_top}")
 
     def most(self, num_candidates: int) -> int:
-        """The most of a row's ``num_candidates`` that can stay."""
-        return int(keep_hardest(torch.zeros(1, num_candidates), torch.ones(1, num_candidates, dtype=torch.bool), self.drop_easy, self.drop_top).sum())
+        """The most that can stay of a row with up to ``num_candidates`` legal ones."""
+        sizes = range(1, num_candidates + 1)
+        return max(max(n - _floor_of(self.drop_easy, n) - _floor_of(self.drop_top, n), 1) for n in sizes)
 
     def keep(self, hardness: Tensor, mask: Tensor) -> Tensor:
         """``(b, K)`` bool, see :func:`keep_hardest`."""

@@ -44,7 +44,7 @@ def rank_in_row(values: Tensor, mask: Tensor) -> Tensor:
         mask: ``(b, M)`` bool.
     """
     higher = (values[:, None, :] > values[:, :, None]) & mask[:, None, :]
-    return higher.sum(dim=2) / (mask.sum(dim=1, keepdim=True) - 1).clamp(min=1)
+    return higher.sum(dim=2).to(values.dtype) / (mask.sum(dim=1, keepdim=True) - 1).clamp(min=1)
 
 
 INPUTS: dict[str, Callable[[Facts], Tensor]] = {
@@ -55,7 +55,9 @@ INPUTS: dict[str, Callable[[Facts], Tensor]] = {
     "gap": lambda facts: facts.logits - facts.positives[:, None],
     "disagreement": lambda facts: facts.logits - facts.hardness,
     "uncertainty": lambda facts: facts.logits.sigmoid() * (-facts.logits).sigmoid(),
-    "log_degree": lambda facts: facts.graph.degree[facts.pairs[1]].view(facts.mask.shape).to(facts.logits.dtype).log1p(),
+    "log_degree": lambda facts: (
+        facts.graph.degree[facts.pairs[1]].view(facts.mask.shape).to(facts.logits.dtype).log1p()
+    ),
     "common_neighbors": lambda facts: _num_common(facts).to(facts.logits.dtype).log1p(),
 }
 """Name -> ``(b, M)`` numbers."""

@@ -16,10 +16,10 @@ class WeightNet(nn.Module):
     """Scores negatives for the weighted loss (after Meta-Weight-Net, 1902.07379, section 2.2).
 
     The loss takes the softmax of the scores over the union batch, added to the logarithm of the starting weights
-    (:func:`mebns_pl.mebns.step.negative_weights`). Scores are bounded, so that no few negatives can take all the weight:
-    two learned factors differ by ``exp(2 max_score)`` at most. Inputs come standardised over the union batch, and are
-    compressed by ``sign(f) log(1 + |f|)``. The last layer starts at zero, so that training starts from the starting
-    weights.
+    (:func:`mebns_pl.mebns.step.negative_weights`). Scores are bounded, so that no few negatives can take all the
+    weight: two learned factors differ by ``exp(2 max_score)`` at most. Inputs come standardised over the union batch,
+    and are compressed by ``sign(f) log(1 + |f|)``. The last layer starts at zero, so that training starts from the
+    starting weights.
 
     Args:
         inputs: what it looks at, names of :data:`mebns_pl.mebns.weight_inputs.INPUTS`.

@@ -20,6 +20,8 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine, check_optimizer
 from mebns_pl.mebns.learner import Learner
+from mebns_pl.mebns.losses.abstract import AbstractLoss
+from mebns_pl.mebns.losses.cross_entropy import BinaryCrossEntropy
 from mebns_pl.mebns.starting_weights import StartingWeights
 from mebns_pl.mebns.std_generator import StdGenerator
 from mebns_pl.mebns.step import Meta, StepResult, Teacher, mebns_step, warm_up_step
@@ -97,6 +99,9 @@ class MeBNS(AbstractLinkSystem):
         starting_weights: which of those the student learns from, and what they weigh before the weight net.
         collector: makes the meta set.
         engine: how the hypergradient is computed.
+        loss: what the student learns by; binary cross-entropy by default.
+        meta_loss: what the weight net learns by, each edge of a meta batch against all its non-edges; binary
+            cross-entropy by default.
         schedule: warm-up and freezing.
         updates: accumulation over batches, and clipping of the student's gradient (in the lookahead, too).
         batching: which part of the graph a step works on.
@@ -121,9 +126,11 @@ class MeBNS(AbstractLinkSystem):
         weight_net_optimizer: OptimizerCallable = Adam,
         std_generator: StdGenerator = StdGenerator(),
         teacher_filter: TeacherFilter | None = None,
-        starting_weights: StartingWeights = StartingWeights(),
+        starting_weights: StartingWeights | None = None,
         collector: UMDCollector | None = None,
         engine: AbstractEngine | None = None,
+        loss: AbstractLoss | None = None,
+        meta_loss: AbstractLoss | None = None,
         schedule: Schedule = Schedule(),
         updates: Updates = Updates(),
         batching: AbstractBatching | None = None,
@@ -136,9 +143,10 @@ class MeBNS(AbstractLinkSystem):
         self.optimizer_factories = (optimizer, teacher_optimizer, weight_net_optimizer)
         self.std_generator = std_generator
         self.teacher_filter = teacher_filter or TeacherFilter()
-        self.starting_weights = starting_weights
+        self.starting_weights = starting_weights or StartingWeights()
         self.collector = collector or UMDCollector()
         self.engine = engine or HigherEngine()
+        self.loss, self.meta_loss = loss or BinaryCrossEntropy(), meta_loss or BinaryCrossEntropy()
         self.schedule = schedule
         self.meta_set: MetaSet | None = None
         self._frozen_score: PairScore | None = None
@@ -225,7 +233,7 @@ class MeBNS(AbstractLinkSystem):
         learns = self.schedule.teacher is None or batch.epoch < self.schedule.teacher
         judge = Teacher(teacher, learns, None if learns else self.frozen_score())
         if batch.epoch < self.schedule.warmup:
-            result = warm_up_step(student, judge, self.sampler, batch, graph, key, group)
+            result = warm_up_step(student, judge, self.sampler, self.loss, batch, graph, key, group)
         else:
             meta, clip = self.meta(weight_net, key), self.updates.gradient_clip_norm
             result = mebns_step(
@@ -235,6 +243,7 @@ class MeBNS(AbstractLinkSystem):
                 self.starting_weights,
                 meta,
                 self.sampler,
+                self.loss,
                 batch,
                 graph,
                 key,
@@ -257,13 +266,18 @@ class MeBNS(AbstractLinkSystem):
         """The upper level of a step: the union batch's meta pairs, the same on all ranks."""
         assert self.meta_set is not None
         drawn = self.meta_set.draw(self.collector.batch_size, key.child("meta").generator())
-        batch = to_device(drawn, self.device)  # a checkpoint brings it back on the CPU
-        pairs, share = batch.pairs.cpu(), self.group.share(batch.pairs.shape[1])
-        edges, names = pairs[:, batch.labels.cpu() > 0.5], torch.arange(share.stop - share.start)
+        edges, others = drawn.edges.to(self.device), drawn.others.to(self.device)  # a checkpoint brings the CPU's
+        meta = Meta(weight_net, self.engine, edges, others, self.meta_loss)
+        pairs = meta.pairs(self.group).cpu()
         inputs = self.batching.inputs(
-            None, self.data.train_graph, pairs[:, share], names, edges, key.child("meta/neighbors")
+            None,
+            self.data.train_graph,
+            pairs,
+            torch.arange(pairs.shape[1]),
+            meta.edges.cpu(),
+            key.child("meta/neighbors"),
         )
-        return Meta(weight_net, self.engine, batch, None if inputs is None else to_device(inputs, self.device))
+        return meta if inputs is None else replace(meta, inputs=to_device(inputs, self.device))
 
     def log_step(self, batch: TrainBatch, result: StepResult) -> None:
         """Losses, and how the filter and the weights behave."""

@@ -27,7 +27,8 @@ def union_statistics(
     assert negatives.hardness is not None
     rows, picks = negatives.columns.shape
     weights, starting = (
-        values.masked_fill(~negatives.mask, -1.0).view(rows, picks) for values in (negatives.weights, negatives.starting)
+        values.masked_fill(~negatives.mask, -1.0).view(rows, picks)
+        for values in (negatives.weights, negatives.starting)
     )
     counted = (negatives.kept, batch.candidate_mask, negatives.hardness * negatives.mask, negatives.mask)
     mine = torch.stack([values.sum().to(weights.dtype) for values in counted])

@@ -119,7 +119,8 @@ def test_between_its_turns_the_weight_net_weighs_and_stays() -> None:
     # The weights are those of the net as it is, which are not equal, and the student's gradient follows them
     slow = reference.prepare(state, setting, batch, meta_batch, KEY)
     net = state.weight_net.module
-    expected = torch.stack(reference.softmax_weights(net, reference.params_of(net), slow.features)).detach()
+    expected = reference.softmax_weights(net, reference.params_of(net), slow.features, slow.base)
+    expected = torch.stack(expected).detach()
     negatives = results[4].negatives
     torch.testing.assert_close(negatives.weights[negatives.mask], expected, rtol=1e-10, atol=0)
     assert expected.std() > 1e-3

@@ -53,7 +53,7 @@ def test_training_is_the_step_repeated() -> None:
         for step in range(len(steps)):
             key = data.key.child("step").at(epoch, step)
             learner, batch = Learner(twin, optimizer), steps[epoch, step]
-            result = plain_step(learner, system.sampler, batch, data.train_graph, key, SingleProcess())
+            result = plain_step(learner, system.sampler, system.loss, batch, data.train_graph, key, SingleProcess())
             for param, grad in zip(twin.parameters(), clipped(result.learned["student"].dense, 0.5), strict=True):
                 param.grad = grad
             optimizer.step()

@@ -123,10 +123,12 @@ class AbstractSelector(ABC):
         :meth:`select`.
 
         Returns:
-            0 or more, 0 where ``mask`` is False; each row sums to 1, or to 0 where it has no candidate.
+            float64, 0 or more, 0 where ``mask`` is False; each row sums to 1, or to 0 where it has no candidate.
         """
         picks = self.select(mask, score, rows, key)
-        parts = torch.zeros(mask.shape, device=mask.device).scatter_(1, picks.columns, picks.mask.float())
+        parts = torch.zeros(mask.shape, dtype=torch.float64, device=mask.device).scatter_(
+            1, picks.columns, picks.mask.double()
+        )
         return parts / parts.sum(dim=1, keepdim=True).clamp(min=1)
 
 

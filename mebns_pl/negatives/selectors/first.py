@@ -41,4 +41,4 @@ class FirstSelector(AbstractSelector):
 
     def shares(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
         """Equal ones: any candidate may be the first."""
-        return mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
+        return mask.double() / mask.sum(dim=1, keepdim=True).clamp(min=1)

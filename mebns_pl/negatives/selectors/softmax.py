@@ -52,6 +52,6 @@ class SoftmaxSelector(AbstractSelector):
 
     def shares(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
         """The softmax that it draws from."""
-        logits = score() / self.temperature
+        logits = score().double() / self.temperature
         # A finite floor, so that a row without any candidate has no NaN
         return logits.masked_fill(~mask, torch.finfo(logits.dtype).min).softmax(dim=1) * mask

@@ -53,5 +53,7 @@ class TopSelector(AbstractSelector):
     def shares(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
         """Equal ones of the highest scored ``top``."""
         hardest = highest(score(), mask, self.top)
-        parts = torch.zeros(mask.shape, device=mask.device).scatter_(1, hardest.columns, hardest.mask.float())
+        parts = torch.zeros(mask.shape, dtype=torch.float64, device=mask.device).scatter_(
+            1, hardest.columns, hardest.mask.double()
+        )
         return parts / parts.sum(dim=1, keepdim=True).clamp(min=1)
