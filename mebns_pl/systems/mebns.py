@@ -13,19 +13,21 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from mebns_pl.checks import at_least
 from mebns_pl.data.needs import Needs, TeacherNegatives
 from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine, check_optimizer
 from mebns_pl.mebns.learner import Learner
+from mebns_pl.mebns.lengths import Length, check_length, epochs_of
 from mebns_pl.mebns.losses.abstract import AbstractLoss
 from mebns_pl.mebns.losses.cross_entropy import BinaryCrossEntropy
 from mebns_pl.mebns.starting_weights import StartingWeights
 from mebns_pl.mebns.std_generator import StdGenerator
 from mebns_pl.mebns.step import Meta, StepResult, Teacher, mebns_step, warm_up_step
 from mebns_pl.mebns.teacher_filter import TeacherFilter
+from mebns_pl.mebns.teachings.abstract import AbstractTeaching
+from mebns_pl.mebns.teachings.learning import OwnLearning
 from mebns_pl.mebns.umd_collector import MetaSet, UMDCollector
 from mebns_pl.mebns.weight_net import WeightNet
 from mebns_pl.models.batching import AbstractBatching, PairScore
@@ -46,12 +48,11 @@ from mebns_pl.types import GraphSpec, to_device
 
 @dataclass(frozen=True)
 class Schedule:
-    """When what happens, in epochs. The defaults are for a run of a hundred (docs/quality.md).
+    """When what happens.
 
     Args:
-        warmup: for so many epochs the student takes the sampler's negatives unfiltered and unweighted, while the
-            teacher learns; 0 or more.
-        teacher: for so many epochs the teacher learns, then it is frozen (cheaper); None never freezes it.
+        warmup: for so long the student takes the sampler's negatives unfiltered and unweighted, and learns just as
+            :class:`Plain` would, while the teacher learns: epochs, or a share of the run.
         student_from_teacher: whether the student takes the teacher's weights over at the end of the warm-up, where
             there is one.
         lr_scheduler: makes a scheduler of the student's learning rate, stepped after each epoch (one that watches a
@@ -60,23 +61,21 @@ class Schedule:
         weight_net_lr_scheduler: makes the weight net's; it stands still during warm-up.
 
     Raises:
-        ValueError: an epoch out of its range.
+        ValueError: a length out of its range.
 
     Example:
-        >>> Schedule(warmup=10, teacher=10).student_from_teacher
-        True
+        >>> Schedule(warmup=10).student_from_teacher
+        False
     """
 
-    warmup: int = 20
-    teacher: int | None = 20
+    warmup: Length = 0.2
     student_from_teacher: bool = False
     lr_scheduler: LRSchedulerCallable | None = None
     teacher_lr_scheduler: LRSchedulerCallable | None = None
     weight_net_lr_scheduler: LRSchedulerCallable | None = None
 
     def __post_init__(self) -> None:
-        at_least(0, "epochs", or_null=False, **{"schedule.warmup": self.warmup})
-        at_least(1, "epochs", or_null=True, **{"schedule.teacher": self.teacher})
+        check_length(0, **{"schedule.warmup": self.warmup})
 
 
 class MeBNS(AbstractLinkSystem):
@@ -95,6 +94,7 @@ class MeBNS(AbstractLinkSystem):
         weight_net: makes the meta learner.
         weight_net_optimizer: makes its optimizer: SGD, Adam or AdamW.
         std_generator: mixes structural non-edges into the teacher's negatives.
+        teaching: where the teacher's weights come from; it learns for a fifth of the run by default, and is frozen.
         teacher_filter: which candidates stay.
         starting_weights: which of those the student learns from, and what they weigh before the weight net.
         collector: makes the meta set.
@@ -102,7 +102,7 @@ class MeBNS(AbstractLinkSystem):
         loss: what the student learns by; binary cross-entropy by default.
         meta_loss: what the weight net learns by, each edge of a meta batch against all its non-edges; binary
             cross-entropy by default.
-        schedule: warm-up and freezing.
+        schedule: warm-up, and learning-rate schedulers.
         updates: accumulation over batches, and clipping of the student's gradient (in the lookahead, too).
         batching: which part of the graph a step works on.
 
@@ -125,6 +125,7 @@ class MeBNS(AbstractLinkSystem):
         weight_net: Callable[[], WeightNet] = WeightNet,
         weight_net_optimizer: OptimizerCallable = Adam,
         std_generator: StdGenerator = StdGenerator(),
+        teaching: AbstractTeaching | None = None,
         teacher_filter: TeacherFilter | None = None,
         starting_weights: StartingWeights | None = None,
         collector: UMDCollector | None = None,
@@ -147,7 +148,9 @@ class MeBNS(AbstractLinkSystem):
         self.collector = collector or UMDCollector()
         self.engine = engine or HigherEngine()
         self.loss, self.meta_loss = loss or BinaryCrossEntropy(), meta_loss or BinaryCrossEntropy()
+        self.teaching = teaching or OwnLearning()
         self.schedule = schedule
+        self.num_epochs: int | None = None  # of the run, as it was begun: lengths are shares of it
         self.meta_set: MetaSet | None = None
         self._frozen_score: PairScore | None = None
         self.build_proposal(spec)
@@ -167,21 +170,43 @@ class MeBNS(AbstractLinkSystem):
     def learned(self) -> list[Optimizer]:
         """The student's optimizer; the teacher's unless it is frozen; the weight net's after warm-up."""
         epoch, (student, teacher, weight_net) = self.current_epoch, super().learned()[:3]
-        teaches = self.schedule.teacher is None or epoch < self.schedule.teacher
-        return [student, *([teacher] * teaches), *([weight_net] * (epoch >= self.schedule.warmup))]
+        return [student, *([teacher] * self.teacher_learns(epoch)), *([weight_net] * (epoch >= self.warmup))]
+
+    @property
+    def warmup(self) -> int:
+        """Epochs of warm-up."""
+        return self.epochs_of(self.schedule.warmup)
+
+    def epochs_of(self, length: Length) -> int:
+        """How many epochs a length is in this run."""
+        return epochs_of(length, self.run_length)
+
+    @property
+    def run_length(self) -> int:
+        """Epochs of the run as it was begun; 100 where the trainer names no number."""
+        if self.num_epochs is None:
+            epochs = self.trainer.max_epochs
+            self.num_epochs = epochs if epochs is not None and epochs > 0 else 100
+        return self.num_epochs
+
+    def teacher_learns(self, epoch: int) -> bool:
+        """Whether the teacher learns in an epoch."""
+        length = self.teaching.learns_for
+        return length is None or epoch < self.epochs_of(length)
 
     @property
     def needs(self) -> Needs:
         """As a plain system's, meta edges set apart, and structure-enhanced negatives while the teacher learns."""
-        std = self.std_generator
-        teacher = TeacherNegatives(std.structure_ratio, std.num_negatives, self.schedule.teacher)
+        std, length = self.std_generator, self.teaching.learns_for
+        epochs = None if length is None else self.epochs_of(length)
+        teacher = TeacherNegatives(std.structure_ratio, std.num_negatives, epochs)
         return replace(super().needs, meta_edges=True, teacher=teacher)
 
     def setup(self, stage: str) -> None:
         """Warns of a run that is all warm-up."""
         super().setup(stage)
         self._frozen_score = None
-        epochs, warmup = self.trainer.max_epochs, self.schedule.warmup
+        epochs, warmup = self.trainer.max_epochs, self.warmup
         if stage == "fit" and epochs is not None and 0 <= epochs <= warmup:
             rank_zero_warn(
                 f"schedule.warmup: {warmup}, but the run has {epochs} epochs: all of it is warm-up, in which MeBNS "
@@ -195,8 +220,10 @@ class MeBNS(AbstractLinkSystem):
 
     def on_train_epoch_start(self) -> None:
         """Collects the meta set when it is due; the student takes the teacher's weights over where it shall."""
-        epochs_in = self.current_epoch - self.schedule.warmup
-        if epochs_in == 0 < self.schedule.warmup and self.schedule.student_from_teacher:
+        if self.teaching.begin(self.teacher, self.student, self.current_epoch, self.run_length):
+            self._frozen_score = None
+        epochs_in = self.current_epoch - self.warmup
+        if epochs_in == 0 < self.warmup and self.schedule.student_from_teacher:
             self.student.load_state_dict(self.teacher.state_dict())
         if epochs_in >= 0 and epochs_in % self.collector.refresh_epochs == 0:
             self.meta_set = self.collected()
@@ -230,9 +257,9 @@ class MeBNS(AbstractLinkSystem):
         weight_net = self.learner(self.weight_net, 2, 3)
         key, group, graph = self.key.at(batch.epoch, batch.step), self.group, self.graph
         batch, update_proposal = adapted(self, batch, key)
-        learns = self.schedule.teacher is None or batch.epoch < self.schedule.teacher
+        learns = self.teacher_learns(batch.epoch)
         judge = Teacher(teacher, learns, None if learns else self.frozen_score())
-        if batch.epoch < self.schedule.warmup:
+        if batch.epoch < self.warmup:
             result = warm_up_step(student, judge, self.sampler, self.loss, batch, graph, key, group)
         else:
             meta, clip = self.meta(weight_net, key), self.updates.gradient_clip_norm
@@ -253,12 +280,13 @@ class MeBNS(AbstractLinkSystem):
         refuse_non_finite(self, batch, result)
         update_proposal()
         self.learn({"student": student, "teacher": teacher, "weight_net": weight_net}, result.learned)
+        self.teaching.follow(self.teacher, self.student)
         self.log_step(batch, result)
         return step_output(batch, result.negatives)
 
     def frozen_score(self) -> PairScore | None:
         """The frozen teacher's logits of any pairs, its embeddings made once; None where it needs more than those."""
-        if self._frozen_score is None and self.teacher.decodes:
+        if self._frozen_score is None and self.teacher.decodes and self.teaching.still:
             self._frozen_score = self.logits_of(self.teacher)
         return self._frozen_score
 
@@ -286,7 +314,7 @@ class MeBNS(AbstractLinkSystem):
         filtered, weights, starting = union_statistics(batch, result.negatives, self.group)
         for name, value in filtered.items():
             self.log_mean(f"filter/{name}", value)
-        if batch.epoch >= self.schedule.warmup:
+        if batch.epoch >= self.warmup:
             for name, value in weight_statistics(weights, starting).items():
                 self.log_mean(f"weights/{name}", value)
 
@@ -299,11 +327,13 @@ class MeBNS(AbstractLinkSystem):
         return super().replicated() | tensors
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The meta set, too."""
+        """The meta set, too, and the length of the run that shares of it are taken of."""
         super().on_save_checkpoint(checkpoint)
+        checkpoint["num_epochs"] = self.num_epochs
         checkpoint["meta_set"] = None if self.meta_set is None else dict(vars(self.meta_set))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the meta set back."""
+        """Takes both back."""
         super().on_load_checkpoint(checkpoint)
+        self.num_epochs = checkpoint["num_epochs"]
         self.meta_set = None if checkpoint["meta_set"] is None else MetaSet(**checkpoint["meta_set"])
