@@ -89,7 +89,7 @@ def schedule(warmup: int, teacher: int | None = None, student_from_teacher: bool
 
 def band(drop_easy: float, drop_top: float = 0.0) -> Config:
     """What the filter drops."""
-    return model(teacher_filter=instance("TeacherFilter", drop_easy=drop_easy, drop_top=drop_top))
+    return model(filter=instance("TeacherFilter", drop_easy=drop_easy, drop_top=drop_top))
 
 
 def weights(max_score: float, **options: Any) -> Config:

@@ -29,13 +29,14 @@ from torch.func import functional_call
 from mebns_pl.data.train_batch import StepPairs, TrainBatch
 from mebns_pl.distributed.group import AbstractGroup
 from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.row_sets import common_neighbors
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, updated
+from mebns_pl.mebns.filters.abstract import AbstractFilter
 from mebns_pl.mebns.learner import Gradients, Learner
 from mebns_pl.mebns.losses.abstract import AbstractLoss, Counts, at_least_single
 from mebns_pl.mebns.losses.cross_entropy import BinaryCrossEntropy
 from mebns_pl.mebns.starting_weights import StartingWeights
-from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.mebns.weight_inputs import Facts, standardised
 from mebns_pl.mebns.weight_net import WeightNet
 from mebns_pl.models.predictor import Inputs, LinkPredictor
@@ -204,7 +205,7 @@ def plain_step(
         group: the ranks.
     """
     scene = Scene.of(student.module, batch, graph, key, group)
-    picked = pick(scene, student.module, sampler.selector, batch.candidate_mask, loss)
+    picked = pick(scene, look(scene, student.module), sampler.selector, batch.candidate_mask, loss)
     weights = own_weights(sampler, picked)
     return StepResult({"student": real(scene, student, picked, weights)}, _told(scene, picked, weights, weights))
 
@@ -222,7 +223,7 @@ def warm_up_step(
     """As :func:`plain_step`, while the teacher learns beside the student."""
     scene = Scene.of(student.module, batch, graph, key, group)
     hardness, learned = judge(scene, teacher)
-    picked = pick(scene, student.module, sampler.selector, batch.candidate_mask, loss)
+    picked = pick(scene, look(scene, student.module), sampler.selector, batch.candidate_mask, loss)
     weights = own_weights(sampler, picked)
     learned["student"] = real(scene, student, picked, weights)
     return StepResult(learned, _told(scene, picked, weights, weights, hardness))
@@ -231,7 +232,7 @@ def warm_up_step(
 def mebns_step(
     student: Predictor,
     teacher: Teacher,
-    teacher_filter: TeacherFilter,
+    band: AbstractFilter,
     starting: StartingWeights,
     meta: Meta | None,
     sampler: Sampler,
@@ -247,7 +248,7 @@ def mebns_step(
     Args:
         student: the predictor to train.
         teacher: judges candidates and learns on STD data.
-        teacher_filter: which candidates stay.
+        band: the filter: which candidates stay.
         starting: which of those the student learns from, and what they weigh at first.
         meta: weights the negatives; None leaves that to the sampler, a control.
         sampler: picks among the candidates that stay, and gives their starting weights: the weight net's scores are
@@ -264,9 +265,10 @@ def mebns_step(
     """
     scene = Scene.of(student.module, batch, graph, key, group)
     hardness, learned = judge(scene, teacher)
-    kept = teacher_filter.keep(hardness, batch.candidate_mask)
-    most = teacher_filter.most(scene.pairs.num_candidates)
-    picked, before = take(scene, student.module, sampler, starting, kept, most, loss)
+    seen = look(scene, student.module)
+    rows, filter_key = scene.pairs.rows, key.child("filter")
+    kept = band.keep(hardness, batch.candidate_mask, seen.scores, rows, filter_key)
+    picked, before = take(scene, seen, sampler, starting, kept, band.most(scene.pairs.num_candidates), loss)
     weights = before
     if meta is not None:
         problem = inner(scene, student, meta, picked, hardness, before, gradient_clip_norm)
@@ -336,56 +338,66 @@ def judge(scene: Scene, teacher: Teacher) -> tuple[Tensor, dict[str, Gradients]]
 # 2. Picks
 
 
-def pick(scene: Scene, student: LinkPredictor, selector: AbstractSelector, kept: Tensor, loss: AbstractLoss) -> Picked:
-    """The student's pass, and the selector's choice among the candidates ``(b, K)`` that are kept."""
-    inputs, score = _student_pass(scene, student)
-    scores = _candidate_scores(score, inputs, scene.pairs, scene.graph)
-    picks = selector.select(kept, scores, scene.pairs.rows, scene.key.child("selector"))
-    return _picked(scene, inputs, score, picks, loss)
+@dataclass(frozen=True)
+class Seen:
+    """The student's pass over the batch.
+
+    Args:
+        inputs: of all pairs, with the pass's key.
+        score: inputs -> logits, the graph encoded.
+        scores: what filters and selectors may ask of the candidates.
+    """
+
+    inputs: Inputs
+    score: Callable[[Inputs], Tensor]
+    scores: CandidateScores
+
+
+def look(scene: Scene, student: LinkPredictor) -> Seen:
+    """The student's pass; what is asked of it is computed when it is asked for."""
+    key = scene.key.child("student")
+    inputs = scene.inputs.with_key(key)
+    score = student.scorer(inputs.graph, key)
+    return Seen(inputs, score, _candidate_scores(score, inputs, scene.pairs, scene.graph))
+
+
+def pick(scene: Scene, seen: Seen, selector: AbstractSelector, mask: Tensor, loss: AbstractLoss) -> Picked:
+    """The selector's choice among the candidates ``(b, K)`` of ``mask``."""
+    picks = selector.select(mask, seen.scores, scene.pairs.rows, scene.key.child("selector"))
+    return _picked(scene, seen, picks, loss)
 
 
 def take(
     scene: Scene,
-    student: LinkPredictor,
+    seen: Seen,
     sampler: Sampler,
     starting: StartingWeights,
     kept: Tensor,
     most: int,
     loss: AbstractLoss,
 ) -> tuple[Picked, Tensor]:
-    """The student's pass, the candidates that it learns from, and their weights ``(b M,)`` before the weight net.
+    """The candidates that the student learns from, and their weights ``(b M,)`` before the weight net.
 
     Args:
         scene: the batch.
-        student: the predictor.
+        seen: the student's pass.
         sampler: its selector and its weighting make the weights.
         starting: how.
         kept: ``(b, K)`` bool, candidates that the filter keeps.
         most: the most that it can keep in a row.
         loss: what the student learns by.
     """
-    inputs, score = _student_pass(scene, student)
-    scores = _candidate_scores(score, inputs, scene.pairs, scene.graph)
     rows, key = scene.pairs.rows, scene.key.child("selector")
-    shares = starting.of(sampler.selector, kept, scores, rows, key)
+    shares = starting.of(sampler.selector, kept, seen.scores, rows, key)
     picks, weights = starting.picks(shares, kept, most, rows, key)
-    picked = _picked(scene, inputs, score, picks, loss)
-    weights = weights.flatten().to(picked.negative.dtype) * own_weights(sampler, picked)
-    return picked, weights
+    picked = _picked(scene, seen, picks, loss)
+    return picked, weights.flatten().to(picked.negative.dtype) * own_weights(sampler, picked)
 
 
-def _student_pass(scene: Scene, student: LinkPredictor) -> tuple[Inputs, Callable[[Inputs], Tensor]]:
-    key = scene.key.child("student")
-    inputs = scene.inputs.with_key(key)
-    return inputs, student.scorer(inputs.graph, key)
-
-
-def _picked(
-    scene: Scene, inputs: Inputs, score: Callable[[Inputs], Tensor], picks: Picks, loss: AbstractLoss
-) -> Picked:
+def _picked(scene: Scene, seen: Seen, picks: Picks, loss: AbstractLoss) -> Picked:
     pairs, (columns, mask) = scene.pairs, picks
     places = pairs.picked(columns)
-    logits = score(inputs.select(torch.cat([torch.arange(pairs.size, device=places.device), places])))
+    logits = seen.score(seen.inputs.select(torch.cat([torch.arange(pairs.size, device=places.device), places])))
     positive, negative = logits[: pairs.size], logits[pairs.size :].view(mask.shape)
     return Picked(columns, mask, places, positive, negative, Counts.of(mask, scene.group), loss)
 
@@ -409,6 +421,7 @@ def _candidate_scores(
         candidates=lambda: logits(pairs.candidates).view(shape),
         positives=lambda: logits(pairs.positives),
         degrees=lambda: graph.degree[pairs.pairs[1, pairs.candidates]].view(shape),
+        common_neighbors=lambda: common_neighbors(graph, pairs.pairs[:, pairs.candidates]).sizes.view(shape),
         num_nodes=graph.num_nodes,
     )
 

@@ -16,8 +16,11 @@ from torch.optim import Adam, Optimizer
 from mebns_pl.data.needs import Needs, TeacherNegatives
 from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.row_sets import common_neighbors
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine, check_optimizer
+from mebns_pl.mebns.filters.abstract import AbstractFilter
+from mebns_pl.mebns.filters.teacher import TeacherFilter
 from mebns_pl.mebns.learner import Learner
 from mebns_pl.mebns.lengths import Length, check_length, epochs_of
 from mebns_pl.mebns.losses.abstract import AbstractLoss
@@ -25,7 +28,6 @@ from mebns_pl.mebns.losses.cross_entropy import BinaryCrossEntropy
 from mebns_pl.mebns.starting_weights import StartingWeights
 from mebns_pl.mebns.std_generator import StdGenerator
 from mebns_pl.mebns.step import Meta, StepResult, Teacher, mebns_step, warm_up_step
-from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.mebns.teachings.abstract import AbstractTeaching
 from mebns_pl.mebns.teachings.learning import OwnLearning
 from mebns_pl.mebns.umd_collector import MetaSet, UMDCollector
@@ -44,6 +46,9 @@ from mebns_pl.systems.scoring import Gate
 from mebns_pl.systems.statistics import union_statistics, weight_statistics
 from mebns_pl.systems.updates import Updates
 from mebns_pl.types import GraphSpec, to_device
+
+NUM_DRAWN = 20_000
+"""Candidates that a filter is fitted to."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ class MeBNS(AbstractLinkSystem):
         weight_net_optimizer: makes its optimizer: SGD, Adam or AdamW.
         std_generator: mixes structural non-edges into the teacher's negatives.
         teaching: where the teacher's weights come from; it learns for a fifth of the run by default, and is frozen.
-        teacher_filter: which candidates stay.
+        filter: which candidates stay; TeacherFilter() by default.
         starting_weights: which of those the student learns from, and what they weigh before the weight net.
         collector: makes the meta set.
         engine: how the hypergradient is computed.
@@ -126,7 +131,7 @@ class MeBNS(AbstractLinkSystem):
         weight_net_optimizer: OptimizerCallable = Adam,
         std_generator: StdGenerator = StdGenerator(),
         teaching: AbstractTeaching | None = None,
-        teacher_filter: TeacherFilter | None = None,
+        filter: AbstractFilter | None = None,
         starting_weights: StartingWeights | None = None,
         collector: UMDCollector | None = None,
         engine: AbstractEngine | None = None,
@@ -143,7 +148,7 @@ class MeBNS(AbstractLinkSystem):
         self.weight_net = weight_net()
         self.optimizer_factories = (optimizer, teacher_optimizer, weight_net_optimizer)
         self.std_generator = std_generator
-        self.teacher_filter = teacher_filter or TeacherFilter()
+        self.filter = filter or TeacherFilter()
         self.starting_weights = starting_weights or StartingWeights()
         self.collector = collector or UMDCollector()
         self.engine = engine or HigherEngine()
@@ -226,6 +231,8 @@ class MeBNS(AbstractLinkSystem):
         if epochs_in == 0 < self.warmup and self.schedule.student_from_teacher:
             self.student.load_state_dict(self.teacher.state_dict())
         if epochs_in >= 0 and epochs_in % self.collector.refresh_epochs == 0:
+            if self.filter.learns:
+                self.teach_filter()
             self.meta_set = self.collected()
             for name, count in self.meta_set.counts.items():
                 self.log_mean(f"meta/{name}", float(count))
@@ -241,6 +248,19 @@ class MeBNS(AbstractLinkSystem):
         pool = pairs.to(self.device), labels.to(self.device)
         return self.collector.collect(self.teacher_score, graph, *pool, key.child("passes"), self.group.spread)
 
+    def teach_filter(self) -> None:
+        """Fits the filter to meta edges, which the teacher has not seen, against candidates as they are drawn."""
+        data, known = self.data, self.data.train_graph.num_edges // 2
+        hidden, others = data.split.meta, data.training_candidates(self.sampler.static, NUM_DRAWN)
+        evidence = []
+        for graph, pairs in ((data.train_graph.without(hidden), hidden), (data.train_graph, others)):
+            with torch.no_grad():
+                logits = self.batching.scorer(self.teacher, self._placed(graph), self.device)(pairs.to(self.device))
+            common = common_neighbors(graph, pairs).sizes.to(logits.device)
+            evidence.append(torch.stack([logits.double(), common.double()], dim=1))
+        num_others = data.train_graph.num_nodes * (data.train_graph.num_nodes - 1) / 2 - known
+        self.filter.learn(*evidence, share=known / max(num_others, 1))
+
     def teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
         return self.batching.stochastic_scores(self.teacher, self._placed(graph), pairs, key)
@@ -249,7 +269,7 @@ class MeBNS(AbstractLinkSystem):
     def gate(self) -> Gate:
         """The teacher and its filter."""
         drawn = partial(self.data.training_candidates, self.sampler.static)
-        return Gate(self.teacher_filter, partial(self.logits_of, self.teacher), lambda n: drawn(n).to(self.device))
+        return Gate(self.filter, partial(self.logits_of, self.teacher), lambda n: drawn(n).to(self.device))
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Filter, pick, weight, learn."""
@@ -266,7 +286,7 @@ class MeBNS(AbstractLinkSystem):
             result = mebns_step(
                 student,
                 judge,
-                self.teacher_filter,
+                self.filter,
                 self.starting_weights,
                 meta,
                 self.sampler,

@@ -25,7 +25,7 @@ from mebns_pl.errors import DataError
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine
-from mebns_pl.mebns.teacher_filter import TeacherFilter
+from mebns_pl.mebns.filter import TeacherFilter
 from mebns_pl.mebns.umd_collector import MetaSet
 from mebns_pl.models.predictor import PairInputs
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
@@ -169,7 +169,7 @@ def test_filter_and_weights_both_matter() -> None:
         return weights(system.student)
 
     one = run()
-    assert not equal(one, run(teacher_filter=TeacherFilter(drop_easy=0.0, drop_top=0.0)))
+    assert not equal(one, run(filter=TeacherFilter(drop_easy=0.0, drop_top=0.0)))
     assert not equal(one, run(weight_net_optimizer=partial(Adam, lr=0.0)))
     assert not equal(one, run(updates=Updates(gradient_clip_norm=0.01)))
 
