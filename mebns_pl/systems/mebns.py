@@ -188,7 +188,9 @@ class MeBNS(AbstractLinkSystem):
 
     @property
     def run_length(self) -> int:
-        """Epochs of the run as it was begun; 100 where the trainer names no number."""
+        """Epochs of the run as it was begun; 100 where there is no trainer yet, or it names no number."""
+        if self._trainer is None:
+            return 100
         if self.num_epochs is None:
             epochs = self.trainer.max_epochs
             self.num_epochs = epochs if epochs is not None and epochs > 0 else 100
@@ -252,14 +254,14 @@ class MeBNS(AbstractLinkSystem):
         """Fits the filter to meta edges, which the teacher has not seen, against candidates as they are drawn."""
         data, known = self.data, self.data.train_graph.num_edges // 2
         hidden, others = data.split.meta, data.training_candidates(self.sampler.static, NUM_DRAWN)
-        evidence = []
+        evidence: list[Tensor] = []
         for graph, pairs in ((data.train_graph.without(hidden), hidden), (data.train_graph, others)):
             with torch.no_grad():
                 logits = self.batching.scorer(self.teacher, self._placed(graph), self.device)(pairs.to(self.device))
             common = common_neighbors(graph, pairs).sizes.to(logits.device)
             evidence.append(torch.stack([logits.double(), common.double()], dim=1))
         num_others = data.train_graph.num_nodes * (data.train_graph.num_nodes - 1) / 2 - known
-        self.filter.learn(*evidence, share=known / max(num_others, 1))
+        self.filter.learn(evidence[0], evidence[1], known / max(num_others, 1))
 
     def teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
