@@ -39,6 +39,7 @@ from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine, clipped
+from mebns_pl.mebns.filters.teacher import TeacherFilter
 from mebns_pl.mebns.learner import Gradients, Learner
 from mebns_pl.mebns.losses.abstract import AbstractLoss
 from mebns_pl.mebns.losses.cross_entropy import BinaryCrossEntropy
@@ -46,7 +47,6 @@ from mebns_pl.mebns.losses.pairwise import BayesianPersonalizedRanking, MarginLo
 from mebns_pl.mebns.losses.softmax import SoftmaxCrossEntropy
 from mebns_pl.mebns.starting_weights import StartingWeights
 from mebns_pl.mebns.step import Meta, StepResult, Teacher, mebns_step, warm_up_step
-from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.mebns.umd_collector import MetaSet
 from mebns_pl.mebns.weight_net import DEFAULT_INPUTS
 from mebns_pl.negatives.row_draws import fractions
@@ -260,7 +260,7 @@ def fast_gradients(
     band = TeacherFilter(setting.drop_easy or 0.0, setting.drop_top)
     starting, meta_loss = StartingWeights(setting.most, setting.floor), LOSSES[setting.meta_loss]
     meta = (
-        Meta(state.weight_net, engine or HigherEngine(), meta_batch.edges, meta_batch.others, meta_loss)
+        Meta(state.weight_net, engine or HigherEngine(), *meta_batch.pairs.chunk(2, dim=1), meta_loss)
         if setting.meta
         else None
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mebns_pl import CascadeScoring, MeBNS, StudentScoring, predict_links
-from mebns_pl.mebns.filter import TeacherFilter
+from mebns_pl.mebns.filters.teacher import TeacherFilter
 from mebns_pl.systems.scoring import lowest_kept
 from references.runs import fit, make_data, make_mebns, make_plain, make_sampler, make_trainer
 
