@@ -86,8 +86,17 @@ def epoch_seconds(
     if system is None:
         module = m.Plain(data.spec, predictor, SAMPLERS[sampler], adam)
     else:
-        schedule, engine = system
-        module = m.MeBNS(data.spec, predictor, SAMPLERS[sampler], adam, adam, engine=engine, schedule=schedule)
+        teaching, engine = system
+        module = m.MeBNS(
+            data.spec,
+            predictor,
+            SAMPLERS[sampler],
+            adam,
+            adam,
+            engine=engine,
+            teaching=teaching,
+            schedule=m.Schedule(warmup=0),
+        )
     trainer = Trainer(
         max_epochs=epochs + 2, accelerator="cpu", limit_val_batches=0, logger=False, callbacks=[clock],
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
