@@ -103,6 +103,7 @@ class Meta:
         others: ``(2, n)`` int64, its non-edges.
         loss: what the student is to be good at there: each edge of the batch against all of its non-edges.
         inputs: the inputs of :meth:`pairs`, where they were made ahead; or None.
+        previous: the student of the last epoch, where the weight net asks for it.
     """
 
     weight_net: Learner[WeightNet]
@@ -111,6 +112,7 @@ class Meta:
     others: Tensor
     loss: AbstractLoss
     inputs: Inputs | None = None
+    previous: Callable[[Tensor], Tensor] | None = None
 
     def pairs(self, group: AbstractGroup) -> Tensor:
         """``(2, q + n)``: this rank's share of q edges, and every non-edge."""
@@ -448,6 +450,7 @@ def inner(
         positives=at_least_single(positive),
         hardness=hardness.gather(1, picked.columns),
         graph=scene.graph,
+        previous=meta.previous,
     )
     features = standardised(meta.weight_net.module.inputs, facts, scene.group)
     log_weights, mask = weights.log(), picked.mask.flatten()

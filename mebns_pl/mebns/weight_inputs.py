@@ -11,6 +11,7 @@ from torch import Tensor
 from mebns_pl.distributed.group import AbstractGroup
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.row_sets import common_neighbors
+from mebns_pl.models.batching import PairScore
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Facts:
         positives: ``(b,)`` the student's logits of the rows' positives.
         hardness: ``(b, M)`` the teacher's logits.
         graph: the training graph.
+        previous: pairs ``(2, n)`` -> logits ``(n,)`` of the student as the last epoch left it, without dropout.
     """
 
     pairs: Tensor
@@ -34,6 +36,7 @@ class Facts:
     positives: Tensor
     hardness: Tensor
     graph: Graph
+    previous: PairScore | None = None
 
 
 def rank_in_row(values: Tensor, mask: Tensor) -> Tensor:
@@ -58,6 +61,7 @@ INPUTS: dict[str, Callable[[Facts], Tensor]] = {
     "log_degree": lambda facts: (
         facts.graph.degree[facts.pairs[1]].view(facts.mask.shape).to(facts.logits.dtype).log1p()
     ),
+    "change": lambda facts: facts.logits - _before(facts),
     "common_neighbors": lambda facts: _num_common(facts).to(facts.logits.dtype).log1p(),
 }
 """Name -> ``(b, M)`` numbers."""
@@ -65,6 +69,12 @@ INPUTS: dict[str, Callable[[Facts], Tensor]] = {
 
 def _num_common(facts: Facts) -> Tensor:
     return common_neighbors(facts.graph, facts.pairs).sizes.view(facts.mask.shape)
+
+
+def _before(facts: Facts) -> Tensor:
+    assert facts.previous is not None
+    with torch.no_grad():
+        return facts.previous(facts.pairs).view(facts.mask.shape).to(facts.logits.dtype)
 
 
 def check_inputs(names: Sequence[str]) -> None:

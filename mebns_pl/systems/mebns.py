@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,7 +44,7 @@ from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.outputs import StepOutput, step_output
 from mebns_pl.systems.schedulers import Configured, configured
 from mebns_pl.systems.scoring import Gate
-from mebns_pl.systems.statistics import union_statistics, weight_statistics
+from mebns_pl.systems.statistics import signal, union_statistics, weight_statistics
 from mebns_pl.systems.updates import Updates
 from mebns_pl.types import GraphSpec, to_device
 
@@ -146,6 +147,8 @@ class MeBNS(AbstractLinkSystem):
         self.teacher = predictor(spec)
         refuse_batch_norm(self.teacher)
         self.weight_net = weight_net()
+        asks = "change" in self.weight_net.inputs
+        self.previous = copy.deepcopy(self.student).requires_grad_(False) if asks else None
         self.optimizer_factories = (optimizer, teacher_optimizer, weight_net_optimizer)
         self.std_generator = std_generator
         self.filter = filter or TeacherFilter()
@@ -240,6 +243,12 @@ class MeBNS(AbstractLinkSystem):
                 self.log_mean(f"meta/{name}", float(count))
             self.log_mean("meta/uncertainty", self.meta_set.std.mean())
 
+    def on_train_epoch_end(self) -> None:
+        """Keeps the student as it is now, where the weight net looks at what changes."""
+        super().on_train_epoch_end()
+        if self.previous is not None:
+            self.previous.load_state_dict(self.student.state_dict())
+
     def collected(self) -> MetaSet:
         """The meta set of the present teacher; the same on all ranks."""
         data = self.data
@@ -317,7 +326,8 @@ class MeBNS(AbstractLinkSystem):
         assert self.meta_set is not None
         drawn = self.meta_set.draw(self.collector.batch_size, key.child("meta").generator())
         edges, others = drawn.edges.to(self.device), drawn.others.to(self.device)  # a checkpoint brings the CPU's
-        meta = Meta(weight_net, self.engine, edges, others, self.meta_loss)
+        previous = None if self.previous is None else self.logits_of(self.previous)
+        meta = Meta(weight_net, self.engine, edges, others, self.meta_loss, previous=previous)
         pairs = meta.pairs(self.group).cpu()
         inputs = self.batching.inputs(
             None,
@@ -339,6 +349,9 @@ class MeBNS(AbstractLinkSystem):
         if batch.epoch >= self.warmup:
             for name, value in weight_statistics(weights, starting).items():
                 self.log_mean(f"weights/{name}", value)
+            steadiness = signal(self.all_optimizers()[2].optimizer)
+            if steadiness is not None:
+                self.log_mean("weights/signal", steadiness)
 
     # The meta set depends on a teacher of the past, so checkpoints hold it
 

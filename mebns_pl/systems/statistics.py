@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.distributed.group import AbstractGroup
@@ -61,3 +62,24 @@ def weight_statistics(weights: Tensor, starting: Tensor) -> dict[str, Tensor]:
         "top_tenth": ratio.topk(-(-len(ratio) // 10)).values.sum() / len(ratio),
         "learned": factor.std(unbiased=False) / factor.mean(),
     }
+
+
+def signal(optimizer: Optimizer) -> Tensor | None:
+    """How much of the gradients that Adam has met points one way.
+
+    The squared norm of its mean gradient over the mean of the squares, both as Adam averages them: 1 where the gradient
+    is always the same; about ``(1 - beta1) / (1 + beta1)``, 0.05 by default, where there is nothing but noise.
+
+    Returns:
+        ``()``, or None of an optimizer that keeps no such means, or has made no step.
+    """
+    mean = square = None
+    for group in optimizer.param_groups:
+        for state in (optimizer.state.get(param, {}) for param in group["params"]):
+            if "exp_avg_sq" in state:
+                beta1, beta2 = group["betas"]
+                step = float(state["step"])
+                of_mean = (state["exp_avg"] / (1 - beta1**step)).square().sum()
+                of_square = state["exp_avg_sq"].sum() / (1 - beta2**step)
+                mean, square = (of_mean, of_square) if mean is None else (mean + of_mean, square + of_square)
+    return None if mean is None or square is None else mean / square.clamp(min=torch.finfo(square.dtype).tiny)

@@ -69,7 +69,8 @@ def facts() -> Facts:
     draw = torch.Generator().manual_seed(3)
     losses, logits, hardness = torch.randn(3, 2, 3, generator=draw, dtype=torch.float64)
     logits[1, 1] = logits[1, 0]  # a tie
-    return Facts(PAIRS, MASK, losses, logits, torch.tensor([0.5, -1.0]).double(), hardness, Graph.from_edges(EDGES, 6))
+    positives, graph = torch.tensor([0.5, -1.0]).double(), Graph.from_edges(EDGES, 6)
+    return Facts(PAIRS, MASK, losses, logits, positives, hardness, graph, lambda pairs: 0.1 * pairs.double().sum(dim=0))
 
 
 def by_hand(name: str, told: Facts, row: int, column: int) -> float:
@@ -88,6 +89,7 @@ def by_hand(name: str, told: Facts, row: int, column: int) -> float:
         "hardness_rank": rank(told.hardness),
         "gap": logit - float(told.positives[row]),
         "disagreement": logit - hard,
+        "change": logit - 0.1 * (anchor + node),
         "uncertainty": 1 / (1 + math.exp(-logit)) / (1 + math.exp(logit)),
         "log_degree": math.log(1 + len(neighbors[node])),
         "common_neighbors": math.log(1 + len(neighbors[anchor] & neighbors[node])),

@@ -31,6 +31,7 @@ from mebns_pl import (
     Rounds,
     Schedule,
     Updates,
+    WeightNet,
 )
 from mebns_pl.data.train_batch import StepPairs, TrainBatch
 from mebns_pl.datasets.split import SplitFractions
@@ -43,7 +44,7 @@ from mebns_pl.mebns.umd_collector import MetaSet
 from mebns_pl.models.predictor import PairInputs
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.systems.link_system import AbstractLinkSystem
-from mebns_pl.systems.statistics import weight_statistics
+from mebns_pl.systems.statistics import signal, weight_statistics
 from references.effort import some
 from references.processes import in_processes
 from references.runs import (
@@ -390,6 +391,22 @@ def test_the_learned_factor_is_told_from_the_starting_weights() -> None:
     assert float(moved["learned"]) == pytest.approx((2 / 3) ** 0.5 / 2)
 
 
+def test_the_signal_of_gradients_that_point_one_way_and_of_noise() -> None:
+    param, draw = torch.nn.Parameter(torch.zeros(50)), torch.Generator().manual_seed(0)
+    optimizer = Adam([param])
+    assert signal(optimizer) is None
+    assert signal(SGD([param], lr=0.1)) is None
+    for expected, gradient in (
+        (1.0, lambda: torch.arange(50.0)),
+        (0.1 / 1.9, lambda: torch.randn(50, generator=draw)),  # beta1 is 0.9
+    ):
+        optimizer = Adam([param])
+        for _ in range(400):
+            param.grad = gradient()
+            optimizer.step()
+        assert float(signal(optimizer)) == pytest.approx(expected, rel=0.35, abs=1e-5)
+
+
 class AnyNode(AbstractStaticProposal):
     """Any node at all: many candidates are no legal negatives."""
 
@@ -410,6 +427,7 @@ def test_what_is_logged() -> None:
         "weights/unevenness",
         "weights/top_tenth",
         "weights/learned",
+        "weights/signal",
         "meta/scored",
         "meta/contradicted",
         "meta/kept",
@@ -472,11 +490,12 @@ PLANS: dict[str, Callable[[], dict[str, Any]]] = {
     },
     "mean teacher": lambda: {"teaching": MeanTeacher(decay=0.9)},
     "rounds": lambda: {"teaching": Rounds(length=2)},
+    "what changes": lambda: {"weight_net": partial(WeightNet, ["change", "rank"])},
     "missing edges": lambda: {"filter": MissingEdgeFilter(missing=5.0, drop_easy=0.2)},
 }
 
 
-MOVING, FROZEN, MEAN, ROUNDS, MISSING = PLANS
+MOVING, FROZEN, MEAN, ROUNDS, CHANGES, MISSING = PLANS
 RESUMED = [(stop, name, plan) for stop, name in ((1, "last"), (2, "last"), (3, "last"), (3, "best"))
            for plan in PLANS]  # fmt: skip
 
@@ -488,7 +507,7 @@ RESUMED = [(stop, name, plan) for stop, name in ((1, "last"), (2, "last"), (3, "
         RESUMED,
         [
             *((1, "last", FROZEN), (2, "last", MOVING), (3, "last", FROZEN), (3, "best", MOVING)),
-            *((3, "last", MEAN), (3, "last", ROUNDS), (2, "last", MISSING)),
+            *((3, "last", CHANGES), (3, "last", MEAN), (3, "last", ROUNDS), (2, "last", MISSING)),
         ],
     ),
 )
