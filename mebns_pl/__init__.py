@@ -40,7 +40,7 @@ from mebns_pl.graph.sparse import Features
 from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
-from mebns_pl.mebns.cheap_engines import Every, LastBlock
+from mebns_pl.mebns.cheap_engines import AlignmentEngine, Every, LastBlock
 from mebns_pl.mebns.filters.abstract import AbstractFilter
 from mebns_pl.mebns.filters.missing_edges import MissingEdgeFilter
 from mebns_pl.mebns.filters.random_veto import RandomVeto
