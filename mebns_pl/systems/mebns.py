@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine, check_optimizer
 from mebns_pl.mebns.filters.abstract import AbstractFilter
 from mebns_pl.mebns.filters.teacher import TeacherFilter
-from mebns_pl.mebns.learner import Learner
+from mebns_pl.mebns.learner import Gradients, Learner
 from mebns_pl.mebns.lengths import Length, check_length, epochs_of
 from mebns_pl.mebns.losses.abstract import AbstractLoss
 from mebns_pl.mebns.losses.cross_entropy import BinaryCrossEntropy
@@ -284,8 +284,16 @@ class MeBNS(AbstractLinkSystem):
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Filter, pick, weight, learn."""
-        student, teacher = self.learner(self.student, 0, 3), self.learner(self.teacher, 1, 3)
-        weight_net = self.learner(self.weight_net, 2, 3)
+        batch, result, update_proposal = self.step(batch)
+        refuse_non_finite(self, batch, result)
+        update_proposal()
+        self.learn(self.learners(), result.learned)
+        self.log_step(batch, result)
+        return step_output(batch, result.negatives)
+
+    def step(self, batch: TrainBatch) -> tuple[TrainBatch, StepResult, Callable[[], None]]:
+        """See :meth:`AbstractLinkSystem.step`."""
+        student, teacher, weight_net = self.learners().values()
         key, group, graph = self.key.at(batch.epoch, batch.step), self.group, self.graph
         batch, update_proposal = adapted(self, batch, key)
         learns = self.teacher_learns(batch.epoch)
@@ -308,12 +316,17 @@ class MeBNS(AbstractLinkSystem):
                 group,
                 clip,
             )
-        refuse_non_finite(self, batch, result)
-        update_proposal()
-        self.learn({"student": student, "teacher": teacher, "weight_net": weight_net}, result.learned)
+        return batch, result, update_proposal
+
+    def learners(self) -> dict[str, Learner[Any]]:
+        """Student, teacher, weight net."""
+        modules = {"student": self.student, "teacher": self.teacher, "weight_net": self.weight_net}
+        return {name: self.learner(module, place, 3) for place, (name, module) in enumerate(modules.items())}
+
+    def learn(self, learners: Mapping[str, Learner[Any]], learned: Mapping[str, Gradients]) -> None:
+        """The teacher may follow the student."""
+        super().learn(learners, learned)
         self.teaching.follow(self.teacher, self.student)
-        self.log_step(batch, result)
-        return step_output(batch, result.negatives)
 
     def frozen_score(self) -> PairScore | None:
         """The frozen teacher's logits of any pairs, its embeddings made once; None where it needs more than those."""

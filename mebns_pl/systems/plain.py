@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.optim import Adam
 
 from mebns_pl.data.train_batch import TrainBatch
+from mebns_pl.mebns.learner import Learner
 from mebns_pl.mebns.losses.abstract import AbstractLoss
 from mebns_pl.mebns.losses.cross_entropy import BinaryCrossEntropy
-from mebns_pl.mebns.step import plain_step
+from mebns_pl.mebns.step import StepResult, plain_step
 from mebns_pl.models.batching import AbstractBatching
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
@@ -70,12 +72,21 @@ class Plain(AbstractLinkSystem):
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Candidates, picks, loss, update."""
-        student = self.learner(self.student, 0, 1)
-        key = self.key.at(batch.epoch, batch.step)
-        batch, update_proposal = adapted(self, batch, key)
-        result = plain_step(student, self.sampler, self.loss, batch, self.graph, key, self.group)
+        batch, result, update_proposal = self.step(batch)
         refuse_non_finite(self, batch, result)
         update_proposal()
-        self.learn({"student": student}, result.learned)
+        self.learn(self.learners(), result.learned)
         self.log_mean("train/student_loss", result.learned["student"].loss)
         return step_output(batch, result.negatives)
+
+    def step(self, batch: TrainBatch) -> tuple[TrainBatch, StepResult, Callable[[], None]]:
+        """See :meth:`AbstractLinkSystem.step`."""
+        key = self.key.at(batch.epoch, batch.step)
+        batch, update_proposal = adapted(self, batch, key)
+        student = self.learners()["student"]
+        result = plain_step(student, self.sampler, self.loss, batch, self.graph, key, self.group)
+        return batch, result, update_proposal
+
+    def learners(self) -> dict[str, Learner[Any]]:
+        """The student."""
+        return {"student": self.learner(self.student, 0, 1)}
