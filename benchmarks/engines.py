@@ -44,11 +44,10 @@ def run(graph: str, system: str, seed: int, root: str | None) -> list[dict[str, 
         adam,
         weight_net=partial(m.WeightNet, max_score=0.3),  # wide, so that what an engine gets wrong can be seen
         weight_net_optimizer=partial(torch.optim.Adam, lr=0.001),
-        teacher_filter=m.TeacherFilter(drop_easy=0.5, drop_top=0.0),
+        filter=m.TeacherFilter(drop_easy=0.5, drop_top=0.0),
         engine=m.Every(4, m.LastBlock(["encoder.biases"])) if system.endswith("cheap") else m.HigherEngine(),
-        schedule=m.Schedule(
-            warmup=5, teacher=epochs // 5 if system.startswith("frozen") else None, student_from_teacher=False
-        ),
+        schedule=m.Schedule(warmup=5),
+        teaching=m.OwnLearning(epochs=epochs // 5 if system.startswith("frozen") else None),
     )
     found = train(module, data, epochs)
     values = (graph, system, seed, epochs, found["val"], found["test/mrr"], found["test/auc"])

@@ -23,7 +23,6 @@ from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.mebns.learner import Learner
 from mebns_pl.mebns.step import Meta, Teacher, mebns_step, plain_step
-from mebns_pl.mebns.umd_collector import MetaSet
 from mebns_pl.terminal import text_table
 
 
@@ -56,19 +55,17 @@ def measure(loaded: LoadedGraph, kind: str, steps: int) -> float:
     meta_edges = data.split.meta[:, :256]
     others = data.split.train[:, :256].roll(1, dims=1)
     others[1] = others[1].flip(0)
-    zeros = torch.zeros(2 * meta_edges.shape[1])
-    labels = torch.cat([torch.ones(meta_edges.shape[1]), torch.zeros(others.shape[1])])
-    meta_set = MetaSet(torch.cat([meta_edges, others], dim=1), labels, zeros, zeros, {})
     engine = {"higher": m.HigherEngine(), "directional": m.DirectionalEngine()}.get(kind)
+    loss = m.BinaryCrossEntropy()
     batches, seconds = data.train_steps(Needs(sampler)), []
     for step in range(steps + 1):
         batch, start = batches[0, step], time.process_time()
-        rest = sampler, batch, data.train_graph, m.Key(0, "step", 0, step), SingleProcess()
+        rest = sampler, loss, batch, data.train_graph, m.Key(0, "step", 0, step), SingleProcess()
         if engine is None:
             plain_step(student, *rest)
         else:
-            judge, meta = Teacher(teacher, learns=False), Meta(net, engine, meta_set)
-            mebns_step(student, judge, m.TeacherFilter(), meta, *rest)
+            judge, meta = Teacher(teacher, learns=False), Meta(net, engine, meta_edges, others, loss)
+            mebns_step(student, judge, m.TeacherFilter(), m.StartingWeights(), meta, *rest)
         seconds.append(time.process_time() - start)
     return min(seconds[1:])
 

@@ -166,7 +166,9 @@ def step_of(graph: str, root: str | None, num_candidates: int, selector: m.Abstr
 
     def step(number: int) -> None:
         batch = steps[0, number % max(len(steps) - 1, 1)]
-        result = plain_step(student, sampler, batch, train_graph, m.Key(number, "benchmark"), SingleProcess())
+        result = plain_step(
+            student, sampler, m.BinaryCrossEntropy(), batch, train_graph, m.Key(number, "benchmark"), SingleProcess()
+        )
         for param, grad in zip(student.params(), result.learned["student"].dense, strict=True):
             param.grad = grad
         optimizer.step()

@@ -31,7 +31,6 @@ from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem
 from mebns_pl.mebns.learner import Gradients, Learner
 from mebns_pl.mebns.step import Meta, StepResult, Teacher, mebns_step, plain_step
-from mebns_pl.mebns.umd_collector import MetaSet
 from mebns_pl.metrics.functional import auc, mean_reciprocal_rank, ranks
 
 BATCH_SIZE = {"cora": 1024, "pubmed": 8192}
@@ -42,8 +41,8 @@ SAMPLERS = {
 CHEAP = {"dot": m.Every(4, m.LastBlock(["encoder.biases"])), "MLP": m.Every(4, m.LastBlock(["decoder"]))}
 EPOCHS_OF = {"cora": ("dot", "MLP"), "pubmed": ("dot",)}  # decoders of which whole epochs are measured
 DECODERS = {"dot": m.DotDecoder, "MLP": partial(m.MLPDecoder, hidden_channels=256, num_layers=3)}
-FROZEN = m.Schedule(warmup=0, teacher=1)
-LEARNING = m.Schedule(warmup=0)
+FROZEN = m.OwnLearning(epochs=1)
+LEARNING = m.OwnLearning(epochs=None)
 
 
 def make_data(graph: str, root: str | None) -> m.LinkDataModule:
@@ -87,8 +86,17 @@ def epoch_seconds(
     if system is None:
         module = m.Plain(data.spec, predictor, SAMPLERS[sampler], adam)
     else:
-        schedule, engine = system
-        module = m.MeBNS(data.spec, predictor, SAMPLERS[sampler], adam, adam, engine=engine, schedule=schedule)
+        teaching, engine = system
+        module = m.MeBNS(
+            data.spec,
+            predictor,
+            SAMPLERS[sampler],
+            adam,
+            adam,
+            engine=engine,
+            teaching=teaching,
+            schedule=m.Schedule(warmup=0),
+        )
     trainer = Trainer(
         max_epochs=epochs + 2, accelerator="cpu", limit_val_batches=0, logger=False, callbacks=[clock],
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
@@ -152,16 +160,14 @@ class Bench:
         self.step(engine=m.HigherEngine(), apply=True)
         self.frozen = m.FullGraph().scorer(self.teacher.module, self.graph, device)
 
-    def meta(self, number: int) -> MetaSet:
-        """As many meta edges as random pairs."""
+    def meta(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Meta edges, and as many random pairs."""
         generator = torch.Generator().manual_seed(number)
         half = m.UMDCollector().batch_size // 2
         edges = self.data.split.meta
         positives = edges[:, torch.randint(edges.shape[1], (half,), generator=generator)]
         negatives = torch.randint(self.graph.num_nodes, (2, half), generator=generator)
-        pairs, zeros = torch.cat([positives, negatives], dim=1), torch.zeros(2 * half)
-        labels = torch.cat([torch.ones(half), torch.zeros(half)])
-        return MetaSet(*(t.to(self.device) for t in (pairs, labels, zeros, zeros)), {})
+        return positives.to(self.device), negatives.to(self.device)
 
     def step(
         self, number: int = 0, sampler: str = "DNS", engine: AbstractEngine | None = None, teacher: bool = True,
@@ -171,11 +177,11 @@ class Bench:
         epoch, place = divmod(number, len(self.batches))
         batch = self.drawn(epoch, place)
         key = m.Key(0, "benchmark" + masks).at(epoch, place)
-        rest = SAMPLERS[sampler], batch, self.graph, key, SingleProcess()
+        rest = SAMPLERS[sampler], m.BinaryCrossEntropy(), batch, self.graph, key, SingleProcess()
         if teacher:
             judge = Teacher(self.teacher, learns, None if learns else self.frozen)
-            meta = Meta(self.weight_net, engine, self.meta(number)) if engine else None
-            result = mebns_step(self.student, judge, m.TeacherFilter(), meta, *rest)
+            meta = Meta(self.weight_net, engine, *self.meta(number), m.BinaryCrossEntropy()) if engine else None
+            result = mebns_step(self.student, judge, m.TeacherFilter(), m.StartingWeights(), meta, *rest)
         else:
             result = plain_step(self.student, *rest)
         if apply:
@@ -373,7 +379,7 @@ def own_epochs(data: m.LinkDataModule, epochs: int, seed: int) -> tuple[float, f
         for step in range(len(batches)):
             key = m.Key(seed, "benchmark").at(epoch, step)
             batch = batches[epoch, step]
-            result = plain_step(learner, sampler, batch, data.train_graph, key, SingleProcess())
+            result = plain_step(learner, sampler, m.BinaryCrossEntropy(), batch, data.train_graph, key, SingleProcess())
             move(learner, result.learned["student"])
         best = min(best, time.perf_counter() - start)
     with torch.no_grad():

@@ -42,9 +42,21 @@ from mebns_pl.graph.sparse import Features
 from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
-from mebns_pl.mebns.cheap_engines import Every, LastBlock
+from mebns_pl.mebns.cheap_engines import AlignmentEngine, Every, LastBlock
+from mebns_pl.mebns.filters.abstract import AbstractFilter
+from mebns_pl.mebns.filters.missing_edges import MissingEdgeFilter
+from mebns_pl.mebns.filters.random_veto import RandomVeto
+from mebns_pl.mebns.filters.teacher import StudentFilter, TeacherFilter
+from mebns_pl.mebns.losses.abstract import AbstractLoss
+from mebns_pl.mebns.losses.cross_entropy import BinaryCrossEntropy
+from mebns_pl.mebns.losses.pairwise import BayesianPersonalizedRanking, MarginLoss
+from mebns_pl.mebns.losses.softmax import SoftmaxCrossEntropy
+from mebns_pl.mebns.starting_weights import StartingWeights
 from mebns_pl.mebns.std_generator import StdGenerator
-from mebns_pl.mebns.teacher_filter import TeacherFilter
+from mebns_pl.mebns.teachings.abstract import AbstractTeaching
+from mebns_pl.mebns.teachings.learning import OwnLearning
+from mebns_pl.mebns.teachings.mean_teacher import MeanTeacher
+from mebns_pl.mebns.teachings.rounds import Rounds
 from mebns_pl.mebns.umd_collector import UMDCollector
 from mebns_pl.mebns.weight_net import WeightNet
 from mebns_pl.models.batching import FullGraph, NeighborSampling

@@ -39,7 +39,8 @@ base:
           class_path: mebns_pl.EncoderDecoder
           init_args: {{encoder: {{class_path: mebns_pl.GCN, init_args: {{hidden_channels: 16}}}}}}
         collector: {{num_passes: 2}}
-        schedule: {{warmup: 2, teacher: 3}}
+        schedule: {{warmup: 2}}
+        teaching: {{class_path: mebns_pl.OwnLearning, init_args: {{epochs: 3}}}}
     data:
       graph: air_routes
       eval_negatives: {{class_path: mebns_pl.RandomNegatives, init_args: {{num_negatives: 10}}}}

@@ -52,7 +52,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
         for name in FIGURES:
             options = ["--trainer.max_epochs=12", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
             if name.endswith("mebns"):  # else all of it is warm-up, of which filter and weights have no figures
-                options += ["--model.init_args.schedule.warmup=3", "--model.init_args.schedule.teacher=3"]
+                options += [
+                    "--model.init_args.schedule.warmup=3",
+                    "--model.init_args.teaching=OwnLearning",
+                    "--model.init_args.teaching.epochs=3",
+                ]
             cli.main(["fit", "-c", str(CONFIGS / f"{name}.yaml"), *options])
             checkpoint = f"logs/{name}/version_0/checkpoints/last.ckpt"
         with pytest.raises(SystemExit, match="0"):

@@ -101,7 +101,7 @@ def test_stacks(data: str, model: str, sampler: str) -> None:
         assert short(predictor.init_args.decoder.class_path).lower() == f"{decoder}decoder"
     assert config.data.graph == {"own_graph": "edges.csv"}.get(data, data)
     # What only base says is still there
-    assert config.model.init_args.teacher_filter.drop_top == 0.25
+    assert config.model.init_args.filter.drop_top == 0.25
     assert config.model.init_args.weight_net_optimizer.init_args.lr == 0.001
 
 
@@ -130,7 +130,7 @@ def test_the_control_is_one_option_away(sampler: str) -> None:
     assert plain.data == mebns.data
     for name in ("predictor", "sampler", "optimizer"):
         assert plain.model.init_args[name] == mebns.model.init_args[name]
-    assert "teacher_filter" not in plain.model.init_args
+    assert "filter" not in plain.model.init_args
 
 
 @pytest.mark.parametrize("name", ["pubmed_gcn_mebns", "cora_gcn_dns"])

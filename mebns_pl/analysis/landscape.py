@@ -29,8 +29,8 @@ from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.errors import DataError
 from mebns_pl.files import naming, write_atomically
 from mebns_pl.keys import Key, permutation
-from mebns_pl.mebns.losses import negative_losses, positive_losses
-from mebns_pl.mebns.step import balanced_loss
+from mebns_pl.mebns.losses.abstract import Counts
+from mebns_pl.mebns.losses.cross_entropy import BinaryCrossEntropy
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.systems.link_system import AbstractLinkSystem
 
@@ -130,13 +130,12 @@ def fixed_loss(
     graph = data.train_graph.without(positives)
     graph = graph if graph.x is None else replace(graph, x=graph.x.type(torch.float64))
     inputs = student.prepare(graph.to(device), torch.cat([positives, negatives], dim=1).to(device))
-    counts = torch.tensor([positives.shape[1], negatives.shape[1]], device=device)
-    weights = torch.ones(negatives.shape[1], dtype=torch.float64, device=device)
+    sizes = torch.tensor([positives.shape[1], negatives.shape[1], 1], device=device)
+    weights = torch.ones(1, negatives.shape[1], dtype=torch.float64, device=device)
 
     def loss(at: Params) -> Tensor:
         logits = functional_call(student, at, (inputs,))
-        edges, others = positive_losses(logits[:size]), negative_losses(logits[size:])
-        return balanced_loss(edges, others, weights, *counts)
+        return BinaryCrossEntropy().share(logits[:size], logits[None, size:], weights, Counts(*sizes))
 
     return loss, params
 

@@ -282,7 +282,7 @@ def count_val_negatives(data: LinkDataModule) -> dict[str, int]:
 
 def warmup_of(system: LightningModule) -> int:
     """For how many epochs a system trains like the sampler alone: 0 but for MeBNS."""
-    return system.schedule.warmup if isinstance(system, MeBNS) else 0
+    return system.warmup if isinstance(system, MeBNS) else 0
 
 
 def _strict(value: Any) -> Any:

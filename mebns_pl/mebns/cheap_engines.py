@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import nn
 
 from mebns_pl.checks import at_least
@@ -93,6 +94,49 @@ class Every(AbstractEngine):
     def hypergradient(self, problem: BilevelProblem) -> Gradients:
         """The engine's."""
         return self.engine.hypergradient(problem)
+
+
+class AlignmentEngine(AbstractEngine):
+    """A single-level surrogate: negatives gain whose gradient points where the meta loss falls, here and now.
+
+    No lookahead is made. The coupling of a negative is the product of its gradient with that of the meta loss at the
+    student as it is; centred and scaled to unit variance over the union's negatives it stands in for the hypergradient,
+    so that it does not fade when the meta loss is small, as the bilevel one does. After the analysis of meta
+    re-weighting in 2510.12209, whose surrogate centres couplings, too; this one is a reconstruction from its summary,
+    for comparison, and no approximation of the exact engines.
+
+    Cost: the inner gradient with a graph, a forward and backward pass on the meta batch, and a backward pass through
+    the inner gradient: that of :class:`~mebns_pl.mebns.bilevel.DirectionalEngine` without the update.
+
+    Example:
+        >>> AlignmentEngine()  # doctest: +ELLIPSIS
+        <mebns_pl.mebns.cheap_engines.AlignmentEngine object at ...>
+    """
+
+    def hypergradient(self, problem: BilevelProblem) -> Gradients:
+        """See :class:`~mebns_pl.mebns.bilevel.AbstractEngine`."""
+        phi = {name: value.detach().requires_grad_() for name, value in problem.weight_params.items()}
+        params, group = problem.student_params(), problem.group
+        with torch.enable_grad():
+            weights = problem.weights_at(phi)
+            leaf = weights.detach().requires_grad_()
+            outer = problem.outer_loss_at(params)
+            down = group.sum_all(torch.autograd.grad(outer, list(params.values()), materialize_grads=True))
+            local = torch.autograd.grad(
+                problem.inner_loss(leaf), list(params.values()), create_graph=True, materialize_grads=True
+            )
+            reached = [place for place, gradient in enumerate(local) if gradient.requires_grad]
+            (coupling,) = torch.autograd.grad(
+                [local[place] for place in reached], leaf, [down[place] for place in reached], materialize_grads=True
+            )
+        there = leaf.detach() > 0
+        coupling = torch.where(there, coupling, 0)
+        count, total = group.sum_all([there.sum().to(coupling.dtype), coupling.sum()])
+        centered = torch.where(there, coupling - total / count.clamp(min=1), 0)
+        deviation = (group.sum(centered.square().sum()) / count.clamp(min=1)).sqrt()
+        slope = -centered / (deviation + torch.finfo(deviation.dtype).tiny) / count.clamp(min=1)
+        grads = torch.autograd.grad(weights, list(phi.values()), slope, materialize_grads=True)
+        return Gradients(outer.detach(), list(grads))
 
 
 def _stands_for(name: str, param: str) -> bool:

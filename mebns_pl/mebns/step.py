@@ -29,16 +29,19 @@ from torch.func import functional_call
 from mebns_pl.data.train_batch import StepPairs, TrainBatch
 from mebns_pl.distributed.group import AbstractGroup
 from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.row_sets import common_neighbors
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, updated
+from mebns_pl.mebns.filters.abstract import AbstractFilter
 from mebns_pl.mebns.learner import Gradients, Learner
-from mebns_pl.mebns.losses import at_least_single, negative_losses, positive_losses
-from mebns_pl.mebns.teacher_filter import TeacherFilter
-from mebns_pl.mebns.umd_collector import MetaSet
+from mebns_pl.mebns.losses.abstract import AbstractLoss, Counts, at_least_single
+from mebns_pl.mebns.losses.cross_entropy import BinaryCrossEntropy
+from mebns_pl.mebns.starting_weights import StartingWeights
+from mebns_pl.mebns.weight_inputs import Facts, standardised
 from mebns_pl.mebns.weight_net import WeightNet
 from mebns_pl.models.predictor import Inputs, LinkPredictor
 from mebns_pl.negatives.sampler import Sampler
-from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores
+from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
 
 Predictor = Learner[LinkPredictor]
 
@@ -54,7 +57,6 @@ class Scene:
         graph: the whole training graph.
         key: names every draw of this step.
         group: the ranks.
-        num_positives: ``()``, over all ranks.
     """
 
     batch: TrainBatch
@@ -63,7 +65,6 @@ class Scene:
     graph: Graph
     key: Key
     group: AbstractGroup
-    num_positives: Tensor
 
     @staticmethod
     def of(predictor: LinkPredictor, batch: TrainBatch, graph: Graph, key: Key, group: AbstractGroup) -> Scene:
@@ -72,12 +73,7 @@ class Scene:
         inputs = batch.inputs
         if inputs is None:
             inputs = predictor.prepare(graph.without(batch.union_positives), pairs.pairs, pairs.names)
-        num_positives = group.sum(torch.ones(pairs.size, device=batch.positives.device).sum())
-        return Scene(batch, pairs, inputs, graph, key, group, num_positives)
-
-    def count(self, mask: Tensor) -> Tensor:
-        """``()`` how many are True on all ranks, 1 at least."""
-        return self.group.sum(mask.sum().to(self.num_positives.dtype)).clamp(min=1)
+        return Scene(batch, pairs, inputs, graph, key, group)
 
 
 @dataclass(frozen=True)
@@ -101,16 +97,26 @@ class Meta:
     """The upper level of the bilevel step.
 
     Args:
-        weight_net: the meta learner: ``(n, 2)`` features (student's loss, teacher's logit) -> ``(n,)`` scores.
+        weight_net: the meta learner: ``(n, F)`` features -> ``(n,)`` scores.
         engine: computes the hypergradient.
-        batch: the union batch's meta pairs, the same on all ranks.
-        inputs: the inputs of this rank's share of them, where they were made ahead; or None.
+        edges: ``(2, p)`` int64, of the union's meta batch, the same on all ranks.
+        others: ``(2, n)`` int64, its non-edges.
+        loss: what the student is to be good at there: each edge of the batch against all of its non-edges.
+        inputs: the inputs of :meth:`pairs`, where they were made ahead; or None.
+        previous: the student of the last epoch, where the weight net asks for it.
     """
 
     weight_net: Learner[WeightNet]
     engine: AbstractEngine
-    batch: MetaSet
+    edges: Tensor
+    others: Tensor
+    loss: AbstractLoss
     inputs: Inputs | None = None
+    previous: Callable[[Tensor], Tensor] | None = None
+
+    def pairs(self, group: AbstractGroup) -> Tensor:
+        """``(2, q + n)``: this rank's share of q edges, and every non-edge."""
+        return torch.cat([self.edges[:, group.share(self.edges.shape[1])], self.others], dim=1)
 
 
 @dataclass(frozen=True)
@@ -121,25 +127,23 @@ class Picked:
         columns: ``(b, M)`` int64, which candidates were picked.
         mask: ``(b, M)`` bool.
         places: ``(b M,)`` int64, where they stand in the step's list of pairs.
-        logits: ``(b M,)`` the student's, detached.
-        positive: ``(b,)`` losses of the positives.
-        negative: ``(b M,)`` losses of the negatives.
-        num_positives: ``()`` over all ranks.
-        num_negatives: ``()`` over all ranks, 1 at least.
+        positive: ``(b,)`` logits of the positives.
+        negative: ``(b, M)`` logits of the negatives.
+        counts: of the union batch.
+        function: the loss.
     """
 
     columns: Tensor
     mask: Tensor
     places: Tensor
-    logits: Tensor
     positive: Tensor
     negative: Tensor
-    num_positives: Tensor
-    num_negatives: Tensor
+    counts: Counts
+    function: AbstractLoss
 
     def loss(self, weights: Tensor) -> Tensor:
         """``()`` this rank's share of the student's loss, with weights ``(b M,)``."""
-        return balanced_loss(self.positive, self.negative, weights, self.num_positives, self.num_negatives)
+        return self.function.share(self.positive, self.negative, weights.view(self.mask.shape), self.counts)
 
 
 class Negatives(NamedTuple):
@@ -150,6 +154,7 @@ class Negatives(NamedTuple):
         mask: ``(b M,)`` bool.
         logits: ``(b M,)`` the student's.
         weights: ``(b M,)`` mean 1 over the union batch.
+        starting: ``(b M,)`` those before the weight net, mean 1 a row.
         hardness: ``(b M,)`` the teacher's logits, or None without teacher.
         candidate_hardness: ``(b, K)`` the teacher's logits of all candidates, or None without teacher.
         kept: ``(b, K)`` bool, candidates that were there to pick from.
@@ -160,6 +165,7 @@ class Negatives(NamedTuple):
     mask: Tensor
     logits: Tensor
     weights: Tensor
+    starting: Tensor
     hardness: Tensor | None
     candidate_hardness: Tensor | None
     kept: Tensor
@@ -180,13 +186,20 @@ class StepResult:
 
 
 def plain_step(
-    student: Predictor, sampler: Sampler, batch: TrainBatch, graph: Graph, key: Key, group: AbstractGroup
+    student: Predictor,
+    sampler: Sampler,
+    loss: AbstractLoss,
+    batch: TrainBatch,
+    graph: Graph,
+    key: Key,
+    group: AbstractGroup,
 ) -> StepResult:
     """The step of a sampler alone: picks, and the student's gradient.
 
     Args:
         student: the predictor to train.
         sampler: picks and weights negatives among the batch's candidates.
+        loss: what the student learns by.
         batch: this rank's slice of the union batch.
         graph: the whole training graph; the union's positives are left out of message passing here. Not encoded where
             the batch's inputs were made ahead, on graphs of their own.
@@ -194,15 +207,16 @@ def plain_step(
         group: the ranks.
     """
     scene = Scene.of(student.module, batch, graph, key, group)
-    picked = pick(scene, student.module, sampler.selector, batch.candidate_mask)
-    weights = starting_weights(sampler, picked)
-    return StepResult({"student": real(scene, student, picked, weights)}, _told(scene, picked, weights))
+    picked = pick(scene, look(scene, student.module), sampler.selector, batch.candidate_mask, loss)
+    weights = own_weights(sampler, picked)
+    return StepResult({"student": real(scene, student, picked, weights)}, _told(scene, picked, weights, weights))
 
 
 def warm_up_step(
     student: Predictor,
     teacher: Teacher,
     sampler: Sampler,
+    loss: AbstractLoss,
     batch: TrainBatch,
     graph: Graph,
     key: Key,
@@ -211,18 +225,20 @@ def warm_up_step(
     """As :func:`plain_step`, while the teacher learns beside the student."""
     scene = Scene.of(student.module, batch, graph, key, group)
     hardness, learned = judge(scene, teacher)
-    picked = pick(scene, student.module, sampler.selector, batch.candidate_mask)
-    weights = starting_weights(sampler, picked)
+    picked = pick(scene, look(scene, student.module), sampler.selector, batch.candidate_mask, loss)
+    weights = own_weights(sampler, picked)
     learned["student"] = real(scene, student, picked, weights)
-    return StepResult(learned, _told(scene, picked, weights, hardness))
+    return StepResult(learned, _told(scene, picked, weights, weights, hardness))
 
 
 def mebns_step(
     student: Predictor,
     teacher: Teacher,
-    teacher_filter: TeacherFilter,
+    band: AbstractFilter,
+    starting: StartingWeights,
     meta: Meta | None,
     sampler: Sampler,
+    loss: AbstractLoss,
     batch: TrainBatch,
     graph: Graph,
     key: Key,
@@ -234,10 +250,12 @@ def mebns_step(
     Args:
         student: the predictor to train.
         teacher: judges candidates and learns on STD data.
-        teacher_filter: which candidates stay.
+        band: the filter: which candidates stay.
+        starting: which of those the student learns from, and what they weigh at first.
         meta: weights the negatives; None leaves that to the sampler, a control.
         sampler: picks among the candidates that stay, and gives their starting weights: the weight net's scores are
             added to their logarithm, so that a weight net that gives all the same leaves them in proportion.
+        loss: what the student learns by.
         batch: this rank's slice of the union batch.
         graph: as in :func:`plain_step`.
         key: names every draw of this step.
@@ -249,36 +267,20 @@ def mebns_step(
     """
     scene = Scene.of(student.module, batch, graph, key, group)
     hardness, learned = judge(scene, teacher)
-    kept = teacher_filter.keep(hardness, batch.candidate_mask)
-    picked = pick(scene, student.module, sampler.selector, kept)
-    weights = starting_weights(sampler, picked)
+    seen = look(scene, student.module)
+    rows, filter_key = scene.pairs.rows, key.child("filter")
+    kept = band.keep(hardness, batch.candidate_mask, seen.scores, rows, filter_key)
+    picked, before = take(scene, seen, sampler, starting, kept, band.most(scene.pairs.num_candidates), loss)
+    weights = before
     if meta is not None:
-        problem = inner(scene, student, meta, picked, hardness, weights, gradient_clip_norm)
+        problem = inner(scene, student, meta, picked, hardness, before, gradient_clip_norm)
         weights, moved = outer(scene, meta, problem)
         learned |= moved
     learned["student"] = real(scene, student, picked, weights)
-    return StepResult(learned, _told(scene, picked, weights, hardness, kept))
+    return StepResult(learned, _told(scene, picked, weights, before, hardness, kept))
 
 
 # What the stages share: sums over the union batch, of which each rank has its part
-
-
-def balanced_loss(
-    positive: Tensor, negative: Tensor, weights: Tensor, num_positives: Tensor, num_negatives: Tensor
-) -> Tensor:
-    """Half the mean over positives plus half the weighted mean over negatives.
-
-    ``1/2 sum l+ / n+  +  1/2 sum w l- / n-`` with the counts of the union batch, so that ranks' shares add up to the
-    union's loss.
-
-    Args:
-        positive: ``(p,)`` losses of this rank's positives.
-        negative: ``(n,)`` losses of this rank's negatives.
-        weights: ``(n,)``, 0 where a negative is masked.
-        num_positives: ``()`` over all ranks, at least 1.
-        num_negatives: ``()`` over all ranks, at least 1.
-    """
-    return 0.5 * positive.sum() / num_positives + 0.5 * (weights * negative).sum() / num_negatives
 
 
 def negative_weights(scores: Tensor, mask: Tensor, num_negatives: Tensor, group: AbstractGroup) -> Tensor:
@@ -326,41 +328,85 @@ def judge(scene: Scene, teacher: Teacher) -> tuple[Tensor, dict[str, Gradients]]
         hardness = at_least_single(score(inputs.select(pairs.candidates))).view(shape)
     if not teacher.learns:
         return hardness, {}
-    mask = scene.batch.teacher_mask.flatten()
+    mask = scene.batch.teacher_mask
     places = torch.arange(pairs.pairs.shape[1], device=mask.device)
     logits = score(inputs.select(torch.cat([places[pairs.positives], places[pairs.teacher]])))
-    positive, negative = positive_losses(logits[: pairs.size]), negative_losses(logits[pairs.size :])
-    loss = balanced_loss(positive, negative, mask.to(negative.dtype), scene.num_positives, scene.count(mask))
+    positive, negative = logits[: pairs.size], logits[pairs.size :].view(mask.shape)
+    counts = Counts.of(mask, scene.group)
+    loss = BinaryCrossEntropy().share(positive, negative, mask.to(at_least_single(logits).dtype), counts)
     return hardness, {"teacher": union(teacher.learner.gradients(loss), scene.group)}
 
 
 # 2. Picks
 
 
-def pick(scene: Scene, student: LinkPredictor, selector: AbstractSelector, kept: Tensor) -> Picked:
-    """The student's pass, and the selector's choice among the candidates ``(b, K)`` that are kept."""
-    pairs, key = scene.pairs, scene.key.child("student")
+@dataclass(frozen=True)
+class Seen:
+    """The student's pass over the batch.
+
+    Args:
+        inputs: of all pairs, with the pass's key.
+        score: inputs -> logits, the graph encoded.
+        scores: what filters and selectors may ask of the candidates.
+    """
+
+    inputs: Inputs
+    score: Callable[[Inputs], Tensor]
+    scores: CandidateScores
+
+
+def look(scene: Scene, student: LinkPredictor) -> Seen:
+    """The student's pass; what is asked of it is computed when it is asked for."""
+    key = scene.key.child("student")
     inputs = scene.inputs.with_key(key)
     score = student.scorer(inputs.graph, key)
-    scores = _candidate_scores(score, inputs, pairs, scene.graph)
-    columns, mask = selector.select(kept, scores, pairs.rows, scene.key.child("selector"))
+    return Seen(inputs, score, _candidate_scores(score, inputs, scene.pairs, scene.graph))
+
+
+def pick(scene: Scene, seen: Seen, selector: AbstractSelector, mask: Tensor, loss: AbstractLoss) -> Picked:
+    """The selector's choice among the candidates ``(b, K)`` of ``mask``."""
+    picks = selector.select(mask, seen.scores, scene.pairs.rows, scene.key.child("selector"))
+    return _picked(scene, seen, picks, loss)
+
+
+def take(
+    scene: Scene,
+    seen: Seen,
+    sampler: Sampler,
+    starting: StartingWeights,
+    kept: Tensor,
+    most: int,
+    loss: AbstractLoss,
+) -> tuple[Picked, Tensor]:
+    """The candidates that the student learns from, and their weights ``(b M,)`` before the weight net.
+
+    Args:
+        scene: the batch.
+        seen: the student's pass.
+        sampler: its selector and its weighting make the weights.
+        starting: how.
+        kept: ``(b, K)`` bool, candidates that the filter keeps.
+        most: the most that it can keep in a row.
+        loss: what the student learns by.
+    """
+    rows, key = scene.pairs.rows, scene.key.child("selector")
+    shares = starting.of(sampler.selector, kept, seen.scores, rows, key)
+    picks, weights = starting.picks(shares, kept, most, rows, key)
+    picked = _picked(scene, seen, picks, loss)
+    return picked, weights.flatten().to(picked.negative.dtype) * own_weights(sampler, picked)
+
+
+def _picked(scene: Scene, seen: Seen, picks: Picks, loss: AbstractLoss) -> Picked:
+    pairs, (columns, mask) = scene.pairs, picks
     places = pairs.picked(columns)
-    logits = score(inputs.select(torch.cat([torch.arange(pairs.size, device=places.device), places])))
-    return Picked(
-        columns,
-        mask,
-        places,
-        logits[pairs.size :].detach(),
-        positive_losses(logits[: pairs.size]),
-        negative_losses(logits[pairs.size :]),
-        scene.num_positives,
-        scene.count(mask),
-    )
+    logits = seen.score(seen.inputs.select(torch.cat([torch.arange(pairs.size, device=places.device), places])))
+    positive, negative = logits[: pairs.size], logits[pairs.size :].view(mask.shape)
+    return Picked(columns, mask, places, positive, negative, Counts.of(mask, scene.group), loss)
 
 
-def starting_weights(sampler: Sampler, picked: Picked) -> Tensor:
+def own_weights(sampler: Sampler, picked: Picked) -> Tensor:
     """``(b M,)`` the sampler's own weights, mean 1 a row."""
-    return sampler.weighting.weights(picked.logits.view(picked.columns.shape), picked.mask).flatten()
+    return sampler.weighting.weights(picked.negative.detach(), picked.mask).flatten()
 
 
 def _candidate_scores(
@@ -377,6 +423,7 @@ def _candidate_scores(
         candidates=lambda: logits(pairs.candidates).view(shape),
         positives=lambda: logits(pairs.positives),
         degrees=lambda: graph.degree[pairs.pairs[1, pairs.candidates]].view(shape),
+        common_neighbors=lambda: common_neighbors(graph, pairs.pairs[:, pairs.candidates]).sizes.view(shape),
         num_nodes=graph.num_nodes,
     )
 
@@ -394,12 +441,23 @@ def inner(
     gradient_clip_norm: float | None,
 ) -> BilevelProblem:
     """The student's loss as a function of the weight net, and the meta loss as a function of the student."""
-    features = torch.stack([picked.negative.detach(), hardness.gather(1, picked.columns).flatten()], dim=1)
+    positive, negative = picked.positive.detach(), picked.negative.detach()
+    facts = Facts(
+        pairs=scene.pairs.pairs[:, picked.places],
+        mask=picked.mask,
+        losses=picked.function.negative(positive, negative),
+        logits=at_least_single(negative),
+        positives=at_least_single(positive),
+        hardness=hardness.gather(1, picked.columns),
+        graph=scene.graph,
+        previous=meta.previous,
+    )
+    features = standardised(meta.weight_net.module.inputs, facts, scene.group)
     log_weights, mask = weights.log(), picked.mask.flatten()
 
     def weights_at(params: dict[str, Tensor]) -> Tensor:
         scores = functional_call(meta.weight_net.module, params, (features,))
-        return negative_weights(scores + log_weights, mask, picked.num_negatives, scene.group)
+        return negative_weights(scores + log_weights, mask, picked.counts.negatives, scene.group)
 
     return BilevelProblem(
         student=student,
@@ -415,22 +473,25 @@ def inner(
 def _meta_loss(
     predictor: LinkPredictor, meta: Meta, graph: Graph, group: AbstractGroup
 ) -> Callable[[dict[str, Tensor]], Tensor]:
-    """Parameters -> this rank's share of the balanced loss on the union meta batch, without dropout.
+    """Parameters -> this rank's share of the loss on the union meta batch, without dropout.
 
     The batch's own positives are left out of message passing.
     """
-    pairs, positive, inputs = meta.batch.pairs, meta.batch.labels > 0.5, meta.inputs
-    share = group.share(pairs.shape[1])
-    own_positive, num_positives, num_negatives = positive[share], positive.sum(), (~positive).sum()
+    edges, pairs, inputs = meta.edges, meta.pairs(group), meta.inputs
+    num_edges = edges.shape[1]
+    num_others, share = meta.others.shape[1], group.share(num_edges)
+    rows = share.stop - share.start
+    counts = Counts(
+        *(torch.tensor(float(count), device=edges.device) for count in (num_edges, num_edges * num_others, num_edges))
+    )
     if inputs is None:
-        edges = torch.where(positive, pairs, 0)  # a node with itself is no edge
-        inputs = predictor.prepare(graph.without(edges), pairs[:, share])
+        inputs = predictor.prepare(graph.without(edges), pairs)
 
     def loss(params: dict[str, Tensor]) -> Tensor:
         logits = functional_call(predictor, params, (inputs,))
-        chosen = own_positive.to(logits.dtype)
-        return balanced_loss(
-            chosen * positive_losses(logits), negative_losses(logits), 1 - chosen, num_positives, num_negatives
+        others = logits[rows:].expand(rows, num_others)
+        return meta.loss.share(
+            logits[:rows], others, torch.ones_like(others, dtype=at_least_single(others).dtype), counts
         )
 
     return loss
@@ -461,13 +522,19 @@ def real(scene: Scene, student: Predictor, picked: Picked, weights: Tensor) -> G
 
 
 def _told(
-    scene: Scene, picked: Picked, weights: Tensor, hardness: Tensor | None = None, kept: Tensor | None = None
+    scene: Scene,
+    picked: Picked,
+    weights: Tensor,
+    starting: Tensor,
+    hardness: Tensor | None = None,
+    kept: Tensor | None = None,
 ) -> Negatives:
     return Negatives(
         pairs=scene.pairs.pairs[:, picked.places],
         mask=picked.mask.flatten(),
-        logits=picked.logits,
+        logits=picked.negative.detach().flatten(),
         weights=weights.detach(),
+        starting=starting,
         hardness=None if hardness is None else hardness.gather(1, picked.columns).flatten(),
         candidate_hardness=hardness,
         kept=scene.batch.candidate_mask if kept is None else kept,

@@ -32,6 +32,16 @@ class MetaSet:
     std: Tensor
     counts: dict[str, int]
 
+    @property
+    def edges(self) -> Tensor:
+        """``(2, p)``, those labelled 1."""
+        return self.pairs[:, self.labels > 0.5]
+
+    @property
+    def others(self) -> Tensor:
+        """``(2, n)``, those labelled 0."""
+        return self.pairs[:, self.labels <= 0.5]
+
     def draw(self, size: int, generator: torch.Generator) -> MetaSet:
         """A balanced part of at most ``size`` pairs, half of each label, drawn without replacement."""
         half = max(1, size // 2)

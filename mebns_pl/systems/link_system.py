@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from abc import ABC
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self
@@ -18,14 +18,17 @@ from torch.optim import Optimizer
 
 from mebns_pl.data.batches import StepSampler
 from mebns_pl.data.needs import Needs
+from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.distributed.group import DistributedGroup, SingleProcess
 from mebns_pl.distributed.replicas import check_replicas
 from mebns_pl.mebns.learner import Gradients, Learner, ModuleT
+from mebns_pl.mebns.step import Negatives, StepResult
 from mebns_pl.models.batching import AbstractBatching
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.negatives.proposals.abstract import AbstractAdaptiveProposal
 from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.systems.checkpoint_io import check_checkpoint_file, use_atomic_files
+from mebns_pl.systems.diagnosis import diagnose
 from mebns_pl.systems.embedding_rows import table_optimizer
 from mebns_pl.systems.epoch_means import EpochMeans
 from mebns_pl.systems.evaluation import AbstractEvaluation
@@ -33,7 +36,7 @@ from mebns_pl.systems.identity import KEY
 from mebns_pl.systems.run_state import begin_epoch_anew, between_epochs, check_checkpoint, describe_run
 from mebns_pl.systems.schedulers import step_after_epoch, step_after_validation
 from mebns_pl.systems.updates import GradientAccumulator, Updates
-from mebns_pl.types import GraphSpec
+from mebns_pl.types import GraphSpec, to_device
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +61,7 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
         self.accumulator = GradientAccumulator(updates)
         self.proposal: AbstractAdaptiveProposal | None = None
         self._means, self._means_logged = EpochMeans(), False
+        self.diagnosis: dict[str, float] = {}
         self._at_epoch_start = False  # a checkpoint from there was loaded
         self.loaded_epoch: int | None = None
         """The epoch in which the checkpoint that was loaded last was made, counted from 0."""
@@ -121,6 +125,18 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
             self._at_epoch_start = False
 
     # Learning
+
+    @abstractmethod
+    def step(self, batch: TrainBatch) -> tuple[TrainBatch, StepResult, Callable[[], None]]:
+        """What a batch would have the learners do; nothing is moved.
+
+        Returns:
+            The batch with its candidates, what was found, and what updates an adaptive proposal.
+        """
+
+    @abstractmethod
+    def learners(self) -> dict[str, Learner[Any]]:
+        """Who learns, by name."""
 
     def all_optimizers(self) -> list[LightningOptimizer]:
         """The optimizers, always as a list."""
@@ -186,6 +202,19 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
         for name, total in self.accumulator.totals.items():
             found |= {f"{name}, accumulated gradient {place}": value for place, value in enumerate(total.values())}
         return found
+
+    def on_fit_end(self) -> None:
+        """Lays held-out edges beside what a few more steps would have drawn, for analysis (``held_out/...``)."""
+        steps = self.trainer.train_dataloader.dataset  # type: ignore[union-attr]
+        batches = (to_device(steps[self.current_epoch, step], self.device) for step in range(len(steps)))
+
+        def look(batch: TrainBatch) -> tuple[TrainBatch, Negatives]:
+            batch, result, _ = self.step(batch)
+            return batch, result.negatives
+
+        self.diagnosis = diagnose(self.data, batches, look, self.group)
+        for logger in self.trainer.loggers:
+            logger.log_metrics(self.diagnosis, self.trainer.global_step)
 
     def validated(self, values: dict[str, Tensor]) -> None:
         """Steps the schedulers that watch a metric."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,16 +14,23 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from mebns_pl.checks import at_least
 from mebns_pl.data.needs import Needs, TeacherNegatives
 from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.row_sets import common_neighbors
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine, check_optimizer
-from mebns_pl.mebns.learner import Learner
+from mebns_pl.mebns.filters.abstract import AbstractFilter
+from mebns_pl.mebns.filters.teacher import TeacherFilter
+from mebns_pl.mebns.learner import Gradients, Learner
+from mebns_pl.mebns.lengths import Length, check_length, epochs_of
+from mebns_pl.mebns.losses.abstract import AbstractLoss
+from mebns_pl.mebns.losses.cross_entropy import BinaryCrossEntropy
+from mebns_pl.mebns.starting_weights import StartingWeights
 from mebns_pl.mebns.std_generator import StdGenerator
 from mebns_pl.mebns.step import Meta, StepResult, Teacher, mebns_step, warm_up_step
-from mebns_pl.mebns.teacher_filter import TeacherFilter
+from mebns_pl.mebns.teachings.abstract import AbstractTeaching
+from mebns_pl.mebns.teachings.learning import OwnLearning
 from mebns_pl.mebns.umd_collector import MetaSet, UMDCollector
 from mebns_pl.mebns.weight_net import WeightNet
 from mebns_pl.models.batching import AbstractBatching, PairScore
@@ -36,19 +44,21 @@ from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.outputs import StepOutput, step_output
 from mebns_pl.systems.schedulers import Configured, configured
 from mebns_pl.systems.scoring import Gate
-from mebns_pl.systems.statistics import union_statistics, weight_statistics
+from mebns_pl.systems.statistics import signal, union_statistics, weight_statistics
 from mebns_pl.systems.updates import Updates
 from mebns_pl.types import GraphSpec, to_device
+
+NUM_DRAWN = 20_000
+"""Candidates that a filter is fitted to."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """When what happens, in epochs. The defaults are for a run of a hundred (docs/quality.md).
+    """When what happens.
 
     Args:
-        warmup: for so many epochs the student takes the sampler's negatives unfiltered and unweighted, while the
-            teacher learns; 0 or more.
-        teacher: for so many epochs the teacher learns, then it is frozen (cheaper); None never freezes it.
+        warmup: for so long the student takes the sampler's negatives unfiltered and unweighted, and learns just as
+            :class:`Plain` would, while the teacher learns: epochs, or a share of the run.
         student_from_teacher: whether the student takes the teacher's weights over at the end of the warm-up, where
             there is one.
         lr_scheduler: makes a scheduler of the student's learning rate, stepped after each epoch (one that watches a
@@ -57,23 +67,21 @@ class Schedule:
         weight_net_lr_scheduler: makes the weight net's; it stands still during warm-up.
 
     Raises:
-        ValueError: an epoch out of its range.
+        ValueError: a length out of its range.
 
     Example:
-        >>> Schedule(warmup=10, teacher=10).student_from_teacher
-        True
+        >>> Schedule(warmup=10).student_from_teacher
+        False
     """
 
-    warmup: int = 20
-    teacher: int | None = 20
-    student_from_teacher: bool = True
+    warmup: Length = 0.2
+    student_from_teacher: bool = False
     lr_scheduler: LRSchedulerCallable | None = None
     teacher_lr_scheduler: LRSchedulerCallable | None = None
     weight_net_lr_scheduler: LRSchedulerCallable | None = None
 
     def __post_init__(self) -> None:
-        at_least(0, "epochs", or_null=False, **{"schedule.warmup": self.warmup})
-        at_least(1, "epochs", or_null=True, **{"schedule.teacher": self.teacher})
+        check_length(0, **{"schedule.warmup": self.warmup})
 
 
 class MeBNS(AbstractLinkSystem):
@@ -92,10 +100,15 @@ class MeBNS(AbstractLinkSystem):
         weight_net: makes the meta learner.
         weight_net_optimizer: makes its optimizer: SGD, Adam or AdamW.
         std_generator: mixes structural non-edges into the teacher's negatives.
-        teacher_filter: which candidates stay.
+        teaching: where the teacher's weights come from; it learns for a fifth of the run by default, and is frozen.
+        filter: which candidates stay; TeacherFilter() by default.
+        starting_weights: which of those the student learns from, and what they weigh before the weight net.
         collector: makes the meta set.
         engine: how the hypergradient is computed.
-        schedule: warm-up and freezing.
+        loss: what the student learns by; binary cross-entropy by default.
+        meta_loss: what the weight net learns by, each edge of a meta batch against all its non-edges; binary
+            cross-entropy by default.
+        schedule: warm-up, and learning-rate schedulers.
         updates: accumulation over batches, and clipping of the student's gradient (in the lookahead, too).
         batching: which part of the graph a step works on.
 
@@ -118,9 +131,13 @@ class MeBNS(AbstractLinkSystem):
         weight_net: Callable[[], WeightNet] = WeightNet,
         weight_net_optimizer: OptimizerCallable = Adam,
         std_generator: StdGenerator = StdGenerator(),
-        teacher_filter: TeacherFilter | None = None,
+        teaching: AbstractTeaching | None = None,
+        filter: AbstractFilter | None = None,
+        starting_weights: StartingWeights | None = None,
         collector: UMDCollector | None = None,
         engine: AbstractEngine | None = None,
+        loss: AbstractLoss | None = None,
+        meta_loss: AbstractLoss | None = None,
         schedule: Schedule = Schedule(),
         updates: Updates = Updates(),
         batching: AbstractBatching | None = None,
@@ -130,12 +147,18 @@ class MeBNS(AbstractLinkSystem):
         self.teacher = predictor(spec)
         refuse_batch_norm(self.teacher)
         self.weight_net = weight_net()
+        asks = "change" in self.weight_net.inputs
+        self.previous = copy.deepcopy(self.student).requires_grad_(False) if asks else None
         self.optimizer_factories = (optimizer, teacher_optimizer, weight_net_optimizer)
         self.std_generator = std_generator
-        self.teacher_filter = teacher_filter or TeacherFilter()
+        self.filter = filter or TeacherFilter()
+        self.starting_weights = starting_weights or StartingWeights()
         self.collector = collector or UMDCollector()
         self.engine = engine or HigherEngine()
+        self.loss, self.meta_loss = loss or BinaryCrossEntropy(), meta_loss or BinaryCrossEntropy()
+        self.teaching = teaching or OwnLearning()
         self.schedule = schedule
+        self.num_epochs: int | None = None  # of the run, as it was begun: lengths are shares of it
         self.meta_set: MetaSet | None = None
         self._frozen_score: PairScore | None = None
         self.build_proposal(spec)
@@ -155,21 +178,45 @@ class MeBNS(AbstractLinkSystem):
     def learned(self) -> list[Optimizer]:
         """The student's optimizer; the teacher's unless it is frozen; the weight net's after warm-up."""
         epoch, (student, teacher, weight_net) = self.current_epoch, super().learned()[:3]
-        teaches = self.schedule.teacher is None or epoch < self.schedule.teacher
-        return [student, *([teacher] * teaches), *([weight_net] * (epoch >= self.schedule.warmup))]
+        return [student, *([teacher] * self.teacher_learns(epoch)), *([weight_net] * (epoch >= self.warmup))]
+
+    @property
+    def warmup(self) -> int:
+        """Epochs of warm-up."""
+        return self.epochs_of(self.schedule.warmup)
+
+    def epochs_of(self, length: Length) -> int:
+        """How many epochs a length is in this run."""
+        return epochs_of(length, self.run_length)
+
+    @property
+    def run_length(self) -> int:
+        """Epochs of the run as it was begun; 100 where there is no trainer yet, or it names no number."""
+        if self._trainer is None:
+            return 100
+        if self.num_epochs is None:
+            epochs = self.trainer.max_epochs
+            self.num_epochs = epochs if epochs is not None and epochs > 0 else 100
+        return self.num_epochs
+
+    def teacher_learns(self, epoch: int) -> bool:
+        """Whether the teacher learns in an epoch."""
+        length = self.teaching.learns_for
+        return length is None or epoch < self.epochs_of(length)
 
     @property
     def needs(self) -> Needs:
         """As a plain system's, meta edges set apart, and structure-enhanced negatives while the teacher learns."""
-        std = self.std_generator
-        teacher = TeacherNegatives(std.structure_ratio, std.num_negatives, self.schedule.teacher)
+        std, length = self.std_generator, self.teaching.learns_for
+        epochs = None if length is None else self.epochs_of(length)
+        teacher = TeacherNegatives(std.structure_ratio, std.num_negatives, epochs)
         return replace(super().needs, meta_edges=True, teacher=teacher)
 
     def setup(self, stage: str) -> None:
         """Warns of a run that is all warm-up."""
         super().setup(stage)
         self._frozen_score = None
-        epochs, warmup = self.trainer.max_epochs, self.schedule.warmup
+        epochs, warmup = self.trainer.max_epochs, self.warmup
         if stage == "fit" and epochs is not None and 0 <= epochs <= warmup:
             rank_zero_warn(
                 f"schedule.warmup: {warmup}, but the run has {epochs} epochs: all of it is warm-up, in which MeBNS "
@@ -183,14 +230,24 @@ class MeBNS(AbstractLinkSystem):
 
     def on_train_epoch_start(self) -> None:
         """Collects the meta set when it is due; the student takes the teacher's weights over where it shall."""
-        epochs_in = self.current_epoch - self.schedule.warmup
-        if epochs_in == 0 < self.schedule.warmup and self.schedule.student_from_teacher:
+        if self.teaching.begin(self.teacher, self.student, self.current_epoch, self.run_length):
+            self._frozen_score = None
+        epochs_in = self.current_epoch - self.warmup
+        if epochs_in == 0 < self.warmup and self.schedule.student_from_teacher:
             self.student.load_state_dict(self.teacher.state_dict())
         if epochs_in >= 0 and epochs_in % self.collector.refresh_epochs == 0:
+            if self.filter.learns:
+                self.teach_filter()
             self.meta_set = self.collected()
             for name, count in self.meta_set.counts.items():
                 self.log_mean(f"meta/{name}", float(count))
             self.log_mean("meta/uncertainty", self.meta_set.std.mean())
+
+    def on_train_epoch_end(self) -> None:
+        """Keeps the student as it is now, where the weight net looks at what changes."""
+        super().on_train_epoch_end()
+        if self.previous is not None:
+            self.previous.load_state_dict(self.student.state_dict())
 
     def collected(self) -> MetaSet:
         """The meta set of the present teacher; the same on all ranks."""
@@ -202,6 +259,19 @@ class MeBNS(AbstractLinkSystem):
         pool = pairs.to(self.device), labels.to(self.device)
         return self.collector.collect(self.teacher_score, graph, *pool, key.child("passes"), self.group.spread)
 
+    def teach_filter(self) -> None:
+        """Fits the filter to meta edges, which the teacher has not seen, against candidates as they are drawn."""
+        data, known = self.data, self.data.train_graph.num_edges // 2
+        hidden, others = data.split.meta, data.training_candidates(self.sampler.static, NUM_DRAWN)
+        evidence: list[Tensor] = []
+        for graph, pairs in ((data.train_graph.without(hidden), hidden), (data.train_graph, others)):
+            with torch.no_grad():
+                logits = self.batching.scorer(self.teacher, self._placed(graph), self.device)(pairs.to(self.device))
+            common = common_neighbors(graph, pairs).sizes.to(logits.device)
+            evidence.append(torch.stack([logits.double(), common.double()], dim=1))
+        num_others = data.train_graph.num_nodes * (data.train_graph.num_nodes - 1) / 2 - known
+        self.filter.learn(evidence[0], evidence[1], known / max(num_others, 1))
+
     def teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
         return self.batching.stochastic_scores(self.teacher, self._placed(graph), pairs, key)
@@ -210,30 +280,57 @@ class MeBNS(AbstractLinkSystem):
     def gate(self) -> Gate:
         """The teacher and its filter."""
         drawn = partial(self.data.training_candidates, self.sampler.static)
-        return Gate(self.teacher_filter, partial(self.logits_of, self.teacher), lambda n: drawn(n).to(self.device))
+        return Gate(self.filter, partial(self.logits_of, self.teacher), lambda n: drawn(n).to(self.device))
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Filter, pick, weight, learn."""
-        student, teacher = self.learner(self.student, 0, 3), self.learner(self.teacher, 1, 3)
-        weight_net = self.learner(self.weight_net, 2, 3)
-        key, group, graph = self.key.at(batch.epoch, batch.step), self.group, self.graph
-        batch, update_proposal = adapted(self, batch, key)
-        learns = self.schedule.teacher is None or batch.epoch < self.schedule.teacher
-        judge = Teacher(teacher, learns, None if learns else self.frozen_score())
-        if batch.epoch < self.schedule.warmup:
-            result = warm_up_step(student, judge, self.sampler, batch, graph, key, group)
-        else:
-            meta, clip = self.meta(weight_net, key), self.updates.gradient_clip_norm
-            result = mebns_step(student, judge, self.teacher_filter, meta, self.sampler, batch, graph, key, group, clip)
+        batch, result, update_proposal = self.step(batch)
         refuse_non_finite(self, batch, result)
         update_proposal()
-        self.learn({"student": student, "teacher": teacher, "weight_net": weight_net}, result.learned)
+        self.learn(self.learners(), result.learned)
         self.log_step(batch, result)
         return step_output(batch, result.negatives)
 
+    def step(self, batch: TrainBatch) -> tuple[TrainBatch, StepResult, Callable[[], None]]:
+        """See :meth:`AbstractLinkSystem.step`."""
+        student, teacher, weight_net = self.learners().values()
+        key, group, graph = self.key.at(batch.epoch, batch.step), self.group, self.graph
+        batch, update_proposal = adapted(self, batch, key)
+        learns = self.teacher_learns(batch.epoch)
+        judge = Teacher(teacher, learns, None if learns else self.frozen_score())
+        if batch.epoch < self.warmup:
+            result = warm_up_step(student, judge, self.sampler, self.loss, batch, graph, key, group)
+        else:
+            meta, clip = self.meta(weight_net, key), self.updates.gradient_clip_norm
+            result = mebns_step(
+                student,
+                judge,
+                self.filter,
+                self.starting_weights,
+                meta,
+                self.sampler,
+                self.loss,
+                batch,
+                graph,
+                key,
+                group,
+                clip,
+            )
+        return batch, result, update_proposal
+
+    def learners(self) -> dict[str, Learner[Any]]:
+        """Student, teacher, weight net."""
+        modules = {"student": self.student, "teacher": self.teacher, "weight_net": self.weight_net}
+        return {name: self.learner(module, place, 3) for place, (name, module) in enumerate(modules.items())}
+
+    def learn(self, learners: Mapping[str, Learner[Any]], learned: Mapping[str, Gradients]) -> None:
+        """The teacher may follow the student."""
+        super().learn(learners, learned)
+        self.teaching.follow(self.teacher, self.student)
+
     def frozen_score(self) -> PairScore | None:
         """The frozen teacher's logits of any pairs, its embeddings made once; None where it needs more than those."""
-        if self._frozen_score is None and self.teacher.decodes:
+        if self._frozen_score is None and self.teacher.decodes and self.teaching.still:
             self._frozen_score = self.logits_of(self.teacher)
         return self._frozen_score
 
@@ -241,24 +338,33 @@ class MeBNS(AbstractLinkSystem):
         """The upper level of a step: the union batch's meta pairs, the same on all ranks."""
         assert self.meta_set is not None
         drawn = self.meta_set.draw(self.collector.batch_size, key.child("meta").generator())
-        batch = to_device(drawn, self.device)  # a checkpoint brings it back on the CPU
-        pairs, share = batch.pairs.cpu(), self.group.share(batch.pairs.shape[1])
-        edges, names = pairs[:, batch.labels.cpu() > 0.5], torch.arange(share.stop - share.start)
+        edges, others = drawn.edges.to(self.device), drawn.others.to(self.device)  # a checkpoint brings the CPU's
+        previous = None if self.previous is None else self.logits_of(self.previous)
+        meta = Meta(weight_net, self.engine, edges, others, self.meta_loss, previous=previous)
+        pairs = meta.pairs(self.group).cpu()
         inputs = self.batching.inputs(
-            None, self.data.train_graph, pairs[:, share], names, edges, key.child("meta/neighbors")
+            None,
+            self.data.train_graph,
+            pairs,
+            torch.arange(pairs.shape[1]),
+            meta.edges.cpu(),
+            key.child("meta/neighbors"),
         )
-        return Meta(weight_net, self.engine, batch, None if inputs is None else to_device(inputs, self.device))
+        return meta if inputs is None else replace(meta, inputs=to_device(inputs, self.device))
 
     def log_step(self, batch: TrainBatch, result: StepResult) -> None:
         """Losses, and how the filter and the weights behave."""
         for name, found in result.learned.items():
             self.log_mean(f"train/{'meta' if name == 'weight_net' else name}_loss", found.loss)
-        filtered, weights = union_statistics(batch, result.negatives, self.group)
+        filtered, weights, starting = union_statistics(batch, result.negatives, self.group)
         for name, value in filtered.items():
             self.log_mean(f"filter/{name}", value)
-        if batch.epoch >= self.schedule.warmup:
-            for name, value in weight_statistics(weights).items():
+        if batch.epoch >= self.warmup:
+            for name, value in weight_statistics(weights, starting).items():
                 self.log_mean(f"weights/{name}", value)
+            steadiness = signal(self.all_optimizers()[2].optimizer)
+            if steadiness is not None:
+                self.log_mean("weights/signal", steadiness)
 
     # The meta set depends on a teacher of the past, so checkpoints hold it
 
@@ -269,11 +375,13 @@ class MeBNS(AbstractLinkSystem):
         return super().replicated() | tensors
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The meta set, too."""
+        """The meta set, too, and the length of the run that shares of it are taken of."""
         super().on_save_checkpoint(checkpoint)
+        checkpoint["num_epochs"] = self.num_epochs
         checkpoint["meta_set"] = None if self.meta_set is None else dict(vars(self.meta_set))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the meta set back."""
+        """Takes both back."""
         super().on_load_checkpoint(checkpoint)
+        self.num_epochs = checkpoint["num_epochs"]
         self.meta_set = None if checkpoint["meta_set"] is None else MetaSet(**checkpoint["meta_set"])

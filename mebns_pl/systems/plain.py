@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.optim import Adam
 
 from mebns_pl.data.train_batch import TrainBatch
-from mebns_pl.mebns.step import plain_step
+from mebns_pl.mebns.learner import Learner
+from mebns_pl.mebns.losses.abstract import AbstractLoss
+from mebns_pl.mebns.losses.cross_entropy import BinaryCrossEntropy
+from mebns_pl.mebns.step import StepResult, plain_step
 from mebns_pl.models.batching import AbstractBatching
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
@@ -23,13 +27,14 @@ from mebns_pl.types import GraphSpec
 
 
 class Plain(AbstractLinkSystem):
-    """Trains a predictor on binary cross-entropy against a sampler's negatives.
+    """Trains a predictor against a sampler's negatives.
 
     Args:
         spec: the graph's size, given by the data module.
         predictor: makes the predictor.
         sampler: the negatives; one uniform non-edge an edge by default.
         optimizer: makes the optimizer.
+        loss: what it learns by; binary cross-entropy by default.
         updates: accumulation over batches, and clipping.
         lr_scheduler: makes a scheduler of the learning rate, stepped after each epoch (one that watches a metric:
             after each validation), or None.
@@ -48,12 +53,14 @@ class Plain(AbstractLinkSystem):
         predictor: Callable[[GraphSpec], LinkPredictor] = EncoderDecoder,
         sampler: Sampler | None = None,
         optimizer: OptimizerCallable = Adam,
+        loss: AbstractLoss | None = None,
         updates: Updates = Updates(),
         lr_scheduler: LRSchedulerCallable | None = None,
         batching: AbstractBatching | None = None,
     ) -> None:
         super().__init__(predictor(spec), sampler, updates, batching)
         self.optimizer = optimizer
+        self.loss = loss or BinaryCrossEntropy()
         self.lr_scheduler = lr_scheduler
         self.build_proposal(spec)
 
@@ -65,12 +72,21 @@ class Plain(AbstractLinkSystem):
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """Candidates, picks, loss, update."""
-        student = self.learner(self.student, 0, 1)
-        key = self.key.at(batch.epoch, batch.step)
-        batch, update_proposal = adapted(self, batch, key)
-        result = plain_step(student, self.sampler, batch, self.graph, key, self.group)
+        batch, result, update_proposal = self.step(batch)
         refuse_non_finite(self, batch, result)
         update_proposal()
-        self.learn({"student": student}, result.learned)
+        self.learn(self.learners(), result.learned)
         self.log_mean("train/student_loss", result.learned["student"].loss)
         return step_output(batch, result.negatives)
+
+    def step(self, batch: TrainBatch) -> tuple[TrainBatch, StepResult, Callable[[], None]]:
+        """See :meth:`AbstractLinkSystem.step`."""
+        key = self.key.at(batch.epoch, batch.step)
+        batch, update_proposal = adapted(self, batch, key)
+        student = self.learners()["student"]
+        result = plain_step(student, self.sampler, self.loss, batch, self.graph, key, self.group)
+        return batch, result, update_proposal
+
+    def learners(self) -> dict[str, Learner[Any]]:
+        """The student."""
+        return {"student": self.learner(self.student, 0, 1)}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.checks import at_least, within
-from mebns_pl.mebns.teacher_filter import TeacherFilter
+from mebns_pl.mebns.filters.abstract import AbstractFilter
 from mebns_pl.models.batching import PairScore
 
 
@@ -28,7 +28,7 @@ class Gate:
         candidates: n -> about n pairs ``(2, m)`` as the student's candidates are drawn in training.
     """
 
-    filter: TeacherFilter
+    filter: AbstractFilter
     hardness: Callable[[], PairScore]
     candidates: Callable[[int], Tensor]
 

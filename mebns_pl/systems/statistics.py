@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.distributed.group import AbstractGroup
 from mebns_pl.mebns.step import Negatives
 
 
-def union_statistics(batch: TrainBatch, negatives: Negatives, group: AbstractGroup) -> tuple[dict[str, Tensor], Tensor]:
+def union_statistics(
+    batch: TrainBatch, negatives: Negatives, group: AbstractGroup
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """How the filter and the weights behave on the union batch, the same on all ranks; one message.
 
     Args:
@@ -19,32 +22,64 @@ def union_statistics(batch: TrainBatch, negatives: Negatives, group: AbstractGro
         group: the ranks.
 
     Returns:
-        ``kept_share``: kept over legal candidates, and ``hardness``: the teacher's mean logit of the picks; and the
-        weights of all picks ``(n,)``.
+        ``kept_share``: kept over legal candidates, and ``hardness``: the teacher's mean logit of the picks; and of all
+        picks the weights ``(n,)`` and those before the weight net ``(n,)``.
     """
     assert negatives.hardness is not None
     rows, picks = negatives.columns.shape
-    weights = negatives.weights.masked_fill(~negatives.mask, -1.0).view(rows, picks)
+    weights, starting = (
+        values.masked_fill(~negatives.mask, -1.0).view(rows, picks)
+        for values in (negatives.weights, negatives.starting)
+    )
     counted = (negatives.kept, batch.candidate_mask, negatives.hardness * negatives.mask, negatives.mask)
     mine = torch.stack([values.sum().to(weights.dtype) for values in counted])
     # Each rank adds its own rows to the others' zeros
-    whole = weights.new_zeros(batch.union_positives.shape[1], picks)
-    whole[batch.first_row : batch.first_row + rows] = weights
-    (kept, legal, hardness, picked), whole = group.sum_all([mine, whole])
-    return {"kept_share": kept / legal.clamp(min=1), "hardness": hardness / picked.clamp(min=1)}, whole[whole >= 0]
+    whole = weights.new_zeros(2, batch.union_positives.shape[1], picks)
+    whole[:, batch.first_row : batch.first_row + rows] = torch.stack([weights, starting])
+    (kept, legal, hardness, picked), (weights, starting) = group.sum_all([mine, whole])
+    filtered = {"kept_share": kept / legal.clamp(min=1), "hardness": hardness / picked.clamp(min=1)}
+    return filtered, weights[weights >= 0], starting[weights >= 0]
 
 
-def weight_statistics(weights: Tensor) -> dict[str, Tensor]:
-    """How unequal the weights are.
+def weight_statistics(weights: Tensor, starting: Tensor) -> dict[str, Tensor]:
+    """How unequal the weights are, and how much of that was learned.
 
     Args:
         weights: ``(n,)``, 0 or more, with a positive sum.
+        starting: ``(n,)``, those before the weight net.
 
     Returns:
         ``unevenness``: 1 less the entropy of the normalised weights over log n, so 0 when all are equal and 1 when one
         holds all (Theil's index over its maximum); ``top_tenth``: share of the total that the highest tenth holds, 0.1
-        when all are equal.
+        when all are equal; ``learned``: the coefficient of variation of the learned factor, weight over starting
+        weight where that is not 0, so 0 where the weight net changes nothing.
     """
     ratio = weights / weights.mean()  # not shares: near 0 their entropy would be a small difference of large numbers
     unevenness = torch.special.xlogy(ratio, ratio).mean() / torch.tensor(max(len(ratio), 2)).log()
-    return {"unevenness": unevenness, "top_tenth": ratio.topk(-(-len(ratio) // 10)).values.sum() / len(ratio)}
+    factor = (weights / starting)[starting > 0]
+    return {
+        "unevenness": unevenness,
+        "top_tenth": ratio.topk(-(-len(ratio) // 10)).values.sum() / len(ratio),
+        "learned": factor.std(unbiased=False) / factor.mean(),
+    }
+
+
+def signal(optimizer: Optimizer) -> Tensor | None:
+    """How much of the gradients that Adam has met points one way.
+
+    The squared norm of its mean gradient over the mean of the squares, both as Adam averages them: 1 where the gradient
+    is always the same; about ``(1 - beta1) / (1 + beta1)``, 0.05 by default, where there is nothing but noise.
+
+    Returns:
+        ``()``, or None of an optimizer that keeps no such means, or has made no step.
+    """
+    mean = square = None
+    for group in optimizer.param_groups:
+        for state in (optimizer.state.get(param, {}) for param in group["params"]):
+            if "exp_avg_sq" in state:
+                beta1, beta2 = group["betas"]
+                step = float(state["step"])
+                of_mean = (state["exp_avg"] / (1 - beta1**step)).square().sum()
+                of_square = state["exp_avg_sq"].sum() / (1 - beta2**step)
+                mean, square = (of_mean, of_square) if mean is None else (mean + of_mean, square + of_square)
+    return None if mean is None or square is None else mean / square.clamp(min=torch.finfo(square.dtype).tiny)

@@ -15,7 +15,7 @@ from mebns_pl import NCN, SEAL, Heuristic
 from mebns_pl.analysis.landscape import LandscapeOptions, fixed_loss, measure_landscape, write_landscapes
 from mebns_pl.errors import DataError
 from mebns_pl.keys import Key
-from mebns_pl.mebns.losses import negative_losses, positive_losses
+from mebns_pl.mebns.losses.abstract import negative_losses, positive_losses
 from mebns_pl.terminal import landscape_table
 from references.runs import make_data, make_mebns, make_plain, weights
 

@@ -21,7 +21,7 @@ from mebns_pl.analysis.loss_geometry import (
     top_eigenvalue,
 )
 from mebns_pl.keys import Key
-from mebns_pl.mebns.losses import negative_losses, positive_losses
+from mebns_pl.mebns.losses.abstract import negative_losses, positive_losses
 from mebns_pl.models.encoders.abstract import AbstractEncoder
 from references.step import make_graph
 

@@ -523,9 +523,9 @@ def test_what_is_refused_in_the_setup_of_a_run_is_told(capsys: pytest.CaptureFix
 
 def test_null_is_taken_where_it_is_allowed() -> None:
     """Of an argument of a class, too, whose value goes through two parsers."""
-    nulls = ["--model.schedule.teacher=null", "--model.schedule.lr_scheduler=None"]
-    schedule = command_line_parser().parse_args(["fit", "--model=MeBNS", *nulls]).fit.model.init_args.schedule
-    assert schedule.teacher is schedule.lr_scheduler is None
+    nulls = ["--model.teaching=OwnLearning", "--model.teaching.epochs=null", "--model.schedule.lr_scheduler=None"]
+    model = command_line_parser().parse_args(["fit", "--model=MeBNS", *nulls]).fit.model.init_args
+    assert model.teaching.init_args.epochs is model.schedule.lr_scheduler is None
 
 
 def test_what_is_given_is_not_named_as_what_is_allowed(capsys: pytest.CaptureFixture[str]) -> None:

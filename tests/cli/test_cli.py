@@ -225,14 +225,14 @@ def test_the_same_texts_spelt_right_are_taken() -> None:
         NESTED % "encoder: {class_path: mebns_pl.GCN, init_args: {hidden_channels: 3}}, decoder: mebns_pl.DotDecoder",
         "data: {graph: cora, split: {val: 0.5}}",
         PROPOSAL % "class_path: mebns_pl.DegreeProposal, init_args: {power: 0.5}",
-        "{seed_everything: 3, trainer: {max_epochs: 3}, model: {class_path: MeBNS, init_args: {teacher_filter: null}}}",
+        "{seed_everything: 3, trainer: {max_epochs: 3}, model: {class_path: MeBNS, init_args: {filter: null}}}",
         OPTIMIZER % "lr",
     ):
         files.append(Path(f"right{len(files)}.yaml"))
         files[-1].write_text(text)
     model = command_line_parser().parse_args(["fit", *(f"--config={file}" for file in files)]).fit.model.init_args
     assert model.predictor.init_args.encoder.init_args.hidden_channels == 3
-    assert model.teacher_filter is None
+    assert model.filter is None
 
 
 def test_the_console_script_says_nothing_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

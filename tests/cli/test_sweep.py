@@ -41,7 +41,8 @@ model:
     sampler: {num_candidates: 2}
     collector: {num_passes: 2}
     optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.01}}
-    schedule: {warmup: 1, teacher: null}
+    schedule: {warmup: 1}
+    teaching: {class_path: mebns_pl.OwnLearning, init_args: {epochs: null}}
 data:
   batch_size: 1500
   eval_negatives: {class_path: mebns_pl.RandomNegatives, init_args: {num_negatives: 5}}

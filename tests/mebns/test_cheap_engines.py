@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, DirectionalEngine, HigherEngine
-from mebns_pl.mebns.cheap_engines import Every, LastBlock
+from mebns_pl.mebns.cheap_engines import AlignmentEngine, Every, LastBlock
 from mebns_pl.mebns.learner import Gradients
 from mebns_pl.systems.mebns import Schedule
 from references import step as reference
@@ -70,6 +70,31 @@ def test_last_block_is_the_derivative_with_the_others_held(
     assert (found - whole).norm() > 1e-3 * whole.norm()
 
 
+@pytest.mark.parametrize("name", SETTINGS)
+def test_alignment_is_the_products_of_gradients(name: str) -> None:
+    """One negative at a time: its gradient by itself, times the meta loss's, centred and scaled."""
+    setting = SETTINGS[name]
+    state = warmed_up(setting)
+    slow = reference.prepare(state, setting, reference.make_batch(9), reference.make_meta(9), KEY)
+    student, net = state.student.module, state.weight_net.module
+    params = reference.params_of(student)
+    down = torch.autograd.grad(slow.meta_loss_at(params), list(params.values()), materialize_grads=True)
+    zero = [0.0] * len(slow.base)
+    couplings = []
+    for place in range(len(slow.base)):
+        alone = [float(place == other) for other in range(len(zero))]
+        loss = slow.loss_at(params, alone) - slow.loss_at(params, zero)
+        grads = torch.autograd.grad(loss, list(params.values()), materialize_grads=True)
+        couplings.append(float(sum((one * other).sum() for one, other in zip(grads, down, strict=True))))
+    mean = sum(couplings) / len(couplings)
+    deviation = (sum((one - mean) ** 2 for one in couplings) / len(couplings)) ** 0.5
+    phi = {key: value.detach().requires_grad_() for key, value in net.named_parameters()}
+    found = reference.softmax_weights(net, phi, slow.features, slow.base)
+    surrogate = sum(-weight * (one - mean) / deviation for weight, one in zip(found, couplings, strict=True))
+    expected = flat(list(torch.autograd.grad(surrogate / len(couplings), list(phi.values()), materialize_grads=True)))
+    torch.testing.assert_close(gradient(state, setting, AlignmentEngine()), expected, rtol=1e-8, atol=1e-12)
+
+
 @pytest.mark.parametrize("clip", [None, 0.03])
 def test_last_block_of_everything_is_exact(clip: float | None) -> None:
     setting = Setting(clip=clip)
@@ -119,7 +144,8 @@ def test_between_its_turns_the_weight_net_weighs_and_stays() -> None:
     # The weights are those of the net as it is, which are not equal, and the student's gradient follows them
     slow = reference.prepare(state, setting, batch, meta_batch, KEY)
     net = state.weight_net.module
-    expected = torch.stack(reference.softmax_weights(net, reference.params_of(net), slow.features)).detach()
+    expected = reference.softmax_weights(net, reference.params_of(net), slow.features, slow.base)
+    expected = torch.stack(expected).detach()
     negatives = results[4].negatives
     torch.testing.assert_close(negatives.weights[negatives.mask], expected, rtol=1e-10, atol=0)
     assert expected.std() > 1e-3

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mebns_pl.distributed.group import SingleProcess
-from mebns_pl.mebns.losses import negative_losses, positive_losses
-from mebns_pl.mebns.step import balanced_loss, negative_weights
+from mebns_pl.mebns.losses.abstract import LOSSES, Counts, negative_losses, positive_losses
+from mebns_pl.mebns.step import negative_weights
 
 GROUP = SingleProcess()
 
@@ -22,22 +25,55 @@ def test_elementwise_losses_are_cross_entropies() -> None:
         assert bool(losses.isfinite().all())
 
 
-def test_balanced_loss_is_half_and_half() -> None:
-    positive, negative = torch.tensor([1.0, 3.0]), torch.tensor([2.0, 4.0, 100.0])
-    weights = torch.tensor([1.5, 0.5, 0.0])
-    loss = balanced_loss(positive, negative, weights, torch.tensor(2.0), torch.tensor(2.0))
-    assert float(loss) == pytest.approx(0.5 * 2.0 + 0.5 * (1.5 * 2 + 0.5 * 4) / 2)
-
-
-def test_shares_add_up_to_the_union() -> None:
-    positive, negative, weights = torch.rand(5), torch.rand(7), torch.rand(7)
-    counts = torch.tensor(5.0), torch.tensor(7.0)
-    whole = balanced_loss(positive, negative, weights, *counts)
+@pytest.mark.parametrize("name", LOSSES.classes)
+def test_shares_add_up_to_the_union(name: str) -> None:
+    loss, draw = LOSSES.named(name)(), torch.Generator().manual_seed(1)
+    positive, negative, weights = (torch.randn(size, generator=draw).double() for size in ((5,), (5, 3), (5, 3)))
+    mask = torch.tensor([[1, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.bool)
+    weights = weights.exp() * mask
+    counts = Counts.of(mask, GROUP)
+    assert [int(count) for count in vars(counts).values()] == [5, 7, 4]
+    whole = loss.share(positive, negative, weights, counts)
     parts = [
-        balanced_loss(positive[p], negative[n], weights[n], *counts)
-        for p, n in ((slice(0, 0), slice(0, 3)), (slice(0, 5), slice(3, 7)))
+        loss.share(positive[part], negative[part], weights[part], counts)
+        for part in (slice(0, 0), slice(0, 2), slice(2, 5))
     ]
-    torch.testing.assert_close(sum(parts), whole)
+    torch.testing.assert_close(torch.stack(parts).sum(), whole)
+
+
+@pytest.mark.parametrize("name", LOSSES.classes)
+def test_losses_are_differentiated_twice(name: str) -> None:
+    loss, draw = LOSSES.named(name)(), torch.Generator().manual_seed(2)
+    values = [torch.randn(size, generator=draw).double() for size in ((3,), (3, 2), (3, 2))]
+    mask = torch.tensor([[1, 1], [1, 0], [0, 0]], dtype=torch.bool)
+    counts = Counts.of(mask, GROUP)
+
+    def share(positive: Tensor, negative: Tensor, weights: Tensor) -> Tensor:
+        return loss.share(positive, negative, weights.exp() * mask, counts)
+
+    leaves = [value.requires_grad_() for value in values]
+    assert torch.autograd.gradcheck(share, leaves)
+    assert torch.autograd.gradgradcheck(share, leaves)
+    assert bool(torch.stack([grad.isfinite().all() for grad in torch.autograd.grad(share(*leaves), leaves)]).all())
+
+
+def test_losses_by_hand() -> None:
+    positive, negative = torch.tensor([0.0, 2.0]), torch.tensor([[0.0, 1.0], [1.5, 0.0]])
+    weights, mask = torch.tensor([[0.5, 1.5], [1.0, 0.0]]), torch.tensor([[True, True], [True, False]])
+    counts, e = Counts.of(mask, GROUP), math.exp
+    rows = [(0.0, [(0.0, 0.5), (1.0, 1.5)]), (2.0, [(1.5, 1.0)])]
+    expected = {
+        "BinaryCrossEntropy": sum(
+            math.log1p(e(-p)) / 4 + sum(w * math.log1p(e(q)) for q, w in others) / 6 for p, others in rows
+        ),
+        "SoftmaxCrossEntropy": -sum(math.log(e(p) / (e(p) + sum(w * e(q) for q, w in others))) for p, others in rows)
+        / 2,
+        "BayesianPersonalizedRanking": sum(w * math.log1p(e(q - p)) for p, others in rows for q, w in others) / 3,
+        "MarginLoss": sum(w * max(0.0, 1 - p + q) for p, others in rows for q, w in others) / 3,
+    }
+    assert expected.keys() == LOSSES.classes.keys()
+    for name, value in expected.items():
+        assert float(LOSSES.named(name)().share(positive, negative, weights, counts)) == pytest.approx(value)
 
 
 @given(

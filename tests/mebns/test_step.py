@@ -14,6 +14,7 @@ from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, DirectionalEngine, HigherEngine
+from mebns_pl.mebns.losses.cross_entropy import BinaryCrossEntropy
 from mebns_pl.mebns.step import plain_step
 from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
@@ -75,10 +76,16 @@ VARIANTS = {
     "no filter": Setting(drop_easy=None),
     "frozen teacher": Setting(learns=False),
     "first selector": Setting(selector="first"),
-    "many negatives": Setting(selector="first", num_negatives=9, drop_easy=0.0),
+    "no more than two negatives": Setting(most=2, drop_easy=0.0),
+    "hardly softened": Setting(floor=0.01, num_negatives=1),
+    "softmax loss": Setting(loss="softmax"),
+    "pairwise loss": Setting(loss="pairwise", clip=0.05),
+    "margin loss, softmax meta loss": Setting(loss="margin", meta_loss="softmax"),
+    "pairwise meta loss": Setting(meta_loss="pairwise", inputs=("rank", "gap")),
     "no weight net": Setting(meta=False),
-    "self-adversarial": Setting(meta=False, selector="first", num_negatives=4, temperature=0.5),
-    "self-adversarial and weight net": Setting(selector="first", num_negatives=4, drop_easy=0.0, temperature=0.5),
+    "self-adversarial": Setting(meta=False, selector="first", temperature=0.5),
+    "self-adversarial and weight net": Setting(selector="first", drop_easy=0.0, temperature=0.5),
+    "the sampler alone": Setting(meta=False, drop_easy=None),
     "sparse features": Setting(features="sparse"),
     "sparse features, SAGE": Setting(features="sparse", encoder="SAGE"),
     "sparse features, GAT": Setting(features="sparse", encoder="GAT"),
@@ -113,13 +120,14 @@ def test_logs_tell_what_was_done() -> None:
     state = reference.make_state(setting)
     result = reference.fast_gradients(state, setting, batch, meta_batch, KEY)
     negatives = result.negatives
-    assert negatives.mask.tolist()[4:6] == [False, False]  # the third anchor's
+    assert negatives.columns.shape == (5, 4)  # of five candidates the filter drops one
+    assert not negatives.mask.view(5, 4)[2].any()
     assert bool((negatives.weights[~negatives.mask] == 0).all())
     torch.testing.assert_close(negatives.weights.sum(), negatives.mask.sum().double())
-    anchors = batch.positives[0].repeat_interleave(2)
+    anchors = batch.positives[0].repeat_interleave(4)
     nodes = batch.candidates.gather(1, negatives.columns).flatten()
     assert torch.equal(negatives.pairs, torch.stack([anchors, nodes]))
-    assert bool(negatives.kept[negatives.mask.view(-1, 2).any(1)].any(1).all())
+    assert bool(negatives.kept[negatives.mask.view(5, 4).any(1)].any(1).all())
     assert set(result.learned) == {"student", "teacher", "weight_net"}
     slow = reference.prepare(state, setting, batch, meta_batch, KEY)
     weights = list(negatives.weights[negatives.mask])
@@ -141,7 +149,7 @@ def test_selectors_are_told_what_they_ask_for() -> None:
 
     setting = Setting(meta=False)
     state, batch, graph = reference.make_state(setting), reference.make_batch(0), reference.make_graph("dense")
-    plain_step(state.student, Sampler(selector=Asking()), batch, graph, KEY, SingleProcess())
+    plain_step(state.student, Sampler(selector=Asking()), BinaryCrossEntropy(), batch, graph, KEY, SingleProcess())
     student, key = state.student.module, KEY.child("student")
     params, masked = reference.params_of(student), reference.graph_without("dense", batch.union_positives)
     # The plain step draws no teacher negatives: names of pairs count those of the batch all the same
@@ -231,7 +239,9 @@ def test_plain_step_is_balanced_cross_entropy() -> None:
     setting = Setting(features="dense")
     student = reference.make_state(setting).student
     batch, graph = reference.make_batch(0), reference.make_graph("dense")
-    result = plain_step(student, Sampler(selector=FirstSelector(2)), batch, graph, KEY, SingleProcess())
+    result = plain_step(
+        student, Sampler(selector=FirstSelector(2)), BinaryCrossEntropy(), batch, graph, KEY, SingleProcess()
+    )
     assert set(result.learned) == {"student"}
     assert result.negatives.hardness is None
 

@@ -15,6 +15,7 @@ from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.distributed.group import AbstractGroup, DistributedGroup, SingleProcess
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, DirectionalEngine, HigherEngine
+from mebns_pl.mebns.cheap_engines import AlignmentEngine
 from mebns_pl.mebns.learner import Gradients
 from mebns_pl.mebns.step import StepResult
 from references import step as reference
@@ -34,6 +35,7 @@ class NaiveEngine(AbstractEngine):
 ENGINES: dict[str, AbstractEngine] = {
     "higher": HigherEngine(),
     "directional": DirectionalEngine(),
+    "alignment": AlignmentEngine(),
     "naive": NaiveEngine(),
 }
 # Sizes of the union batch: for two ranks and for four, with rows to spare, and one that leaves ranks without any
@@ -45,7 +47,9 @@ CASES: dict[str, Setting] = {
     # With a weight net the count of negatives cancels out; without one it matters
     "no weight net": Setting(meta=False),
     "frozen teacher, first selector": Setting(learns=False, selector="first"),
-    "self-adversarial": Setting(selector="first", num_negatives=4, temperature=0.5),
+    "self-adversarial": Setting(selector="first", temperature=0.5),
+    "softmax loss, pairwise meta loss": Setting(loss="softmax", meta_loss="pairwise"),
+    "no more than two negatives": Setting(most=2, drop_easy=0.0, loss="margin"),
 }
 
 

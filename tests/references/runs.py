@@ -16,15 +16,25 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from mebns_pl import GCN, EncoderDecoder, LinkPredictor, MeBNS, MigrationMonitor, MLPDecoder, Plain, Schedule
+from mebns_pl import (
+    GCN,
+    EncoderDecoder,
+    LinkPredictor,
+    MeBNS,
+    MigrationMonitor,
+    MLPDecoder,
+    OwnLearning,
+    Plain,
+    Schedule,
+)
 from mebns_pl.cli import main as cli
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.split import SplitFractions, canonical_edges
 from mebns_pl.evaluation.negatives import RandomNegatives
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
+from mebns_pl.mebns.filters.teacher import TeacherFilter
 from mebns_pl.mebns.std_generator import StdGenerator
-from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.mebns.umd_collector import UMDCollector
 from mebns_pl.mebns.weight_net import WeightNet
 from mebns_pl.negatives.proposals.by_measure import ProximityProposal
@@ -112,10 +122,11 @@ def make_mebns(spec: GraphSpec, seed: int = 0, **changes: Any) -> MeBNS:
         "weight_net_optimizer": adam,
         # Sharper than the defaults, so that a few epochs show filter and weights
         "weight_net": partial(WeightNet, max_score=0.3),
-        "teacher_filter": TeacherFilter(drop_easy=0.5, drop_top=0.0),
+        "filter": TeacherFilter(drop_easy=0.5, drop_top=0.0),
         "std_generator": StdGenerator(num_negatives=2),
         "collector": UMDCollector(num_passes=3, batch_size=8, refresh_epochs=2),
-        "schedule": Schedule(warmup=1, teacher=None, student_from_teacher=False),
+        "schedule": Schedule(warmup=1),
+        "teaching": OwnLearning(epochs=None),
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

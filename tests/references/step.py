@@ -39,10 +39,17 @@ from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, HigherEngine, clipped
+from mebns_pl.mebns.filters.teacher import TeacherFilter
 from mebns_pl.mebns.learner import Gradients, Learner
+from mebns_pl.mebns.losses.abstract import AbstractLoss
+from mebns_pl.mebns.losses.cross_entropy import BinaryCrossEntropy
+from mebns_pl.mebns.losses.pairwise import BayesianPersonalizedRanking, MarginLoss
+from mebns_pl.mebns.losses.softmax import SoftmaxCrossEntropy
+from mebns_pl.mebns.starting_weights import StartingWeights
 from mebns_pl.mebns.step import Meta, StepResult, Teacher, mebns_step, warm_up_step
-from mebns_pl.mebns.teacher_filter import TeacherFilter
 from mebns_pl.mebns.umd_collector import MetaSet
+from mebns_pl.mebns.weight_net import DEFAULT_INPUTS
+from mebns_pl.negatives.row_draws import fractions
 from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.negatives.selectors.first import FirstSelector
 from mebns_pl.negatives.selectors.hardest import HardestSelector
@@ -56,13 +63,20 @@ MakeOptimizer = Callable[..., Optimizer]
 OPTIMIZERS: dict[str, MakeOptimizer] = {
     "sgd": partial(SGD, lr=0.1),
     "momentum": partial(SGD, lr=0.02, momentum=0.9),
-    "adam": partial(Adam, lr=0.01, weight_decay=1e-2),
-    "adamw": partial(AdamW, lr=0.01, weight_decay=0.1),
+    # Adam divides rounding errors of gradients that are nearly 0 by eps: 1e-8 would make 1e-10 of them
+    "adam": partial(Adam, lr=0.01, weight_decay=1e-2, eps=1e-6),
+    "adamw": partial(AdamW, lr=0.01, weight_decay=0.1, eps=1e-6),
 }
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "GCN": partial(GCN, hidden_channels=4, dropout=0.3),
     "GAT": partial(GAT, hidden_channels=4, heads=2, dropout=0.3),
     "SAGE": partial(SAGE, hidden_channels=4, dropout=0.3),
+}
+LOSSES: dict[str, AbstractLoss] = {
+    "cross-entropy": BinaryCrossEntropy(),
+    "softmax": SoftmaxCrossEntropy(),
+    "pairwise": BayesianPersonalizedRanking(),
+    "margin": MarginLoss(),
 }
 PREDICTORS: dict[str, Callable[[GraphSpec], LinkPredictor]] = {
     "NCN": partial(NCN, encoder=ENCODERS["GCN"], hidden_channels=6, dropout=0.3),
@@ -79,7 +93,12 @@ class Setting:
         optimizer: a name of ``OPTIMIZERS``, for all three learners.
         features: ``dense``, ``sparse`` or ``none``.
         selector: ``hardest`` or ``first``.
-        num_negatives: M.
+        num_negatives: M of the selector.
+        most: the most that the student learns from in a row, behind the filter.
+        floor: of the starting weights.
+        loss: a name of ``LOSSES``, the student's.
+        meta_loss: the weight net's.
+        inputs: the weight net's.
         drop_easy: of the filter; None for no filter.
         drop_top: of the filter.
         learns: whether the teacher does.
@@ -94,6 +113,11 @@ class Setting:
     features: str = "dense"
     selector: str = "hardest"
     num_negatives: int = 2
+    most: int = 8
+    floor: float = 0.5
+    loss: str = "cross-entropy"
+    meta_loss: str = "cross-entropy"
+    inputs: tuple[str, ...] = DEFAULT_INPUTS
     drop_easy: float | None = 0.3
     drop_top: float = 0.0
     learns: bool = True
@@ -202,7 +226,7 @@ def make_state(setting: Setting, **options: float) -> State:
         torch.manual_seed(5)
         spec = make_graph(setting.features).spec
         student, teacher = make_predictor(setting.encoder, spec), make_predictor(setting.encoder, spec)
-        weight_net = WeightNet(hidden_channels=3, max_score=0.3).double()
+        weight_net = WeightNet(setting.inputs, hidden_channels=3, max_score=0.3).double()
         nn.init.normal_(weight_net.last.weight)
         for module in (student, teacher):
             for name, param in module.named_parameters():  # so that no layer is near zero or dead
@@ -230,12 +254,17 @@ def fast_gradients(
     weighting = EqualWeighting() if setting.temperature is None else SelfAdversarialWeighting(setting.temperature)
     sampler = Sampler(selector=kinds[setting.selector](setting.num_negatives), weighting=weighting)
     teacher, group = Teacher(state.teacher, setting.learns), group or SingleProcess()
-    rest = sampler, batch, make_graph(setting.features), key, group
+    rest = sampler, LOSSES[setting.loss], batch, make_graph(setting.features), key, group
     if setting.drop_easy is None and not setting.meta:
         return warm_up_step(state.student, teacher, *rest)
     band = TeacherFilter(setting.drop_easy or 0.0, setting.drop_top)
-    meta = Meta(state.weight_net, engine or HigherEngine(), meta_batch) if setting.meta else None
-    return mebns_step(state.student, teacher, band, meta, *rest, gradient_clip_norm=setting.clip)
+    starting, meta_loss = StartingWeights(setting.most, setting.floor), LOSSES[setting.meta_loss]
+    meta = (
+        Meta(state.weight_net, engine or HigherEngine(), *meta_batch.pairs.chunk(2, dim=1), meta_loss)
+        if setting.meta
+        else None
+    )
+    return mebns_step(state.student, teacher, band, starting, meta, *rest, gradient_clip_norm=setting.clip)
 
 
 def apply(learner: Learner, found: Gradients | None, clip: float | None = None) -> None:
@@ -330,14 +359,64 @@ def picked(kind: str, num_negatives: int, scores: list[float], mask: list[bool])
     return legal[:num_negatives]
 
 
-def balanced(positive: list[Tensor], negative: list[Tensor], weights: Sequence[Tensor | float]) -> Tensor:
-    """Half the mean loss of edges and half the weighted mean loss of non-edges, by logits."""
+Row = tuple[Tensor, list[Tensor], list[Tensor | float]]
+"""An edge's logit, its negatives' logits and their weights."""
+
+
+def loss_of(kind: str, rows: list[Row]) -> Tensor:
+    """The loss of a whole batch, a pair at a time."""
+    num_negatives = max(sum(len(negatives) for _, negatives, _ in rows), 1)
+    num_rows = max(sum(bool(negatives) for _, negatives, _ in rows), 1)
     total = torch.zeros((), dtype=torch.float64)
-    for logit in positive:
-        total = total - 0.5 * logsigmoid(logit) / max(len(positive), 1)
-    for logit, weight in zip(negative, weights, strict=True):
-        total = total - 0.5 * weight * logsigmoid(-logit) / max(len(negative), 1)
+    for positive, negatives, weights in rows:
+        if kind == "cross-entropy":
+            total = total - 0.5 * logsigmoid(positive) / len(rows)
+        others = torch.zeros((), dtype=torch.float64)
+        for negative, weight in zip(negatives, weights, strict=True):
+            if kind == "cross-entropy":
+                total = total - 0.5 * weight * logsigmoid(-negative) / num_negatives
+            elif kind == "pairwise":
+                total = total - weight * logsigmoid(positive - negative) / num_negatives
+            elif kind == "margin":
+                total = total + weight * torch.relu(1 - positive + negative) / num_negatives
+            others = others + weight * negative.exp()
+        if kind == "softmax" and negatives:
+            total = total - (positive.exp() / (positive.exp() + others)).log() / num_rows
     return total
+
+
+def loss_of_one(kind: str, positive: float, negative: float) -> float:
+    """What a negative costs by itself."""
+    if kind == "margin":
+        return max(0.0, 1 - positive + negative)
+    return math.log1p(math.exp(negative if kind == "cross-entropy" else negative - positive))
+
+
+def starting_weights(setting: Setting, scores: list[float], kept: list[int]) -> dict[int, float]:
+    """Column -> weight of a row's candidates that stay: the sampler's shares, softened."""
+    chosen = picked(setting.selector, setting.num_negatives, scores, [column in kept for column in range(len(scores))])
+    chosen = kept if setting.selector == "first" else chosen  # any may be the first
+    share = {column: (column in chosen) / len(chosen) for column in kept}
+    return {column: (1 - setting.floor) * len(kept) * share[column] + setting.floor for column in kept}
+
+
+def drawn_by_priority(weights: dict[int, float], most: int, uniforms: list[float]) -> dict[int, float]:
+    """The ``most`` of highest priority, with their weights by the threshold, mean 1."""
+    priority = {column: weight / (1 - uniforms[column]) for column, weight in weights.items()}
+    order = sorted(priority, key=lambda column: (-priority[column], column))
+    threshold = priority[order[most]] if len(order) > most else 0.0
+    found = {column: max(weights[column], threshold) for column in order[:most]}
+    return {column: weight * len(found) / sum(found.values()) for column, weight in found.items()}
+
+
+def standardised(columns: list[list[float]]) -> list[Tensor]:
+    """Rows of numbers from columns, each column with mean 0 and standard deviation 1; 0 where it is constant."""
+    told = []
+    for column in columns:
+        mean = sum(column) / max(len(column), 1)
+        deviation = (sum((value - mean) ** 2 for value in column) / max(len(column), 1)) ** 0.5
+        told.append([(value - mean) / deviation if deviation > 1e-9 else 0.0 for value in column])
+    return [torch.tensor(row, dtype=torch.float64) for row in zip(*told, strict=True)]
 
 
 def row_weights(scores: list[float], temperature: float | None) -> list[float]:
@@ -427,20 +506,57 @@ def prepare(state: State, setting: Setting, batch: TrainBatch, meta_batch: MetaS
         scores = candidate_pass(student, params_of(student), graph, batch, student_key)
     picks: list[tuple[int, int]] = []
     base: list[float] = []
+    warm_up = setting.drop_easy is None and not setting.meta
+    legal_only, rows = setting.drop_easy or 0.0, torch.arange(batch.positives.shape[1]) + batch.first_row
+    uniforms = fractions(key.child("selector").child("drawn"), rows, batch.candidates.shape[1])
+    most_kept = max(
+        sum(filtered([0.0] * size, [True] * size, legal_only, setting.drop_top))
+        for size in range(1, batch.candidates.shape[1] + 1)
+    )
     for row in range(batch.positives.shape[1]):
         mask = batch.candidate_mask[row].tolist()
         if setting.drop_easy is not None:
             mask = filtered([float(h) for h in hardness[row]], mask, setting.drop_easy, setting.drop_top)
-        columns = picked(setting.selector, setting.num_negatives, [float(score) for score in scores[row]], mask)
-        picks += [(row, column) for column in columns]
-        base += row_weights([float(scores[row][column]) for column in columns], setting.temperature)
+        values = [float(score) for score in scores[row]]
+        if warm_up:
+            columns = picked(setting.selector, setting.num_negatives, values, mask)
+            before = dict.fromkeys(columns, 1.0)
+        else:
+            before = starting_weights(setting, values, [column for column in range(len(mask)) if mask[column]])
+            if before and most_kept > setting.most:
+                before = drawn_by_priority(before, setting.most, uniforms[row].tolist())
+        picks += [(row, column) for column in before]
+        adversarial = row_weights([values[column] for column in before], setting.temperature)
+        base += [one * other for one, other in zip(before.values(), adversarial, strict=True)]
 
     def loss_at(params: Params, weights: Sequence[Tensor | float]) -> Tensor:
         logits = candidate_pass(student, params, graph, batch, student_key)
         positive = positive_pass(student, params, graph, batch, student_key)
-        return balanced(positive, [logits[row][column] for row, column in picks], weights)
+        rows: list[Row] = [(logit, [], []) for logit in positive]
+        for (row, column), weight in zip(picks, weights, strict=True):
+            rows[row][1].append(logits[row][column])
+            rows[row][2].append(weight)
+        return loss_of(setting.loss, rows)
 
-    features = [torch.stack([-logsigmoid(-scores[row][column]), hardness[row][column]]) for row, column in picks]
+    with torch.no_grad():
+        edges = positive_pass(student, params_of(student), graph, batch, student_key)
+    degree = [0] * NUM_NODES
+    for one, other in make_edges().t().tolist():
+        degree[one], degree[other] = degree[one] + 1, degree[other] + 1
+    told: dict[str, list[float]] = {name: [] for name in setting.inputs}
+    for row, column in picks:
+        score, edge, others = float(scores[row][column]), float(edges[row]), [c for r, c in picks if r == row]
+        higher = sum(float(scores[row][other]) > score for other in others)
+        found = {
+            "loss": loss_of_one(setting.loss, edge, score),
+            "hardness": float(hardness[row][column]),
+            "rank": higher / max(len(others) - 1, 1),
+            "gap": score - edge,
+            "log_degree": math.log1p(degree[int(batch.candidates[row, column])]),
+        }
+        for name in setting.inputs:
+            told[name].append(found[name])
+    features = standardised(list(told.values()))
     labels = meta_batch.labels.tolist()
     meta_positives = torch.tensor(
         [pair for pair, label in zip(meta_batch.pairs.t().tolist(), labels, strict=True) if label == 1]
@@ -451,7 +567,7 @@ def prepare(state: State, setting: Setting, batch: TrainBatch, meta_batch: MetaS
         logits = functional_call(student, params, (student.prepare(meta_graph, meta_batch.pairs),))
         positive = [logit for logit, label in zip(logits, labels, strict=True) if label == 1]
         negative = [logit for logit, label in zip(logits, labels, strict=True) if label == 0]
-        return balanced(positive, negative, [1.0] * len(negative))
+        return loss_of(setting.meta_loss, [(logit, negative, [1.0] * len(negative)) for logit in positive])
 
     return Slow(loss_at, features, base, meta_loss_at)
 
@@ -511,10 +627,12 @@ def slow_step(state: State, setting: Setting, batch: TrainBatch, meta_batch: Met
         teacher = new.teacher.module
         logits = teacher_pass(teacher, params_of(teacher), graph, batch, key.child("teacher"))
         positive = positive_pass(teacher, params_of(teacher), graph, batch, key.child("teacher"))
-        rows, columns = batch.teacher_mask.nonzero(as_tuple=True)
-        negative = [logits[row][column] for row, column in zip(rows.tolist(), columns.tolist(), strict=True)]
-        grads = torch.autograd.grad(
-            balanced(positive, negative, [1.0] * len(negative)), list(teacher.parameters()), materialize_grads=True
-        )
+        negatives = [
+            [logit for logit, legal in zip(row, mask, strict=True) if legal]
+            for row, mask in zip(logits, batch.teacher_mask.tolist(), strict=True)
+        ]
+        rows: list[Row] = [(edge, row, [1.0] * len(row)) for edge, row in zip(positive, negatives, strict=True)]
+        loss = loss_of("cross-entropy", rows)
+        grads = torch.autograd.grad(loss, list(teacher.parameters()), materialize_grads=True)
         apply(new.teacher, Gradients(torch.zeros(()), list(grads)))
     return new

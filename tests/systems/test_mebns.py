@@ -18,19 +18,33 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 
-from mebns_pl import GCN, EncoderDecoder, MeBNS, MLPDecoder, Plain, PredictionWriter, Schedule, Updates
+from mebns_pl import (
+    GCN,
+    EncoderDecoder,
+    MeanTeacher,
+    MeBNS,
+    MissingEdgeFilter,
+    MLPDecoder,
+    OwnLearning,
+    Plain,
+    PredictionWriter,
+    Rounds,
+    Schedule,
+    Updates,
+    WeightNet,
+)
 from mebns_pl.data.train_batch import StepPairs, TrainBatch
 from mebns_pl.datasets.split import SplitFractions
 from mebns_pl.errors import DataError
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine
-from mebns_pl.mebns.teacher_filter import TeacherFilter
+from mebns_pl.mebns.filters.teacher import TeacherFilter
 from mebns_pl.mebns.umd_collector import MetaSet
 from mebns_pl.models.predictor import PairInputs
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.systems.link_system import AbstractLinkSystem
-from mebns_pl.systems.statistics import weight_statistics
+from mebns_pl.systems.statistics import signal, weight_statistics
 from references.effort import some
 from references.processes import in_processes
 from references.runs import (
@@ -169,7 +183,7 @@ def test_filter_and_weights_both_matter() -> None:
         return weights(system.student)
 
     one = run()
-    assert not equal(one, run(teacher_filter=TeacherFilter(drop_easy=0.0, drop_top=0.0)))
+    assert not equal(one, run(filter=TeacherFilter(drop_easy=0.0, drop_top=0.0)))
     assert not equal(one, run(weight_net_optimizer=partial(Adam, lr=0.0)))
     assert not equal(one, run(updates=Updates(gradient_clip_norm=0.01)))
 
@@ -190,7 +204,7 @@ def test_the_engines_agree() -> None:
 
 def test_a_frozen_teacher_stays_as_it_is() -> None:
     data, watch = make_data(), Weights()
-    system = make_mebns(data.spec, schedule=Schedule(warmup=1, teacher=2))
+    system = make_mebns(data.spec, schedule=Schedule(warmup=1), teaching=OwnLearning(epochs=2))
     start = weights(system.teacher)
     fit(system, data, epochs=4, callbacks=[watch])
     teacher, student, net = watch.of("teacher"), watch.of("student"), watch.of("weight_net")
@@ -206,7 +220,7 @@ def test_a_frozen_teacher_stays_as_it_is() -> None:
 def test_a_frozen_teacher_looks_at_the_graph_once() -> None:
     """Its hardness is that of the whole training graph, from weights that are no longer moved; it gets no negatives."""
     data, batches = make_data(), []
-    system = make_mebns(data.spec, schedule=Schedule(warmup=1, teacher=2))
+    system = make_mebns(data.spec, schedule=Schedule(warmup=1), teaching=OwnLearning(epochs=2))
     outputs_of: dict[tuple[int, int], Any] = {}
 
     class Watch(Callback):
@@ -301,8 +315,8 @@ def test_meta_edges_are_left_out_of_message_passing_when_scored(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"warmup": -1}, r"schedule\.warmup: expected 0 or more epochs, got -1"),
-        ({"teacher": 0}, r"schedule\.teacher: expected 1 or more epochs or null, got 0"),
+        ({"warmup": -1}, r"schedule\.warmup: expected a whole number of epochs, 0 or more, or a share .*, got -1"),
+        ({"warmup": 1.0}, r"schedule\.warmup: expected .* a share of the run's epochs in \[0, 1\) as 0\.2, got 1\.0"),
     ],
 )
 def test_bad_schedules_are_refused(options: dict[str, int], message: str) -> None:
@@ -356,15 +370,41 @@ def test_a_split_without_meta_edges_is_refused() -> None:
 
 
 def test_weight_statistics() -> None:
-    equal_ones = {name: float(value) for name, value in weight_statistics(torch.full((20,), 3.0)).items()}
-    assert equal_ones == pytest.approx({"unevenness": 0.0, "top_tenth": 0.1})
-    one_only = {name: float(value) for name, value in weight_statistics(torch.tensor([0.0] * 9 + [5.0])).items()}
-    assert one_only == pytest.approx({"unevenness": 1.0, "top_tenth": 1.0})
+    def told(weights: Tensor) -> dict[str, float]:
+        return {name: float(value) for name, value in weight_statistics(weights, torch.ones_like(weights)).items()}
+
+    assert told(torch.full((20,), 3.0)) == pytest.approx({"unevenness": 0.0, "top_tenth": 0.1, "learned": 0.0})
+    one_only = told(torch.tensor([0.0] * 9 + [5.0]))
+    assert (one_only["unevenness"], one_only["top_tenth"]) == pytest.approx((1.0, 1.0))
     share = [0.5, 0.25, 0.25]
-    found = weight_statistics(2 * torch.tensor(share))
-    assert float(found["unevenness"]) == pytest.approx(1 + sum(p * math.log(p) for p in share) / math.log(3))
-    assert float(found["top_tenth"]) == pytest.approx(0.5)  # the tenth is rounded up to one
-    assert float(weight_statistics(torch.ones(1))["unevenness"]) == 0
+    found = told(2 * torch.tensor(share))
+    assert found["unevenness"] == pytest.approx(1 + sum(p * math.log(p) for p in share) / math.log(3))
+    assert found["top_tenth"] == pytest.approx(0.5)  # the tenth is rounded up to one
+    assert told(torch.ones(1))["unevenness"] == 0
+
+
+def test_the_learned_factor_is_told_from_the_starting_weights() -> None:
+    starting = torch.tensor([2.0, 1.0, 1.0, 0.0])
+    assert float(weight_statistics(1.5 * starting, starting)["learned"]) == 0
+    # Factors 1, 2, 3: their standard deviation over their mean
+    moved = weight_statistics(torch.tensor([2.0, 2.0, 3.0, 0.0]), starting)
+    assert float(moved["learned"]) == pytest.approx((2 / 3) ** 0.5 / 2)
+
+
+def test_the_signal_of_gradients_that_point_one_way_and_of_noise() -> None:
+    param, draw = torch.nn.Parameter(torch.zeros(50)), torch.Generator().manual_seed(0)
+    optimizer = Adam([param])
+    assert signal(optimizer) is None
+    assert signal(SGD([param], lr=0.1)) is None
+    for expected, gradient in (
+        (1.0, lambda: torch.arange(50.0)),
+        (0.1 / 1.9, lambda: torch.randn(50, generator=draw)),  # beta1 is 0.9
+    ):
+        optimizer = Adam([param])
+        for _ in range(400):
+            param.grad = gradient()
+            optimizer.step()
+        assert float(signal(optimizer)) == pytest.approx(expected, rel=0.35, abs=1e-5)
 
 
 class AnyNode(AbstractStaticProposal):
@@ -386,6 +426,8 @@ def test_what_is_logged() -> None:
     names |= {
         "weights/unevenness",
         "weights/top_tenth",
+        "weights/learned",
+        "weights/signal",
         "meta/scored",
         "meta/contradicted",
         "meta/kept",
@@ -440,28 +482,41 @@ def test_checkpoints_load_with_weights_only(tmp_path: Path) -> None:
     assert best["epoch"] < 5  # else the two would be one
 
 
-SCHEDULES = {
-    "moving": Schedule(warmup=1),
-    "student from a frozen teacher": Schedule(warmup=1, teacher=1, student_from_teacher=True),
+PLANS: dict[str, Callable[[], dict[str, Any]]] = {
+    "moving": lambda: {"schedule": Schedule(warmup=1)},
+    "student from a frozen teacher": lambda: {
+        "schedule": Schedule(warmup=1, student_from_teacher=True),
+        "teaching": OwnLearning(epochs=1),
+    },
+    "mean teacher": lambda: {"teaching": MeanTeacher(decay=0.9)},
+    "rounds": lambda: {"teaching": Rounds(length=2)},
+    "what changes": lambda: {"weight_net": partial(WeightNet, ["change", "rank"])},
+    "missing edges": lambda: {"filter": MissingEdgeFilter(missing=5.0, drop_easy=0.2)},
 }
 
 
-MOVING, FROZEN = SCHEDULES
-RESUMED = [(stop, name, schedule) for stop, name in ((1, "last"), (2, "last"), (3, "last"), (3, "best"))
-           for schedule in SCHEDULES]  # fmt: skip
+MOVING, FROZEN, MEAN, ROUNDS, CHANGES, MISSING = PLANS
+RESUMED = [(stop, name, plan) for stop, name in ((1, "last"), (2, "last"), (3, "last"), (3, "best"))
+           for plan in PLANS]  # fmt: skip
 
 
 @ALL_WARM_UP
 @pytest.mark.parametrize(
-    ("stop", "name", "schedule"),
-    some(RESUMED, [(1, "last", FROZEN), (2, "last", MOVING), (3, "last", FROZEN), (3, "best", MOVING)]),
+    ("stop", "name", "plan"),
+    some(
+        RESUMED,
+        [
+            *((1, "last", FROZEN), (2, "last", MOVING), (3, "last", FROZEN), (3, "best", MOVING)),
+            *((3, "last", CHANGES), (3, "last", MEAN), (3, "last", ROUNDS), (2, "last", MISSING)),
+        ],
+    ),
 )
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, stop: int, name: str, schedule: str) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, stop: int, name: str, plan: str) -> None:
     """Stopped while warming up, just when a meta set is fresh, and between two refreshes of it."""
-    options = {"schedule": SCHEDULES[schedule]}
-    whole, whole_trainer, whole_monitor = run(tmp_path / "whole", 4, **options)
-    run(tmp_path / "part", stop, **options)
-    resumed, trainer, monitor = run(tmp_path / "part", 4, tmp_path / "part" / f"{name}.ckpt", **options)
+    options = PLANS[plan]
+    whole, whole_trainer, whole_monitor = run(tmp_path / "whole", 4, **options())
+    run(tmp_path / "part", stop, **options())
+    resumed, trainer, monitor = run(tmp_path / "part", 4, tmp_path / "part" / f"{name}.ckpt", **options())
     assert equal(weights(whole), weights(resumed))
     states = [tensors_of([o.state_dict() for o in t.optimizers], "o") for t in (whole_trainer, trainer)]
     assert equal(*states)

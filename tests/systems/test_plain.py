@@ -53,7 +53,7 @@ def test_training_is_the_step_repeated() -> None:
         for step in range(len(steps)):
             key = data.key.child("step").at(epoch, step)
             learner, batch = Learner(twin, optimizer), steps[epoch, step]
-            result = plain_step(learner, system.sampler, batch, data.train_graph, key, SingleProcess())
+            result = plain_step(learner, system.sampler, system.loss, batch, data.train_graph, key, SingleProcess())
             for param, grad in zip(twin.parameters(), clipped(result.learned["student"].dense, 0.5), strict=True):
                 param.grad = grad
             optimizer.step()
@@ -65,7 +65,7 @@ def test_it_learns(kind: str) -> None:
     """Four communities against uniform non-edges: the edges within one must be found."""
     data = make_data()
     system = MAKE[kind](data.spec, proposal=UniformProposal(), selector=FirstSelector(3))
-    trainer = fit(system, data, epochs=15)
+    trainer = fit(system, data, epochs=25)
     assert trainer.callback_metrics["train/student_loss"] < math.log(2)  # what a constant has
     nodes = torch.arange(40)
     pairs = torch.combinations(nodes).t()
@@ -85,7 +85,10 @@ def test_picks_and_the_others_are_the_legal_candidates(kind: str) -> None:
         assert rows_of(torch.cat([output["picked"], output["unpicked"]], dim=1)) == rows_of(legal)
         count = output["picked"].shape[1]
         assert output["weights"].shape == output["logits"].shape == (count,)
-        assert count == int(batch.candidate_mask.sum(1).clamp(max=2).sum())
+        legal = batch.candidate_mask.sum(1)
+        # Behind the filter, which drops half, MeBNS learns from all that stay
+        stay = legal.clamp(max=2) if kind == "Plain" or not batch.epoch else (legal - legal // 2)
+        assert count == int(stay.sum())
         torch.testing.assert_close(output["weights"].mean(), torch.tensor(1.0))
         assert not any(tensor.requires_grad for tensor in output.values())
     assert {batch.candidate_mask.all().item() for batch, _ in recorder.steps} <= {True, False}

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ReduceLROnPlateau as MonitoredPlateau
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
-from mebns_pl import Schedule
+from mebns_pl import OwnLearning, Schedule
 from references.runs import ALL_WARM_UP, equal, make_data, make_mebns, make_plain, make_trainer, weights
 
 halve = partial(StepLR, step_size=1, gamma=0.5)
@@ -28,10 +28,9 @@ class Rates(Callback):
 
 def test_each_stands_still_while_its_learner_does() -> None:
     data, rates = make_data(), Rates()
-    schedule = Schedule(
-        warmup=2, teacher=1, lr_scheduler=halve, teacher_lr_scheduler=halve, weight_net_lr_scheduler=halve
-    )
-    make_trainer(4, [rates], limit_val_batches=0).fit(make_mebns(data.spec, schedule=schedule), data)
+    schedule = Schedule(warmup=2, lr_scheduler=halve, teacher_lr_scheduler=halve, weight_net_lr_scheduler=halve)
+    system = make_mebns(data.spec, schedule=schedule, teaching=OwnLearning(epochs=1))
+    make_trainer(4, [rates], limit_val_batches=0).fit(system, data)
     assert rates.seen == [[1, 1, 1], [1 / 2, 1 / 2, 1], [1 / 4, 1 / 2, 1], [1 / 8, 1 / 2, 1 / 2]]
 
 

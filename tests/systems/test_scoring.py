@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from mebns_pl import CascadeScoring, MeBNS, StudentScoring, predict_links
-from mebns_pl.mebns.teacher_filter import TeacherFilter
+from mebns_pl.mebns.filters.teacher import TeacherFilter
 from mebns_pl.systems.scoring import lowest_kept
 from references.runs import fit, make_data, make_mebns, make_plain, make_sampler, make_trainer
 
 
 def trained() -> tuple[MeBNS, object]:
     data = make_data()
-    system = make_mebns(data.spec, teacher_filter=TeacherFilter(0.6))
+    system = make_mebns(data.spec, filter=TeacherFilter(0.6))
     fit(system, data, epochs=3)
     return system, data
 
@@ -87,7 +87,7 @@ def test_a_system_without_teacher_is_refused_before_any_work(monkeypatch: pytest
 
 def test_a_filter_that_drops_nothing_easy_gives_no_threshold() -> None:
     data = make_data()
-    system = make_mebns(data.spec, teacher_filter=TeacherFilter(drop_easy=0.0))
+    system = make_mebns(data.spec, filter=TeacherFilter(drop_easy=0.0))
     with pytest.raises(ValueError, match="whose drop_easy is 0, so every pair would pass; give it a drop_easy"):
         predict_links(system, data, 3, scoring=CascadeScoring(), trainer=make_trainer())
 

@@ -20,7 +20,7 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.sparse import Features
 from mebns_pl.mebns.bilevel import AbstractEngine, DirectionalEngine, HigherEngine
 from mebns_pl.mebns.learner import Gradients, Learner
-from mebns_pl.mebns.losses import negative_losses, positive_losses
+from mebns_pl.mebns.losses.abstract import negative_losses, positive_losses
 from mebns_pl.mebns.step import plain_step
 from mebns_pl.systems.updates import GradientAccumulator
 from mebns_pl.types import GraphSpec
@@ -107,7 +107,9 @@ def test_accumulated_training_is_the_mean_of_steps() -> None:
             total: list[Tensor] = []
             for step in group:
                 key, learner = data.key.child("step").at(epoch, step), Learner(twin, optimizer)
-                result = plain_step(learner, system.sampler, steps[epoch, step], data.train_graph, key, SingleProcess())
+                result = plain_step(
+                    learner, system.sampler, system.loss, steps[epoch, step], data.train_graph, key, SingleProcess()
+                )
                 grads = result.learned["student"].dense
                 total = [a + b for a, b in zip(total, grads, strict=True)] if total else grads
             for param, value in zip(twin.parameters(), total, strict=True):

@@ -43,6 +43,7 @@ class CandidateScores:
         candidates: gives these logits.
         positives: gives the student's logits ``(b,)`` of the rows' positives, without gradient.
         degrees: gives the candidates' degrees ``(b, K)`` int64 in the training graph.
+        common_neighbors: gives how many neighbours anchor and candidate share there, ``(b, K)`` int64.
         num_nodes: N.
 
     Example:
@@ -54,6 +55,7 @@ class CandidateScores:
     candidates: Callable[[], Tensor]
     positives: Callable[[], Tensor]
     degrees: Callable[[], Tensor]
+    common_neighbors: Callable[[], Tensor]
     num_nodes: int
 
     def __call__(self) -> Tensor:
@@ -61,7 +63,11 @@ class CandidateScores:
 
     @staticmethod
     def given(
-        candidates: Tensor, positives: Tensor | None = None, degrees: Tensor | None = None, num_nodes: int | None = None
+        candidates: Tensor,
+        positives: Tensor | None = None,
+        degrees: Tensor | None = None,
+        num_nodes: int | None = None,
+        common_neighbors: Tensor | None = None,
     ) -> CandidateScores:
         """Scores that are known: to try a selector by itself.
 
@@ -70,12 +76,14 @@ class CandidateScores:
             positives: ``(b,)`` logits; 0 by default.
             degrees: ``(b, K)`` int64; 0 by default.
             num_nodes: N; K by default.
+            common_neighbors: ``(b, K)`` int64; 0 by default.
         """
-        size = candidates.shape[1]
+        size, none = candidates.shape[1], torch.zeros_like(candidates, dtype=torch.int64)
         return CandidateScores(
             lambda: candidates,
             lambda: candidates.new_zeros(len(candidates)) if positives is None else positives,
-            lambda: torch.zeros_like(candidates, dtype=torch.int64) if degrees is None else degrees,
+            lambda: none if degrees is None else degrees,
+            lambda: none if common_neighbors is None else common_neighbors,
             size if num_nodes is None else num_nodes,
         )
 
@@ -115,6 +123,21 @@ class AbstractSelector(ABC):
         Returns:
             Picks with ``min(num_negatives, K)`` columns; no column twice in a row.
         """
+
+    def shares(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
+        """``(b, K)``: how this rule parts a row among its candidates; what a weight net starts from.
+
+        Its picks have equal parts, unless the rule knows the probabilities that it draws with. Arguments as in
+        :meth:`select`.
+
+        Returns:
+            float64, 0 or more, 0 where ``mask`` is False; each row sums to 1, or to 0 where it has no candidate.
+        """
+        picks = self.select(mask, score, rows, key)
+        parts = torch.zeros(mask.shape, dtype=torch.float64, device=mask.device).scatter_(
+            1, picks.columns, picks.mask.double()
+        )
+        return parts / parts.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 SELECTORS = Family(AbstractSelector, "--model.sampler.selector")

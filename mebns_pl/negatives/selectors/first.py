@@ -38,3 +38,7 @@ class FirstSelector(AbstractSelector):
         legal_first = mask.byte().sort(dim=1, descending=True, stable=True).indices
         columns = legal_first[:, : self.num_negatives]
         return Picks(columns, mask.gather(1, columns))
+
+    def shares(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
+        """Equal ones: any candidate may be the first."""
+        return mask.double() / mask.sum(dim=1, keepdim=True).clamp(min=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from mebns_pl.checks import above
@@ -48,3 +49,9 @@ class SoftmaxSelector(AbstractSelector):
         """See :meth:`AbstractSelector.select`."""
         logits = score().double() / self.temperature
         return highest(logits + gumbel(key, rows, mask.shape[1]), mask, self.num_negatives)
+
+    def shares(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
+        """The softmax that it draws from."""
+        logits = score().double() / self.temperature
+        # A finite floor, so that a row without any candidate has no NaN
+        return logits.masked_fill(~mask, torch.finfo(logits.dtype).min).softmax(dim=1) * mask

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from mebns_pl.checks import at_least
@@ -48,3 +49,11 @@ class TopSelector(AbstractSelector):
         hardest = highest(score(), mask, self.top)
         chosen = highest(uniform(key, rows, hardest.columns.shape[1]), hardest.mask, self.num_negatives)
         return Picks(hardest.columns.gather(1, chosen.columns), chosen.mask)
+
+    def shares(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
+        """Equal ones of the highest scored ``top``."""
+        hardest = highest(score(), mask, self.top)
+        parts = torch.zeros(mask.shape, dtype=torch.float64, device=mask.device).scatter_(
+            1, hardest.columns, hardest.mask.double()
+        )
+        return parts / parts.sum(dim=1, keepdim=True).clamp(min=1)

@@ -1,0 +1,1 @@
+"""Which of an anchor's candidates stay."""

@@ -1,0 +1,100 @@
+"""The contract of filters: candidates with their hardness -> those that stay."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from mebns_pl.families import Family
+from mebns_pl.keys import Key
+from mebns_pl.negatives.selectors.abstract import CandidateScores
+
+
+class AbstractFilter(ABC):
+    """A rule by row that keeps some of an anchor's candidates, one at least.
+
+    Example:
+        >>> class KeepAll(AbstractFilter):
+        ...     def keep(self, hardness, mask, score, rows, key):
+        ...         return mask
+        >>> KeepAll().most(8)
+        8
+    """
+
+    learns = False
+    """Whether it is fitted to edges that are hidden from the teacher whenever the meta set is collected."""
+
+    drop_easy: float = 0.0
+    """The share of easy candidates that it drops, from which :class:`CascadeScoring` takes its threshold."""
+
+    @abstractmethod
+    def keep(self, hardness: Tensor, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
+        """``(b, K)`` bool, a part of ``mask`` with one True at least in each row of it that has any.
+
+        Args:
+            hardness: ``(b, K)`` the teacher's logits of the candidates.
+            mask: ``(b, K)`` bool, legal candidates.
+            score: what else may be asked of the candidates.
+            rows: ``(b,)`` int64, the rows' places in the union batch: a rule that draws does so by row.
+            key: of this draw.
+        """
+
+    def most(self, num_candidates: int) -> int:
+        """The most that can stay of a row with up to ``num_candidates`` legal ones."""
+        return num_candidates
+
+    def learn(self, hidden: Tensor, drawn: Tensor, share: float) -> None:  # noqa: B027 (most filters learn nothing)
+        """Fits the rule to what is known: edges that the teacher has not seen.
+
+        Args:
+            hidden: ``(n, 2)`` the teacher's logit and the common neighbours of edges hidden from it.
+            drawn: ``(m, 2)`` the same of candidates, as they are drawn in training.
+            share: expected share of missing edges among the candidates that are drawn, for each edge that is missing
+                per known one.
+        """
+
+
+def keep_hardest(hardness: Tensor, mask: Tensor, drop_easy: float, drop_top: float) -> Tensor:
+    """Keeps a band of each row's ranking by hardness; a rule by row, so rows can be anywhere.
+
+    Of a row's L legal candidates the ``floor(drop_top * L)`` hardest and the ``floor(drop_easy * L)`` easiest go, but
+    one always stays. Ties are broken by the place in the row.
+
+    Args:
+        hardness: ``(b, K)`` float, the teacher's logits.
+        mask: ``(b, K)`` bool, legal candidates.
+        drop_easy: share of the easiest to drop, in [0, 1).
+        drop_top: share of the hardest to drop (likely false negatives), in [0, 1).
+
+    Returns:
+        ``(b, K)`` bool, True = keep; a part of ``mask``.
+    """
+    order = hardness.masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+    )
+    legal = mask.sum(dim=1, keepdim=True)
+    first = _floor_share(drop_top, legal)
+    last = torch.maximum(legal - _floor_share(drop_easy, legal), first + 1)
+    return mask & (rank >= first) & (rank < last)
+
+
+def most_kept(num_candidates: int, drop_easy: float, drop_top: float) -> int:
+    """The most that :func:`keep_hardest` keeps of a row of up to ``num_candidates``; fewer may leave more."""
+
+    def floor(share: float, count: int) -> int:
+        return math.floor(share * count + 1e-9)
+
+    return max(max(n - floor(drop_easy, n) - floor(drop_top, n), 1) for n in range(1, num_candidates + 1))
+
+
+def _floor_share(share: float, count: Tensor) -> Tensor:
+    """``floor(share * count)`` of the decimal share: 0.29 of 100 is 29, though the floats' product is below it."""
+    return (share * count.double() + 1e-9).floor().long()
+
+
+FILTERS = Family(AbstractFilter, "--model.filter")
+"""Every filter there is."""

@@ -1,0 +1,90 @@
+"""The teacher's filter: of each anchor's candidates, keep the hard ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mebns_pl.checks import within
+from mebns_pl.keys import Key
+from mebns_pl.mebns.filters.abstract import AbstractFilter, keep_hardest, most_kept
+from mebns_pl.negatives.selectors.abstract import CandidateScores
+
+
+@dataclass(frozen=True)
+class TeacherFilter(AbstractFilter):
+    """Keeps a band of each anchor's candidates, by how hard the teacher finds them.
+
+    The paper drops the easy ones. At the very top held-out edges and other false negatives gather, which a guard drops.
+    Which band helps depends on the graph (docs/quality.md).
+
+    Args:
+        drop_easy: q, the share of each anchor's candidates to drop as easy, in [0, 1).
+        drop_top: share to drop at the very top, in [0, 1).
+
+    Raises:
+        ValueError: a share out of its range, or nothing left.
+
+    Example:
+        >>> hardness, mask = torch.tensor([[3.0, 1.0, 2.0, 0.0]]), torch.ones(1, 4, dtype=torch.bool)
+        >>> rest = CandidateScores.given(torch.zeros(1, 4)), torch.arange(1), Key(0, "docs")
+        >>> TeacherFilter(drop_easy=0.5, drop_top=0.0).keep(hardness, mask, *rest).tolist()
+        [[True, False, True, False]]
+    """
+
+    drop_easy: float = 0.5
+    drop_top: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_band(self.drop_easy, self.drop_top)
+
+    def most(self, num_candidates: int) -> int:
+        """See :meth:`AbstractFilter.most`."""
+        return most_kept(num_candidates, self.drop_easy, self.drop_top)
+
+    def keep(self, hardness: Tensor, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
+        """See :func:`~mebns_pl.mebns.filters.abstract.keep_hardest`."""
+        return keep_hardest(hardness, mask, self.drop_easy, self.drop_top)
+
+
+@dataclass(frozen=True)
+class StudentFilter(AbstractFilter):
+    """The same band by the student's own logits: a control that tells what a teacher adds.
+
+    Args:
+        drop_easy: as in :class:`TeacherFilter`.
+        drop_top: as in :class:`TeacherFilter`.
+
+    Raises:
+        ValueError: a share out of its range, or nothing left.
+
+    Example:
+        >>> StudentFilter(drop_easy=0.5, drop_top=0.0).most(8)
+        4
+    """
+
+    drop_easy: float = 0.5
+    drop_top: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_band(self.drop_easy, self.drop_top)
+
+    def most(self, num_candidates: int) -> int:
+        """See :meth:`AbstractFilter.most`."""
+        return most_kept(num_candidates, self.drop_easy, self.drop_top)
+
+    def keep(self, hardness: Tensor, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
+        """See :func:`~mebns_pl.mebns.filters.abstract.keep_hardest`."""
+        return keep_hardest(score(), mask, self.drop_easy, self.drop_top)
+
+
+def check_band(drop_easy: float, drop_top: float) -> None:
+    """Refuses shares that leave nothing.
+
+    Raises:
+        ValueError: a share out of [0, 1), or both together 1 or more.
+    """
+    within("[0, 1)", drop_easy=drop_easy, drop_top=drop_top)
+    if drop_easy + drop_top >= 1:
+        raise ValueError(f"drop_easy + drop_top: must be below 1, got {drop_easy} + {drop_top}")

@@ -1,0 +1,1 @@
+"""What the student learns by: losses of edges against weighted non-edges."""

@@ -1,0 +1,158 @@
+"""The filter against a loop, and its promises."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mebns_pl import MissingEdgeFilter, RandomVeto, StudentFilter, TeacherFilter
+from mebns_pl.keys import Key
+from mebns_pl.mebns.filters.abstract import AbstractFilter, keep_hardest
+from mebns_pl.mebns.filters.missing_edges import log_ratio
+from mebns_pl.negatives.selectors.abstract import CandidateScores
+from references.step import filtered
+
+KEY = Key(0, "tests/filters")
+
+
+def keep(
+    band: AbstractFilter,
+    hardness: torch.Tensor,
+    mask: torch.Tensor,
+    rows: torch.Tensor | None = None,
+    common: torch.Tensor | None = None,
+    key: Key = KEY,
+) -> torch.Tensor:
+    score = CandidateScores.given(hardness, common_neighbors=common)
+    return band.keep(hardness, mask, score, torch.arange(len(mask)) if rows is None else rows, key)
+
+
+def filters() -> list[AbstractFilter]:
+    learned = MissingEdgeFilter(missing=1.0)
+    learned.learn(torch.tensor([[2.0, 3.0], [1.0, 2.0]]), torch.tensor([[0.0, 0.0], [-1.0, 1.0]]), share=0.5)
+    return [TeacherFilter(0.4, 0.2), StudentFilter(0.4, 0.2), RandomVeto(0.3), learned]
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
+    size, width = draw(st.integers(0, 4)), draw(st.integers(1, 8))
+    # few values: ties are common
+    hardness = draw(
+        st.lists(st.lists(st.integers(-2, 2), min_size=width, max_size=width), min_size=size, max_size=size)
+    )
+    mask = draw(st.lists(st.lists(st.booleans(), min_size=width, max_size=width), min_size=size, max_size=size))
+    return torch.tensor(hardness).float().view(size, width), torch.tensor(mask).bool().view(size, width)
+
+
+shares = st.integers(0, 19).map(lambda twentieth: twentieth / 20)
+
+
+@given(table=rows(), drop_easy=shares, drop_top=shares)
+def test_keeps_what_the_loop_keeps(table: tuple[torch.Tensor, torch.Tensor], drop_easy: float, drop_top: float) -> None:
+    hardness, mask = table
+    found = keep_hardest(hardness, mask, drop_easy, drop_top)
+    expected = [filtered(h, m, drop_easy, drop_top) for h, m in zip(hardness.tolist(), mask.tolist(), strict=True)]
+    assert found.tolist() == expected
+
+
+@given(table=rows(), drop_easy=shares, drop_top=shares)
+def test_keeps_a_part_and_never_nothing(
+    table: tuple[torch.Tensor, torch.Tensor], drop_easy: float, drop_top: float
+) -> None:
+    hardness, mask = table
+    kept = keep_hardest(hardness, mask, drop_easy, drop_top)
+    assert not bool((kept & ~mask).any())
+    assert torch.equal(kept.any(dim=1), mask.any(dim=1))
+
+
+@pytest.mark.parametrize("drop_top", [False, True])
+def test_counts_are_exact(drop_top: bool) -> None:
+    """``floor(share * L)`` of the decimal share as written, whatever the rounding of its product: 0.29 of 100 is 29."""
+    legal = torch.arange(1, 201)
+    hardness, mask = torch.arange(200.0).expand(200, 200), torch.arange(200) < legal[:, None]
+    for percent in range(0, 100, 3):
+        kept = keep_hardest(hardness, mask, *((0.0, percent / 100) if drop_top else (percent / 100, 0.0)))
+        assert torch.equal(kept.sum(dim=1), (legal - percent * legal // 100).clamp(min=1)), percent
+
+
+def test_a_row_does_not_depend_on_others() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hardness, mask = torch.randn(9, 6, generator=generator), torch.rand(9, 6, generator=generator) < 0.7
+    common = torch.randint(4, (9, 6), generator=generator)
+    for band in filters():
+        whole = keep(band, hardness, mask, common=common)
+        part = slice(4, 7)
+        assert torch.equal(whole[part], keep(band, hardness[part], mask[part], torch.arange(4, 7), common[part]))
+        assert torch.equal(whole.any(dim=1), mask.any(dim=1))
+        assert not bool((whole & ~mask).any())
+        assert int(whole.sum(dim=1).max()) <= band.most(6)
+
+
+def test_the_class_drops_its_own_shares() -> None:
+    hardness, mask = torch.tensor([[4.0, 3.0, 2.0, 1.0]]), torch.ones(1, 4, dtype=torch.bool)
+    band = TeacherFilter(drop_easy=0.25, drop_top=0.25)
+    assert keep(band, hardness, mask).tolist() == [[False, True, True, False]]
+    assert keep(TeacherFilter(drop_easy=0.0, drop_top=0.0), hardness, mask).all()
+    logits = CandidateScores.given(hardness.flip(1))
+    student = StudentFilter(drop_easy=0.5, drop_top=0.0)
+    assert student.keep(hardness, mask, logits, torch.arange(1), KEY).tolist() == [[False, False, True, True]]
+
+
+@given(drop_easy=shares, drop_top=shares, width=st.integers(1, 12))
+def test_no_more_stay_than_is_said(drop_easy: float, drop_top: float, width: int) -> None:
+    if drop_easy + drop_top >= 1:
+        return
+    band = TeacherFilter(drop_easy, drop_top)
+    legal = torch.ones(width, width, dtype=torch.bool).tril()  # 1 ... width of them
+    assert int(keep(band, torch.zeros(width, width), legal).sum(dim=1).max()) == band.most(width)
+
+
+def test_a_random_veto_drops_its_share_of_any() -> None:
+    hardness, mask = torch.arange(8.0).expand(4000, 8), torch.ones(4000, 8, dtype=torch.bool)
+    kept = keep(RandomVeto(0.25), hardness, mask)
+    assert bool((kept.sum(dim=1) == 6).all())
+    assert bool(((kept.double().mean(dim=0) - 0.75).abs() < 0.035).all())  # five standard deviations
+    assert torch.equal(kept, keep(RandomVeto(0.25), -hardness, mask))
+    assert not torch.equal(kept, keep(RandomVeto(0.25), hardness, mask, key=KEY.child("other")))
+
+
+def test_the_log_ratio_is_that_of_two_normal_densities() -> None:
+    """Normal densities of means 1 and 0 in the first number have the log-ratio x - 1/2."""
+    draw = torch.Generator().manual_seed(0)
+    ones, others = (torch.randn(40_000, 2, generator=draw, dtype=torch.float64) for _ in range(2))
+    ones[:, 0] += 1
+    torch.testing.assert_close(log_ratio(ones, others), torch.tensor([-0.5, 1.0, 0.0]).double(), atol=0.03, rtol=0)
+    # Samples that a line parts keep a finite slope
+    assert bool(log_ratio(ones + 50, others).isfinite().all())
+
+
+def test_missing_edges_are_told_from_candidates() -> None:
+    draw = torch.Generator().manual_seed(1)
+    hidden = torch.stack([torch.randn(500, generator=draw) + 3, torch.randint(3, 9, (500,), generator=draw)], dim=1)
+    drawn = torch.stack([torch.randn(5000, generator=draw), torch.randint(2, (5000,), generator=draw)], dim=1)
+    hardness, common = torch.tensor([[4.0, 4.0, 0.0, -1.0]]), torch.tensor([[6, 0, 0, 1]])
+    mask = torch.ones(1, 4, dtype=torch.bool)
+    band = MissingEdgeFilter(missing=1.0, threshold=0.5, drop_easy=0.0)
+    assert keep(band, hardness, mask, common=common).all()  # before it has learned
+    band.learn(hidden, drawn, share=0.05)
+    probability = band.probability(hardness, common)
+    assert float(probability[0, 0]) > 0.9 > 0.1 > float(probability[0, 2])
+    assert keep(band, hardness, mask, common=common).tolist()[0][0] is False
+    # Fewer where fewer are missing; and one stays where all look missing
+    rare = MissingEdgeFilter(missing=1e-9, drop_easy=0.0)
+    rare.learn(hidden, drawn, share=0.05)
+    assert keep(rare, hardness, mask, common=common).all()
+    alike = hardness[:, :1].expand(1, 4)
+    assert keep(band, alike, mask, common=common[:, :1].expand(1, 4)).sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [({"drop_easy": 1.0}, "drop_easy"), ({"drop_easy": -0.1}, "drop_easy"), ({"drop_top": 1.0}, "drop_top"),
+     ({"drop_easy": 0.5, "drop_top": 0.5}, "below 1"), ({"drop_easy": float("nan")}, "drop_easy")],
+)  # fmt: skip
+def test_refuses(arguments: dict[str, float], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        TeacherFilter(**arguments)
