@@ -49,10 +49,12 @@ from mebns_pl.models.batching import FullGraph, NeighborSampling
 from mebns_pl.models.decoders.abstract import AbstractDecoder
 from mebns_pl.models.decoders.dot import DotDecoder
 from mebns_pl.models.decoders.mlp import MLPDecoder
+from mebns_pl.models.decoders.residual_mlp import ResidualMLPDecoder
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.encoders.abstract import AbstractEncoder, AbstractLayeredEncoder
 from mebns_pl.models.encoders.gat import GAT
 from mebns_pl.models.encoders.gcn import GCN
+from mebns_pl.models.encoders.linear import LinearGCN
 from mebns_pl.models.encoders.sage import SAGE
 from mebns_pl.models.measure_predictor import MeasurePredictor
 from mebns_pl.models.ncn import NCN
