@@ -60,6 +60,7 @@ from mebns_pl.models.measure_predictor import MeasurePredictor
 from mebns_pl.models.ncn import NCN
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.models.seal import SEAL
+from mebns_pl.models.structure import StructurePredictor
 from mebns_pl.negatives.proposals.abstract import AbstractAdaptiveProposal, AbstractProposal, AbstractStaticProposal
 from mebns_pl.negatives.proposals.by_measure import ProximityProposal
 from mebns_pl.negatives.proposals.cache import CacheProposal

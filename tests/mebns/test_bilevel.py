@@ -240,6 +240,8 @@ CASES = {
     "SAGE, sgd": (Setting(encoder="SAGE", optimizer="sgd"), {}, 0),
     "NCN, adam": (Setting(encoder="NCN", optimizer="adam"), {"eps": 1e-3}, 2),
     "NCN, sgd, sparse": (Setting(encoder="NCN", optimizer="sgd", features="sparse"), {}, 0),
+    "Refined-GAE, adam, clipping": (Setting(encoder="Refined-GAE", optimizer="adam", clip=0.03), {"eps": 1e-3}, 2),
+    "Refined-GAE, sgd, no features": (Setting(encoder="Refined-GAE", optimizer="sgd", features="none"), {}, 0),
     "SEAL, adam": (Setting(encoder="SEAL", optimizer="adam", features="none"), {"eps": 1e-3}, 2),
     "SEAL, sgd, clipping": (Setting(encoder="SEAL", optimizer="sgd", clip=0.03), {}, 0),
     "SEAL, adam, sparse": (Setting(encoder="SEAL", optimizer="adam", features="sparse"), {"eps": 1e-3}, 1),
@@ -277,7 +279,7 @@ def flat(tensors: list[Tensor] | None) -> Tensor:
 
 ALWAYS = {
     "GCN, sgd", "GCN, adam", "GCN, adamw", "GCN, momentum, clipping", "GCN, adam, clipping", "GAT, adam", "SAGE, sgd",
-    "NCN, sgd, sparse", "SEAL, adam",
+    "NCN, sgd, sparse", "Refined-GAE, adam, clipping", "SEAL, adam",
 }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from mebns_pl import (
     LinkPredictor,
     MLPDecoder,
     ResidualMLPDecoder,
+    StructurePredictor,
 )
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
@@ -57,6 +58,12 @@ BUILDERS: dict[type, list[Build]] = {
         ),
     ],
     NCN: [partial(NCN, encoder=partial(GCN, hidden_channels=4, dropout=0.3), hidden_channels=5, dropout=0.3)],
+    StructurePredictor: [
+        partial(
+            StructurePredictor, encoder=partial(GCN, hidden_channels=4, dropout=0.3), hidden_channels=5, dropout=0.3
+        ),
+        partial(StructurePredictor, encoder=partial(SAGE, hidden_channels=4), hidden_channels=5, num_hops=1),
+    ],
     SEAL: [
         partial(SEAL, num_pooled=10, hidden_channels=4, num_layers=2, dropout=0.3),
         partial(SEAL, num_hops=2, num_pooled=11, hidden_channels=3, max_nodes_per_hop=4, use_features=False),
