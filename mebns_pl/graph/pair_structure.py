@@ -64,7 +64,8 @@ def pair_structure(graph: Graph, pairs: Tensor, num_hops: int = 2) -> Tensor:
         _pair_structure(nodes, starts, targets, indptr, indices, weights, num_hops == 2, out)
 
     names = [name for hop in range(1, num_hops + 1) for name in STRUCTURE[hop]]
-    found = scores_by_source(score, *_dearer_first(*pairs.cpu(), indptr, indices), (len(names),))
+    ends = _dearer_first(pairs.cpu(), indptr, indices)
+    found = scores_by_source(score, *ends, (len(names),))
     for column, name in enumerate(names):
         if name in _WEIGHTED:  # the same from either end, whatever the order of additions
             found[:, column] = torch.from_numpy(rounded(found[:, column].numpy()))
@@ -78,10 +79,11 @@ def log_structure(found: Tensor) -> Tensor:
     return (found * scale).log1p()
 
 
-def _dearer_first(source: Tensor, target: Tensor, indptr: np.ndarray, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+def _dearer_first(pairs: Tensor, indptr: np.ndarray, indices: np.ndarray) -> tuple[Tensor, Tensor]:
     """Turns pairs round, so that what is gone through once for many pairs is the end with more to go through: hubs."""
     steps = np.concatenate([[0], np.diff(indptr)[indices].cumsum()])
     cost = torch.from_numpy(steps[indptr[1:]] - steps[indptr[:-1]])
+    source, target = pairs
     turned = cost[target] > cost[source]
     return torch.where(turned, target, source), torch.where(turned, source, target)
 
