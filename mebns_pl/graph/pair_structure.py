@@ -55,7 +55,9 @@ def pair_structure(graph: Graph, pairs: Tensor, num_hops: int = 2) -> Tensor:
         [[1.0, 1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 1.0, 0.5]]
     """
     expect(num_hops in STRUCTURE, "1 or 2", num_hops=num_hops)
-    indptr, indices = structure(graph.to("cpu") if graph.indptr.is_cuda else graph)
+    keep = None if graph.keep is None else graph.keep.cpu()
+    indptr, indices = structure(Graph(graph.indptr.cpu(), graph.indices.cpu(), keep=keep))
+    indices = indices.astype(np.uint32)  # spares the loops the check for negative places
     degree = np.diff(indptr)
     log_weight = np.where(degree > 1, 1 / np.log(np.maximum(degree, 2)), 0.0)
     weights = np.stack([log_weight, 1 / np.maximum(degree, 1), 1 / np.sqrt(np.maximum(degree, 1))])
@@ -100,8 +102,7 @@ def _pair_structure(nodes, starts, targets, indptr, indices, weights, two_hops, 
             between = indices[i]
             near[between] = True
             if two_hops:
-                for j in range(indptr[between], indptr[between + 1]):
-                    other = indices[j]
+                for other in indices[indptr[between] : indptr[between + 1]]:
                     if middle[other] == 0:
                         reached[count] = other
                         count += 1
@@ -132,8 +133,7 @@ def _pair_structure(nodes, starts, targets, indptr, indices, weights, two_hops, 
                     out[place, 8] += (weight[between] - edge * weights[2, target]) * weights[2, between]
                     if not near[between]:
                         out[place, 5] += 1
-                for j in range(indptr[between], indptr[between + 1]):
-                    other = indices[j]
+                for other in indices[indptr[between] : indptr[between + 1]]:
                     if seen[other] != place:
                         seen[other] = place
                         if near[other]:

@@ -104,7 +104,8 @@ def non_edge_losses(z: Tensor, bias: Tensor, graph: Graph, group: AbstractGroup)
 
 def _block_losses(z: Tensor, bias: Tensor, start: int, rows: int) -> Tensor:
     """Rows ``start ... start + rows`` of the symmetric matrix of losses from its diagonal block on, both halves."""
-    losses = functional.softplus(z[start : start + rows] @ z[start:].t() + bias)
+    with torch.autocast(z.device.type, enabled=False):  # what is taken away again is not rounded either
+        losses = functional.softplus(z[start : start + rows] @ z[start:].t() + bias)
     return 2 * losses.sum() - losses[:, :rows].sum()
 
 
