@@ -18,8 +18,8 @@ from mebns_pl.models.decoders.dot import DotDecoder
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
 
-BLOCK = 2**22
-"""Logits that are in memory at once: 16 MiB in float32, some four times that with what is made of them."""
+BLOCK = 2**20
+"""Logits that are in memory at once: 4 MiB in float32, some ten times that with what is made of them."""
 
 
 def all_pairs_step(

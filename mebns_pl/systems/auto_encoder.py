@@ -28,7 +28,7 @@ class AutoEncoder(AbstractLinkSystem):
     number of training edges or more and ``hide_positives: false`` it is HeaRT's GAE (Li et al., 2306.10453).
 
     Cost: in each step N^2 C multiply-adds and N^2 exponentials for the loss, and N^2 C for its derivatives; memory does
-    not grow with N^2, only 2^22 logits are there at once. Whole graphs only.
+    not grow with N^2, only 2^20 logits are there at once. Whole graphs only.
 
     Args:
         spec: the graph's size, given by the data module.
