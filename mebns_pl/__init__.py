@@ -32,12 +32,14 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.measures.cosine import FeatureCosine
 from mebns_pl.graph.measures.katz import Katz
+from mebns_pl.graph.measures.local_path import LocalPath
 from mebns_pl.graph.measures.min_rank import MinRank
 from mebns_pl.graph.measures.neighbors import AdamicAdar, CommonNeighbors, Jaccard, ResourceAllocation
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
 from mebns_pl.graph.measures.paths_of_length_three import PathsOfLengthThree
 from mebns_pl.graph.measures.preferential_attachment import PreferentialAttachment
 from mebns_pl.graph.measures.shortest_path import ShortestPath
+from mebns_pl.graph.measures.sim_rank import SimRank
 from mebns_pl.graph.sparse import Features
 from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
 from mebns_pl.keys import Key
@@ -63,15 +65,18 @@ from mebns_pl.models.batching import FullGraph, NeighborSampling
 from mebns_pl.models.decoders.abstract import AbstractDecoder
 from mebns_pl.models.decoders.dot import DotDecoder
 from mebns_pl.models.decoders.mlp import MLPDecoder
+from mebns_pl.models.decoders.residual_mlp import ResidualMLPDecoder
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.encoders.abstract import AbstractEncoder, AbstractLayeredEncoder
 from mebns_pl.models.encoders.gat import GAT
 from mebns_pl.models.encoders.gcn import GCN
+from mebns_pl.models.encoders.linear import LinearGCN
 from mebns_pl.models.encoders.sage import SAGE
 from mebns_pl.models.measure_predictor import MeasurePredictor
 from mebns_pl.models.ncn import NCN
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.models.seal import SEAL
+from mebns_pl.models.structure import StructurePredictor
 from mebns_pl.negatives.proposals.abstract import AbstractAdaptiveProposal, AbstractProposal, AbstractStaticProposal
 from mebns_pl.negatives.proposals.by_measure import ProximityProposal
 from mebns_pl.negatives.proposals.cache import CacheProposal
@@ -100,6 +105,7 @@ from mebns_pl.pools.restriction import PredictionPairs
 from mebns_pl.pools.union import UnionPool
 from mebns_pl.prediction.links import NewNodes, predict_links, score_links
 from mebns_pl.prediction.writer import PredictionWriter
+from mebns_pl.systems.auto_encoder import AutoEncoder
 from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointError
 from mebns_pl.systems.heuristic import Heuristic
 from mebns_pl.systems.mebns import MeBNS, Schedule

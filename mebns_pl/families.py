@@ -26,13 +26,13 @@ class Family:
     Example:
         >>> from mebns_pl.models.encoders.abstract import ENCODERS
         >>> list(ENCODERS.classes)
-        ['GAT', 'GCN', 'SAGE']
+        ['GAT', 'GCN', 'LinearGCN', 'SAGE']
         >>> ENCODERS.rules["GCN"]
         'Graph convolutional network (Kipf and Welling, 1609.02907, eq. 2).'
         >>> ENCODERS.named("GNC")
         Traceback (most recent call last):
             ...
-        ValueError: --model.predictor.encoder: got 'GNC', did you mean GCN? Allowed are GAT, GCN, SAGE
+        ValueError: --model.predictor.encoder: got 'GNC', did you mean GCN? Allowed are GAT, GCN, LinearGCN, SAGE
     """
 
     base: type

@@ -88,12 +88,16 @@ LONGEST = max(len(MODELS), len(SAMPLERS))
 STACKS = list(islice(zip(cycle(DATA), cycle(MODELS), cycle(SAMPLERS), strict=False), LONGEST))
 
 
+PARTS = {"refined_gae": "lineargcn_residualmlp", "structure": "structurepredictor"}
+"""What files that are not named by their encoder are of."""
+
+
 @pytest.mark.parametrize(("data", "model", "sampler"), STACKS)
 def test_stacks(data: str, model: str, sampler: str) -> None:
     names = ("base", f"data/{data}", f"model/{model}", f"sampler/{sampler}")
     args = stack(*names)
     config = parse(*args)
-    encoder, _, decoder = model.partition("_")
+    encoder, _, decoder = PARTS.get(model, model).partition("_")
     predictor = config.model.init_args.predictor
     assert short(config.model.class_path) == "MeBNS"
     assert backbone(predictor) == encoder

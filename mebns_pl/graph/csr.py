@@ -49,6 +49,8 @@ class Graph:
         node_ids: ``(N,)`` int64, the names of the nodes in the whole graph, for keyed draws in neighbour
             batches; None where this is the whole graph.
         sampled: what makes this a directed sample of a larger graph; None where it is undirected.
+        present: ``(E,)`` bool, False where an edge is taken for missing (augmentation), so that it is left out of
+            everything; None where all are there. Of target edges, ``keep`` alone knows.
 
     Example:
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=4)
@@ -63,6 +65,7 @@ class Graph:
     feature_mask: Tensor | None = None
     node_ids: Tensor | None = None
     sampled: Sampled | None = None
+    present: Tensor | None = None
     _shared: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
@@ -167,7 +170,12 @@ class Graph:
         keys = pair_keys(both[0], both[1], self.num_nodes)
         place = torch.searchsorted(self.edge_keys, keys).clamp_(max=self.num_edges - 1)
         # Pairs that are no edges go to a slot of their own: to leave them out here, a GPU would have to be waited for
-        return self._masked(torch.where(self.edge_keys[place] == keys, place, self.num_edges))
+        place = torch.where(self.edge_keys[place] == keys, place, self.num_edges)
+        return replace(self, keep=self._masked(self.keep, place))
+
+    def with_targets(self) -> Graph:
+        """The graph with all edges that :meth:`without` has left out, for what leaves each pair's own edge out."""
+        return replace(self, keep=self.present)
 
     def dropped(self, keep_edge: Tensor) -> Graph:
         """Leaves undirected edges out by a mask over those with ``source < target``, in CSR order.
@@ -178,7 +186,8 @@ class Graph:
         upper = (self.rows < self.indices).nonzero().flatten()
         gone = upper[~keep_edge]
         mirrored = pair_keys(self.indices[gone], self.rows[gone], self.num_nodes)
-        return self._masked(torch.cat([gone, torch.searchsorted(self.edge_keys, mirrored)]))
+        place = torch.cat([gone, torch.searchsorted(self.edge_keys, mirrored)])
+        return replace(self, keep=self._masked(self.keep, place), present=self._masked(self.present, place))
 
     def masked_features(self, keep_feature: Tensor) -> Graph:
         """Zeroes the feature columns where ``keep_feature`` ``(F,)`` is False."""
@@ -189,13 +198,13 @@ class Graph:
         """The same graph on ``device``."""
         return to_device(self, device)
 
-    def _masked(self, place: Tensor) -> Graph:
-        """Leaves the entries at ``place`` out; E stands for none."""
+    def _masked(self, mask: Tensor | None, place: Tensor) -> Tensor:
+        """A mask ``(E,)`` with False at ``place`` besides; E stands for none."""
         keep = torch.ones(self.num_edges + 1, dtype=torch.bool, device=self.indptr.device)
-        if self.keep is not None:
-            keep[:-1] = self.keep
+        if mask is not None:
+            keep[:-1] = mask
         keep[place] = False
-        return replace(self, keep=keep[:-1])
+        return keep[:-1]
 
     def _product(self, kind: str, h: Tensor) -> Tensor:
         """The product of the adjacency, or of the scaled one with self-loops ("normalized"), with ``h``."""

@@ -1,4 +1,4 @@
-"""Layers that the encoders and decoders share: keyed dropout, and the first linear map of any kind of features."""
+"""Layers that encoders and decoders share: keyed dropout, what nodes begin with (features, embeddings), perceptrons."""
 
 from __future__ import annotations
 
@@ -76,14 +76,60 @@ class FeatureLinear(nn.Module):
         if graph.node_ids is None and graph.spec != self.spec:
             raise ValueError(f"graph: the model was built for {self.spec}, got {graph.spec}")
         if graph.x is None:
-            if graph.sampled is not None:  # a gradient of the batch's rows alone
-                return functional.embedding(graph.dropout_rows, self.weight, sparse=True)
-            return self.weight if graph.node_ids is None else self.weight[graph.node_ids]
+            return _node_rows(self.weight, graph)
         weight = self.weight if graph.feature_mask is None else self.weight * graph.feature_mask[:, None]
         return graph.x @ weight
 
     def extra_repr(self) -> str:
         return f"{self.spec}, out_channels={self.weight.shape[1]}"
+
+
+class NodeEmbedding(nn.Module):
+    """A learned embedding of every node, begun orthogonal, whether or not the graph has features.
+
+    The columns are orthogonal, of equal norms; so are the rows where there are as few nodes as channels. Where there
+    are more, rows are nearly so, and propagated once the inner product of two of them tells the number of their
+    common neighbours (Ma et al., 2411.03845). Rows have a mean square norm of 1.
+
+    Args:
+        num_nodes: N.
+        out_channels: C.
+
+    Cost: N C^2 once, to begin with.
+    """
+
+    def __init__(self, num_nodes: int, out_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_nodes, out_channels))
+        nn.init.orthogonal_(self.weight, max(1.0, num_nodes / out_channels) ** 0.5)
+
+    def forward(self, graph: Graph) -> Tensor:
+        """``(N, C)``, or of a part of the graph those of its nodes.
+
+        Raises:
+            ValueError: the graph has another number of nodes.
+        """
+        if graph.node_ids is None and graph.num_nodes != len(self.weight):
+            raise ValueError(f"graph: the model was built for {len(self.weight)} nodes, got {graph.num_nodes}")
+        return _node_rows(self.weight, graph)
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[0]}, out_channels={self.weight.shape[1]}"
+
+
+class Perceptron(nn.Module):
+    """Linear, LayerNorm, ReLU, dropout by row, Linear."""
+
+    def __init__(self, in_channels: int, hidden_channels: int, out_channels: int, dropout: float) -> None:
+        super().__init__()
+        self.first = nn.Linear(in_channels, hidden_channels)
+        self.norm = nn.LayerNorm(hidden_channels)
+        self.dropout = KeyedDropout(dropout)
+        self.last = nn.Linear(hidden_channels, out_channels)
+
+    def forward(self, h: Tensor, rows: Tensor, key: Key | None) -> Tensor:
+        """``(M, in_channels) -> (M, out_channels)``."""
+        return self.last(self.dropout(self.norm(self.first(h)).relu(), rows, key))  # type: ignore[no-any-return]
 
 
 def linear_stack(spec: GraphSpec, hidden_channels: int, num_layers: int) -> nn.ModuleList:
@@ -93,6 +139,13 @@ def linear_stack(spec: GraphSpec, hidden_channels: int, num_layers: int) -> nn.M
 
 
 def tables_of(module: nn.Module) -> list[nn.Parameter]:
-    """The embedding tables ``(N, C)`` in a module: what stands for the features where a graph has none."""
-    layers = (layer for layer in module.modules() if isinstance(layer, FeatureLinear))
-    return [layer.weight for layer in layers if not layer.spec.num_features]
+    """The embedding tables ``(N, C)`` in a module: what stands for the features where a graph has none, or beside."""
+    layers = (layer for layer in module.modules() if isinstance(layer, FeatureLinear | NodeEmbedding))
+    return [layer.weight for layer in layers if isinstance(layer, NodeEmbedding) or not layer.spec.num_features]
+
+
+def _node_rows(weight: Tensor, graph: Graph) -> Tensor:
+    """The rows of a table that are the graph's nodes."""
+    if graph.sampled is not None:  # a gradient of the batch's rows alone
+        return functional.embedding(graph.dropout_rows, weight, sparse=True)
+    return weight if graph.node_ids is None else weight[graph.node_ids]

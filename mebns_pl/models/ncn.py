@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.row_sets import RowSets, common_neighbors
 from mebns_pl.keys import Key
 from mebns_pl.models.encoders.abstract import AbstractEncoder
 from mebns_pl.models.encoders.gcn import GCN
-from mebns_pl.models.layers import KeyedDropout
+from mebns_pl.models.layers import Perceptron
 from mebns_pl.models.predictor import AbstractEncodingPredictor, PairInputs
 from mebns_pl.types import GraphSpec
 
@@ -68,9 +68,9 @@ class NCN(AbstractEncodingPredictor[NCNInputs]):
         dropout: float = 0.5,
     ) -> None:
         super().__init__(encoder(spec))
-        self.ends = _Perceptron(self.encoder.out_channels, hidden_channels, hidden_channels, dropout)
-        self.common = _Perceptron(self.encoder.out_channels, hidden_channels, hidden_channels, dropout)
-        self.head = _Perceptron(hidden_channels, hidden_channels, 1, dropout)
+        self.ends = Perceptron(self.encoder.out_channels, hidden_channels, hidden_channels, dropout)
+        self.common = Perceptron(self.encoder.out_channels, hidden_channels, hidden_channels, dropout)
+        self.head = Perceptron(hidden_channels, hidden_channels, 1, dropout)
 
     def prepare(self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None) -> NCNInputs:
         """Finds the common neighbours."""
@@ -89,18 +89,3 @@ class NCN(AbstractEncodingPredictor[NCNInputs]):
             return self.head(ends + common, rows, key and key.child("head")).squeeze(1)  # type: ignore[no-any-return]
 
         return score
-
-
-class _Perceptron(nn.Module):
-    """Linear, LayerNorm, ReLU, dropout by row, Linear."""
-
-    def __init__(self, in_channels: int, hidden_channels: int, out_channels: int, dropout: float) -> None:
-        super().__init__()
-        self.first = nn.Linear(in_channels, hidden_channels)
-        self.norm = nn.LayerNorm(hidden_channels)
-        self.dropout = KeyedDropout(dropout)
-        self.last = nn.Linear(hidden_channels, out_channels)
-
-    def forward(self, h: Tensor, rows: Tensor, key: Key | None) -> Tensor:
-        """``(M, in_channels) -> (M, out_channels)``."""
-        return self.last(self.dropout(self.norm(self.first(h)).relu(), rows, key))  # type: ignore[no-any-return]

@@ -80,6 +80,8 @@ def test_dropped(pairs: list[tuple[int, int]], gone: list[tuple[int, int]], data
     assert_is(graph.dropped(torch.tensor(keep, dtype=torch.bool)), dense(pairs) * (1 - dense(dropped)))
     both = graph.without(tensor_of(gone)).dropped(torch.tensor(keep, dtype=torch.bool))
     assert_is(both, dense(pairs) * (1 - dense(dropped)) * (1 - dense(gone)))
+    assert_is(both.with_targets(), dense(pairs) * (1 - dense(dropped)))
+    assert_is(graph.without(tensor_of(gone)).with_targets(), dense(pairs))
 
 
 @pytest.mark.parametrize("edges", [[(0, 6)], [(-1, 2)]])

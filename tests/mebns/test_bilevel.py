@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from torch.optim.lr_scheduler import LinearLR
 
 import mebns_pl.mebns.step as step_module
 from mebns_pl.distributed.group import AbstractGroup, SingleProcess
@@ -85,6 +86,25 @@ def test_updated_is_the_real_step(name: str, num_steps: int) -> None:
     for old, new, value in zip(before, params, found, strict=True):
         assert (new - old).abs().max() > 1e-4
         torch.testing.assert_close(value, new.detach(), rtol=1e-12, atol=1e-12, check_dtype=True)
+
+
+def test_updated_goes_with_a_schedule() -> None:
+    """A rate that falls from step to step is that of the real step in the lookahead, too."""
+    generator = torch.Generator().manual_seed(0)
+    (param,) = params = make_params(generator)[:1]
+    optimizer = Adam(params, lr=0.1)
+    schedule = LinearLR(optimizer, start_factor=1.0, end_factor=0.1, total_iters=3)
+    sizes = []
+    for _ in range(4):
+        grads = random_grads(params, generator)
+        (found,) = updated(optimizer, params, params, grads)
+        before, (param.grad,) = param.detach().clone(), grads
+        optimizer.step()
+        schedule.step()
+        torch.testing.assert_close(found.detach(), param.detach(), rtol=1e-12, atol=1e-12)
+        sizes.append(float((found.detach() - before).abs().max()))
+    assert sizes[0] == pytest.approx(0.1, rel=1e-3)
+    assert sizes[-1] < 0.03
 
 
 def test_updated_reads_each_group_of_an_optimizer() -> None:
@@ -240,6 +260,8 @@ CASES = {
     "SAGE, sgd": (Setting(encoder="SAGE", optimizer="sgd"), {}, 0),
     "NCN, adam": (Setting(encoder="NCN", optimizer="adam"), {"eps": 1e-3}, 2),
     "NCN, sgd, sparse": (Setting(encoder="NCN", optimizer="sgd", features="sparse"), {}, 0),
+    "Refined-GAE, adam, clipping": (Setting(encoder="Refined-GAE", optimizer="adam", clip=0.03), {"eps": 1e-3}, 2),
+    "Refined-GAE, sgd, no features": (Setting(encoder="Refined-GAE", optimizer="sgd", features="none"), {}, 0),
     "SEAL, adam": (Setting(encoder="SEAL", optimizer="adam", features="none"), {"eps": 1e-3}, 2),
     "SEAL, sgd, clipping": (Setting(encoder="SEAL", optimizer="sgd", clip=0.03), {}, 0),
     "SEAL, adam, sparse": (Setting(encoder="SEAL", optimizer="adam", features="sparse"), {"eps": 1e-3}, 1),
@@ -277,7 +299,7 @@ def flat(tensors: list[Tensor] | None) -> Tensor:
 
 ALWAYS = {
     "GCN, sgd", "GCN, adam", "GCN, adamw", "GCN, momentum, clipping", "GCN, adam, clipping", "GAT, adam", "SAGE, sgd",
-    "NCN, sgd, sparse", "SEAL, adam",
+    "NCN, sgd, sparse", "Refined-GAE, adam, clipping", "SEAL, adam",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mebns_pl import DotDecoder, MLPDecoder
+from mebns_pl import DotDecoder, MLPDecoder, ResidualMLPDecoder
 from mebns_pl.keys import Key
 from mebns_pl.models.decoders.abstract import DECODERS
 
@@ -17,6 +17,8 @@ BUILDERS = {name: partial(cls, 4) for name, cls in DECODERS.classes.items()} | {
     "mlp 1": lambda: MLPDecoder(4, hidden_channels=8, num_layers=1),
     "mlp 2": lambda: MLPDecoder(4, hidden_channels=8, num_layers=2, dropout=0.5),
     "mlp 3": lambda: MLPDecoder(4, hidden_channels=8, num_layers=3, dropout=0.5),
+    "residual 1": lambda: ResidualMLPDecoder(4, num_layers=1),
+    "residual 3": lambda: ResidualMLPDecoder(4, num_layers=3, dropout=0.5),
 }
 
 
@@ -60,6 +62,20 @@ def test_mlp_by_hand(ends: tuple[Tensor, Tensor, Tensor]) -> None:
     assert [tuple(linear.weight.shape) for linear in decoder.hidden] == [(8, 4), (8, 8)]
 
 
+def test_residual_mlp_by_hand(ends: tuple[Tensor, Tensor, Tensor]) -> None:
+    source, target, rows = ends
+    decoder = BUILDERS["residual 3"]()
+    h = source * target
+    for linear in decoder.hidden:
+        h = (h @ linear.weight.t() + linear.bias + source * target).clamp(min=0)
+    expected = (h @ decoder.last.weight.t() + decoder.last.bias)[:, 0]
+    torch.testing.assert_close(decoder(source, target, rows), expected)
+    assert len(decoder.hidden) == 2
+    first = decoder(source, target, rows, KEY)
+    assert torch.equal(first, decoder(source, target, rows, KEY))
+    assert not torch.equal(first, decoder(source, target, rows, KEY.child("b")))
+
+
 def test_mlp_dropout_is_keyed_by_layer(ends: tuple[Tensor, Tensor, Tensor]) -> None:
     source, target, rows = ends
     decoder = BUILDERS["mlp 2"]()
@@ -76,5 +92,7 @@ def test_mlp_dropout_is_keyed_by_layer(ends: tuple[Tensor, Tensor, Tensor]) -> N
 def test_refuses() -> None:
     with pytest.raises(ValueError, match="num_layers.*0"):
         MLPDecoder(4, num_layers=0)
+    with pytest.raises(ValueError, match="num_layers.*0"):
+        ResidualMLPDecoder(4, num_layers=0)
     with pytest.raises(ValueError, match="dropout"):
         MLPDecoder(4, dropout=1.0)

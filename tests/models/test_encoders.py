@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from mebns_pl import GAT, GCN
+from mebns_pl import GAT, GCN, LinearGCN
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
@@ -56,6 +56,21 @@ def test_equals_the_reference(cls: type[AbstractEncoder], kind: str, masked: boo
     found, expected = encoder(graph), reference.REFERENCES[cls](encoder, graph)
     assert found.shape == (24, encoder.out_channels)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{"embed_nodes": True}, {"embed_nodes": True, "use_features": False}])
+@pytest.mark.parametrize("kind", KINDS)
+def test_embeddings_beside_features_and_alone(kind: str, options: dict[str, bool]) -> None:
+    graph = make_graph(kind, True)
+    encoder = make_encoder(LinearGCN, graph.spec, num_layers=3, **options)
+    assert (encoder.linear is None) == (kind == "none" or "use_features" in options)
+    assert not encoder.inductive
+    torch.testing.assert_close(encoder(graph), reference.linear_gcn(encoder, graph), rtol=1e-10, atol=1e-12)
+
+
+def test_features_alone_are_inductive() -> None:
+    assert LinearGCN(GraphSpec(3, 2)).inductive
+    assert not LinearGCN(GraphSpec(3)).inductive
 
 
 @pytest.mark.parametrize("cls", ALL)
@@ -161,6 +176,16 @@ def test_refuses(cls: type[AbstractEncoder]) -> None:
     encoder = make_encoder(cls, spec)
     with pytest.raises(ValueError, match="built for"):
         encoder(make_graph("none", False))
+
+
+def test_a_linear_encoder_needs_something_to_begin_with() -> None:
+    with pytest.raises(ValueError, match="embed_nodes: expected one of them at least, got False and False"):
+        LinearGCN(GraphSpec(3, 2), use_features=False)
+    with pytest.raises(ValueError, match="residual.*-1"):
+        LinearGCN(GraphSpec(3), residual=-1)
+    encoder = LinearGCN(GraphSpec(3, 2), use_features=False, embed_nodes=True)
+    with pytest.raises(ValueError, match="built for 3 nodes, got 24"):
+        encoder(make_graph("dense", False))
 
 
 def test_heads_must_divide() -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
-from mebns_pl.models.layers import FeatureLinear, KeyedDropout
+from mebns_pl.models.layers import FeatureLinear, KeyedDropout, NodeEmbedding, tables_of
+from mebns_pl.types import GraphSpec
 
 KEY = Key(9, "tests/layers")
 
@@ -82,3 +83,16 @@ def test_feature_linear_refuses_other_features() -> None:
     ):
         with pytest.raises(ValueError, match="built for"):
             layer(other)
+
+
+@pytest.mark.parametrize("num_nodes", [40, 8, 5])
+def test_embeddings_begin_orthogonal(num_nodes: int) -> None:
+    weight = NodeEmbedding(num_nodes, 8).double().weight.detach()
+    small, scale = (weight.t() @ weight, num_nodes / 8) if num_nodes > 8 else (weight @ weight.t(), 1.0)
+    torch.testing.assert_close(small, scale * torch.eye(len(small), dtype=torch.float64), rtol=1e-5, atol=1e-5)
+    assert float(weight.square().sum(1).mean()) == pytest.approx(1, abs=1e-5)
+
+
+def test_tables_are_embeddings_whatever_the_features() -> None:
+    layers = [FeatureLinear(GraphSpec(3, 2), 4), FeatureLinear(GraphSpec(3), 4), NodeEmbedding(3, 4)]
+    assert [id(table) for table in tables_of(torch.nn.ModuleList(layers))] == [id(one.weight) for one in layers[1:]]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from mebns_pl import EncoderDecoder
+from mebns_pl import EncoderDecoder, LinearGCN
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
@@ -18,6 +20,9 @@ from mebns_pl.models.layerwise import embed_layerwise, layerwise_scorer
 from mebns_pl.models.predictor import score_pairs
 from mebns_pl.types import GraphSpec
 
+Make = Callable[..., AbstractLayeredEncoder]
+LAYERED: list[Make] = [cls for cls in ENCODERS.classes.values() if issubclass(cls, AbstractLayeredEncoder)]
+LAYERED.append(partial(LinearGCN, embed_nodes=True))  # embeddings beside features
 KEY = Key(4, "tests/layerwise")
 
 
@@ -35,9 +40,9 @@ def make_graph(kind: str, num_nodes: int = 60) -> Graph:
 @pytest.mark.parametrize("key", [None, KEY], ids=["plain", "stochastic"])
 @pytest.mark.parametrize("blocks", [(2**20, 2**16), (20, 7), (1, 1)])
 @pytest.mark.parametrize("kind", ["dense", "sparse", "none"])
-@pytest.mark.parametrize("cls", [cls for cls in ENCODERS.classes.values() if issubclass(cls, AbstractLayeredEncoder)])
+@pytest.mark.parametrize("cls", LAYERED)
 def test_equals_the_whole_graph(
-    cls: type[AbstractLayeredEncoder],
+    cls: Make,
     kind: str,
     blocks: tuple[int, int],
     key: Key | None,

@@ -10,7 +10,20 @@ from functools import partial
 import pytest
 import torch
 
-from mebns_pl import GAT, GCN, NCN, SAGE, SEAL, DotDecoder, EncoderDecoder, LinkPredictor, MLPDecoder
+from mebns_pl import (
+    GAT,
+    GCN,
+    NCN,
+    SAGE,
+    SEAL,
+    DotDecoder,
+    EncoderDecoder,
+    LinearGCN,
+    LinkPredictor,
+    MLPDecoder,
+    ResidualMLPDecoder,
+    StructurePredictor,
+)
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.models import encoder_decoder
@@ -38,8 +51,19 @@ BUILDERS: dict[type, list[Build]] = {
     EncoderDecoder: [
         mlp(GCN), mlp(SAGE), mlp(GAT),
         partial(EncoderDecoder, encoder=partial(GCN, hidden_channels=4, dropout=0.3), decoder=DotDecoder),
+        partial(
+            EncoderDecoder,
+            encoder=partial(LinearGCN, hidden_channels=4, embed_nodes=True, dropout=0.3),
+            decoder=partial(ResidualMLPDecoder, dropout=0.3),
+        ),
     ],
     NCN: [partial(NCN, encoder=partial(GCN, hidden_channels=4, dropout=0.3), hidden_channels=5, dropout=0.3)],
+    StructurePredictor: [
+        partial(
+            StructurePredictor, encoder=partial(GCN, hidden_channels=4, dropout=0.3), hidden_channels=5, dropout=0.3
+        ),
+        partial(StructurePredictor, encoder=partial(SAGE, hidden_channels=4), hidden_channels=5, num_hops=1),
+    ],
     SEAL: [
         partial(SEAL, num_pooled=10, hidden_channels=4, num_layers=2, dropout=0.3),
         partial(SEAL, num_hops=2, num_pooled=11, hidden_channels=3, max_nodes_per_hop=4, use_features=False),

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 
+from mebns_pl import LinearGCN
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.neighbors import sample_neighbors
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
 from mebns_pl.models.encoders.abstract import ENCODERS, AbstractLayeredEncoder
 
+Make = Callable[..., AbstractLayeredEncoder]
+LAYERED: list[Make] = [cls for cls in ENCODERS.classes.values() if issubclass(cls, AbstractLayeredEncoder)]
+LAYERED.append(partial(LinearGCN, embed_nodes=True))  # embeddings beside features
 KEY = Key(5, "tests/sampled")
 
 
 @pytest.mark.parametrize("hops_and_layers", [(1, 1), (2, 1), (2, 2), (4, 3)])
 @pytest.mark.parametrize("kind", ["dense", "sparse", "none"])
-@pytest.mark.parametrize("cls", [cls for cls in ENCODERS.classes.values() if issubclass(cls, AbstractLayeredEncoder)])
-def test_equals_the_whole_graph(cls: type[AbstractLayeredEncoder], kind: str, hops_and_layers: tuple[int, int]) -> None:
+@pytest.mark.parametrize("cls", LAYERED)
+def test_equals_the_whole_graph(cls: Make, kind: str, hops_and_layers: tuple[int, int]) -> None:
     num_hops, num_layers = hops_and_layers
     generator = torch.Generator().manual_seed(0)
     edges = torch.randint(200, (2, 300), generator=generator)

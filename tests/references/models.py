@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import GATConv, GCNConv, SAGEConv
 
-from mebns_pl import GAT, GCN, SAGE
+from mebns_pl import GAT, GCN, SAGE, LinearGCN
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.sparse import Features
 
@@ -61,4 +61,19 @@ def gat(encoder: GAT, graph: Graph) -> Tensor:
     return h
 
 
-REFERENCES = {GCN: gcn, SAGE: sage, GAT: gat}
+def linear_gcn(encoder: LinearGCN, graph: Graph) -> Tensor:
+    """The encoder's embeddings by powers of the dense propagation matrix, the residual's sum written out."""
+    a = torch.eye(graph.num_nodes, dtype=torch.float64)
+    a[graph.edge_index[1], graph.edge_index[0]] = 1
+    root = a.sum(1).rsqrt()
+    a = root[:, None] * a * root[None, :]
+    parts = [] if encoder.linear is None else [dense_features(graph) @ encoder.linear.weight]
+    first = sum(parts + ([] if encoder.nodes is None else [encoder.nodes.weight]))
+    steps = encoder.num_layers
+    total = torch.linalg.matrix_power(a, steps) @ first
+    for step in range(steps):
+        total = total + encoder.residual * torch.linalg.matrix_power(a, step) @ first
+    return total
+
+
+REFERENCES = {GCN: gcn, SAGE: sage, GAT: gat, LinearGCN: linear_gcn}

@@ -46,3 +46,21 @@ def paths_of_length_three(a: np.ndarray, u: int, v: int, degree_normalized: bool
             if a[x, y] and x != v and y != u:
                 total += 1 / np.sqrt(degree[x] * degree[y]) if degree_normalized else 1
     return total
+
+
+def local_path(a: np.ndarray, eps: float) -> np.ndarray:
+    """All pairs at once, by powers."""
+    return a @ a + eps * a @ a @ a
+
+
+def sim_rank(a: np.ndarray, decay: float, num_iterations: int) -> np.ndarray:
+    """The definition, pair by pair, each iteration from the one before."""
+    neighbors = [row.nonzero()[0] for row in a]
+    scores = np.eye(len(a))
+    for _ in range(num_iterations):
+        before = scores
+        scores = np.eye(len(a))
+        for u, v in np.argwhere(~np.eye(len(a), dtype=bool)):
+            if len(neighbors[u]) and len(neighbors[v]):
+                scores[u, v] = decay * np.mean([before[x, y] for x in neighbors[u] for y in neighbors[v]])
+    return scores

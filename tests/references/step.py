@@ -27,8 +27,10 @@ from mebns_pl import (
     SEAL,
     EncoderDecoder,
     EqualWeighting,
+    LinearGCN,
     LinkPredictor,
     MLPDecoder,
+    ResidualMLPDecoder,
     SelfAdversarialWeighting,
     WeightNet,
 )
@@ -80,6 +82,11 @@ LOSSES: dict[str, AbstractLoss] = {
 }
 PREDICTORS: dict[str, Callable[[GraphSpec], LinkPredictor]] = {
     "NCN": partial(NCN, encoder=ENCODERS["GCN"], hidden_channels=6, dropout=0.3),
+    "Refined-GAE": partial(
+        EncoderDecoder,
+        encoder=partial(LinearGCN, hidden_channels=4, embed_nodes=True, dropout=0.3),
+        decoder=partial(ResidualMLPDecoder, dropout=0.3),
+    ),
     "SEAL": partial(SEAL, num_pooled=10, hidden_channels=4, num_layers=2, dropout=0.3),
 }
 

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from mebns_pl import GCN, NCN, SEAL
+from mebns_pl import GCN, NCN, SEAL, EncoderDecoder, LinearGCN, ResidualMLPDecoder, StructurePredictor
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.first import FirstSelector
@@ -15,6 +15,12 @@ from references.runs import equal, fit, make_data, make_mebns, make_plain, make_
 
 BACKBONES = {
     "NCN": partial(NCN, encoder=partial(GCN, hidden_channels=16), hidden_channels=16, dropout=0.2),
+    "Refined-GAE": partial(
+        EncoderDecoder,
+        encoder=partial(LinearGCN, hidden_channels=16, embed_nodes=True, dropout=0.2),
+        decoder=partial(ResidualMLPDecoder, dropout=0.2),
+    ),
+    "structure": partial(StructurePredictor, encoder=partial(GCN, hidden_channels=16), hidden_channels=16, dropout=0.2),
     "SEAL": partial(SEAL, num_pooled=10, hidden_channels=8, num_layers=2, dropout=0.2),
 }
 LEARNS = partial(torch.optim.Adam, lr=0.01)

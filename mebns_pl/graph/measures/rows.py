@@ -91,7 +91,10 @@ def row_scores(rows: Rows, source: Tensor, target: Tensor, num_nodes: int) -> Te
 
 
 def scores_by_source(
-    score: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], None], source: Tensor, target: Tensor
+    score: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], None],
+    source: Tensor,
+    target: Tensor,
+    columns: tuple[int, ...] = (),
 ) -> Tensor:
     """Scores pairs, those of one source together, in threads.
 
@@ -100,16 +103,17 @@ def scores_by_source(
             ``nodes[i]``, ``starts[i] <= j < starts[i + 1]``.
         source: ``(m,)`` int64.
         target: ``(m,)`` int64.
+        columns: ``(F,)`` where a pair has F scores.
 
     Returns:
-        ``(m,)`` float64.
+        ``(m, *columns)`` float64.
     """
     order = source.argsort(stable=True)
     nodes, counts = torch.unique_consecutive(source[order], return_counts=True)
     starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).numpy()
-    names, targets, out = nodes.numpy(), target[order].numpy(), np.zeros(len(source))
+    names, targets, out = nodes.numpy(), target[order].numpy(), np.zeros((len(source), *columns))
     in_threads(lambda part: score(names[part], starts[part.start : part.stop + 1], targets, out), slices(len(names)))
-    scores = torch.empty(len(source), dtype=torch.float64)
+    scores = torch.empty(out.shape, dtype=torch.float64)
     scores[order] = torch.from_numpy(out)
     return scores
 

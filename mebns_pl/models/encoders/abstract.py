@@ -10,7 +10,7 @@ from mebns_pl.checks import at_least
 from mebns_pl.families import Family
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
-from mebns_pl.models.layers import FeatureLinear, KeyedDropout
+from mebns_pl.models.layers import FeatureLinear, KeyedDropout, tables_of
 
 
 class AbstractEncoder(nn.Module, ABC):
@@ -35,8 +35,7 @@ class AbstractEncoder(nn.Module, ABC):
     @property
     def inductive(self) -> bool:
         """Whether nodes that training has not seen can be embedded: by their features, where there are any."""
-        linears = [layer for layer in self.modules() if isinstance(layer, FeatureLinear)]
-        return bool(linears) and all(layer.spec.num_features for layer in linears)
+        return any(isinstance(layer, FeatureLinear) for layer in self.modules()) and not tables_of(self)
 
 
 ENCODERS = Family(AbstractEncoder, "--model.predictor.encoder")

@@ -12,13 +12,14 @@ from mebns_pl.graph.measures import cosine
 from mebns_pl.graph.measures.abstract import MEASURES
 from mebns_pl.graph.measures.cosine import FeatureCosine
 from mebns_pl.graph.measures.katz import Katz
+from mebns_pl.graph.measures.local_path import LocalPath
 from mebns_pl.graph.measures.min_rank import MinRank
 from mebns_pl.graph.measures.neighbors import AbstractNeighborMeasure, AdamicAdar, CommonNeighbors, ResourceAllocation
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
 from mebns_pl.graph.measures.paths_of_length_three import PathsOfLengthThree
 from mebns_pl.graph.sparse import Features
 from references import proximity as reference
-from references.pair_measures import paths_of_length_three
+from references.pair_measures import local_path, paths_of_length_three
 
 NEIGHBOR_MEASURES = [
     (CommonNeighbors(), reference.common_neighbors),
@@ -80,6 +81,15 @@ def test_paths_of_length_three_equal_the_dense_reference(degree_normalized, grap
         expected.append(reference.top(scores, u, k, excluded(a, u, exclude)))
     measure = PathsOfLengthThree(degree_normalized)
     assert_lists(measure.top(built, nodes, k, built if exclude else None), expected, k)
+
+
+@given(graph=graphs(), k=st.integers(1, 16), exclude=st.booleans())
+def test_local_path_equals_the_dense_reference(graph, k, exclude):
+    edges, num_nodes = graph
+    built, a = build(edges, num_nodes), reference.adjacency(edges, num_nodes)
+    nodes, scores = torch.arange(num_nodes).flip(0), local_path(a, 0.01)
+    expected = [reference.top(scores[u].round(10), u, k, excluded(a, u, exclude)) for u in nodes.tolist()]
+    assert_lists(LocalPath(0.01).top(built, nodes, k, built if exclude else None), expected, k)
 
 
 def test_katz_lists_are_refused_where_walks_do_not_converge():

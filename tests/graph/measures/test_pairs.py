@@ -13,11 +13,13 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.measures.abstract import PAIR_MEASURES
 from mebns_pl.graph.measures.cosine import FeatureCosine
 from mebns_pl.graph.measures.katz import Katz
+from mebns_pl.graph.measures.local_path import LocalPath
 from mebns_pl.graph.measures.neighbors import Jaccard
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
 from mebns_pl.graph.measures.paths_of_length_three import PathsOfLengthThree
 from mebns_pl.graph.measures.preferential_attachment import PreferentialAttachment
 from mebns_pl.graph.measures.shortest_path import ShortestPath
+from mebns_pl.graph.measures.sim_rank import SimRank
 from mebns_pl.graph.sparse import Features
 from references import pair_measures as reference
 from references import proximity as proximity_reference
@@ -60,6 +62,11 @@ def test_they_equal_the_references(case):
     np.testing.assert_allclose(
         Katz(0.05).pairs(graph, *pairs).numpy(), reference.katz(a, 0.05).flatten(), rtol=1e-8, atol=1e-14
     )
+    for measure, scores in (
+        (LocalPath(0.03), reference.local_path(a, 0.03)),
+        (SimRank(0.7, num_iterations=5), reference.sim_rank(a, 0.7, 5)),
+    ):
+        np.testing.assert_allclose(measure.pairs(graph, *pairs).numpy(), scores.flatten(), rtol=1e-7, atol=1e-12)
     rank = proximity_reference.pagerank(a, 0.15)
     different = pairs[0] != pairs[1]
     found = PersonalizedPageRank(eps=1e-8).pairs(graph, *pairs[:, different]).numpy()
@@ -104,6 +111,31 @@ def test_katz_refuses_a_beta_that_does_not_converge():
 def test_katz_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         Katz(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LocalPath(-0.1), "eps: expected 0 or more, got -0.1"),
+        (lambda: SimRank(decay=1.0), r"decay: expected a share in \(0, 1\), got 1.0"),
+        (lambda: SimRank(num_iterations=0), "num_iterations: expected 1 or more, got 0"),
+    ],
+)
+def test_arguments_out_of_range(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_sim_rank_is_not_for_large_graphs():
+    graph = Graph.from_edges(torch.tensor([[0], [1]]), 5001)
+    with pytest.raises(ValueError, match="num_nodes: expected a graph of at most 5000 nodes, got 5001"):
+        SimRank().pairs(graph, torch.tensor([0]), torch.tensor([1]))
+
+
+def test_sim_rank_is_near_its_limit(tiny_graph):
+    pairs = all_pairs(tiny_graph)
+    found, limit = (SimRank(num_iterations=n).pairs(tiny_graph, *pairs) for n in (20, 200))
+    assert float((found - limit).abs().max()) < 0.8**20
 
 
 @pytest.mark.parametrize("sparse", [False, True])

@@ -1,0 +1,60 @@
+"""The predictor that sees structure, pair by pair; what it sees of target edges and of edges taken for missing."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+from mebns_pl import GCN, StructurePredictor
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.pair_structure import log_structure, pair_structure
+from references import pair_structure as reference
+from references.proximity import adjacency
+from references.step import NUM_NODES, make_edges, make_features
+
+
+def test_logits_equal_the_reference() -> None:
+    """The encoder sees no target edge, the numbers all but the pair's own."""
+    edges, targets = make_edges(), make_edges()[:, ::4]
+    graph = Graph.from_edges(edges, NUM_NODES, make_features("dense"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = StructurePredictor(graph.spec, partial(GCN, hidden_channels=6), hidden_channels=5).double()
+    pairs = torch.cat([targets, torch.tensor([[0, 3, 22], [9, 11, 4]])], dim=1)
+    found = model(model.prepare(graph.without(targets), pairs))
+    a, z = adjacency(edges.numpy(), NUM_NODES), model.encoder(graph.without(targets))
+    for logit, (u, v) in zip(found, pairs.t().tolist(), strict=True):
+        numbers = log_structure(torch.tensor([reference.pair_structure(a, u, v)]).float()).double()
+        hidden = model.ends((z[u] * z[v])[None], torch.arange(1), None)
+        hidden = hidden + model.structure(numbers, torch.arange(1), None)
+        torch.testing.assert_close(model.head(hidden, torch.arange(1), None)[0, 0], logit, rtol=1e-5, atol=1e-5)
+
+
+def test_a_training_edge_is_not_told_by_its_numbers() -> None:
+    """They are the same whether the edge is there, and whatever else is a target."""
+    graph = Graph.from_edges(make_edges(), NUM_NODES)
+    model, edge = StructurePredictor(graph.spec), make_edges()[:, :1]
+    there, target, gone = graph, graph.without(make_edges()[:, :5]), Graph.from_edges(make_edges()[:, 1:], NUM_NODES)
+    found = [model.prepare(one, edge).structure for one in (there, target, gone)]
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_edges_taken_for_missing_do_not_count() -> None:
+    """Augmentation drops them from messages and numbers alike, targets or not."""
+    graph = Graph.from_edges(make_edges(), NUM_NODES)
+    keep = torch.arange(graph.num_edges // 2) % 3 > 0
+    pairs = torch.cartesian_prod(torch.arange(NUM_NODES), torch.arange(4)).t()
+    dropped = graph.dropped(keep)
+    expected = log_structure(pair_structure(dropped, pairs))
+    assert not torch.equal(expected, log_structure(pair_structure(graph, pairs)))
+    targets = make_edges()[:, ::2]
+    for one in (dropped, dropped.without(targets), graph.without(targets).dropped(keep)):
+        assert torch.equal(StructurePredictor(graph.spec).prepare(one, pairs).structure, expected)
+
+
+def test_refuses() -> None:
+    with pytest.raises(ValueError, match="num_hops: expected 1 or 2, got 0"):
+        StructurePredictor(Graph.from_edges(make_edges(), NUM_NODES).spec, num_hops=0)
