@@ -502,7 +502,8 @@ def test_code_in_saved_files_is_refused_and_not_run(tmp_path: Path) -> None:
         ("</graph>", "<hyperedge/></graph>", ["hyperedge"]),
         ("</node>", "", ["line 17", "mismatched tag"]),
         ("graphml", "html", ["line 2", "<html>"]),
-        ('id="d1" for="edge"', 'id="d0" for="edge"', ["line 4", "declared twice"]),
+        ('id="d1" for="edge"', 'id="d0" for="node"', ["line 4", "declared twice"]),
+        ('id="d1" for="edge"', 'id="d0" for="all"', ["line 4", "declared twice"]),
     ],
 )
 def test_bad_graphml_is_refused_by_line(tmp_path: Path, old: str, new: str, parts: list[str]) -> None:
@@ -555,7 +556,7 @@ def test_parquet_tables(tmp_path: Path) -> None:
         ({"age": [1.0, np.nan, 2.0]}, ["row 1", "'age'"]),
         ({"age": [1.0, np.inf, 2.0]}, ["row 1", "'inf'", "finite"]),
         ({"node": ["cy", "bob", "cy"]}, ["row 2", "'cy' is also on row 0"]),
-        ({"age": pd.to_datetime(["2020"] * 3)}, ["'age'", "timestamp", "numbers, truth values and texts"]),
+        ({"age": pd.to_timedelta([1] * 3)}, ["'age'", "duration", "numbers, truth values, texts, times and lists"]),
     ):
         pd.DataFrame(table | bad).to_parquet(nodes)
         error_of(lambda: read_graph(edges, nodes), "nodes.pq", *parts)
