@@ -43,7 +43,9 @@ def limit(what: str) -> int:
     except ValueError:
         factor = math.nan
     if not 0 < factor < math.inf:
-        raise DataError(f"{VARIABLE}: got {given[:40]!r}; allowed is a number above 0, by which all bounds are multiplied")
+        raise DataError(
+            f"{VARIABLE}: got {given[:40]!r}; allowed is a number above 0, by which all bounds are multiplied"
+        )
     return max(1, int(SIZES[what] * factor))
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+from numpy.lib import format
 
+from mebns_pl.datasets.limits import check_size
 from mebns_pl.datasets.readers.contents import check_file, refusing
 from mebns_pl.errors import DataError
 
@@ -67,10 +70,24 @@ class Archive:
         if key not in self.keys:
             raise DataError(f"{self.path}: no key {key!r}; it has {', '.join(self.keys) or 'none'}")
         with refusing(self.at(key), _BROKEN):
+            self._check_size(key)
             array = self._file[key]
         if not isinstance(array, np.ndarray):  # a member that is no .npy comes back as its bytes
             raise DataError(f"{self.at(key)}: no array; allowed are arrays as numpy.savez writes them")
         return array
+
+    def _check_size(self, key: str) -> None:
+        """Looks at how large an array says that it is, before there is room made for it."""
+        member = key if key in self._file.zip.namelist() else f"{key}.npy"
+        with self._file.zip.open(member) as stream:
+            if stream.read(len(format.MAGIC_PREFIX)) != format.MAGIC_PREFIX:
+                check_size(self.at(key), self._file.zip.getinfo(member).file_size, "bytes of arrays")
+                return
+            stream.seek(0)
+            version = format.read_magic(stream)
+            read = format.read_array_header_1_0 if version == (1, 0) else format.read_array_header_2_0
+            shape, _, dtype = read(stream)
+        check_size(self.at(key), math.prod(shape) * dtype.itemsize, "bytes of arrays")
 
     def at(self, key: str) -> str:
         """Where an array stands, for messages."""

@@ -7,12 +7,14 @@ line of whatever is wrong.
 from __future__ import annotations
 
 import csv
+import gzip
 import re
+import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ import pyarrow.parquet
 
 from mebns_pl.datasets.limits import check_size
 from mebns_pl.datasets.readers.contents import check_file, check_text, read_bytes, refusing, text_lines
-from mebns_pl.datasets.tables import Table, first_repeat, text_column
+from mebns_pl.datasets.tables import Table, first_repeat, shown, text_column
 from mebns_pl.errors import DataError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
@@ -35,6 +37,7 @@ _RUNS = ((rb"(?:(?<=[\r\n])|\A)[ \t]+|[ \t]+(?=[\r\n]|\Z)", b""), (rb"[ \t]+", b
 """How text that white space separates becomes text that tabs separate."""
 COMMENTS = ("#", "%")
 """What SNAP's and KONECT's files begin their first lines with."""
+_BEGINNING = 2**16
 _SPACES = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
 """All that ``str.strip`` takes away; Arrow's own idea of white space is another."""
 
@@ -81,6 +84,28 @@ def read_columns(
     for column in [*name_columns, *(value_columns or ())]:
         table.column(column)
     return table
+
+
+def commented(path: Path) -> tuple[list[str], str]:
+    """The comments with which a text begins, as files of SNAP and KONECT do, and the first line below them.
+
+    Raises:
+        DataError: the file is missing or cannot be unpacked.
+    """
+    check_file(path)
+    opened = gzip.open if path.suffix == ".gz" else open
+    with refusing(path, (OSError, EOFError, zlib.error)), opened(path, "rb") as stream:
+        lines = stream.read(_BEGINNING).decode("utf-8-sig", "replace").splitlines()
+    told = list(takewhile(lambda line: line.startswith(COMMENTS), lines))
+    return told, next((line for line in lines[len(told) :] if line.strip()), "")
+
+
+def separator_of(line: str) -> str:
+    """What separates the fields of a line below comments: a comma, a tab, or any white space (a space)."""
+    if "," in line and "\t" not in line:
+        return ","
+    numbers = all(re.fullmatch(r"[-+.\deE]+", field) for field in line.split())
+    return "\t" if "\t" in line and not numbers else " "
 
 
 def read_text(
@@ -183,9 +208,7 @@ def _lines(path: Path, separator: str, comment: str | None, skip: int) -> Iterat
             yield line
 
 
-def _plain_columns(
-    path: Path, separator: str, comment: str | None, skip: int = 0
-) -> list[pa.ChunkedArray] | None:
+def _plain_columns(path: Path, separator: str, comment: str | None, skip: int = 0) -> list[pa.ChunkedArray] | None:
     """The columns of :func:`strict_rows`, by Arrow; None where it might read something else, or finds a fault."""
     content = read_bytes(path)
     check_text(content, path)
@@ -221,12 +244,6 @@ def _width(content: bytes, separator: str) -> int:
     start = len(content) - len(content.lstrip(b"\r\n"))
     ends = [place for mark in (b"\r", b"\n") if (place := content.find(mark, start)) >= 0]
     return content.count(separator.encode(), start, min(ends, default=len(content))) + 1
-
-
-def shown(names: Sequence[object], most: int = 20) -> str:
-    """Names for messages: the first of them, and how many more there are."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return f"{list(names[:most])}{more}"
 
 
 def _is_plainly_quoted(content: bytes, separator: str) -> bool:
@@ -269,7 +286,7 @@ def _read_parquet(path: Path, name_columns: Sequence[str | int], value_columns: 
             columns |= _parquet_columns(table.column(column), str(column), column in name_columns, path)
     if not table.num_rows:
         raise DataError(f"{path}: the file is empty; at least 1 row is needed")
-    return Table(path, columns)
+    return Table(path, columns, unread=[name for name in header if name not in set(wanted)])
 
 
 def _check_sizes(file: pa.parquet.ParquetFile, wanted: set[str | int], path: Path) -> None:
