@@ -12,13 +12,27 @@ from contextlib import contextmanager
 from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
-from jsonargparse import Namespace
+import yaml
+from jsonargparse import Namespace, get_loader, set_loader
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 
+from mebns_pl.cli.bounded_yaml import check_yaml
 from mebns_pl.errors import DataError
+from mebns_pl.escaping import visible
 
 _WORDS = {NoneType: "null", int: "an integer", float: "a number", bool: "true or false", str: "a text", list: "a list"}
+
+_load = get_loader("yaml")
+
+
+def _load_bounded(text: str) -> Any:
+    """Values of options, on the command line and in files that options name: nothing is made of what is too large."""
+    check_yaml(text, "options")
+    return _load(text)
+
+
+set_loader("yaml", _load_bounded, (yaml.YAMLError,))
 
 
 def user_message(error: BaseException) -> str | None:
@@ -34,9 +48,10 @@ def user_message(error: BaseException) -> str | None:
         True
     """
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return visible(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
     own = type(error).__module__.startswith("mebns_pl.")
-    return " ".join(str(error).split()) if own or isinstance(error, OSError | MisconfigurationException) else None
+    told = own or isinstance(error, OSError | MisconfigurationException)
+    return visible(" ".join(str(error).split())) if told else None
 
 
 @contextmanager
@@ -104,7 +119,7 @@ class OneLineParser(LightningArgumentParser):
             raise _ToldError(None, told) from ex
         if os.environ.get("MEBNS_DEBUG"):
             super().error(message, ex)
-        self.exit(2, f"mebns: error: {told.lstrip('.: ')}\n")
+        self.exit(2, f"mebns: error: {visible(told.lstrip('.: '))}\n")
 
     def _told(self, message: str, error: Exception | None) -> str:
         """``.name: reason`` or ``: reason``, to be put after the name of the argument whose class it is about."""

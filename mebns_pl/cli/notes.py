@@ -7,6 +7,8 @@ import os
 import sys
 import warnings
 
+from mebns_pl.escaping import visible
+
 
 def quieten() -> None:
     """Silences what Lightning says at every run and nobody can act on."""
@@ -29,7 +31,7 @@ class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one record, on the first of several processes."""
         if int(os.environ.get("LOCAL_RANK", "0")) == 0:
-            sys.stderr.write(f"{record.getMessage()}\n")
+            sys.stderr.write("".join(f"{visible(line)}\n" for line in record.getMessage().split("\n")))
 
 
 def show_notes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -9,16 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from mebns_pl.cli.bounded_yaml import load_yaml
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.datasets.readers.contents import text_lines
 from mebns_pl.errors import DataError
 from mebns_pl.prediction.writer import PredictionWriter
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.trainer_options import check_trainer
+
+log = logging.getLogger(__name__)
 
 _SECTIONS = ("trainer", "data", "model", "checkpoint", "last_checkpoint", "migration", "predictions", "data.split")
 _CKPT_WORDS = ("best", "last", "hpc", "registry")
@@ -61,6 +64,8 @@ def check_run(
         data.train_steps(system.needs)
         if trainer.limit_val_batches:
             data.eval_set("val")
+        if told := data.unrankable("test"):
+            log.warning("%s; `mebns test` would refuse it", told)
     elif stage in ("validate", "test"):
         data.eval_set(stage.removesuffix("idate"))
 
@@ -75,11 +80,7 @@ def check_config_file(path: str | Path) -> None:
         DataError: no such file, no YAML, or a section that is a number, a list or the like.
     """
     path = Path(path)
-    try:
-        config = yaml.safe_load("".join(text_lines(path)))
-    except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
-        raise DataError(f"{path}{f', line {mark.line + 1}' if mark else ''}: no YAML ({problem})") from error
+    config = load_yaml("".join(text_lines(path)), path)
     if not isinstance(config, dict):
         what = "the file is empty" if config is None else f"got {str(config)[:40]!r}"
         raise DataError(f"{path}: {what}; allowed are sections such as `data:` and `model:`")

@@ -26,6 +26,8 @@ SIZES = {
     "characters of a line": 2**24,
     "characters of a value": 2**20,
     "nested levels": 100,
+    "bytes of YAML": 2**24,
+    "characters of an option": 2**16,
     "YAML nodes": 100_000,  # with those that aliases repeat
 }
 """What is bounded, and by how much."""

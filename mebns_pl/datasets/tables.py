@@ -119,7 +119,7 @@ def table_features(table: Table, columns: Sequence[str], standardize: bool) -> t
     """
     blocks, numeric, notes = [], [], []
     width = 0
-    for name in _with_lists(table, columns):
+    for name in with_lists(table, columns):
         values = table.column(name)
         if values.null_count:
             row = values.is_null().index(True).as_py()
@@ -147,7 +147,7 @@ def table_features(table: Table, columns: Sequence[str], standardize: bool) -> t
     return (torch.cat(blocks, dim=1) if blocks else None), done + notes
 
 
-def _with_lists(table: Table, columns: Sequence[str]) -> list[str]:
+def with_lists(table: Table, columns: Sequence[str]) -> list[str]:
     """The columns by name, a column of lists as those of its elements."""
     names: list[str] = []
     for name in columns:

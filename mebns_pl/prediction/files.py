@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from mebns_pl.checks import expect
+from mebns_pl.escaping import in_cells
 from mebns_pl.systems.checkpoint_io import atomic_file
 
 SUFFIXES = (".csv", ".parquet", ".pq")
@@ -26,11 +27,13 @@ def check_table_path(path: str | Path) -> Path:
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Writes a table; an older file of that name stays until the new one is whole.
 
+    Names that a spreadsheet would run are written harmless into CSV; Parquet has them as they are.
+
     Raises:
         OSError: the folder cannot be written to.
     """
     with atomic_file(path) as file:
         if path.suffix == ".csv":
-            table.to_csv(file, index=False, mode="wb")
+            in_cells(table).to_csv(file, index=False, mode="wb")
         else:
             table.to_parquet(file, index=False)

@@ -379,8 +379,15 @@ def test_csr_archives(tmp_path: Path) -> None:
     matrix[PAIRS[:, 0], PAIRS[:, 1]] = 1
     scipy.sparse.save_npz(path, scipy.sparse.csr_matrix(matrix + matrix.T))
     assert [tuple(edge) for edge in read_graph(path, undirected=False).edges.t().tolist()] == EDGES
-    scipy.sparse.save_npz(path, scipy.sparse.csc_matrix(matrix))
-    error_of(lambda: read_graph(path), "'format'", "csr")
+    for kind in ("csc", "coo"):
+        scipy.sparse.save_npz(path, scipy.sparse.csr_matrix(matrix).asformat(kind))
+        graph = read_graph(path)
+        assert [tuple(edge) for edge in graph.edges.t().tolist()] == EDGES
+        assert graph.notes == ["directed: made undirected, 6 of 6 edges came in one direction only"]
+    scipy.sparse.save_npz(path, scipy.sparse.dia_matrix(matrix))
+    error_of(lambda: read_graph(path), "no key of edges", "format")
+    scipy.sparse.save_npz(path, scipy.sparse.bsr_matrix(matrix))
+    error_of(lambda: read_graph(path), "'format'", "csr, csc and coo")
     parts = csr("adj_", matrix)
     for name, value, message in (
         ("adj_indices", parts["adj_indices"] + 9, "0 ... 4"),

@@ -33,6 +33,8 @@ from mebns_pl.errors import DataError
 _DOMAINS = ("node", "edge")
 _NAMES = ("name", "label")
 """Attributes that name nodes, where every node has one of its own: igraph's and Gephi's."""
+_LABELS = ("labels", "label")
+"""What Neo4j writes of nodes and edges without a declaration."""
 _BLOCK = 2**16
 
 
@@ -105,7 +107,7 @@ def read_graphml(
     names, named_by = _names(nodes, list(found.nodes), columns.node)
     wanted, notes = chosen_features(nodes, columns, named_by)
     if columns.features is None:
-        wanted, left_out = _complete(nodes, wanted)
+        wanted, left_out = _complete(nodes, wanted, list(found.nodes.values()))
         notes += left_out
     x, encoded = table_features(nodes, wanted, standardize)
     times = None if time_column is None else column_times(edges, time_column)
@@ -151,13 +153,14 @@ def _names(nodes: Table, ids: list[str], asked: str) -> tuple[list[str], str]:
     return ids, ""
 
 
-def _complete(nodes: Table, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Which attributes every node has, with few enough texts, and notes on the others."""
+def _complete(nodes: Table, names: Sequence[str], items: Sequence[_Item]) -> tuple[list[str], list[str]]:
+    """Which attributes every node has, with few enough texts, and notes on the others; empty values are not absent."""
     kept, notes = [], []
     for name in names:
         column = nodes.column(name)
         levels = len(distinct(column)) if is_text_only(column) else 0
-        if column.null_count:
+        absent = sum(name not in item.values for item in items) if column.null_count else 0
+        if column.null_count and column.null_count in (absent, len(column)):
             notes.append(f"attribute {name!r} left out: {column.null_count:,} of {len(column):,} nodes have no value")
         elif levels > MAX_LEVELS:
             notes.append(f"attribute {name!r} left out: {levels:,} different texts, more than {MAX_LEVELS}")
@@ -178,7 +181,7 @@ class _Reader:
         self.nodes: dict[str, _Item] = {}
         self.edges: list[_Item] = []
         self._keys: dict[tuple[str, str], _Key] = {}  # by domain and id
-        self._undeclared: dict[str, None] = {}
+        self._undeclared: dict[tuple[str, str], list[int]] = {}  # the lines of their data
         self._open: list[_Element] = []
         self._directed: bool | None = None
 
@@ -197,7 +200,7 @@ class _Reader:
 
     def notes(self) -> list[str]:
         """What there is to tell of the declarations."""
-        names = ", ".join(map(repr, list(self._undeclared)[:20]))
+        names = ", ".join(dict.fromkeys(repr(name) for _, name in list(self._undeclared)[:20]))
         return [f"not declared, and taken as texts: {names}"] * bool(names)
 
     def read(self) -> None:
@@ -230,6 +233,11 @@ class _Reader:
                 raise self._error(error.lineno, f"no well-formed XML ({expat.ErrorString(error.code)})") from error
         if self._directed is None:
             raise DataError(f"{self.path}: no <graph> within <graphml>; one is needed")
+        for (domain, identity), lines in self._undeclared.items():
+            if len(lines) < len(self.nodes if domain == "node" else self.edges) and identity not in _LABELS:
+                declared = ", ".join(name for served, name in self._keys if served == domain) or "none"
+                raise self._error(lines[0], f"data of key {identity!r}; allowed are {declared}")
+            self._keys[domain, identity] = _Key(identity, "string", "")
 
     def _error(self, line: int, what: str) -> DataError:
         return DataError(f"{self.path}, line {line}: {what}")
@@ -263,8 +271,8 @@ class _Reader:
             identity = self._needed(element, "key")
             key = self._keys.get((parent.tag, identity))
             if key is None:
-                key = self._keys[parent.tag, identity] = _Key(identity, "string", "")
-                self._undeclared[identity] = None
+                key = _Key(identity, "string", "")
+                self._undeclared.setdefault((parent.tag, identity), []).append(element.line)
             parent.texts[key.name] = _value(element.text, key.kind)
         elif element.tag == "key":
             self._declare(element)

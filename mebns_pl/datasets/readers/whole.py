@@ -116,13 +116,13 @@ def _num_nodes(told: Mapping[str, int], pairs: Tensor, where: str) -> int:
     for teller, found in told.items():
         if found != size:
             raise DataError(f"{teller}: says {found:,} nodes; allowed are {size:,}, as the file says elsewhere")
-    check_size(where, size, "nodes")
     if not told and size > 1_000_000 + 100 * pairs.numel():  # a slip, and not a graph of nodes without edges
         place = int(pairs.max(dim=0).values.argmax())
         raise DataError(
             f"{where}, pair {place}: got {pairs[:, place].tolist()} in a graph of {pairs.shape[1]:,} pairs; "
             "allowed are such numbers where `num_nodes` is given"
         )
+    check_size(where, size, "nodes")
     if top >= size:
         place = int((pairs >= size).any(dim=0).nonzero()[0, 0])
         raise DataError(f"{where}, pair {place}: got {pairs[:, place].tolist()}; allowed are 0 ... {size - 1:,}")
