@@ -29,7 +29,7 @@ def load_yaml(text: str, where: str | Path) -> Any:
     """
     try:
         check_yaml(text, where)
-        return yaml.load(text, _LOADER)
+        return yaml.load(text, _LOADER)  # noqa: S506 (a safe loader)
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
         raise DataError(f"{where}{f', line {mark.line + 1}' if mark else ''}: no YAML ({problem})") from error

@@ -131,10 +131,14 @@ class OneLineParser(LightningArgumentParser):
                 return f".{refused.key}{cause}" if refused else str(cause)
             if isinstance(cause, _RefusedError) and cause.kind is not None:
                 refused = cause
-        if refused and refused.value not in (allowed := _allowed(refused.kind)):
+        allowed = _allowed(refused.kind) if refused else []
+        if refused and refused.value.rpartition(".")[2] not in allowed:
             *others, last = allowed
             words = f"{', '.join(others)} or {last}" if others else last
-            return f".{refused.key}: got {refused.value!r}; allowed is {words}"
+            value = refused.value if len(refused.value) <= _LONGEST else f"{refused.value[:_LONGEST]}..."
+            return f".{refused.key}: got {value!r}; allowed is {words}"
+        if refused:  # one of the classes that are allowed: what is wrong are its arguments
+            return f".{refused.key}: {_of_arguments(error) or f'the arguments of {refused.value} do not fit'}"
         if error is None or isinstance(error, KeyError):  # no such argument
             message += self._hint(message)
         return f": {' '.join(message.split())}"
@@ -166,11 +170,32 @@ class OneLineParser(LightningArgumentParser):
             raise _RefusedError(error, action, action.dest, " ".join(strings)) from error
 
     def _check_value_key(self, action: Action, value: Any, key: str, *more: Any, **options: Any) -> Any:
-        """Checks an argument of a file."""
+        """Checks an argument; null is none that jsonargparse would refuse, and no class expects it."""
+        kind = getattr(action, "_typehint", None)
+        if value is None and action.default is not None and kind is not None and "null" not in _allowed(kind):
+            raise _RefusedError(TypeError("null"), action, key, value)
         try:
             return super()._check_value_key(action, value, key, *more, **options)
         except TypeError as error:
             raise _RefusedError(error, action, key, value) from error
+
+
+_LONGEST = 200
+"""Characters of a value that a message repeats."""
+
+
+def _of_arguments(error: BaseException | None) -> str:
+    """What jsonargparse says of a class's arguments, among all that it says."""
+    told = " ".join(word for cause in _causes(error) for word in str(cause).split())
+    for what in (
+        r"the following arguments are required: [\w., ]{1,200}",
+        r"Key \"[\w.]{1,200}\" is required",
+        r"Option '[\w.]{1,200}' is not accepted",
+        r"Key '[\w.]{1,200}' is not expected",
+    ):
+        if found := re.search(what, told):
+            return found[0]
+    return ""
 
 
 def _option_names(parser: ArgumentParser) -> list[str]:

@@ -13,11 +13,16 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from mebns_pl.callbacks.migration import MigrationMonitor
+from mebns_pl.checks import fits
 from mebns_pl.cli.bounded_yaml import load_yaml
 from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.data.needs import Needs
 from mebns_pl.datasets.readers.contents import text_lines
 from mebns_pl.errors import DataError
+from mebns_pl.evaluation.protocols import GeneratedComparison
 from mebns_pl.prediction.writer import PredictionWriter
+from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.trainer_options import check_trainer
 
@@ -55,6 +60,7 @@ def check_run(
     if every is not None and every < 1:
         raise ValueError(f"trainer.check_val_every_n_epoch: got {every}; allowed is an integer of 1 or more, or null")
     check_trainer(trainer)
+    _check_sizes(stage, system, data, trainer)
     checkpoints = stage == "fit" and bool(trainer.checkpoint_callbacks)
     room = _CHECKPOINT_COPIES * sum(param.nbytes for param in system.parameters()) if checkpoints else 0
     for name, folder in _folders(stage, trainer):
@@ -68,6 +74,38 @@ def check_run(
             log.warning("%s; `mebns test` would refuse it", told)
     elif stage in ("validate", "test"):
         data.eval_set(stage.removesuffix("idate"))
+
+
+_PAIR_BYTES = 40
+"""Of a pair of nodes that is drawn and scored: two numbers, its name, its logit and gradient."""
+
+
+def _check_sizes(stage: str, system: AbstractEvaluation, data: LinkDataModule, trainer: Trainer) -> None:
+    """Refuses numbers of pairs that no memory holds; what each class can know by itself, it has checked.
+
+    Raises:
+        ValueError: they are such.
+    """
+    split, needs = data.split, getattr(system, "needs", Needs())
+    rows = min(data.batch_size, split.train.shape[1])
+    beside = f"with {rows:,} edges in a step"
+    if stage == "fit":
+        candidates = needs.sampler.num_candidates
+        fits(_PAIR_BYTES * rows * candidates, beside=beside, **{"model.sampler.num_candidates": candidates})
+        if needs.teacher is not None:
+            count = needs.teacher.count
+            fits(_PAIR_BYTES * rows * count, beside=beside, **{"model.std_generator.num_negatives": count})
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, MigrationMonitor):
+                size = callback.probe_size
+                fits(_PAIR_BYTES * size, **{"migration.probe_size": size})
+    if stage != "predict" and (data.protocol is None or isinstance(data.protocol.comparison, GeneratedComparison)):
+        held_out = max(split.val.shape[1], split.test.shape[1])
+        drawn = data.eval_negatives if data.protocol is None else data.protocol.comparison.negatives
+        for name, ends in (("num_negatives", 1), ("num_per_end", 2)):
+            count = getattr(drawn, name, 0)
+            beside = f"with {held_out:,} held-out edges"
+            fits(_PAIR_BYTES * held_out * ends * count, beside=beside, **{f"data.eval_negatives.{name}": count})
 
 
 def check_config_file(path: str | Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from mebns_pl.models.layers import check_width
+
 INPUTS = ("loss", "hardness")
 """What a step tells of each negative: the student's loss, the teacher's logit."""
 
@@ -36,7 +38,8 @@ class WeightNet(nn.Module):
     def __init__(self, inputs: Sequence[str] = INPUTS, hidden_channels: int = 64, max_score: float = 0.1) -> None:
         super().__init__()
         if not inputs or set(inputs) - set(INPUTS):
-            raise ValueError(f"inputs: expected some of {', '.join(INPUTS)}, got {list(inputs)}")
+            raise ValueError(f"inputs: expected some of {', '.join(INPUTS)}, got {inputs and list(inputs)}")
+        check_width(hidden_channels, 0, 2)
         if not max_score > 0:
             raise ValueError(f"max_score: expected a number above 0, got {max_score}")
         self.max_score = max_score

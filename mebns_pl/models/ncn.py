@@ -13,7 +13,7 @@ from mebns_pl.graph.row_sets import RowSets, common_neighbors
 from mebns_pl.keys import Key
 from mebns_pl.models.encoders.abstract import AbstractEncoder
 from mebns_pl.models.encoders.gcn import GCN
-from mebns_pl.models.layers import KeyedDropout
+from mebns_pl.models.layers import KeyedDropout, check_width
 from mebns_pl.models.predictor import AbstractEncodingPredictor, PairInputs
 from mebns_pl.types import GraphSpec
 
@@ -96,6 +96,7 @@ class _Perceptron(nn.Module):
 
     def __init__(self, in_channels: int, hidden_channels: int, out_channels: int, dropout: float) -> None:
         super().__init__()
+        check_width(hidden_channels, 1, in_channels)
         self.first = nn.Linear(in_channels, hidden_channels)
         self.norm = nn.LayerNorm(hidden_channels)
         self.dropout = KeyedDropout(dropout)

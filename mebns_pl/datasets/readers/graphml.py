@@ -235,7 +235,7 @@ class _Reader:
             raise DataError(f"{self.path}: no <graph> within <graphml>; one is needed")
         for (domain, identity), lines in self._undeclared.items():
             if len(lines) < len(self.nodes if domain == "node" else self.edges) and identity not in _LABELS:
-                declared = ", ".join(name for served, name in self._keys if served == domain) or "none"
+                declared = ", ".join(dict.fromkeys(name for _, name in self._keys)) or "none"
                 raise self._error(lines[0], f"data of key {identity!r}; allowed are {declared}")
             self._keys[domain, identity] = _Key(identity, "string", "")
 
