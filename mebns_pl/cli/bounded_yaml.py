@@ -32,11 +32,12 @@ def load_yaml(text: str, where: str | Path) -> Any:
         return yaml.load(text, _LOADER)  # noqa: S506 (a safe loader)
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
-        raise DataError(f"{where}{f', line {mark.line + 1}' if mark else ''}: no YAML ({problem})") from error
+        what = " ".join(str(problem).split())
+        raise DataError(f"{where}{f', line {mark.line + 1}' if mark else ''}: no YAML ({what})") from error
     except DataError:
         raise
     except (ValueError, TypeError, OverflowError, RecursionError) as error:  # a date or number that is none
-        raise DataError(f"{where}: no YAML ({str(error)[:200]})") from error
+        raise DataError(f"{where}: no YAML ({' '.join(str(error).split())[:200]})") from error
 
 
 def check_yaml(text: str, where: str | Path) -> None:

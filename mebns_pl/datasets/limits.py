@@ -20,7 +20,7 @@ SIZES = {
     "bytes of pickled objects": 2**25,  # what torch.save writes beside the numbers
     "nodes": 10_000_000,
     "rows": 50_000_000,  # of a table; pairs of nodes in arrays
-    "columns": 100_000,
+    "columns": 50_000,
     "values": 20_000_000,  # that are read one by one: text quoted in unusual ways, attributes in GraphML
     "tags": 10_000_000,  # of XML; an element has one or two
     "characters of a line": 2**24,

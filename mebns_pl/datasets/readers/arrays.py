@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from mebns_pl.errors import DataError
 
 _BROKEN = (
     *(zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, SyntaxError),
-    *(NotImplementedError, MemoryError, RuntimeError, OverflowError),
+    *(NotImplementedError, MemoryError, RuntimeError, OverflowError, RecursionError, TypeError, tokenize.TokenError),
 )
 """What zip files and array headers that are not what they should be make NumPy raise."""
 

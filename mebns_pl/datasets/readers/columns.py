@@ -35,6 +35,7 @@ _PLAIN_DELIMITERS = ",;\t|:"
 """Python skips spaces at the start of a field, and Arrow knows no delimiter beyond ASCII."""
 _RUNS = ((rb"(?:(?<=[\r\n])|\A)[ \t]+|[ \t]+(?=[\r\n]|\Z)", b""), (rb"[ \t]+", b"\t"))
 """How text that white space separates becomes text that tabs separate."""
+_OUTSIDE_QUOTES = re.compile(r'("[^"]*")|[ \t]+')
 COMMENTS = ("#", "%")
 """What SNAP's and KONECT's files begin their first lines with."""
 _BEGINNING = 2**16
@@ -201,9 +202,9 @@ def _lines(path: Path, separator: str, comment: str | None, skip: int) -> Iterat
         check_size(path, line.count(_mark(separator)) + 1, "columns", least=True)
         if place < skip:
             yield "\n"
-        elif separator == " " and '"' not in line:
-            end = line[len(line.rstrip("\r\n")) :]
-            yield re.sub("[ \t]+", "\t", line[: len(line) - len(end)].strip(" \t")) + end
+        elif separator == " ":
+            text = line.rstrip("\r\n")
+            yield _OUTSIDE_QUOTES.sub(lambda run: run[1] or "\t", text.strip(" \t")) + line[len(text) :]
         else:
             yield line
 

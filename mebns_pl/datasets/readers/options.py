@@ -118,7 +118,8 @@ def edge_weights(
         DataError: no such column; a value that is missing or no finite number of 0 or more.
     """
     if columns.weight is None:
-        found = [name for name in edges.columns if str(name).lower() in _WEIGHTS and name not in used]
+        there = [*edges.columns, *edges.unread]
+        found = [name for name in there if str(name).lower() in _WEIGHTS and name not in used]
         return None, [f"column {name!r} left out: edges count alike (columns.weight reads it)" for name in found]
     values = as_numbers(edges.column(columns.weight))
     weights = torch.tensor(values.to_numpy()).double()
