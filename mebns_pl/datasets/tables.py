@@ -50,7 +50,7 @@ class Table:
             DataError: there is no such column.
         """
         if name not in self.columns:
-            header = list(self.columns)
+            header = [*self.columns, *self.unread]
             there = f"the header has {shown(header)}{_other_delimiter(header)}"
             if isinstance(name, int):
                 there = f"the lines have columns 0 ... {len(header) - 1}"

@@ -205,9 +205,9 @@ def test_more_than_a_bound_is_refused_and_the_bound_named(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     what, write = FILES[name]
-    factor = {"bytes of text": 2**-9, "bytes of arrays": 2**-10, "nodes": 1e-4, "rows": 1e-4, "tags": 1e-3}.get(
-        what, 1e-2
-    )
+    factors = {"bytes of text": 2**-9, "bytes of arrays": 2**-12, "nodes": 1e-4, "rows": 1e-4, "tags": 1e-3}
+    factors |= {"values": 1e-3, "characters of a value": 0.05, "bytes of pickled objects": 1e-3}
+    factor = 0.05 if name == "defaults" else factors.get(what, 1e-2)
     monkeypatch.setenv("MEBNS_LIMITS", str(factor))
     path = write(tmp_path, limit(what) + 2)
     with pytest.raises(DataError) as caught:
@@ -254,9 +254,9 @@ def test_many_names_are_compared_in_seconds(tmp_path: Path, monkeypatch: pytest.
     names = np.array([f"name {i}" for i in range(200_000)])
     np.savez(tmp_path / "g.npz", edges=np.array([[0, 1]]), node_names=names)
     for suffix in ("graphml", "csv", "npz"):
-        start = time.perf_counter()
+        start = time.process_time()
         assert read_graph(tmp_path / f"g.{suffix}").num_edges == 1
-        assert time.perf_counter() - start < 10
+        assert time.process_time() - start < 10
 
 
 HEAVY: dict[str, Callable[[Path], Path]] = {
@@ -277,11 +277,11 @@ HEAVY: dict[str, Callable[[Path], Path]] = {
 def read_within(path: str, seconds: float) -> None:
     """Under the memory of a small machine."""
     resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         read_graph(path)
     except DataError as error:
-        print(f"refused after {time.perf_counter() - start < seconds}: {error}")
+        print(f"refused after {time.process_time() - start < seconds}: {error}")
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ names in an attribute, Neo4j and Gephi give attributes of nodes and of edges the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,7 +103,8 @@ def read_graphml(
                 raise DataError(f"{path}, line {edge.line}: no node {end!r}; {allowed}")
     ends = torch.tensor([[number[end] for end in (edge.source, edge.target)] for edge in found.edges])
     ends = ends.long().view(-1, 2).t()
-    nodes, edges = found.table(list(found.nodes.values()), "node"), found.table(found.edges, "edge")
+    nodes = found.table(list(found.nodes.values()), "node")
+    edges = found.table(found.edges, "edge", {time_column, columns.weight})
     names, named_by = _names(nodes, list(found.nodes), columns.node)
     wanted, notes = chosen_features(nodes, columns, named_by)
     if columns.features is None:
@@ -185,18 +186,21 @@ class _Reader:
         self._open: list[_Element] = []
         self._directed: bool | None = None
 
-    def table(self, items: Sequence[_Item], domain: str) -> Table:
-        """The attributes of nodes or of edges, those of one name together."""
+    def table(self, items: Sequence[_Item], domain: str, only: Collection[str | int | None] | None = None) -> Table:
+        """The attributes of nodes or of edges, all or only some; those of one name together."""
         defaults: dict[str, str] = {}
         for (served, _), key in self._keys.items():
             if served == domain:
                 defaults[key.name] = defaults.get(key.name) or key.default
+        unread = [name for name in defaults if only is not None and name not in only]
+        if only is not None:
+            defaults = {name: default for name, default in defaults.items() if name in only}
         check_size(f"{self.path}, attributes", len(defaults) * len(items), "values")
         check_size(f"{self.path}, defaults", sum(map(len, defaults.values())) * len(items), "bytes of text")
         columns: dict[str | int, Any] = {
             name: text_column(item.values.get(name, default) for item in items) for name, default in defaults.items()
         }
-        return Table(self.path, columns, "line", lambda row: items[row].line)
+        return Table(self.path, columns, "line", lambda row: items[row].line, unread)
 
     def notes(self) -> list[str]:
         """What there is to tell of the declarations."""
