@@ -14,12 +14,11 @@ import pytest
 import torch
 import yaml
 
-from mebns_pl import Heuristic, LinkDataModule, Plain, PredictionPairs, predict_links, score_links
+from mebns_pl import GraphColumns, Heuristic, LinkDataModule, Plain, PredictionPairs, predict_links, score_links
 from mebns_pl.checks import fits
 from mebns_pl.cli import main as cli
 from mebns_pl.cli.bounded_yaml import load_yaml
 from mebns_pl.cli.preflight import check_config_file, check_run
-from mebns_pl.data.datamodule import GraphColumns
 from mebns_pl.errors import DataError
 from references.runs import command_line_parser
 
