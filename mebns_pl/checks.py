@@ -94,7 +94,7 @@ def within(interval: str, kind: str = "share", /, *, or_null: bool = False, **va
     _all(lambda value: left(low, value) and right(value, high), f"a {kind} in {interval}", or_null, values)
 
 
-def fits(num_bytes: int, /, *, beside: str = "", **values: int) -> None:
+def fits(num_bytes: int, beside: str = "", /, **values: int) -> None:
     """Makes sure that sizes do not ask for more memory than this machine has, or than this process may have.
 
     Args:

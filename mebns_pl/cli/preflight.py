@@ -91,21 +91,22 @@ def _check_sizes(stage: str, system: AbstractEvaluation, data: LinkDataModule, t
     beside = f"with {rows:,} edges in a step"
     if stage == "fit":
         candidates = needs.sampler.num_candidates
-        fits(_PAIR_BYTES * rows * candidates, beside=beside, **{"model.sampler.num_candidates": candidates})
+        fits(_PAIR_BYTES * rows * candidates, beside, **{"model.sampler.num_candidates": candidates})
         if needs.teacher is not None:
             count = needs.teacher.count
-            fits(_PAIR_BYTES * rows * count, beside=beside, **{"model.std_generator.num_negatives": count})
+            fits(_PAIR_BYTES * rows * count, beside, **{"model.std_generator.num_negatives": count})
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, MigrationMonitor):
                 size = callback.probe_size
                 fits(_PAIR_BYTES * size, **{"migration.probe_size": size})
-    if stage != "predict" and (data.protocol is None or isinstance(data.protocol.comparison, GeneratedComparison)):
+    comparison = None if data.protocol is None else data.protocol.comparison
+    if stage != "predict" and isinstance(comparison, GeneratedComparison | None):
         held_out = max(split.val.shape[1], split.test.shape[1])
-        drawn = data.eval_negatives if data.protocol is None else data.protocol.comparison.negatives
+        drawn = data.eval_negatives if comparison is None else comparison.negatives
         for name, ends in (("num_negatives", 1), ("num_per_end", 2)):
             count = getattr(drawn, name, 0)
             beside = f"with {held_out:,} held-out edges"
-            fits(_PAIR_BYTES * held_out * ends * count, beside=beside, **{f"data.eval_negatives.{name}": count})
+            fits(_PAIR_BYTES * held_out * ends * count, beside, **{f"data.eval_negatives.{name}": count})
 
 
 def check_config_file(path: str | Path) -> None:

@@ -276,14 +276,14 @@ def _below_comments(
         return columns, time_column, len(told), []
     defaults = DEFAULT_COLUMNS
     if set(asked) <= set(above):
-        place = {name: number for number, name in enumerate(above)}
+        place: dict[int | str | None, int] = {name: number for number, name in enumerate(above)}
     elif (columns.source, columns.target) == (defaults.source, defaults.target):
         place = {defaults.source: 0, defaults.target: 1}
     else:
         return columns, time_column, len(told), []  # the reader says which columns there are
-    source, target, weight, time = (
-        place.get(column, column) for column in (columns.source, columns.target, columns.weight, time_column)
-    )
+    source, target = place[columns.source], place[columns.target]
+    weight: int | str | None = place.get(columns.weight) if columns.weight in place else columns.weight
+    time: int | str | None = place.get(time_column) if time_column in place else time_column
     note = f"{len(told)} lines of comments and no header: source and target are columns {source} and {target}"
     return replace(columns, source=source, target=target, weight=weight), time, len(told), [note]
 

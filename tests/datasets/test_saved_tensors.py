@@ -76,7 +76,6 @@ def sparse(tensor: Tensor) -> Any:
     [
         csr(torch.tensor([0, 1]), torch.tensor([0, 1]), ONES, (4, 3)),
         csr(torch.tensor([0, 1, 2, 2, 2]), torch.tensor([0]), ONES, (4, 3)),
-        coo(torch.tensor([[0, 1], [1, 2]]), torch.ones(3), (4, 3)),
         coo(torch.tensor([[0, 1]]), torch.ones(2, 3), (4, 3)),
         coo(torch.tensor([[0, 1], [1, 2]]), torch.tensor([torch.nan, 1]), (4, 3)),
         coo(torch.tensor([[0, 1], [1, 2]]), torch.ones(2, dtype=torch.complex64), (4, 3)),

@@ -284,7 +284,7 @@ def _read_parquet(path: Path, name_columns: Sequence[str | int], value_columns: 
         table = pa.parquet.read_table(path, columns=list(dict.fromkeys(wanted)), read_dictionary=texts)
         columns: dict[str | int, pa.ChunkedArray] = {}
         for column in dict.fromkeys(wanted):
-            columns |= _parquet_columns(table.column(column), str(column), column in name_columns, path)
+            columns.update(_parquet_columns(table.column(column), str(column), column in name_columns, path).items())
     if not table.num_rows:
         raise DataError(f"{path}: the file is empty; at least 1 row is needed")
     return Table(path, columns, unread=[name for name in header if name not in set(wanted)])

@@ -73,14 +73,14 @@ def read_sparse(arrays: Archive | SavedData, prefix: str) -> scipy.sparse.csr_ma
         return read_csr(arrays, prefix)
     where = f"{arrays.path}, adjacency matrix"
     if kind == "coo":
-        shape = arrays["shape"]
         if "coords" in arrays:
-            ends = arrays["coords"]
-            if ends.ndim != 2 or len(ends) != 2:
-                raise DataError(f"{arrays.at('coords')}: got shape {ends.shape}; allowed is (2, nnz)")
+            coords = arrays["coords"]
+            if coords.ndim != 2 or len(coords) != 2:
+                raise DataError(f"{arrays.at('coords')}: got shape {coords.shape}; allowed is (2, nnz)")
+            rows, columns = coords
         else:
-            ends = (arrays["row"], arrays["col"])
-        return check_coo(arrays["data"], *ends, shape, where)
+            rows, columns = arrays["row"], arrays["col"]
+        return check_coo(arrays["data"], rows, columns, arrays["shape"], where)
     if kind == "csc":
         *parts, shape = (arrays[part] for part in ("data", "indices", "indptr", "shape"))
         return check_csr((*parts, shape[::-1] if shape.ndim else shape), where).T.tocsr()

@@ -174,10 +174,15 @@ def _array(tensor: Tensor, where: str) -> np.ndarray:
 
 def _sparse_matrix(tensor: object, where: str) -> scipy.sparse.csr_matrix:
     """A sparse tensor of two dimensions as CSR; all numbers are looked at before they are used as places."""
-    good = isinstance(tensor, Tensor) and tensor.ndim == 2 and tensor.device.type == "cpu"
-    if not good or tensor.layout not in (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc) or tensor.dense_dim():
-        allowed = "a sparse COO, CSR or CSC tensor of shape (N, F)"
-        raise DataError(f"{where}: got {_kind(tensor)}; allowed is {allowed}")
+    sparse = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc)
+    if (
+        not isinstance(tensor, Tensor)
+        or tensor.ndim != 2
+        or tensor.device.type != "cpu"
+        or tensor.layout not in sparse
+        or tensor.dense_dim()
+    ):
+        raise DataError(f"{where}: got {_kind(tensor)}; allowed is a sparse COO, CSR or CSC tensor of shape (N, F)")
     shape = np.array(tensor.shape)
     if tensor.layout == torch.sparse_coo:
         rows, columns = (_array(part, where) for part in tensor._indices())
