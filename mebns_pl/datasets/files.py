@@ -224,7 +224,11 @@ def _read_tables(
         names = sorted(distinct(*ends, where=path), key=name_order)
     else:
         nodes = read_columns(
-            nodes_path, [columns.node], columns.features and _needed(columns), given.delimiter, given.comment
+            nodes_path,
+            [columns.node],
+            None if columns.features is None else _needed(columns),
+            given.delimiter,
+            given.comment,
         )
         names = _node_names(nodes, columns.node)
         wanted, told = chosen_features(nodes, columns, columns.node)
