@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pandas as pd
@@ -34,6 +35,11 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     """
     with atomic_file(path) as file:
         if path.suffix == ".csv":
-            in_cells(table).to_csv(file, index=False, mode="wb")
+            harmless = in_cells(table)
+            texts = harmless.select_dtypes(exclude="number")
+            # pandas leaves a carriage return bare, which ends a row for many readers
+            ends = any(isinstance(value, str) and "\r" in value for value in texts.to_numpy().ravel())
+            quoting = csv.QUOTE_NONNUMERIC if ends else csv.QUOTE_MINIMAL
+            harmless.to_csv(file, index=False, mode="wb", quoting=quoting)
         else:
             table.to_parquet(file, index=False)

@@ -80,8 +80,9 @@ def test_negatives_that_are_drawn_again_do_not_count(negatives: object) -> None:
             return torch.tensor([scores[min(pair), max(pair)] for pair in map(tuple, pairs.t().tolist())])
 
         stages = StageMetrics()
-        for chunk in EvalChunks(batch, Share(), 300):
-            stages.update(score, chunk)
+        chunks = EvalChunks(batch, Share(), 300)
+        for place in range(len(chunks)):
+            stages.update(score, chunks[place])
         ranks = []
         for place, positive in enumerate(map(tuple, batch.positives.t().tolist())):
             own = {tuple(sorted(pair)) for pair in batch.negatives[:, place].t().tolist()}
