@@ -33,7 +33,8 @@ def load_yaml(text: str, where: str | Path) -> Any:
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
         what = " ".join(str(problem).split())
-        raise DataError(f"{where}{f', line {mark.line + 1}' if mark else ''}: no YAML ({what})") from error
+        line = f", line {min(mark.line + 1, len(text.splitlines()))}" if mark else ""  # the end is on the last line
+        raise DataError(f"{where}{line}: no YAML ({what})") from error
     except DataError:
         raise
     except (ValueError, TypeError, OverflowError, RecursionError) as error:  # a date or number that is none

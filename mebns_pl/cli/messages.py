@@ -137,8 +137,8 @@ class OneLineParser(LightningArgumentParser):
             words = f"{', '.join(others)} or {last}" if others else last
             value = refused.value if len(refused.value) <= _LONGEST else f"{refused.value[:_LONGEST]}..."
             return f".{refused.key}: got {value!r}; allowed is {words}"
-        if refused:  # one of the classes that are allowed: what is wrong are its arguments
-            return f".{refused.key}: {_of_arguments(error) or f'the arguments of {refused.value} do not fit'}"
+        if refused and (told := _of_arguments(error)):  # of a class that is allowed the arguments are wrong
+            return f".{refused.key}: {told}"
         if error is None or isinstance(error, KeyError):  # no such argument
             message += self._hint(message)
         return f": {' '.join(message.split())}"

@@ -437,9 +437,8 @@ class LinkDataModule(LightningDataModule):
         if not len(full):
             return ""
         return (
-            f"split.{stage}: node {self.loaded.node_names[int(full[0])]!r} is linked to all other {size - 1:,} nodes, "
-            "so its edges have no non-edge to be ranked against; leave the node out, or choose a protocol with shared "
-            "negatives"
+            f"split.{stage}: node {self.loaded.node_names[int(full[0])]!r} is linked to all other {size - 1:,} nodes "
+            "by known edges; an end of a positive needs at least one node it is not linked to"
         )
 
     def _loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:

@@ -65,7 +65,7 @@ def count_of(data: LinkDataModule, stage: str) -> list[int]:
     return [len(set(row)) for row in keys.tolist()]
 
 
-@pytest.mark.parametrize("negatives", [RandomNegatives(100), RandomNegatives(41), HeartNegatives(40)])
+@pytest.mark.parametrize("negatives", [RandomNegatives(100), RandomNegatives(61), HeartNegatives(40)])
 def test_negatives_that_are_drawn_again_do_not_count(negatives: object) -> None:
     """The rank is that among different negatives, as counted one by one."""
     data = make_data()
@@ -105,12 +105,13 @@ def test_how_many_different_negatives_there_are_is_told(caplog: pytest.LogCaptur
 
 def test_repeated_pairs_by_hand() -> None:
     positives = torch.tensor([[0, 0], [1, 2]])
-    negatives = torch.tensor([[[0, 0, 3, 3], [0, 0, 4, 3]], [[3, 3, 1, 1], [3, 4, 2, 2]]])
+    of_first = [[0, 3], [0, 4], [0, 3], [2, 1], [3, 1], [4, 1]]
+    of_second = [[0, 4], [0, 4], [0, 3], [1, 2], [3, 2], [4, 2]]
+    negatives = torch.tensor([of_first, of_second]).permute(2, 0, 1)
     known = torch.tensor([[0], [1]])
-    assert repeated_pairs(positives, negatives, 5, known).tolist() == [
-        [False, True, False, True],
-        [False, False, False, False],
-    ]
+    repeated = repeated_pairs(positives, negatives, 5, known)
+    assert repeated is not None
+    assert repeated.nonzero().tolist() == [[0, 2], [1, 1]]
     assert repeated_pairs(positives, negatives[:, :, :1], 5, known) is None
     assert EvalBatch(positives, negatives, positives).repeated is None
 
