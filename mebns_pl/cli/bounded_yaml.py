@@ -62,7 +62,7 @@ def check_yaml(text: str, where: str | Path) -> None:
         elif isinstance(event, yaml.ScalarEvent):
             total += 1
             check_size(at, len(event.value), "characters of an option")
-            if len(event.value) > _DIGITS and event.style is None and _NUMBER.fullmatch(event.value):
+            if len(event.value) > _DIGITS and not event.style and _NUMBER.fullmatch(event.value):
                 raise DataError(f"{at}: a number of {len(event.value):,} digits; allowed are {_DIGITS}")
             if event.anchor:
                 sizes[event.anchor] = 1

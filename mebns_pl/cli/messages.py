@@ -138,7 +138,9 @@ class OneLineParser(LightningArgumentParser):
             value = refused.value if len(refused.value) <= _LONGEST else f"{refused.value[:_LONGEST]}..."
             return f".{refused.key}: got {value!r}; allowed is {words}"
         if refused and (told := _of_arguments(error)):  # of a class that is allowed the arguments are wrong
-            return f".{refused.key}: {told}"
+            name = refused.value.rpartition(".")[2]
+            hint = f"; the bare name {name} is enough" if "has no attribute" in told or "No module" in told else ""
+            return f".{refused.key}: {told}{hint}"
         if error is None or isinstance(error, KeyError):  # no such argument
             message += self._hint(message)
         return f": {' '.join(message.split())}"
@@ -192,6 +194,8 @@ def _of_arguments(error: BaseException | None) -> str:
         r"Key \"[\w.]{1,200}\" is required",
         r"Option '[\w.]{1,200}' is not accepted",
         r"Key '[\w.]{1,200}' is not expected",
+        r"module '[\w.]{1,200}' has no attribute '\w{1,200}'",
+        r"No module named '[\w.]{1,200}'",
     ):
         if found := re.search(what, told):
             return found[0]

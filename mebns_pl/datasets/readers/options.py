@@ -41,13 +41,13 @@ class GraphColumns:
         'node'
     """
 
-    source: str | int = "source"
-    target: str | int = "target"
+    source: int | str = "source"  # in this order: the command line takes a number for one
+    target: int | str = "target"
     node: str = "node"
     features: list[str] | None = None
     ignore: list[str] | None = None
     label: str | None = None
-    weight: str | int | None = None
+    weight: int | str | None = None
     bipartite: bool = False
     delimiter: str | None = None
     comment: str | None = None
