@@ -77,6 +77,9 @@ def test_names_that_look_like_comments_below_the_first_lines_are_names(tmp_path:
     assert read_graph(path).node_names == ["#blue", "#red", "green"]
     path = written(tmp_path / "tags.csv", "source,target\n#red,#blue\n%a,#blue\n")
     assert read_graph(path).node_names == ["#blue", "#red", "%a"]
+    for end in ("\u2028", "\x0b", "\x1c"):  # no ends of lines
+        path = written(tmp_path / "tags.csv", f"# a{end}# b\n1,2\n2,3\n3,4\n")
+        assert read_graph(path).num_edges == 3
     path = written(tmp_path / "tags.csv", "# a\n1,2\n2,3,4\n")
     assert "line 3: 3 fields" in message_of(lambda: read_graph(path))
     assert "below" not in message_of(lambda: read_graph(written(tmp_path / "tags.csv", "# only\n# comments\n")))

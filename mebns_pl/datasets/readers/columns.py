@@ -96,7 +96,7 @@ def commented(path: Path) -> tuple[list[str], str]:
     check_file(path)
     opened = gzip.open if path.suffix == ".gz" else open
     with refusing(path, (OSError, EOFError, zlib.error)), opened(path, "rb") as stream:
-        lines = stream.read(_BEGINNING).decode("utf-8-sig", "replace").splitlines()
+        lines = re.split(r"\r\n|\r|\n", stream.read(_BEGINNING).decode("utf-8-sig", "replace"))
     told = list(takewhile(lambda line: line.startswith(COMMENTS), lines))
     return told, next((line for line in lines[len(told) :] if line.strip()), "")
 
@@ -214,9 +214,11 @@ def _plain_columns(path: Path, separator: str, comment: str | None, skip: int = 
     content = read_bytes(path)
     check_text(content, path)
     check_size(path, max(content.count(b"\n"), content.count(b"\r")), "rows")
-    if comment or skip:
-        lines = text_lines(path, comment)
-        content = "".join("\n" if place < skip else line for place, line in enumerate(lines)).encode("utf-8-sig")
+    if comment:
+        content = "".join(text_lines(path, comment)).encode("utf-8-sig")
+    if skip:
+        *_, last = islice(re.finditer(rb"\r\n|\r|\n|\Z", content), skip)
+        content = content[last.end() :]
     if separator == " ":
         if b'"' in content:
             return None
