@@ -24,6 +24,7 @@ from mebns_pl.callbacks.results import ResultTable
 from mebns_pl.cli.landscape import compare_checkpoints
 from mebns_pl.cli.saved_run import load_run
 from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.datasets.readers.options import GraphColumns
 from mebns_pl.datasets.split import SplitFractions
 from mebns_pl.distributed.rank_watch import RankWatch
 from mebns_pl.evaluation.negatives import HeartNegatives, RandomNegatives

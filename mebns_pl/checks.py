@@ -7,6 +7,8 @@ Values are given by name, in the order in which they are checked. A name with a 
 from __future__ import annotations
 
 import operator
+import os
+import resource
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -92,7 +94,35 @@ def within(interval: str, kind: str = "share", /, *, or_null: bool = False, **va
     _all(lambda value: left(low, value) and right(value, high), f"a {kind} in {interval}", or_null, values)
 
 
-def _all(fits: Callable[[float], bool], allowed: str, or_null: bool, values: Mapping[str, float | None]) -> None:
+def fits(num_bytes: int, beside: str = "", /, **values: int) -> None:
+    """Makes sure that sizes do not ask for more memory than this machine has, or than this process may have.
+
+    Args:
+        num_bytes: what they take.
+        beside: what else that depends on, for the message.
+        values: the sizes.
+
+    Raises:
+        ValueError: it is more.
+
+    Example:
+        >>> fits(4 * 10**18, hidden_channels=10**9)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: hidden_channels: got 1000000000, which would take 3,725,290,298.5 GiB; ...
+    """
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    there = there if most == resource.RLIM_INFINITY else min(there, most)
+    if num_bytes > there:
+        raise ValueError(
+            f"{', '.join(values)}: got {' and '.join(map(str, values.values()))}, which would take "
+            f"{num_bytes / 2**30:,.1f} GiB{beside and ' ' + beside}; allowed is what fits into the "
+            f"{there / 2**30:,.1f} GiB that there are"
+        )
+
+
+def _all(good: Callable[[float], bool], allowed: str, or_null: bool, values: Mapping[str, float | None]) -> None:
     for name, value in values.items():
-        good = or_null if value is None else fits(value)
-        expect(good, f"{allowed} or null" if or_null else allowed, **{name: value})
+        holds = or_null if value is None else good(value)
+        expect(holds, f"{allowed} or null" if or_null else allowed, **{name: value})

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from mebns_pl.escaping import visible
 from mebns_pl.pools.built import PoolReport
+
+
+def say(text: str) -> None:
+    """Prints a line in which names of files or graphs may stand; they are no markup."""
+    Console().print(Text("\n".join(map(visible, text.split("\n")))), soft_wrap=True)
 
 
 def text_table(left: Sequence[str], right: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -26,7 +34,7 @@ def text_table(left: Sequence[str], right: Sequence[str], rows: Iterable[Sequenc
     for heading in right:
         table.add_column(heading, justify="right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(visible(cell)) for cell in row))
     return table
 
 

@@ -110,8 +110,11 @@ class EvalBatch:
             of the stage are ranked against the same pairs, ``random_negatives`` of all batches.
         random_negatives: ``(2, q)`` int64, non-edges that all positives are compared with (AUC, AP); one uniform
             non-edge a positive unless a protocol says otherwise.
+        repeated: ``(p, n)`` bool, those of ``negatives`` that stand in their row before, and do not count; None where
+            there is none.
     """
 
     positives: Tensor
     negatives: Tensor | None
     random_negatives: Tensor
+    repeated: Tensor | None = None

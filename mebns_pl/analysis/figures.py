@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from mebns_pl.analysis.migration import hard_set_overlap, transition_flow
+from mebns_pl.escaping import visible
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 SIZE = (4.4, 3.3)
@@ -109,9 +110,11 @@ def examples_figure(names: Sequence[str], logits: Tensor, border: Tensor, epochs
     axes.plot(epochs, border.numpy(), color="black", linestyle="--", linewidth=1.6, label="hard above")
     colors = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
     axes.set_prop_cycle(cycler(linestyle=("-", "-.", ":")) * cycler(color=colors))
-    for name, values in zip(names, logits, strict=True):
-        axes.plot(epochs, values.numpy(), linewidth=1.1, label=name)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=FONT - 3, columnspacing=1)
+    for number, values in enumerate(logits):
+        axes.plot(epochs, values.numpy(), linewidth=1.1, label=f"{number}")
+    legend = figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=FONT - 3, columnspacing=1)
+    for label, name in zip(legend.get_texts()[1:], names, strict=True):
+        label.set(text=visible(name), parse_math=False)  # a name is no formula, and may begin with an underscore
     return figure
 
 
@@ -202,7 +205,8 @@ def surface_figure(surface: Tensor, offsets: Tensor, title: str, scale: tuple[fl
 def _canvas(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
-    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    axes.set(title="\n".join(map(visible, title.split("\n"))), xlabel=xlabel, ylabel=ylabel)
+    axes.title.set_parse_math(False)  # a run's name is no formula
     axes.tick_params(labelsize=FONT - 1)
     return figure, axes
 

@@ -245,7 +245,7 @@ def plain_control(run: Path) -> Path | None:
 def _terms(run: Path) -> dict[str, Any] | None:
     """What a run and its control have in common, of its ``config.yaml``; None where that cannot be read."""
     try:
-        config = yaml.load((run / "config.yaml").read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        config = yaml.safe_load((run / "config.yaml").read_text("utf-8"))
         model, data = config["model"], dict(config["data"])
         made = model.get("init_args", {})
         for harmless in ("root", "num_workers", "pairs"):

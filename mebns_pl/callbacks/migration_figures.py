@@ -20,6 +20,7 @@ from mebns_pl.analysis.migration import hard_set
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.checks import expect, within
 from mebns_pl.data.datamodule import data_of
+from mebns_pl.escaping import in_markdown
 
 LAYOUT = {
     "Migration": {
@@ -192,7 +193,9 @@ class MigrationFigures(Callback):
             writer.add_figure(f"figures/{name}", figure, trainer.global_step)
         most = self._most_migrated()
         rows = zip(self._names(trainer, most), self._flips()[most].tolist(), strict=True)
-        table = "| pair | crossings |\n|---|---:|\n" + "\n".join(f"| {name} | {count} |" for name, count in rows)
+        table = "| pair | crossings |\n|---|---:|\n" + "\n".join(
+            f"| {in_markdown(name)} | {count} |" for name, count in rows
+        )
         writer.add_text("figures/most_migrated", table, trainer.global_step)
         self._last = time.perf_counter() - start
         self._drawing += self._last

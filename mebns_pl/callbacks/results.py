@@ -6,7 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from mebns_pl.data.datamodule import data_of
-from mebns_pl.terminal import metric_heading, text_table
+from mebns_pl.terminal import metric_heading, say, text_table
 
 HEADLINE = ("mrr", "hits@1", "hits@3", "hits@10", "hits@20", "hits@50", "hits@100", "auc", "ap")
 
@@ -26,13 +26,12 @@ class ResultTable(Callback):
         logged = {name.removeprefix("test/"): float(value) for name, value in trainer.callback_metrics.items()}
         data = data_of(trainer)
         name, graph, shared = type(pl_module).__name__, data.loaded.name, data.eval_set("test").negatives is None
-        console = Console()
-        console.print(f"\nTest of {name} on {graph}, in %")
+        say(f"\nTest of {name} on {graph}, in %")
         rows = []
         for metric in HEADLINE:
             own = "random non-edges, 1:1" if metric in ("auc", "ap") else "each edge's own negatives"
             against = "shared negatives" if shared else own
             rows.append((metric_heading(metric), against, f"{100 * logged[metric]:.2f}"))
-        console.print(text_table(["metric", "against"], ["value"], rows))
+        Console().print(text_table(["metric", "against"], ["value"], rows))
         if trainer.logger is not None:
-            console.print(f"TensorBoard: tensorboard --logdir {trainer.log_dir}", soft_wrap=True)
+            say(f"TensorBoard: tensorboard --logdir {trainer.log_dir}")

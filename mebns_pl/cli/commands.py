@@ -14,7 +14,7 @@ from mebns_pl.cli.messages import OneLineParser
 from mebns_pl.cli.report import show_report
 from mebns_pl.datasets.listing import dataset_table
 from mebns_pl.negatives.listing import recipe_table, sampler_table
-from mebns_pl.terminal import landscape_table
+from mebns_pl.terminal import landscape_table, say
 
 
 def list_datasets(arguments: Sequence[str]) -> None:
@@ -56,9 +56,8 @@ def show_landscape(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     options = LandscapeOptions(**{item.name: given[item.name] for item in fields(LandscapeOptions)})
     rows = compare_checkpoints(given.ckpt, given.out, options, given.device)
-    console = Console()
-    console.print(landscape_table(rows))
-    console.print(f"Pictures: {given.out}/*/surface.png\nTensorBoard: tensorboard --logdir {given.out}", soft_wrap=True)
+    Console().print(landscape_table(rows))
+    say(f"Pictures: {given.out}/*/surface.png\nTensorBoard: tensorboard --logdir {given.out}")
 
 
 def sweep(arguments: Sequence[str]) -> None:

@@ -43,7 +43,7 @@ from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.identity import plain
 from mebns_pl.systems.mebns import MeBNS
 from mebns_pl.systems.scoring import AbstractScoring
-from mebns_pl.terminal import link_table, pool_table
+from mebns_pl.terminal import link_table, pool_table, say
 
 log = logging.getLogger(__name__)
 
@@ -232,7 +232,7 @@ class MeBNSCLI(LightningCLI):
         """Says where the run is. One that was told to stop is no success: who started it should start it again."""
         best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
         if self.trainer.is_global_zero and best:
-            Console().print(f"\nBest checkpoint: {best.removeprefix(f'{Path.cwd()}/')}", soft_wrap=True)
+            say(f"\nBest checkpoint: {best.removeprefix(f'{Path.cwd()}/')}")
         if any(isinstance(c, Preemption) and c.preempted for c in self.trainer.callbacks):  # type: ignore[attr-defined]
             sys.exit(EXIT_CODE)
 
@@ -278,7 +278,7 @@ class MeBNSCLI(LightningCLI):
         """Scores given pairs."""
         self._warn_untrained(kwargs)
         count = self.trainer.score(**kwargs)  # type: ignore[attr-defined]
-        Console().print(f"{count:,} pairs scored: {kwargs['path']}", soft_wrap=True)
+        say(f"{count:,} pairs scored: {kwargs['path']}")
 
     def _warn_untrained(self, kwargs: dict[str, Any]) -> None:
         learns = any(True for _ in self.model.parameters())  # a heuristic has nothing to load
@@ -295,7 +295,7 @@ class MeBNSCLI(LightningCLI):
             console.print(pool_table(writer.pool.report))
             console.print("\nTop predicted links")
             console.print(link_table(writer.table.head(10)))
-            console.print(f"{len(writer.table):,} links: {writer.path}", soft_wrap=True)
+            say(f"{len(writer.table):,} links: {writer.path}")
 
 
 def checked_seed(seed: int) -> int:

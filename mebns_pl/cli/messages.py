@@ -12,14 +12,28 @@ from contextlib import contextmanager
 from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
-from jsonargparse import Namespace
+import yaml
+from jsonargparse import Namespace, get_loader, set_loader
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 
+from mebns_pl.cli.bounded_yaml import check_yaml
 from mebns_pl.errors import DataError
+from mebns_pl.escaping import visible
 from mebns_pl.negatives.sampler import Sampler
 
 _WORDS = {NoneType: "null", int: "an integer", float: "a number", bool: "true or false", str: "a text", list: "a list"}
+
+_load = get_loader("yaml")
+
+
+def _load_bounded(text: str) -> Any:
+    """Values of options, on the command line and in files that options name: nothing is made of what is too large."""
+    check_yaml(text, "options")
+    return _load(text)
+
+
+set_loader("yaml", _load_bounded, (yaml.YAMLError,))
 
 
 def user_message(error: BaseException) -> str | None:
@@ -35,9 +49,10 @@ def user_message(error: BaseException) -> str | None:
         True
     """
     if isinstance(error, OSError) and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
+        return visible(f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror)
     own = type(error).__module__.startswith("mebns_pl.")
-    return " ".join(str(error).split()) if own or isinstance(error, OSError | MisconfigurationException) else None
+    told = own or isinstance(error, OSError | MisconfigurationException)
+    return visible(" ".join(str(error).split())) if told else None
 
 
 @contextmanager
@@ -108,7 +123,7 @@ class OneLineParser(LightningArgumentParser):
             raise _ToldError(None, told) from ex
         if os.environ.get("MEBNS_DEBUG"):
             super().error(message, ex)
-        self.exit(2, f"mebns: error: {told.lstrip('.: ')}\n")
+        self.exit(2, f"mebns: error: {visible(told.lstrip('.: '))}\n")
 
     def _told(self, message: str, error: Exception | None) -> str:
         """``.name: reason`` or ``: reason``, to be put after the name of the argument whose class it is about."""
@@ -120,10 +135,16 @@ class OneLineParser(LightningArgumentParser):
                 return f".{refused.key}{cause}" if refused else str(cause)
             if isinstance(cause, _RefusedError) and cause.kind is not None:
                 refused = cause
-        if refused and refused.value not in (allowed := _allowed(refused.kind)):
+        allowed = _allowed(refused.kind) if refused else []
+        if refused and refused.value.rpartition(".")[2] not in allowed:
             *others, last = allowed
             words = f"{', '.join(others)} or {last}" if others else last
-            return f".{refused.key}: got {refused.value!r}; allowed is {words}"
+            value = refused.value if len(refused.value) <= _LONGEST else f"{refused.value[:_LONGEST]}..."
+            return f".{refused.key}: got {value!r}; allowed is {words}"
+        if refused and (told := _of_arguments(error)):  # of a class that is allowed the arguments are wrong
+            name = refused.value.rpartition(".")[2]
+            hint = f"; the bare name {name} is enough" if "has no attribute" in told or "No module" in told else ""
+            return f".{refused.key}: {told}{hint}"
         if error is None or isinstance(error, KeyError):  # no such argument
             message += self._hint(message)
         return f": {' '.join(message.split())}"
@@ -157,11 +178,34 @@ class OneLineParser(LightningArgumentParser):
             raise _RefusedError(error, action, action.dest, " ".join(strings)) from error
 
     def _check_value_key(self, action: Action, value: Any, key: str, *more: Any, **options: Any) -> Any:
-        """Checks an argument of a file."""
+        """Checks an argument; null is none that jsonargparse would refuse, and no class expects it."""
+        kind = getattr(action, "_typehint", None)
+        if value is None and action.default is not None and kind is not None and "null" not in _allowed(kind):
+            raise _RefusedError(TypeError("null"), action, key, value)
         try:
             return super()._check_value_key(action, value, key, *more, **options)
         except TypeError as error:
             raise _RefusedError(error, action, key, value) from error
+
+
+_LONGEST = 200
+"""Characters of a value that a message repeats."""
+
+
+def _of_arguments(error: BaseException | None) -> str:
+    """What jsonargparse says of a class's arguments, among all that it says."""
+    told = " ".join(word for cause in _causes(error) for word in str(cause).split())
+    for what in (
+        r"the following arguments are required: [\w., ]{1,200}",
+        r"Key \"[\w.]{1,200}\" is required",
+        r"Option '[\w.]{1,200}' is not accepted",
+        r"Key '[\w.]{1,200}' is not expected",
+        r"module '[\w.]{1,200}' has no attribute '\w{1,200}'",
+        r"No module named '[\w.]{1,200}'",
+    ):
+        if found := re.search(what, told):
+            return found[0]
+    return ""
 
 
 def _option_names(parser: ArgumentParser) -> list[str]:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mebns_pl.escaping import visible
+
 
 def quieten() -> None:
     """Silences what Lightning says at every run and nobody can act on."""
@@ -47,7 +49,7 @@ class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one record, on the first of several processes."""
         if int(os.environ.get("LOCAL_RANK", "0")) == 0:
-            sys.stderr.write(f"{record.getMessage()}\n")
+            sys.stderr.write("".join(f"{visible(line)}\n" for line in record.getMessage().split("\n")))
 
 
 def show_notes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -9,18 +10,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from mebns_pl.callbacks.migration import MigrationMonitor
+from mebns_pl.checks import fits
+from mebns_pl.cli.bounded_yaml import load_yaml
 from mebns_pl.cli.run_folder import numbers_itself
 from mebns_pl.cli.seal import check_seal
 from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.data.needs import Needs
 from mebns_pl.datasets.readers.contents import text_lines
 from mebns_pl.errors import DataError
+from mebns_pl.evaluation.protocols import GeneratedComparison
 from mebns_pl.prediction.writer import PredictionWriter
+from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.trainer_options import check_trainer
+
+log = logging.getLogger(__name__)
 
 _SECTIONS = ("trainer", "data", "model", "checkpoint", "last_checkpoint", "migration", "predictions", "data.split")
 _CKPT_WORDS = ("best", "last", "hpc")
@@ -53,6 +61,7 @@ def check_run(
     if every is not None and every < 1:
         raise ValueError(f"trainer.check_val_every_n_epoch: got {every}; allowed is an integer of 1 or more, or null")
     check_trainer(trainer)
+    _check_sizes(stage, system, data, trainer)
     checkpoints = stage == "fit" and bool(trainer.checkpoint_callbacks)
     room = _CHECKPOINT_COPIES * sum(param.nbytes for param in system.parameters()) if checkpoints else 0
     for name, folder in _folders(stage, trainer):
@@ -62,6 +71,8 @@ def check_run(
         data.train_steps(system.needs)
         if trainer.limit_val_batches:
             data.eval_set("val")
+        if told := data.unrankable("test"):
+            log.warning("%s; `mebns test` would refuse it", told)
     elif stage in ("validate", "test"):
         data.eval_set(stage.removesuffix("idate"))
 
@@ -88,6 +99,39 @@ def _stands_for_one(word: str, trainer: Trainer) -> bool:
     return any(callback._find_last_checkpoints(trainer) for callback in callbacks if callback.dirpath or not new_folder)
 
 
+_PAIR_BYTES = 40
+"""Of a pair of nodes that is drawn and scored: two numbers, its name, its logit and gradient."""
+
+
+def _check_sizes(stage: str, system: AbstractEvaluation, data: LinkDataModule, trainer: Trainer) -> None:
+    """Refuses numbers of pairs that no memory holds; what each class can know by itself, it has checked.
+
+    Raises:
+        ValueError: they are such.
+    """
+    split, needs = data.split, getattr(system, "needs", Needs())
+    rows = min(data.batch_size, split.train.shape[1])
+    beside = f"with {rows:,} edges in a step"
+    if stage == "fit":
+        candidates = needs.sampler.num_candidates
+        fits(_PAIR_BYTES * rows * candidates, beside, **{"model.sampler.num_candidates": candidates})
+        if needs.teacher is not None:
+            count = needs.teacher.count
+            fits(_PAIR_BYTES * rows * count, beside, **{"model.std_generator.num_negatives": count})
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, MigrationMonitor):
+                size = callback.probe_size
+                fits(_PAIR_BYTES * size, **{"migration.probe_size": size})
+    comparison = None if data.protocol is None else data.protocol.comparison
+    if stage != "predict" and isinstance(comparison, GeneratedComparison | None):
+        held_out = max(split.val.shape[1], split.test.shape[1])
+        drawn = data.eval_negatives if comparison is None else comparison.negatives
+        for name, ends in (("num_negatives", 1), ("num_per_end", 2)):
+            count = getattr(drawn, name, 0)
+            beside = f"with {held_out:,} held-out edges"
+            fits(_PAIR_BYTES * held_out * ends * count, beside, **{f"data.eval_negatives.{name}": count})
+
+
 def check_config_file(path: str | Path) -> None:
     """Looks at the form of a configuration file: of sections that are none jsonargparse takes no notice.
 
@@ -98,15 +142,9 @@ def check_config_file(path: str | Path) -> None:
         DataError: no such file, no YAML, or a section that is a number, a list or the like.
     """
     path = Path(path)
-    try:
-        text = "".join(text_lines(path))
-        check_seal(path, text)
-        config = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
-        raise DataError(
-            f"{path}{f', line {mark.line + 1}' if mark else ''}: no YAML ({' '.join(str(problem).split())})"
-        ) from error
+    text = "".join(text_lines(path))
+    check_seal(path, text)
+    config = load_yaml(text, path)
     if not isinstance(config, dict):
         what = "the file is empty" if config is None else f"got {str(config)[:40]!r}"
         raise DataError(f"{path}: {what}; allowed are sections such as `data:` and `model:`")

@@ -16,6 +16,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 
+from mebns_pl.cli.bounded_yaml import load_yaml
 from mebns_pl.cli.preflight import check_config_file
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.errors import DataError
@@ -208,7 +209,10 @@ def _instantiated(config: Path) -> tuple[AbstractLinkSystem, LinkDataModule]:
     parser.add_lightning_class_args(LightningModule, "model", subclass_mode=True)
     parser.link_arguments("seed_everything", "data.seed")
     parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
-    options = yaml.safe_load(config.read_text("utf-8"))
+    options = load_yaml(config.read_text("utf-8"), config)
+    missing = [name for name in ("seed_everything", "data", "model") if name not in options]
+    if missing:
+        raise DataError(f"{config}: no section `{missing[0]}:`; allowed is what `mebns fit` has written")
     parts = parser.parse_object({name: options[name] for name in ("seed_everything", "data", "model")})
     made = parser.instantiate_classes(parts)
     return made["model"], made["data"]

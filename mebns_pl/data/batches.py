@@ -209,7 +209,8 @@ class EvalChunks(Dataset[EvalBatch]):
         # Shared non-edges need not be as many as positives: each chunk takes its proportion of them
         num, shared = whole.positives.shape[1], whole.random_negatives.shape[1]
         own = slice(shared * part.start // num, shared * part.stop // num)
-        return EvalBatch(whole.positives[:, part], negatives, whole.random_negatives[:, own])
+        repeated = None if whole.repeated is None else whole.repeated[part]
+        return EvalBatch(whole.positives[:, part], negatives, whole.random_negatives[:, own], repeated)
 
 
 @dataclass(frozen=True)

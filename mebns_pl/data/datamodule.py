@@ -20,7 +20,8 @@ from mebns_pl.datasets.catalog import CATALOG, load_graph
 from mebns_pl.datasets.files import SUFFIXES, read_graph
 from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.official_splits import OfficialSplit
-from mebns_pl.datasets.split import SplitFractions, split_edges
+from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns
+from mebns_pl.datasets.split import SplitFractions, check_split, split_edges
 from mebns_pl.errors import DataError
 from mebns_pl.evaluation.negative_cache import digest, graph_parts
 from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives
@@ -54,6 +55,7 @@ class LinkDataModule(LightningDataModule):
         nodes: path of a node table with features, beside an edge list of one's own; or of an ``.npy`` file with them,
             which stays on disk, beside any file of one's own.
         time_column: the edge list's column with the time of each edge, for a protocol that parts by time; or None.
+        columns: what the columns of one's own tables are, or the attributes of GraphML.
         split: shares of the parts.
         structure: draws structural non-edges, for the teacher (STD-Generator), the meta set and the probe of migration;
             the top 50 by PageRank by default.
@@ -80,7 +82,8 @@ class LinkDataModule(LightningDataModule):
         graph: str = "air_routes",
         root: str | Path | None = None,
         nodes: str | Path | None = None,
-        time_column: str | None = None,
+        time_column: int | str | None = None,
+        columns: GraphColumns = DEFAULT_COLUMNS,
         split: SplitFractions = SplitFractions(),
         structure: AbstractStaticProposal | None = None,
         eval_negatives: AbstractEvalNegatives | None = None,
@@ -100,6 +103,7 @@ class LinkDataModule(LightningDataModule):
         self.root = root
         self.nodes = nodes
         self.time_column = time_column
+        self.columns = columns
         self.fractions = split
         self.structure = structure or ProximityProposal(PersonalizedPageRank(), top=50)
         self.eval_negatives = eval_negatives or HeartNegatives()
@@ -130,7 +134,7 @@ class LinkDataModule(LightningDataModule):
     def loaded(self) -> LoadedGraph:
         """The whole graph as it was read."""
         if Path(self.graph_name).suffix:
-            loaded = read_graph(self.graph_name, self.nodes, time_column=self.time_column)
+            loaded = read_graph(self.graph_name, self.nodes, time_column=self.time_column, columns=self.columns)
             isolated = loaded.num_nodes - len(torch.unique(loaded.edges))
             loaded.notes.extend([f"{isolated:,} nodes without an edge, kept"] * bool(isolated))
         elif self.nodes is not None:
@@ -142,6 +146,8 @@ class LinkDataModule(LightningDataModule):
             )
         elif self.time_column is not None:
             raise DataError(f"time_column: got {self.time_column!r}; it goes with a file, not with {self.graph_name!r}")
+        elif self.columns != DEFAULT_COLUMNS:
+            raise DataError(f"columns: they go with a file of one's own, not with {self.graph_name!r}")
         else:
             loaded = load_graph(self.graph_name, self.root)
         for note in loaded.notes:
@@ -153,9 +159,21 @@ class LinkDataModule(LightningDataModule):
         """What models need to know of the graph."""
         return self.loaded.spec
 
-    @cached_property
+    @property
     def split(self) -> EdgeSplit:
-        """The frozen split; may be assigned before first use."""
+        """The frozen split; may be assigned before first use.
+
+        Raises:
+            DataError: the edges cannot be parted; when it is assigned, parts that share an edge, or have one twice.
+        """
+        return self._split
+
+    @split.setter
+    def split(self, parts: EdgeSplit) -> None:
+        self._split = check_split(parts, self.loaded.node_names)
+
+    @cached_property
+    def _split(self) -> EdgeSplit:
         parts, key = self.fractions, self.split_key.child("split")
         if self.protocol is not None:
             return edge_split(self.protocol_parts, parts.meta, key.child("meta"))
@@ -369,7 +387,8 @@ class LinkDataModule(LightningDataModule):
         """
         pool: PairPool | None = None
         if self._share().rank == 0:
-            allowed = self.pairs.resolve(self.loaded.node_names, None if self.nodes is None else str(self.nodes))
+            table = None if self.nodes is None else str(self.nodes)
+            allowed = self.pairs.resolve(self.loaded.node_names, table, self.columns.node)
             held_out = torch.cat([self.split.val, self.split.test], dim=1)
             embed, limit = needs.embed or (lambda graph: None), self.pairs.max_pairs
             pool = build_pool(self.pairs.pool, self.full_graph, self.train_graph, held_out, allowed, embed, limit)
@@ -385,7 +404,7 @@ class LinkDataModule(LightningDataModule):
         """The held-out edges of ``stage`` ("val" or "test") with their negatives; made once.
 
         Raises:
-            DataError: there are fewer edges than ranks.
+            DataError: there are fewer edges than ranks; an edge has an end without any non-edge.
         """
         split = self.split
         positives = split.val if stage == "val" else split.test
@@ -394,13 +413,42 @@ class LinkDataModule(LightningDataModule):
                 f"split.{stage}: {positives.shape[1]} edges cannot be parted among {self._share().size} ranks"
             )
         if stage not in self._eval_sets:
+            if told := self.unrankable(stage):
+                raise DataError(told)
             if self.protocol is not None:
                 comparison, parts = self.protocol.comparison, self.protocol_parts
             else:
                 comparison = GeneratedComparison(self.eval_negatives)
                 parts = OfficialSplit(self.loaded.name, self.loaded.num_nodes, split.observed, split.val, split.test)
-            self._eval_sets[stage] = comparison.compare(stage, parts, self.train_graph, self.split_key.child(stage))
+            made = comparison.compare(stage, parts, self.train_graph, self.split_key.child(stage))
+            if made.repeated is not None:
+                counts = (~made.repeated).sum(dim=1)
+                log.info(
+                    "split.%s: %s of %s edges have fewer different negatives than the %s asked for, the least %s; none "
+                    "counts twice",
+                    *(stage, int((counts < made.repeated.shape[1]).sum()), len(counts), made.repeated.shape[1]),
+                    int(counts.min()),
+                )
+            self._eval_sets[stage] = made
         return self._eval_sets[stage]
+
+    def unrankable(self, stage: str) -> str:
+        """Why the edges of ``stage`` ("val" or "test") cannot be ranked against negatives of their own; "" if they can.
+
+        That is where one of their nodes is linked to every other by edges that the stage may know.
+        """
+        split, size = self.split, self.loaded.num_nodes
+        if self.protocol is not None and not isinstance(self.protocol.comparison, GeneratedComparison):
+            return ""
+        held_out = split.val if stage == "val" else split.test
+        known = torch.cat([split.observed, split.val, *([split.test] if stage == "test" else [])], dim=1)
+        full = held_out[Graph.from_edges(known, size).degree[held_out] == size - 1]
+        if not len(full):
+            return ""
+        return (
+            f"split.{stage}: node {self.loaded.node_names[int(full[0])]!r} is linked to all other {size - 1:,} nodes "
+            "by known edges; an end of a positive needs at least one node it is not linked to"
+        )
 
     def _loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
         return DataLoader(dataset, shuffle=False, **self._loader_options())

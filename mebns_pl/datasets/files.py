@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs, name_order
 from mebns_pl.datasets.readers import mapped
+from mebns_pl.datasets.readers.columns import DELIMITERS, commented, read_columns, separator_of, standard_suffix
 from mebns_pl.datasets.readers.columns import SUFFIXES as TABLES
-from mebns_pl.datasets.readers.columns import read_columns, standard_suffix
 from mebns_pl.datasets.readers.graphml import read_graphml
 from mebns_pl.datasets.readers.matrices import read_mat
+from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns, chosen_features, edge_weights
 from mebns_pl.datasets.readers.whole import read_archive, read_saved
 from mebns_pl.datasets.tables import (
     Table,
@@ -32,8 +37,9 @@ def read_graph(
     nodes_path: str | Path | None = None,
     *,
     feature_columns: Sequence[str] | None = None,
-    time_column: str | None = None,
+    time_column: int | str | None = None,
     undirected: bool = True,
+    columns: GraphColumns = DEFAULT_COLUMNS,
 ) -> LoadedGraph:
     r"""Reads a user's own graph; the file's suffix says how.
 
@@ -45,7 +51,8 @@ def read_graph(
     - ``.pt``: a saved PyG ``Data`` (:func:`~mebns_pl.datasets.readers.whole.read_saved`);
     - ``.mat``: an adjacency matrix ``net`` (:func:`~mebns_pl.datasets.readers.matrices.read_mat`).
 
-    No code that a file might hold is run: pickled objects are refused.
+    No code that a file might hold is run: pickled objects are refused. What a file may ask for is bounded
+    (:mod:`mebns_pl.datasets.limits`).
 
     Args:
         path: the graph, or its edge list.
@@ -55,9 +62,12 @@ def read_graph(
         time_column: column, attribute or key with the times of edges, or None.
         undirected: links are predicted in undirected graphs, so files with directed edges are made undirected, which
             ``notes`` tell; False refuses such files. The lines of an edge list have no direction.
+        columns: what columns of tables and attributes of GraphML are; its ``features`` gives way to
+            ``feature_columns``.
 
     Raises:
-        DataError: an unknown suffix; a file that is missing or broken; an argument that does not go with the format.
+        DataError: an unknown suffix; a file that is missing, broken, or larger than allowed; an argument that does not
+            go with the format.
 
     Example:
         >>> import tempfile
@@ -68,21 +78,42 @@ def read_graph(
         >>> graph.edges.tolist(), graph.notes
         ([[0, 0, 1], [1, 2, 2]], ['directed: made undirected, 3 of 3 edges came in one direction only'])
     """
+    if feature_columns is not None:
+        columns = replace(columns, features=list(feature_columns))
+    try:
+        return _read(Path(path), nodes_path, columns, time_column, undirected)
+    except (MemoryError, pa.ArrowMemoryError) as error:
+        raise DataError(f"{path}: it does not fit into the memory that there is") from error
+
+
+def _read(
+    path: Path,
+    nodes_path: str | Path | None,
+    columns: GraphColumns,
+    time_column: int | str | None,
+    undirected: bool,
+) -> LoadedGraph:
     if nodes_path is not None and Path(nodes_path).suffix == mapped.SUFFIX:
-        graph = read_graph(path, feature_columns=feature_columns, time_column=time_column, undirected=undirected)
-        return mapped.with_mapped_features(graph, nodes_path)
-    path = Path(path)
+        return mapped.with_mapped_features(_read(path, None, columns, time_column, undirected), nodes_path)
     suffix = standard_suffix(path)
     if suffix in TABLES:
-        return read_edge_list(path, nodes_path, feature_columns=feature_columns, time_column=time_column)
+        return _read_tables(path, nodes_path, columns, time_column)
     if nodes_path is not None:
         raise DataError(f"nodes: got {str(nodes_path)!r}; a node table goes with an edge list, not with {path}")
+    if time_column is not None and not isinstance(time_column, str):
+        raise DataError(
+            f"time_column: got {time_column}; allowed is a name, for {suffix} files have no numbered columns"
+        )
     if suffix == ".graphml":
-        return read_graphml(path, feature_columns, time_column, undirected)
+        if columns.bipartite:
+            raise DataError(f"columns.bipartite: it goes with an edge list, not with {path}")
+        return read_graphml(path, columns, time_column, undirected)
     if suffix not in SUFFIXES or path.suffix == ".gz":
         raise DataError(f"{path}: suffix {''.join(path.suffixes[-2:])!r}; allowed are {', '.join(SUFFIXES)}")
-    if feature_columns is not None:
-        raise DataError(f"feature_columns: got {list(feature_columns)}; {suffix} files have no columns to choose from")
+    if columns.features is not None:
+        raise DataError(f"feature_columns: got {columns.features}; {suffix} files have no columns to choose from")
+    if columns != DEFAULT_COLUMNS:
+        raise DataError(f"columns: {suffix} files have none to choose from; allowed are tables and GraphML")
     if suffix == ".npz":
         return read_archive(path, time_column, undirected)
     if suffix == ".pt":
@@ -109,10 +140,14 @@ def read_edge_list(
 
     Each file is either Parquet (``.parquet``, ``.pq``) or UTF-8 text (a byte order mark, quotes and any line end are
     accepted): ``.csv`` (comma) or ``.tsv``, ``.tab``, ``.txt`` (tab), also gzipped (``.gz``). White space around a
-    field is dropped; otherwise names keep their spelling, so "007" and "7" are two nodes. Nodes stand in the order of
-    the node table; without one they are sorted, names that look like integers first and by value, then the others by
-    code point. Self-loops and repeated edges (the two directions of an edge count as one) are dropped, counted and
-    told in ``notes``.
+    field is dropped; otherwise names keep their spelling, so "007" and "7" are two nodes; "7.0" beside "7" is refused.
+    A text that begins with comments, as files of SNAP (``#``) and KONECT (``%``) do, is read below them: its columns
+    are those that the last comment names, or else, without a header, the first two; commas, tabs or white space
+    separate them.
+
+    Nodes stand in the order of the node table; without one they are sorted, names that look like integers first and by
+    value, then the others by code point. Self-loops and repeated edges (the two directions of an edge count as one)
+    are dropped, counted and told in ``notes``.
 
     A feature column is numeric when all its values are numbers, and is brought to zero mean and unit variance;
     it is categorical when none is, and becomes one 0/1 column for each of its values, in sorted order.
@@ -144,25 +179,61 @@ def read_edge_list(
         >>> graph.node_names, graph.edges.tolist(), graph.notes
         (['ann', 'bob', 'cy'], [[0, 1], [1, 2]], ['1 repeated edge dropped'])
     """
-    path = Path(path)
-    if isinstance(source_column, str) != isinstance(target_column, str):
-        raise DataError(
-            f"source_column, target_column: got {source_column!r} and {target_column!r}; "
-            "allowed are two names (the file has a header) or two numbers (it has none)"
-        )
-    if time_column is not None and isinstance(time_column, str) != isinstance(source_column, str):
+    given = GraphColumns(
+        source_column,
+        target_column,
+        node_column,
+        None if feature_columns is None else list(feature_columns),
+        delimiter=delimiter,
+        comment=comment,
+    )
+    return _read_tables(Path(path), nodes_path, given, time_column, standardize)
+
+
+def _read_tables(
+    path: Path,
+    nodes_path: str | Path | None,
+    columns: GraphColumns,
+    time_column: int | str | None,
+    standardize: bool = True,
+) -> LoadedGraph:
+    """An edge list with its node table, see :func:`read_edge_list`."""
+    given, (columns, time_column, skip, notes) = columns, _below_comments(path, columns, time_column)
+    if time_column is not None and isinstance(time_column, str) != isinstance(columns.source, str):
         raise DataError(f"time_column: got {time_column!r}; allowed is a name where source_column is one, or a number")
-    times_in = [] if time_column is None else [time_column]
-    table = read_columns(path, [source_column, target_column], times_in, delimiter, comment)
-    ends = table.names(source_column, target_column)
-    x, notes = None, list[str]()
+    if columns.weight is not None and isinstance(columns.weight, str) != isinstance(columns.source, str):
+        raise DataError(
+            f"columns.weight: got {columns.weight!r}; allowed is a name where columns.source is one, or a number"
+        )
+    others = [column for column in (time_column, columns.weight) if column is not None]
+    ends_in = [columns.source, columns.target]
+    table = read_columns(path, ends_in, others, columns.delimiter, columns.comment, skip)
+    ends = table.names(*ends_in)
+    _check_spellings(table, ends)
+    kinds = [str(kind) if isinstance(kind, str) else ("source", "target")[i] for i, kind in enumerate(ends_in)]
+    if columns.bipartite:
+        ends = [
+            pc.binary_join_element_wise(kind, end.cast(pa.string()), ":") for kind, end in zip(kinds, ends, strict=True)
+        ]
+    x, node_types = None, None
     if nodes_path is None:
-        names = sorted(distinct(*ends), key=name_order)
+        if columns.label is not None:
+            raise DataError(
+                f"columns.label: got {columns.label!r} without a node table (nodes), where it is looked for"
+            )
+        names = sorted(distinct(*ends, where=path), key=name_order)
     else:
-        nodes = read_columns(nodes_path, [node_column], feature_columns, delimiter, comment)
-        names = _node_names(nodes, node_column)
-        others = [str(name) for name in nodes.columns if name != node_column]
-        x, notes = table_features(nodes, others if feature_columns is None else feature_columns, standardize)
+        nodes = read_columns(
+            nodes_path,
+            [columns.node],
+            None if columns.features is None else _needed(columns),
+            given.delimiter,
+            given.comment,
+        )
+        names = _node_names(nodes, columns.node)
+        wanted, told = chosen_features(nodes, columns, columns.node)
+        x, encoded = table_features(nodes, wanted, standardize)
+        notes, node_types = [*notes, *encoded, *told], columns.labels(nodes)
     pairs = torch.stack([places_in(names, end) for end in ends])
     unknown = (pairs < 0).t().nonzero()
     if len(unknown):
@@ -170,10 +241,111 @@ def read_edge_list(
         name = ends[end][row].as_py()
         raise DataError(
             f"{table.at(row)}: node {name!r} is not in the node table {nodes_path} "
-            f"(column {node_column!r}); allowed are the {len(names):,} names there{_near_name(name, names)}"
+            f"(column {columns.node!r}); allowed are the {len(names):,} names there{_near_name(name, names)}"
         )
+    if columns.bipartite:
+        node_types = node_types or _sides(names, kinds, nodes_path)
+    elif mixed := _maybe_bipartite(ends):
+        notes = [*notes, mixed]
     times = None if time_column is None else column_times(table, time_column)
-    return graph_of_pairs(path, pairs, names, x, times, notes, called="lines", directed=False)
+    weights, told = edge_weights(table, columns, {time_column, *ends_in})
+    return graph_of_pairs(
+        path,
+        pairs,
+        names,
+        x,
+        times,
+        [*notes, *told],
+        called="lines",
+        directed=False,
+        weights=weights,
+        node_types=node_types,
+    )
+
+
+def _below_comments(
+    path: Path, columns: GraphColumns, time_column: int | str | None
+) -> tuple[GraphColumns, int | str | None, int, list[str]]:
+    """What columns, delimiter and times are in a text that begins with comments, how many these are, and notes."""
+    if columns.comment is not None or standard_suffix(path) not in DELIMITERS or not path.is_file():
+        return columns, time_column, 0, []
+    told, first = commented(path)
+    if not told:
+        return columns, time_column, 0, []
+    separator = columns.delimiter or separator_of(first)
+    header, above = ([name.strip() for name in _split(line, separator)] for line in (first, told[-1].lstrip("#% ")))
+    asked = [column for column in (columns.source, columns.target, columns.weight, time_column) if column is not None]
+    columns = replace(columns, delimiter=separator)
+    if not all(isinstance(column, str) for column in asked[:2]) or set(asked) <= set(header):
+        return columns, time_column, len(told), []
+    defaults = DEFAULT_COLUMNS
+    if set(asked) <= set(above):
+        place: dict[int | str | None, int] = {name: number for number, name in enumerate(above)}
+    elif (columns.source, columns.target) == (defaults.source, defaults.target):
+        place = {defaults.source: 0, defaults.target: 1}
+    else:
+        return columns, time_column, len(told), []  # the reader says which columns there are
+    source, target = place[columns.source], place[columns.target]
+    weight: int | str | None = place.get(columns.weight) if columns.weight in place else columns.weight
+    time: int | str | None = place.get(time_column) if time_column in place else time_column
+    note = f"{len(told)} lines of comments and no header: source and target are columns {source} and {target}"
+    return replace(columns, source=source, target=target, weight=weight), time, len(told), [note]
+
+
+def _split(line: str, separator: str) -> list[str]:
+    return line.split() if separator == " " else line.split(separator)
+
+
+def _needed(columns: GraphColumns) -> list[str]:
+    """Columns of the node table beside the names, where features are chosen."""
+    label = [] if columns.label is None else [columns.label]
+    return [*(columns.features or ()), *label, *(columns.ignore or ())]
+
+
+def _check_spellings(table: Table, ends: Sequence[pa.ChunkedArray]) -> None:
+    """Refuses numbers that stand as fractions in one place and not in another: pandas writes 7.0 beside empty cells."""
+    for end in ends:
+        fractions = end.filter(pc.match_substring_regex(end, r"^[+-]?[0-9]+\.0*$")).unique()
+        whole = pc.replace_substring_regex(fractions, r"\.0*$", "")
+        for other in ends:
+            both = whole.filter(pc.is_in(whole, other.unique())) if len(fractions) else whole
+            if len(both):
+                name = both[0].as_py()
+                spelt = fractions[pc.index(whole, name).as_py()].as_py()
+                row = pc.index(end, spelt).as_py()
+                raise DataError(
+                    f"{table.at(row)}: node {spelt!r}, and {name!r} elsewhere; these would be two nodes. Write numbers "
+                    "in one way (pandas makes fractions of integers beside empty cells: use its type Int64)"
+                )
+
+
+def _maybe_bipartite(ends: Sequence[pa.ChunkedArray]) -> str:
+    """A note, where numbers stand on both sides as those of different things do; or ""."""
+    sides = [set(end.unique().to_pylist()) for end in ends if len(end) <= _LOOKED_AT]
+    if len(sides) < 2 or not pc.any(pc.equal(*ends)).as_py():
+        return ""
+    both = sides[0] & sides[1]
+    if 2 * len(both) < min(map(len, sides)) or not all(re.fullmatch(r"[0-9]+", name) for name in both):
+        return ""
+    return (
+        f"{len(both):,} numbers stand in both columns, some beside themselves; where these name different kinds of "
+        "things, columns.bipartite keeps them apart"
+    )
+
+
+_LOOKED_AT = 1_000_000
+
+
+def _sides(names: Sequence[str], kinds: Sequence[str], nodes_path: str | Path | None) -> list[str]:
+    """The side of each node of a bipartite graph."""
+    types = []
+    for name in names:
+        kind = next((kind for kind in kinds if name.startswith(f"{kind}:")), None)
+        if kind is None:
+            begin = " or ".join(repr(f"{kind}:") for kind in kinds)
+            raise DataError(f"{nodes_path}: node {name!r}; names of a bipartite graph begin with {begin}")
+        types.append(kind)
+    return types
 
 
 def _near_name(name: str, names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mebns_pl.datasets.limits import check_size
 from mebns_pl.errors import DataError
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.sparse import Features
@@ -30,6 +31,8 @@ class LoadedGraph:
         x: node features: dense ``(N, F)`` float32, sparse :class:`~mebns_pl.graph.csr.Features`, or None.
         notes: what was done on the way (repeated edges dropped, columns encoded), for people to read.
         times: ``(n,)`` float64, when each edge came to be (its first time, where it was repeated), or None.
+        weights: ``(n,)`` float64, weights of the edges (the greatest, where one was repeated), or None.
+        node_types: N texts, the kind of thing that each node is, or None.
 
     Example:
         >>> graph = LoadedGraph("path", torch.tensor([[0, 1], [1, 2]]), ["a", "b", "c"])
@@ -43,6 +46,8 @@ class LoadedGraph:
     x: Tensor | Features | None = None
     notes: list[str] = field(default_factory=list)
     times: Tensor | None = None
+    weights: Tensor | None = None
+    node_types: list[str] | None = None
 
     @property
     def num_nodes(self) -> int:
@@ -72,6 +77,8 @@ def graph_of_pairs(
     called: str = "pairs",
     directed: bool = True,
     undirected: bool = True,
+    weights: Tensor | None = None,
+    node_types: list[str] | None = None,
 ) -> LoadedGraph:
     """The undirected graph of the pairs that a file holds.
 
@@ -86,10 +93,14 @@ def graph_of_pairs(
         called: what pairs are called in messages.
         directed: whether both directions of an edge are the rule (:func:`undirected_edges`), or a repetition.
         undirected: whether directed edges are made undirected; False refuses them.
+        weights: ``(m,)`` of the pairs.
+        node_types: kinds of the nodes.
 
     Raises:
-        DataError: no pair of two different nodes; directed edges that are refused.
+        DataError: no pair of two different nodes; directed edges that are refused; more nodes or pairs than allowed.
     """
+    check_size(path, nodes if isinstance(nodes, int) else len(nodes), "nodes")
+    check_size(path, pairs.shape[1], "rows")
     names = [str(i) for i in range(nodes)] if isinstance(nodes, int) else nodes
     if not bool((pairs[0] != pairs[1]).any()):
         found = f"no edge between two different nodes in {pairs.shape[1]:,} {called}"
@@ -99,7 +110,9 @@ def graph_of_pairs(
     else:
         edges, dropped = unique_edges(pairs, len(names))
     first = None if times is None else first_times(edges, pairs, times, len(names))
-    return LoadedGraph(name or path.name.split(".")[0], edges, names, x, dropped + list(notes), first)
+    greatest = None if weights is None else -first_times(edges, pairs, -weights, len(names))
+    told = dropped + list(notes)
+    return LoadedGraph(name or path.name.split(".")[0], edges, names, x, told, first, greatest, node_types)
 
 
 def unique_edges(pairs: Tensor, num_nodes: int) -> tuple[Tensor, list[str]]:

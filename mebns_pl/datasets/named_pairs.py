@@ -104,14 +104,14 @@ def node_numbers(
     return numbers
 
 
-def read_node_column(path: str | Path, column: str, node_names: Sequence[str]) -> list[str]:
+def read_node_column(path: str | Path, column: str, node_names: Sequence[str], node_column: str = "node") -> list[str]:
     """A column of the node table as texts, N of them, in the order of ``node_names``.
 
     Raises:
         DataError: no such column; a node without a value, or not in the table.
     """
-    table = read_columns(path, ["node"], [column])
-    names, values = (table.column(name).to_pylist() for name in ("node", column))
+    table = read_columns(path, [node_column], [column])
+    names, values = (table.column(name).to_pylist() for name in (node_column, column))
     value = {name: value for name, value in zip(names, values, strict=True)}
     for name in node_names:
         if value.get(name) is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -127,6 +128,51 @@ def canonical_edges(edges: Tensor, name: str) -> Tensor:
         twice = int(keys[counts > 1][0])
         raise DataError(f"{name}: edge ({twice // base}, {twice % base}) stands twice; allowed is each edge once")
     return torch.stack([keys // base, keys % base])
+
+
+def check_split(split: EdgeSplit, node_names: Sequence[str]) -> EdgeSplit:
+    """Makes sure of a split of one's own: an edge is in one part, once, whatever its direction.
+
+    Args:
+        split: its parts, in any direction and order.
+        node_names: names of the N nodes, for messages.
+
+    Returns:
+        The split as it is.
+
+    Raises:
+        DataError: another shape or type; a node that is not there; a self-loop; an edge that stands twice, in one part
+            or in two.
+    """
+    first: dict[str, Tensor] = {}
+    num_nodes = len(node_names)
+    for name in ("train", "meta", "val", "test"):
+        part = getattr(split, name)
+        if not isinstance(part, Tensor) or part.dim() != 2 or part.shape[0] != 2 or part.dtype != torch.int64:
+            got = f"{part.dtype} of shape {tuple(part.shape)}" if isinstance(part, Tensor) else type(part).__name__
+            raise DataError(f"split.{name}: got {got}; allowed is int64 of shape (2, n)")
+        bad = ((part < 0) | (part >= num_nodes)).any(dim=0) | (part[0] == part[1])
+        if bool(bad.any()):
+            edge = part[:, bad][:, 0].tolist()
+            allowed = f"allowed are edges between two different nodes in 0 ... {num_nodes - 1:,}"
+            raise DataError(f"split.{name}: got {edge}; {allowed}")
+        keys = part.min(dim=0).values * num_nodes + part.max(dim=0).values
+        once, counts = torch.unique(keys, return_counts=True)
+        told = "either direction counts; allowed is each edge once, in one part"
+        if len(once) < len(keys):
+            raise DataError(f"split.{name}: edge {_named(once[counts > 1][0], node_names)} stands twice; {told}")
+        for other, theirs in first.items():
+            both = once[torch.isin(once, theirs)]
+            if len(both):
+                shared = f"{len(both):,} of its {len(once):,} edges are in split.{other}, too"
+                raise DataError(f"split.{name}: {shared}, as {_named(both[0], node_names)}; {told}")
+        first[name] = once
+    return split
+
+
+def _named(key: Tensor, names: Sequence[str]) -> str:
+    source, target = divmod(int(key), len(names))
+    return f"({names[source]!r}, {names[target]!r})"
 
 
 def _sizes(

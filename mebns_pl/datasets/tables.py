@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from mebns_pl.datasets.limits import check_size
 from mebns_pl.errors import DataError
 
 MAX_LEVELS = 256
@@ -29,12 +30,14 @@ class Table:
             Parquet's columns of such; null where a value is absent.
         unit: what ``line_of`` counts.
         line_of: where a row (from 0) stands in the file.
+        unread: names of the file's other columns.
     """
 
     path: Path
     columns: Mapping[str | int, pa.ChunkedArray]
     unit: str = "row"
     line_of: Callable[[int], int] = int
+    unread: Sequence[str] = ()
 
     def at(self, row: int) -> str:
         """Where a row stands, for messages."""
@@ -47,8 +50,8 @@ class Table:
             DataError: there is no such column.
         """
         if name not in self.columns:
-            header = list(self.columns)
-            there = f"the header has {header}{_other_delimiter(header)}"
+            header = [*self.columns, *self.unread]
+            there = f"the header has {shown(header)}{_other_delimiter(header)}"
             if isinstance(name, int):
                 there = f"the lines have columns 0 ... {len(header) - 1}"
             raise DataError(f"{self.path}: no column {name!r}; {there}")
@@ -72,6 +75,12 @@ class Table:
             number = list(self.columns).index(columns[place]) + 1
             raise DataError(f"{self.at(row)}: no name in column {number}; a name must not be empty")
         return found
+
+
+def shown(names: Sequence[object], most: int = 20) -> str:
+    """Names for messages: the first of them, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{list(names[:most])}{more}"
 
 
 def text_column(values: Iterable[str]) -> pa.ChunkedArray:
@@ -109,7 +118,8 @@ def table_features(table: Table, columns: Sequence[str], standardize: bool) -> t
         DataError: a missing column; a value missing, not finite, or a text among numbers; more than 256 texts.
     """
     blocks, numeric, notes = [], [], []
-    for name in columns:
+    width = 0
+    for name in with_lists(table, columns):
         values = table.column(name)
         if values.null_count:
             row = values.is_null().index(True).as_py()
@@ -122,15 +132,30 @@ def table_features(table: Table, columns: Sequence[str], standardize: bool) -> t
                     f"{table.path}: column {name!r} has {len(levels):,} different texts; at most {MAX_LEVELS} are "
                     "one-hot encoded; leave the column out by `feature_columns`"
                 )
+            width += len(levels)
+            check_size(table.path, 4 * len(values) * width, "bytes of arrays")
             blocks.append(one_hot(places_in(levels, values), len(levels)).float())
             notes.append(f"column {name!r} one-hot encoded ({len(levels)} values)")
         else:
+            width += 1
+            check_size(table.path, 4 * len(values) * width, "bytes of arrays")
             x = _finite(table, name, numbers)
             blocks.append(standardize_columns(x) if standardize else x.float())
             numeric.append(name)
     what = f"column {numeric[0]!r}" if len(numeric) == 1 else f"{len(numeric):,} columns of numbers"
     done = [f"{what} standardised" if standardize else f"{what} taken as they are"] * bool(numeric)
     return (torch.cat(blocks, dim=1) if blocks else None), done + notes
+
+
+def with_lists(table: Table, columns: Sequence[str]) -> list[str]:
+    """The columns by name, a column of lists as those of its elements."""
+    names: list[str] = []
+    for name in columns:
+        parts = [f"{name}[0]"]
+        while name not in table.columns and parts[-1] in table.columns:
+            parts.append(f"{name}[{len(parts)}]")
+        names += parts[:-1] or [name]
+    return names
 
 
 def standardize_columns(x: Tensor, like: Tensor | None = None) -> Tensor:
@@ -186,9 +211,25 @@ def as_numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([[_number(value) for value in values.to_pylist()]], pa.float64())
 
 
-def distinct(*columns: pa.ChunkedArray) -> list[str]:
-    """The texts of some columns, each once, in the order in which they first stand there, column by column."""
-    texts: list[str] = pa.chunked_array([chunk for column in columns for chunk in column.chunks]).unique().to_pylist()
+def is_text_only(values: pa.ChunkedArray) -> bool:
+    """Whether a column has texts, and no value that is a number."""
+    return not pa.types.is_floating(values.type) and len(values) == as_numbers(values).null_count > values.null_count
+
+
+def distinct(*columns: pa.ChunkedArray, where: str | Path | None = None) -> list[str]:
+    """The texts of some columns, each once, in the order in which they first stand there, column by column.
+
+    Args:
+        columns: the columns.
+        where: the file, where the texts are names of nodes.
+
+    Raises:
+        DataError: more nodes than allowed.
+    """
+    once = pa.chunked_array([chunk for column in columns for chunk in column.chunks]).unique()
+    if where is not None:
+        check_size(where, len(once), "nodes")
+    texts: list[str] = once.to_pylist()
     return texts
 
 

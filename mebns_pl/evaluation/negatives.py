@@ -151,6 +151,32 @@ def uniform_non_edges(num: int, num_nodes: int, known_edges: Tensor, key: Key) -
     return torch.stack([torch.minimum(source, target), torch.maximum(source, target)])
 
 
+def repeated_pairs(positives: Tensor, negatives: Tensor, num_nodes: int, known_edges: Tensor) -> Tensor | None:
+    """Which negatives stand in their row before, where ends have fewer legal nodes than were asked for.
+
+    Args:
+        positives: ``(2, p)`` int64, held-out edges.
+        negatives: ``(2, p, n)`` int64, as :meth:`AbstractEvalNegatives.generate` makes them.
+        num_nodes: N.
+        known_edges: ``(2, m)`` int64, what no negative may be, beside the positives.
+
+    Returns:
+        ``(p, n)`` bool, or None where no end has so few.
+    """
+    known = Graph.from_edges(torch.cat([known_edges, positives], dim=1), num_nodes)
+    legal = num_nodes - 1 - known.degree[positives]
+    few = (legal < (negatives.shape[2] + 1) // 2).any(dim=0)
+    if not bool(few.any()):
+        return None
+    keys = negatives.min(dim=0).values[few] * num_nodes + negatives.max(dim=0).values[few]
+    ordered, order = keys.sort(dim=1, stable=True)
+    again = torch.zeros_like(ordered, dtype=torch.bool)
+    again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    repeated = torch.zeros(negatives.shape[1:], dtype=torch.bool)
+    repeated[few] = torch.zeros_like(again).scatter(1, order, again)
+    return repeated if bool(repeated.any()) else None
+
+
 def _known_graph(positives: Tensor, graph: Graph, known_edges: Tensor) -> Graph:
     known = Graph.from_edges(torch.cat([known_edges, positives], dim=1), graph.num_nodes)
     full = positives[known.degree[positives] == graph.num_nodes - 1]

@@ -15,7 +15,7 @@ from mebns_pl.datasets.split import canonical_edges, split_edges
 from mebns_pl.errors import DataError
 from mebns_pl.evaluation.heart_released import HeartReleasedGenerator
 from mebns_pl.evaluation.negative_cache import cached, describe, graph_parts
-from mebns_pl.evaluation.negatives import AbstractEvalNegatives, uniform_non_edges
+from mebns_pl.evaluation.negatives import AbstractEvalNegatives, repeated_pairs, uniform_non_edges
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key, permutation
 from mebns_pl.types import EdgeSplit, EvalBatch
@@ -213,6 +213,8 @@ class AsReleasedComparison(AbstractComparison):
 class GeneratedComparison(AbstractComparison):
     """Each edge's own negatives, made by a generator; none of them is an edge that the stage may know.
 
+    An edge whose ends have fewer legal nodes than are asked for is ranked against all of these, each once.
+
     Args:
         negatives: makes them.
 
@@ -227,7 +229,8 @@ class GeneratedComparison(AbstractComparison):
     def compare(self, stage: str, parts: OfficialSplit, graph: Graph, key: Key) -> EvalBatch:
         positives, known = _held_out(parts, stage), _known(stage, parts)
         negatives = self.negatives.generate(positives, graph, known, key.child("negatives"))
-        return EvalBatch(positives, negatives, _classes(stage, parts, key))
+        repeated = repeated_pairs(positives, negatives, parts.num_nodes, known)
+        return EvalBatch(positives, negatives, _classes(stage, parts, key), repeated)
 
 
 class Protocol:

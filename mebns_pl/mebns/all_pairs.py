@@ -12,8 +12,8 @@ from mebns_pl.distributed.group import AbstractGroup
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.learner import Learner
-from mebns_pl.mebns.losses import at_least_single, positive_losses
-from mebns_pl.mebns.step import Negatives, StepResult, balanced_loss, union
+from mebns_pl.mebns.losses.abstract import at_least_single, positive_losses
+from mebns_pl.mebns.step import Negatives, StepResult, union
 from mebns_pl.models.decoders.dot import DotDecoder
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
@@ -57,15 +57,13 @@ def all_pairs_step(
     negative = non_edge_losses(z, decoder.bias, graph, group)
     num_nodes = graph.num_nodes
     num_non_edges = max(1, num_nodes * (num_nodes - 1) - graph.num_edges)
-    num_positives = z.new_tensor(batch.union_positives.shape[1])
-    loss = balanced_loss(positive, negative, z.new_ones(()), num_positives, z.new_tensor(num_non_edges))
+    loss = 0.5 * positive.sum() / batch.union_positives.shape[1] + 0.5 * negative / num_non_edges
     with torch.no_grad():
         logits = decoder(z[source[pairs.candidates]], z[target[pairs.candidates]], pairs.rows)
     columns = torch.arange(pairs.num_candidates, device=z.device).expand(pairs.size, -1)
     mask = batch.candidate_mask
-    shown = Negatives(
-        pairs.pairs[:, pairs.candidates], mask.flatten(), logits, torch.ones_like(logits), None, None, mask, columns
-    )
+    ones = torch.ones_like(logits)
+    shown = Negatives(pairs.pairs[:, pairs.candidates], mask.flatten(), logits, ones, ones, None, None, mask, columns)
     return StepResult({"student": union(student.gradients(loss), group)}, shown)
 
 

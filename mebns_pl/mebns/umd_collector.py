@@ -190,6 +190,7 @@ class UMDCollector:
         at_least(2, num_passes=self.num_passes, batch_size=self.batch_size)
         at_least(1, num_strata=self.num_strata, negatives_per_positive=self.negatives_per_positive)
         at_least(1, refresh_epochs=self.refresh_epochs)
+        within("[1, 10_000]", "number", num_strata=self.num_strata)
         within("[0, 1)", "probability", edge_drop=self.edge_drop, feature_mask=self.feature_mask)
         if self.edge_drop == 0 and self.feature_mask == 0:
             raise ValueError(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mebns_pl.checks import above
 from mebns_pl.mebns.weight_inputs import check_inputs
+from mebns_pl.models.layers import check_width
 
 DEFAULT_INPUTS = ("loss", "hardness", "rank", "gap", "log_degree")
 
@@ -40,6 +41,7 @@ class WeightNet(nn.Module):
     ) -> None:
         super().__init__()
         check_inputs(inputs)
+        check_width(hidden_channels, 0, 2)
         above(0, max_score=max_score)
         self.max_score = max_score
         self.inputs = tuple(inputs)

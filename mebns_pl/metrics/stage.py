@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
@@ -60,7 +61,10 @@ class StageMetrics(nn.Module):
         if batch.negatives is None:
             self.shared.update(positive, random)
             return
-        self.ranking.update(positive, score(batch.negatives.flatten(1)).view(batch.negatives.shape[1:]))
+        negative = score(batch.negatives.flatten(1)).view(batch.negatives.shape[1:])
+        if batch.repeated is not None:
+            negative = negative.masked_fill(batch.repeated, -torch.inf)
+        self.ranking.update(positive, negative)
         self.classes.update(positive, random)
 
     def compute(self) -> dict[str, Tensor]:

@@ -8,10 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mebns_pl.checks import within
+from mebns_pl.checks import at_least, fits, within
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key, dropout_mask
 from mebns_pl.types import GraphSpec
+
+_BYTES = 4 * 4
+"""Of a parameter: with its gradient and Adam's two moments."""
 
 
 class KeyedDropout(nn.Module):
@@ -60,6 +63,8 @@ class FeatureLinear(nn.Module):
 
     def __init__(self, spec: GraphSpec, out_channels: int) -> None:
         super().__init__()
+        at_least(1, hidden_channels=out_channels)
+        fits(_BYTES * (spec.num_features or spec.num_nodes) * out_channels, hidden_channels=out_channels)
         self.spec = spec
         self.weight = nn.Parameter(torch.empty(spec.num_features or spec.num_nodes, out_channels))
         nn.init.xavier_uniform_(self.weight)
@@ -122,6 +127,7 @@ class Perceptron(nn.Module):
 
     def __init__(self, in_channels: int, hidden_channels: int, out_channels: int, dropout: float) -> None:
         super().__init__()
+        check_width(hidden_channels, 1, in_channels)
         self.first = nn.Linear(in_channels, hidden_channels)
         self.norm = nn.LayerNorm(hidden_channels)
         self.dropout = KeyedDropout(dropout)
@@ -132,8 +138,20 @@ class Perceptron(nn.Module):
         return self.last(self.dropout(self.norm(self.first(h)).relu(), rows, key))  # type: ignore[no-any-return]
 
 
+def check_width(hidden_channels: int, num_maps: int = 1, in_channels: int = 1) -> None:
+    """Refuses a width below 1, or with whose maps from it to itself, and from ``in_channels``, no memory is enough.
+
+    Raises:
+        ValueError: it is such.
+    """
+    at_least(1, hidden_channels=hidden_channels)
+    numbers = hidden_channels * (hidden_channels * num_maps + in_channels)
+    fits(_BYTES * numbers, hidden_channels=hidden_channels)
+
+
 def linear_stack(spec: GraphSpec, hidden_channels: int, num_layers: int) -> nn.ModuleList:
     """The linear maps of an encoder's layers: one of the graph's features, then those of ``hidden_channels``."""
+    check_width(hidden_channels, num_layers - 1)
     hidden = (nn.Linear(hidden_channels, hidden_channels, bias=False) for _ in range(num_layers - 1))
     return nn.ModuleList([FeatureLinear(spec, hidden_channels), *hidden])
 

@@ -9,13 +9,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from mebns_pl.checks import at_least
+from mebns_pl.checks import at_least, fits
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.row_sets import RowSets
 from mebns_pl.graph.sparse import product
 from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
 from mebns_pl.keys import Key
-from mebns_pl.models.layers import FeatureLinear, KeyedDropout
+from mebns_pl.models.layers import FeatureLinear, KeyedDropout, check_width
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.types import GraphSpec
 
@@ -103,6 +103,8 @@ class SEAL(LinkPredictor[SEALInputs]):
         super().__init__()
         at_least(1, num_hops=num_hops, num_layers=num_layers)
         at_least(10, num_pooled=num_pooled)
+        check_width(hidden_channels, num_layers)
+        fits(16 * 128 * 16 * num_pooled, num_pooled=num_pooled)
         self.num_hops = num_hops
         self.num_pooled = num_pooled
         self.max_nodes_per_hop = max_nodes_per_hop

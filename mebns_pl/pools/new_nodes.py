@@ -12,6 +12,7 @@ from torch.nn.functional import one_hot
 from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.named_pairs import read_named_pairs
 from mebns_pl.datasets.readers.columns import read_columns
+from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns, chosen_features
 from mebns_pl.datasets.tables import (
     Table,
     as_numbers,
@@ -19,6 +20,7 @@ from mebns_pl.datasets.tables import (
     first_repeat,
     places_in,
     standardize_columns,
+    with_lists,
 )
 from mebns_pl.errors import DataError
 from mebns_pl.graph.csr import Graph
@@ -48,6 +50,7 @@ def with_new_nodes(
     node_table: str | Path | None,
     new_nodes: str | Path,
     new_edges: str | Path | None = None,
+    columns: GraphColumns = DEFAULT_COLUMNS,
 ) -> tuple[Graph, list[str]]:
     """Adds new nodes, with their features and edges, behind the known ones.
 
@@ -61,6 +64,7 @@ def with_new_nodes(
         new_nodes: table of the new nodes, with the column ``node`` and the same columns of features.
         new_edges: table of edges with the columns ``source`` and ``target``, each with one new node at least; None
             for none.
+        columns: what the columns of the known nodes' table are; the new nodes' has the same.
 
     Returns:
         The larger graph, and the names of its nodes.
@@ -69,15 +73,15 @@ def with_new_nodes(
         DataError: a broken table; a new node that is a known one; features that the known nodes do not have; an edge
             between two known nodes; features that do not come from a node table.
     """
-    table = read_columns(new_nodes, ["node"], None)
-    all_names = [*loaded.node_names, *table.names("node")[0].to_pylist()]
+    table = read_columns(new_nodes, [columns.node], None, columns.delimiter, columns.comment)
+    all_names = [*loaded.node_names, *table.names(columns.node)[0].to_pylist()]
     repeat = first_repeat(all_names)
     if repeat is not None:
         row = repeat[0] - loaded.num_nodes
         raise DataError(
             f"{table.at(row)}: node {all_names[repeat[0]]!r} is known already or stands twice; new nodes have new names"
         )
-    x = _features(loaded, node_table, table)
+    x = _features(loaded, node_table, table, columns)
     edges = torch.stack([graph.rows, graph.indices])
     if new_edges is not None:
         added = read_named_pairs(new_edges, all_names, "new nodes stand in the table of new nodes")
@@ -94,7 +98,7 @@ def with_new_nodes(
     return Graph(larger.indptr, larger.indices, x, node_ids=torch.arange(len(all_names))), all_names
 
 
-def _features(loaded: LoadedGraph, node_table: str | Path | None, table: Table) -> Tensor | None:
+def _features(loaded: LoadedGraph, node_table: str | Path | None, table: Table, columns: GraphColumns) -> Tensor | None:
     """All nodes' features; those of new ones as :func:`~mebns_pl.datasets.tables.table_features` encoded the others."""
     if loaded.x is None:
         return None
@@ -103,9 +107,9 @@ def _features(loaded: LoadedGraph, node_table: str | Path | None, table: Table) 
             f"{table.path}: new nodes need features like those of {loaded.name}, which do not come from a node table "
             "(data.nodes); allowed are graphs of one's own with a node table, or without features"
         )
-    reference = read_columns(node_table, ["node"], None)
+    reference = read_columns(node_table, [columns.node], None, columns.delimiter, columns.comment)
     blocks = []
-    for column in (name for name in reference.columns if name != "node"):
+    for column in with_lists(reference, chosen_features(reference, columns, columns.node)[0]):
         values, theirs = table.column(column), reference.column(column)
         numbers = as_numbers(theirs)
         if numbers.null_count == len(numbers):

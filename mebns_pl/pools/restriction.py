@@ -51,12 +51,13 @@ class PredictionPairs:
         if self.max_pairs < 1:
             raise ValueError(f"pairs.max_pairs: expected 1 or more, got {self.max_pairs}")
 
-    def resolve(self, node_names: list[str], node_table: str | None) -> AllowedPairs:
+    def resolve(self, node_names: list[str], node_table: str | None, node_column: str = "node") -> AllowedPairs:
         """Names become node numbers.
 
         Args:
             node_names: N names, by node number.
             node_table: path of the node table, which has the types, or None.
+            node_column: its column with the names.
 
         Raises:
             DataError: a name of no node; a type without nodes; types without a node table; a chosen node of another
@@ -70,7 +71,7 @@ class PredictionPairs:
                     "pairs.source_type, pairs.target_type: types stand in a node table (data.nodes), and the graph has "
                     "none"
                 )
-            types = read_node_column(node_table, self.type_column, node_names)
+            types = read_node_column(node_table, self.type_column, node_names, node_column)
             sources = self._of_type(types, self.source_type, "source_type", node_table)
             targets = self._of_type(types, self.target_type, "target_type", node_table)
         if self.nodes is not None:

@@ -11,6 +11,7 @@ import torch.distributed
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from mebns_pl.errors import DataError
 from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.scoring import AbstractScoring, StudentScoring
 
@@ -46,8 +47,20 @@ class AbstractPredictionTable(Callback, ABC):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Takes a block."""
-        self.add(*outputs)
+        """Takes a block.
+
+        Raises:
+            DataError: a score is no number.
+        """
+        pairs, logits = outputs
+        bad = logits.isnan()
+        if bool(bad.any()):
+            source, target = pairs[:, bad][:, 0].tolist()
+            raise DataError(
+                f"predict: the score of nodes {source} and {target} is NaN, as of weights or features that are not "
+                "finite; allowed are checkpoints of a training that did not diverge"
+            )
+        self.add(pairs, logits)
 
     @abstractmethod
     def add(self, pairs: Tensor, logits: Tensor) -> None:

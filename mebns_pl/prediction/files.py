@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pandas as pd
 
 from mebns_pl.checks import expect
+from mebns_pl.escaping import in_cells
 from mebns_pl.files import atomic_file
 
 SUFFIXES = (".csv", ".parquet", ".pq")
@@ -26,11 +28,18 @@ def check_table_path(path: str | Path) -> Path:
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Writes a table; an older file of that name stays until the new one is whole.
 
+    Names that a spreadsheet would run are written harmless into CSV; Parquet has them as they are.
+
     Raises:
         OSError: the folder cannot be written to.
     """
     with atomic_file(path) as file:
         if path.suffix == ".csv":
-            table.to_csv(file, index=False, mode="wb")
+            harmless = in_cells(table)
+            texts = harmless.select_dtypes(exclude="number")
+            # pandas leaves a carriage return bare, which ends a row for many readers
+            ends = any(isinstance(value, str) and "\r" in value for value in texts.to_numpy().ravel())
+            quoting = csv.QUOTE_NONNUMERIC if ends else csv.QUOTE_MINIMAL
+            harmless.to_csv(file, index=False, mode="wb", quoting=quoting)
         else:
             table.to_parquet(file, index=False)

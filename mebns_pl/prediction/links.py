@@ -128,7 +128,7 @@ def score_links(
                 )
                 + "; train with a node table of features (data.nodes) and a GCN, SAGE or GAT encoder"
             )
-        graph, names = with_new_nodes(data.loaded, graph, data.nodes, new.nodes, new.edges)
+        graph, names = with_new_nodes(data.loaded, graph, data.nodes, new.nodes, new.edges, data.columns)
     table = ScoreTable(scoring)
     given = GivenPairs(_numbered(pairs, names), graph, names, data.loaded.num_nodes)
     _predict(system, data.predicting(given=given), table, trainer, ckpt_path)

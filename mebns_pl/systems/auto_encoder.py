@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.optim import Adam
 
 from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.mebns.all_pairs import all_pairs_step
+from mebns_pl.mebns.learner import Learner
+from mebns_pl.mebns.step import StepResult
 from mebns_pl.models.decoders.dot import DotDecoder
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
@@ -75,10 +78,18 @@ class AutoEncoder(AbstractLinkSystem):
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> StepOutput:
         """All pairs, loss, update."""
-        student = self.learner(self.student, 0, 1)
-        key = self.key.at(batch.epoch, batch.step)
-        result = all_pairs_step(student, self.hide_positives, batch, self.graph, key, self.group)
+        batch, result, _ = self.step(batch)
         refuse_non_finite(self, batch, result)
-        self.learn({"student": student}, result.learned)
+        self.learn(self.learners(), result.learned)
         self.log_mean("train/student_loss", result.learned["student"].loss)
         return step_output(batch, result.negatives)
+
+    def step(self, batch: TrainBatch) -> tuple[TrainBatch, StepResult, Callable[[], None]]:
+        """See :meth:`AbstractLinkSystem.step`."""
+        student, key = self.learners()["student"], self.key.at(batch.epoch, batch.step)
+        result = all_pairs_step(student, self.hide_positives, batch, self.graph, key, self.group)
+        return batch, result, lambda: None
+
+    def learners(self) -> dict[str, Learner[Any]]:
+        """The student."""
+        return {"student": self.learner(self.student, 0, 1)}

@@ -379,8 +379,15 @@ def test_csr_archives(tmp_path: Path) -> None:
     matrix[PAIRS[:, 0], PAIRS[:, 1]] = 1
     scipy.sparse.save_npz(path, scipy.sparse.csr_matrix(matrix + matrix.T))
     assert [tuple(edge) for edge in read_graph(path, undirected=False).edges.t().tolist()] == EDGES
-    scipy.sparse.save_npz(path, scipy.sparse.csc_matrix(matrix))
-    error_of(lambda: read_graph(path), "'format'", "csr")
+    for kind in ("csc", "coo"):
+        scipy.sparse.save_npz(path, scipy.sparse.csr_matrix(matrix).asformat(kind))
+        graph = read_graph(path)
+        assert [tuple(edge) for edge in graph.edges.t().tolist()] == EDGES
+        assert graph.notes == ["directed: made undirected, 6 of 6 edges came in one direction only"]
+    scipy.sparse.save_npz(path, scipy.sparse.dia_matrix(matrix))
+    error_of(lambda: read_graph(path), "no key of edges", "format")
+    scipy.sparse.save_npz(path, scipy.sparse.bsr_matrix(matrix))
+    error_of(lambda: read_graph(path), "'format'", "csr, csc and coo")
     parts = csr("adj_", matrix)
     for name, value, message in (
         ("adj_indices", parts["adj_indices"] + 9, "0 ... 4"),
@@ -502,7 +509,8 @@ def test_code_in_saved_files_is_refused_and_not_run(tmp_path: Path) -> None:
         ("</graph>", "<hyperedge/></graph>", ["hyperedge"]),
         ("</node>", "", ["line 17", "mismatched tag"]),
         ("graphml", "html", ["line 2", "<html>"]),
-        ('id="d1" for="edge"', 'id="d0" for="edge"', ["line 4", "declared twice"]),
+        ('id="d1" for="edge"', 'id="d0" for="node"', ["line 4", "declared twice"]),
+        ('id="d1" for="edge"', 'id="d0" for="all"', ["line 4", "declared twice"]),
     ],
 )
 def test_bad_graphml_is_refused_by_line(tmp_path: Path, old: str, new: str, parts: list[str]) -> None:
@@ -555,7 +563,7 @@ def test_parquet_tables(tmp_path: Path) -> None:
         ({"age": [1.0, np.nan, 2.0]}, ["row 1", "'age'"]),
         ({"age": [1.0, np.inf, 2.0]}, ["row 1", "'inf'", "finite"]),
         ({"node": ["cy", "bob", "cy"]}, ["row 2", "'cy' is also on row 0"]),
-        ({"age": pd.to_datetime(["2020"] * 3)}, ["'age'", "timestamp", "numbers, truth values and texts"]),
+        ({"age": pd.to_timedelta([1] * 3)}, ["'age'", "duration", "numbers, truth values, texts, times and lists"]),
     ):
         pd.DataFrame(table | bad).to_parquet(nodes)
         error_of(lambda: read_graph(edges, nodes), "nodes.pq", *parts)

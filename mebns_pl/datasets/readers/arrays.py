@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import tokenize
 import zipfile
 import zlib
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+from numpy.lib import format
 from numpy.lib.format import MAGIC_PREFIX, read_array
 
+from mebns_pl.datasets.limits import check_size
 from mebns_pl.datasets.readers.contents import check_file, refusing
 from mebns_pl.errors import DataError
 from mebns_pl.files import check_members, read_to_end
 
 _BROKEN = (
     *(zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, SyntaxError),
-    *(NotImplementedError, MemoryError, RuntimeError, OverflowError),
+    *(NotImplementedError, MemoryError, RuntimeError, OverflowError, RecursionError, TypeError, tokenize.TokenError),
 )
 """What zip files and array headers that are not what they should be make NumPy raise."""
 
@@ -70,12 +74,27 @@ class Archive:
         if key not in self.keys:
             raise DataError(f"{self.path}: no key {key!r}; it has {', '.join(self.keys) or 'none'}")
         name = key if key in self._file.zip.NameToInfo else f"{key}.npy"
-        with refusing(self.at(key), _BROKEN), self._file.zip.open(name) as member:
-            if not member.peek(len(MAGIC_PREFIX)).startswith(MAGIC_PREFIX):
-                raise DataError(f"{self.at(key)}: no array; allowed are arrays as numpy.savez writes them")
-            array: np.ndarray = read_array(member, allow_pickle=False)
-            read_to_end(member)
+        with refusing(self.at(key), _BROKEN):
+            self._check_size(key)
+            with self._file.zip.open(name) as member:
+                if not member.peek(len(MAGIC_PREFIX)).startswith(MAGIC_PREFIX):
+                    raise DataError(f"{self.at(key)}: no array; allowed are arrays as numpy.savez writes them")
+                array: np.ndarray = read_array(member, allow_pickle=False)
+                read_to_end(member)
         return array
+
+    def _check_size(self, key: str) -> None:
+        """Looks at how large an array says that it is, before there is room made for it."""
+        member = key if key in self._file.zip.namelist() else f"{key}.npy"
+        with self._file.zip.open(member) as stream:
+            if stream.read(len(format.MAGIC_PREFIX)) != format.MAGIC_PREFIX:
+                check_size(self.at(key), self._file.zip.getinfo(member).file_size, "bytes of arrays")
+                return
+            stream.seek(0)
+            version = format.read_magic(stream)
+            read = format.read_array_header_1_0 if version == (1, 0) else format.read_array_header_2_0
+            shape, _, dtype = read(stream)
+        check_size(self.at(key), math.prod(shape) * dtype.itemsize, "bytes of arrays")
 
     def at(self, key: str) -> str:
         """Where an array stands, for messages."""

@@ -9,6 +9,7 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
+from mebns_pl.datasets.limits import check_size
 from mebns_pl.errors import DataError
 from mebns_pl.graph.sparse import Features
 
@@ -26,11 +27,12 @@ def check_num_nodes(value: object, where: str) -> int:
         where: file and key, for messages.
 
     Raises:
-        DataError: it is no integer in ``1 ... MAX_NODES``.
+        DataError: it is no integer in ``1 ... MAX_NODES``, or more than allowed.
     """
     array = np.asarray(value)
     if array.size != 1 or array.dtype.kind not in "iu" or not 1 <= int(array.reshape(())) <= MAX_NODES:
         raise DataError(f"{where}: got {_shown(array)}; allowed is one integer in 1 ... {MAX_NODES:,}")
+    check_size(where, int(array.reshape(())), "nodes")
     return int(array.reshape(()))
 
 
@@ -109,11 +111,8 @@ def check_csr(parts: Iterable[np.ndarray], where: str) -> scipy.sparse.csr_matri
         what, kinds = ("numbers", "fiub") if name == "data" else ("integers", "iu")
         if part.ndim != 1 or part.dtype.kind not in kinds:
             raise DataError(f"{where}, {name}: got {part.dtype} of shape {part.shape}; allowed is one row of {what}")
-    if len(shape) != 2 or (shape < 1).any() or (shape > MAX_NODES).any():
-        raise DataError(f"{where}, shape: got {_shown(shape)}; allowed are two integers in 1 ... {MAX_NODES:,}")
+    _check_shape(shape, where)
     num_rows, num_columns = (int(n) for n in shape)
-    if num_columns > max(MAX_FEATURES, num_rows):
-        raise DataError(f"{where}, shape: got {_shown(shape)}; allowed are at most {MAX_FEATURES:,} columns")
     indptr = indptr.astype(np.int64)
     if len(indptr) != num_rows + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any():
         raise DataError(
@@ -123,12 +122,63 @@ def check_csr(parts: Iterable[np.ndarray], where: str) -> scipy.sparse.csr_matri
         raise DataError(
             f"{where}: got {len(data):,} values and {len(indices):,} columns; `indptr` says {indptr[-1]:,} of each"
         )
-    bad = (indices < 0) | (indices >= num_columns)
+    _check_range(indices, num_columns, f"{where}, indices")
+    return scipy.sparse.csr_matrix(
+        (_numbers(data, where), indices.astype(np.int64), indptr), shape=(num_rows, num_columns)
+    )
+
+
+def check_coo(
+    data: np.ndarray, rows: np.ndarray, columns: np.ndarray, shape: np.ndarray, where: str
+) -> scipy.sparse.csr_matrix:
+    """A matrix of its entries.
+
+    Args:
+        data: ``(nnz,)`` numbers.
+        rows: ``(nnz,)`` integers, the row of each.
+        columns: ``(nnz,)`` integers, the column of each.
+        shape: two integers.
+        where: file and key, for messages.
+
+    Returns:
+        The matrix as CSR, float32; entries that are given twice are added up.
+
+    Raises:
+        DataError: as :func:`check_csr`.
+    """
+    order = np.argsort(rows, kind="stable") if rows.ndim == 1 else rows
+    if not data.shape == rows.shape == columns.shape == order.shape:
+        raise DataError(
+            f"{where}: got {data.shape} values, {rows.shape} rows and {columns.shape} columns; "
+            "allowed are as many of each"
+        )
+    # Without entries there is nothing to sort, and no number that is out of range
+    _check_shape(shape, where)
+    _check_range(rows, int(shape[0]), f"{where}, rows")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=int(shape[0])))])
+    return check_csr((data[order], columns[order], starts, shape), where)
+
+
+def _numbers(data: np.ndarray, where: str) -> np.ndarray:
+    """Entries ``(nnz,)`` as finite float32."""
+    return check_features(data[:, None], len(data), f"{where}, data").numpy()[:, 0]
+
+
+def _check_shape(shape: np.ndarray, where: str) -> None:
+    if shape.ndim != 1 or shape.dtype.kind not in "iu" or len(shape) != 2 or (shape < 1).any():
+        raise DataError(f"{where}, shape: got {_shown(shape)}; allowed are two integers of 1 or more")
+    check_size(where, int(shape[0]), "nodes")
+    if shape[1] > max(MAX_FEATURES, shape[0]):
+        raise DataError(f"{where}, shape: got {_shown(shape)}; allowed are at most {MAX_FEATURES:,} columns")
+
+
+def _check_range(numbers: np.ndarray, end: int, where: str) -> None:
+    if numbers.dtype.kind not in "iu":
+        raise DataError(f"{where}: got {numbers.dtype}; allowed are integers")
+    bad = (numbers < 0) | (numbers >= end)
     if bad.any():
         place = int(bad.argmax())
-        raise DataError(f"{where}, indices, entry {place}: got {indices[place]}; allowed are 0 ... {num_columns - 1:,}")
-    values = check_features(data[:, None], len(data), f"{where}, data").numpy()[:, 0]
-    return scipy.sparse.csr_matrix((values, indices.astype(np.int64), indptr), shape=(num_rows, num_columns))
+        raise DataError(f"{where}, entry {place}: got {numbers[place]}; allowed are 0 ... {end - 1:,}")
 
 
 def sparse_features(matrix: scipy.sparse.csr_matrix, binary: bool = False) -> Features:

@@ -7,8 +7,14 @@ line of whatever is wrong.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+import gzip
+import re
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import islice, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +23,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from mebns_pl.datasets.readers.contents import check_file, decoded, read_bytes, refusing, text_lines
-from mebns_pl.datasets.tables import Table, first_repeat, text_column
+from mebns_pl.datasets.limits import check_size
+from mebns_pl.datasets.readers.contents import check_file, check_text, read_bytes, refusing, text_lines
+from mebns_pl.datasets.tables import Table, first_repeat, shown, text_column
 from mebns_pl.errors import DataError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
@@ -26,6 +33,12 @@ PARQUET = (".parquet", ".pq")
 SUFFIXES = (*DELIMITERS, *PARQUET)
 _PLAIN_DELIMITERS = ",;\t|:"
 """Python skips spaces at the start of a field, and Arrow knows no delimiter beyond ASCII."""
+_RUNS = ((rb"(?:(?<=[\r\n])|\A)[ \t]+|[ \t]+(?=[\r\n]|\Z)", b""), (rb"[ \t]+", b"\t"))
+"""How text that white space separates becomes text that tabs separate."""
+_OUTSIDE_QUOTES = re.compile(r'("[^"]*")|[ \t]+')
+COMMENTS = ("#", "%")
+"""What SNAP's and KONECT's files begin their first lines with."""
+_BEGINNING = 2**16
 _SPACES = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
 """All that ``str.strip`` takes away; Arrow's own idea of white space is another."""
 
@@ -41,6 +54,7 @@ def read_columns(
     value_columns: Sequence[str | int] | None = (),
     delimiter: str | None = None,
     comment: str | None = None,
+    skip: int = 0,
 ) -> Table:
     """Reads a table: ``.csv`` (comma), ``.tsv``, ``.tab``, ``.txt`` (tab), also gzipped, or Parquet.
 
@@ -48,11 +62,13 @@ def read_columns(
         path: the file.
         name_columns: those of node names. Numbers (from 0) say that the file has no header; Parquet has names.
         value_columns: others that are needed, likewise; None takes all there are.
-        delimiter: the one character between fields of a text; None chooses by the suffix.
+        delimiter: the one character between fields of a text, a space for any run of spaces and tabs; None chooses by
+            the suffix.
         comment: lines of a text that start with it are passed over; None reads every line.
+        skip: how many lines of a text are passed over at its beginning.
 
     Raises:
-        DataError: a file that is missing or broken; a missing column.
+        DataError: a file that is missing, broken or larger than allowed; a missing column.
     """
     path = Path(path)
     suffix = standard_suffix(path)
@@ -65,28 +81,58 @@ def read_columns(
     separator = DELIMITERS[suffix] if delimiter is None else delimiter
     if len(separator) != 1 or separator in '\r\n"':
         raise DataError(f"delimiter: got {delimiter!r}; allowed is one character, no quote and no line end")
-    table = read_text(path, separator, comment, has_header=isinstance(name_columns[0], str))
+    table = read_text(path, separator, comment, has_header=isinstance(name_columns[0], str), skip=skip)
     for column in [*name_columns, *(value_columns or ())]:
         table.column(column)
     return table
 
 
-def read_text(path: Path, separator: str, comment: str | None, has_header: bool, plain: bool = True) -> Table:
+def commented(path: Path) -> tuple[list[str], str]:
+    """The comments with which a text begins, as files of SNAP and KONECT do, and the first line below them.
+
+    Raises:
+        DataError: the file is missing or cannot be unpacked.
+    """
+    check_file(path)
+    opened = gzip.open if path.suffix == ".gz" else open
+    with refusing(path, (OSError, EOFError, zlib.error)), opened(path, "rb") as stream:
+        lines = re.split(r"\r\n|\r|\n", stream.read(_BEGINNING).decode("utf-8-sig", "replace"))
+    told = list(takewhile(lambda line: line.startswith(COMMENTS), lines))
+    return told, next((line for line in lines[len(told) :] if line.strip()), "")
+
+
+def separator_of(line: str) -> str:
+    """What separates the fields of a line below comments: a comma, a tab, or any white space (a space)."""
+    if "," in line and "\t" not in line:
+        return ","
+    numbers = all(re.fullmatch(r"[-+.\deE]+", field) for field in line.split())
+    return "\t" if "\t" in line and not numbers else " "
+
+
+def read_text(
+    path: Path, separator: str, comment: str | None, has_header: bool, plain: bool = True, skip: int = 0
+) -> Table:
     """Reads a table of text; :func:`mebns_pl.datasets.files.read_edge_list` tells what is accepted.
 
     Args:
         path: the file.
-        separator: the one character between fields.
+        separator: the one character between fields; a space stands for any run of spaces and tabs.
         comment: lines that start with this text are passed over; None reads every line.
         has_header: whether the first line holds the columns' names.
         plain: whether plain text is read by Arrow; the result is the same.
+        skip: how many lines are passed over at the beginning.
 
     Raises:
-        DataError: a file that is missing, empty, not text, or ragged; a name of a column given twice.
+        DataError: a file that is missing, empty, not text, ragged or larger than allowed; a name of a column given
+            twice.
     """
-    columns = _plain_columns(path, separator, comment) if plain else None
+    columns = _plain_columns(path, separator, comment, skip) if plain else None
     if columns is None:
-        rows = [row for _, row in strict_rows(path, separator, comment)]
+        rows, values = [], 0
+        for _, row in strict_rows(path, separator, comment, skip):
+            values += len(row)
+            check_size(path, values, "values", least=True)
+            rows.append(row)
         columns = [text_column(column) for column in zip(*rows, strict=True)]
     if not columns or len(columns[0]) <= has_header:
         raise DataError(f"{path}: the file is empty; at least 1 line {'below the header ' * has_header}is needed")
@@ -97,28 +143,38 @@ def read_text(path: Path, separator: str, comment: str | None, has_header: bool,
     repeat = first_repeat(header)
     if repeat is not None:
         raise DataError(
-            f"{path}: column {header[repeat[0]]!r} stands twice in the header {header}; names of columns must differ"
+            f"{path}: column {header[repeat[0]]!r} stands twice in the header {shown(header)}; names of columns must "
+            "differ"
         )
 
     @cache
-    def lines() -> list[int]:
-        return [line for line, _ in strict_rows(path, separator, comment)][has_header:]
+    def rows_lines() -> Iterator[int]:
+        return (line for line, _ in strict_rows(path, separator, comment, skip))
 
-    return Table(path, dict(zip(header, columns, strict=True)), "line", lambda row: lines()[row])
+    lines = array("q")
+
+    def line_of(row: int) -> int:
+        lines.extend(islice(rows_lines(), max(0, row + has_header + 1 - len(lines))))
+        return lines[row + has_header]
+
+    return Table(path, dict(zip(header, columns, strict=True)), "line", line_of)
 
 
-def strict_rows(path: Path, separator: str, comment: str | None) -> Iterator[tuple[int, list[str]]]:
+def strict_rows(path: Path, separator: str, comment: str | None, skip: int = 0) -> Iterator[tuple[int, list[str]]]:
     """Reads a text table line by line: the number of each row's (last) line, and its fields without spaces around them.
 
     Args:
         path: the file.
-        separator: the one character between fields.
+        separator: the one character between fields; a space stands for any run of spaces and tabs.
         comment: lines that start with this text are passed over, as empty lines are; None reads every line.
+        skip: how many lines are passed over at the beginning.
 
     Raises:
-        DataError: a file that is missing, not text, or ragged.
+        DataError: a file that is missing, not text, ragged or larger than allowed.
     """
-    reader = csv.reader(text_lines(path, comment), delimiter=separator, strict=True, skipinitialspace=True)
+    lines = _lines(path, separator, comment, skip)
+    # A tab separates no less where spaces stand for none
+    reader = csv.reader(lines, delimiter=_mark(separator), strict=True, skipinitialspace=True)
     width = 0
     try:
         for fields in reader:
@@ -136,14 +192,42 @@ def strict_rows(path: Path, separator: str, comment: str | None) -> Iterator[tup
         raise DataError(f"{path}, line {reader.line_num}: bad {separator!r}-separated text ({error})") from error
 
 
-def _plain_columns(path: Path, separator: str, comment: str | None) -> list[pa.ChunkedArray] | None:
+def _mark(separator: str) -> str:
+    return "\t" if separator == " " else separator
+
+
+def _lines(path: Path, separator: str, comment: str | None, skip: int) -> Iterator[str]:
+    """The lines with one separator between fields, no more of them than a row may have."""
+    for place, line in enumerate(text_lines(path, comment)):
+        check_size(path, line.count(_mark(separator)) + 1, "columns", least=True)
+        if place < skip:
+            yield "\n"
+        elif separator == " ":
+            text = line.rstrip("\r\n")
+            yield _OUTSIDE_QUOTES.sub(lambda run: run[1] or "\t", text.strip(" \t")) + line[len(text) :]
+        else:
+            yield line
+
+
+def _plain_columns(path: Path, separator: str, comment: str | None, skip: int = 0) -> list[pa.ChunkedArray] | None:
     """The columns of :func:`strict_rows`, by Arrow; None where it might read something else, or finds a fault."""
     content = read_bytes(path)
-    decoded(content, path)
+    check_text(content, path)
+    check_size(path, max(content.count(b"\n"), content.count(b"\r")), "rows")
     if comment:
         content = "".join(text_lines(path, comment)).encode("utf-8-sig")
+    if skip:
+        *_, last = islice(re.finditer(rb"\r\n|\r|\n|\Z", content), skip)
+        content = content[last.end() :]
+    if separator == " ":
+        if b'"' in content:
+            return None
+        for run, mark in _RUNS:
+            content = re.sub(run, mark, content)
+        separator = _mark(separator)
     if separator not in _PLAIN_DELIMITERS or not _is_plainly_quoted(content, separator):
         return None
+    check_size(path, _width(content, separator), "columns")
     read = pa.csv.ReadOptions(autogenerate_column_names=True)
     parse = pa.csv.ParseOptions(delimiter=separator, newlines_in_values=b'"' in content)
     try:
@@ -156,6 +240,13 @@ def _plain_columns(path: Path, separator: str, comment: str | None) -> list[pa.C
         return None
     columns = [_trimmed(column) for column in columns]
     return columns if width > 1 else [columns[0].drop_null()]  # an empty line, or one of spaces, is no row
+
+
+def _width(content: bytes, separator: str) -> int:
+    """How many fields the first line that is not empty may have."""
+    start = len(content) - len(content.lstrip(b"\r\n"))
+    ends = [place for mark in (b"\r", b"\n") if (place := content.find(mark, start)) >= 0]
+    return content.count(separator.encode(), start, min(ends, default=len(content))) + 1
 
 
 def _is_plainly_quoted(content: bytes, separator: str) -> bool:
@@ -175,33 +266,94 @@ def _trimmed(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _read_parquet(path: Path, name_columns: Sequence[str | int], value_columns: Sequence[str | int] | None) -> Table:
-    """Name columns hold integers or texts, value columns also other numbers and truth values (0 and 1)."""
+    """Name columns hold integers or texts, value columns also other numbers, truth values, times, and lists."""
     asked = [*name_columns, *(value_columns or ())]
     if not all(isinstance(column, str) for column in asked):
         raise DataError(f"{path}: columns {asked}: allowed are names, as Parquet has them")
     with refusing(path, (pa.ArrowException, OSError, ValueError, MemoryError), "cannot be read as Parquet"):
-        header = pa.parquet.read_schema(path).names
-        wanted = asked if value_columns is not None else [*asked, *(name for name in header if name not in asked)]
-        for column in wanted:
-            if header.count(column) != 1:
-                raise DataError(f"{path}: no column {column!r}, or several; the file has {header}")
-        table = pa.parquet.read_table(path, columns=list(dict.fromkeys(wanted)))
-        columns = {
-            column: _parquet_column(table.column(column), column, column in name_columns, path) for column in wanted
-        }
+        with pa.parquet.ParquetFile(path) as file:
+            header, there = file.schema_arrow.names, Counter(file.schema_arrow.names)
+            check_size(path, file.metadata.num_rows, "rows")
+            check_size(path, len(header), "columns")
+            known = set(asked)
+            wanted = asked if value_columns is not None else [*asked, *(name for name in header if name not in known)]
+            for column in wanted:
+                if there[column] != 1:
+                    raise DataError(f"{path}: no column {column!r}, or several; the file has {shown(header)}")
+            _check_sizes(file, set(wanted), path)
+        # Texts that repeat are kept once, so that their size is known before they are written out
+        texts = [name for name in dict.fromkeys(wanted) if _is_text(file.schema_arrow.field(name).type)]
+        table = pa.parquet.read_table(path, columns=list(dict.fromkeys(wanted)), read_dictionary=texts)
+        columns: dict[str | int, pa.ChunkedArray] = {}
+        for column in dict.fromkeys(wanted):
+            columns.update(_parquet_columns(table.column(column), str(column), column in name_columns, path).items())
     if not table.num_rows:
         raise DataError(f"{path}: the file is empty; at least 1 row is needed")
-    return Table(path, columns)
+    return Table(path, columns, unread=[name for name in header if name not in set(wanted)])
 
 
-def _parquet_column(array: pa.ChunkedArray, column: str | int, is_name: bool, path: Path) -> pa.ChunkedArray:
-    kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
-    if pa.types.is_floating(kind) and not is_name:
-        return array.cast(pa.float64())
+def _check_sizes(file: pa.parquet.ParquetFile, wanted: set[str | int], path: Path) -> None:
+    """Refuses columns that are larger than allowed, by what the file says of them."""
+    packed: Counter[str] = Counter()
+    values: Counter[str] = Counter()
+    for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            name = chunk.path_in_schema.partition(".")[0]
+            packed[name] += max(chunk.total_uncompressed_size, 0)
+            values[name] += max(chunk.num_values, 0)
+    for name in wanted & values.keys():
+        check_size(f"{path}, column {name!r}", max(packed[str(name)], 8 * values[str(name)]), "bytes of arrays")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
+def _parquet_columns(values: pa.ChunkedArray, name: str, is_name: bool, path: Path) -> Mapping[str, pa.ChunkedArray]:
+    """A column by its name, or one of lists as several: ``emb[0]``, ``emb[1]``, ..."""
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    if is_name or not any(test(values.type) for test in kinds):
+        return {name: _parquet_column(values, name, is_name, path)}
+    lengths = pc.list_value_length(values)
+    width = lengths[0].as_py() or 0
+    other = pc.fill_null(pc.not_equal(lengths, width), True).index(True).as_py() if width else 0
+    if other >= 0:
+        got = lengths[other].as_py()
+        raise DataError(
+            f"{path}, row {other}: column {name!r} has {'no value' if got is None else f'{got} numbers'}; "
+            f"every row must have {width or '1 or more'}"
+        )
+    check_size(f"{path}, column {name!r}", width, "columns")
+    parts = ((f"{name}[{i}]", pc.list_element(values, i)) for i in range(width))
+    return {part: _parquet_column(element, part, is_name, path) for part, element in parts}
+
+
+def _parquet_column(values: pa.ChunkedArray, column: str | int, is_name: bool, path: Path) -> pa.ChunkedArray:
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if (pa.types.is_floating(kind) or pa.types.is_decimal(kind)) and not is_name:
+        return values.cast(pa.float64())
     if pa.types.is_boolean(kind) and not is_name:
-        return array.cast(pa.bool_()).cast(pa.int8()).cast(pa.string())
-    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer)
-    if not any(test(kind) for test in texts):
-        allowed = "integers and texts" if is_name else "numbers, truth values and texts"
-        raise DataError(f"{path}: column {column!r} is of type {array.type}; allowed are {allowed}")
-    return _trimmed(array.cast(pa.string()))
+        return values.cast(pa.bool_()).cast(pa.int8()).cast(pa.string())
+    if (pa.types.is_timestamp(kind) or pa.types.is_date(kind)) and not is_name:
+        return _seconds(values.cast(kind))
+    if not _is_text(kind) and not pa.types.is_integer(kind):
+        allowed = "integers and texts" if is_name else "numbers, truth values, texts, times and lists of numbers"
+        raise DataError(f"{path}: column {column!r} is of type {values.type}; allowed are {allowed}")
+    if pa.types.is_dictionary(values.type) and _is_text(kind):
+        check_size(f"{path}, column {column!r}", _text_size(values), "bytes of text")
+    return _trimmed(values.cast(pa.string()))
+
+
+def _text_size(values: pa.ChunkedArray) -> int:
+    """How many bytes the texts of a column of repeated ones have when they are written out."""
+    lengths = (pc.binary_length(chunk.dictionary).take(chunk.indices) for chunk in values.chunks)
+    return sum(pc.sum(each.cast(pa.int64())).as_py() or 0 for each in lengths)
+
+
+def _seconds(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """``(n,)`` float64: seconds since 1970 of timestamps and dates."""
+    if pa.types.is_date32(values.type):
+        return pc.multiply(values.cast(pa.int32()).cast(pa.float64()), 86_400.0)
+    units = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+    unit = "ms" if pa.types.is_date64(values.type) else values.type.unit
+    return pc.divide(values.cast(pa.int64()).cast(pa.float64(), safe=False), units[unit])

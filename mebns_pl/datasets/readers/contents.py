@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import zlib
@@ -9,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mebns_pl.datasets.limits import check_size, limit
 from mebns_pl.errors import DataError
+
+_BLOCK = 2**20
 
 
 def check_file(path: Path) -> None:
@@ -36,33 +40,52 @@ def refusing(where: object, errors: tuple[type[Exception], ...], what: str = "ca
     except DataError:
         raise
     except errors as error:
-        raise DataError(f"{where}: {what} ({str(error)[:200]})") from error
+        raise DataError(f"{where}: {what} ({' '.join(str(error).split())[:200]})") from error
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, what: str = "bytes of text") -> bytes:
     """What is in a file, unpacked where its name ends with ``.gz``.
 
+    Args:
+        path: the file.
+        what: which bound there is on its size.
+
     Raises:
-        DataError: it is missing, or cannot be read or unpacked.
+        DataError: it is missing, cannot be read or unpacked, or is larger than allowed.
     """
     check_file(path)
     with refusing(path, (OSError, EOFError, zlib.error)):
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        check_size(path, path.stat().st_size, what)
+        if path.suffix != ".gz":
+            return path.read_bytes()
+        unpacked = bytearray()
+        with gzip.open(path) as file:
+            while block := file.read(_BLOCK):
+                unpacked += block
+                check_size(f"{path}, unpacked", len(unpacked), what, least=True)
+        return bytes(unpacked)
 
 
-def decoded(content: bytes, path: Path) -> str:
-    """The text that ``content`` of a file is, without a byte order mark.
+def check_text(content: bytes, path: Path) -> None:
+    """Makes sure that what is in a file is UTF-8 text.
 
     Raises:
-        DataError: it is no UTF-8 text.
+        DataError: it is not.
     """
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not text (byte {error.start}: {error.reason}); allowed is UTF-8 text") from error
-    if "\0" in text:
-        raise DataError(f"{path}: not text (a NUL character at place {text.index(chr(0))}); allowed is UTF-8 text")
-    return text
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    start = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
+    characters = 0
+    for first in range(start, max(len(content), start + 1), _BLOCK):
+        held = len(decoder.getstate()[0])  # bytes of a character that began in the last block
+        try:
+            text = decoder.decode(content[first : first + _BLOCK], first + _BLOCK >= len(content))
+        except UnicodeDecodeError as error:
+            place = first - start - held + error.start
+            raise DataError(f"{path}: not text (byte {place}: {error.reason}); allowed is UTF-8 text") from error
+        if "\0" in text:
+            place = characters + text.index("\0")
+            raise DataError(f"{path}: not text (a NUL character at place {place}); allowed is UTF-8 text")
+        characters += len(text)
 
 
 def text_lines(path: Path, comment: str | None = None) -> Iterator[str]:
@@ -73,7 +96,11 @@ def text_lines(path: Path, comment: str | None = None) -> Iterator[str]:
         comment: what comment lines start with; None or "" takes no line for one.
 
     Raises:
-        DataError: the file is missing, cannot be read, or is no UTF-8 text.
+        DataError: the file is missing, cannot be read, is larger than allowed, or is no UTF-8 text.
     """
-    for line in io.StringIO(decoded(read_bytes(path), path), newline=""):
+    content, longest = read_bytes(path), limit("characters of a line")
+    check_text(content, path)
+    lines = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
+    while line := lines.readline(longest + 1):
+        check_size(path, len(line), "characters of a line", least=True)
         yield "\n" if comment and line.startswith(comment) else line

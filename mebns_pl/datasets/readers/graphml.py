@@ -1,8 +1,12 @@
-"""GraphML files, read as a stream; document types, and with them entities, are refused."""
+"""GraphML files, read as a stream; document types, and with them entities, are refused.
+
+Libraries write it in ways of their own: networkx declares an attribute once for each type of its values, igraph keeps
+names in an attribute, Neo4j and Gephi give attributes of nodes and of edges the same key, or declare none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,22 +14,36 @@ from xml.parsers import expat
 
 import torch
 
+from mebns_pl.datasets.limits import check_size, limit
 from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs
 from mebns_pl.datasets.readers.contents import read_bytes, refusing
-from mebns_pl.datasets.tables import Table, column_times, table_features, text_column
+from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns, chosen_features, edge_weights
+from mebns_pl.datasets.tables import (
+    MAX_LEVELS,
+    Table,
+    column_times,
+    distinct,
+    first_repeat,
+    is_text_only,
+    table_features,
+    text_column,
+)
 from mebns_pl.errors import DataError
+
+_DOMAINS = ("node", "edge")
+_NAMES = ("name", "label")
+"""Attributes that name nodes, where every node has one of its own: igraph's and Gephi's."""
+_LABELS = ("labels", "label")
+"""What Neo4j writes of nodes and edges without a declaration."""
+_BLOCK = 2**16
 
 
 class _Key(NamedTuple):
-    """A declared attribute."""
+    """A declared attribute of nodes or of edges."""
 
     name: str
-    domain: str
     kind: str
     default: str
-
-    def serves(self, domain: str) -> bool:
-        return self.domain in (domain, "all")
 
 
 class _Item(NamedTuple):
@@ -51,25 +69,29 @@ class _Element:
 
 def read_graphml(
     path: Path,
-    feature_columns: Sequence[str] | None = None,
+    columns: GraphColumns = DEFAULT_COLUMNS,
     time_column: str | None = None,
     undirected: bool = True,
     standardize: bool = True,
 ) -> LoadedGraph:
-    """Reads a graph from GraphML (also gzipped). Nodes keep the file's order and are named by their ``id``.
+    """Reads a graph from GraphML (also gzipped). Nodes keep the file's order.
 
-    Attributes of nodes become features as the columns of a node table do.
+    They are named by the attribute ``columns.node``; where the file has none of that name, by its attributes ``name``
+    or ``label`` if these are texts that differ from node to node, or else by their ``id``. The other attributes of
+    nodes become features as the columns of a node table do; unless they are asked for by name, those that some node
+    lacks, and those of too many texts, are left out, which ``notes`` tell.
 
     Args:
         path: the file.
-        feature_columns: names of the node attributes to use; None takes all.
+        columns: which attributes are names, features, labels and weights.
         time_column: name of the edge attribute with times, or None.
         undirected: whether directed edges are made undirected; False refuses them.
         standardize: whether numeric features are standardised.
 
     Raises:
-        DataError: a file that is missing, damaged or no GraphML; hyperedges, nested or several graphs; a node given
-            twice; an edge between nodes that are not there; an attribute missing or with a bad value; no edge.
+        DataError: a file that is missing, damaged, larger than allowed, or no GraphML; hyperedges, nested or several
+            graphs; a node given twice; an edge between nodes that are not there; an attribute missing or with a bad
+            value; no edge.
     """
     found = _Reader(path)
     found.read()
@@ -82,15 +104,70 @@ def read_graphml(
     ends = torch.tensor([[number[end] for end in (edge.source, edge.target)] for edge in found.edges])
     ends = ends.long().view(-1, 2).t()
     nodes = found.table(list(found.nodes.values()), "node")
-    columns = [str(name) for name in nodes.columns] if feature_columns is None else feature_columns
-    x, notes = table_features(nodes, columns, standardize)
-    times = None if time_column is None else column_times(found.table(found.edges, "edge"), time_column)
+    edges = found.table(found.edges, "edge", {time_column, columns.weight})
+    names, named_by = _names(nodes, list(found.nodes), columns.node)
+    wanted, notes = chosen_features(nodes, columns, named_by)
+    if columns.features is None:
+        wanted, left_out = _complete(nodes, wanted, list(found.nodes.values()))
+        notes += left_out
+    x, encoded = table_features(nodes, wanted, standardize)
+    times = None if time_column is None else column_times(edges, time_column)
+    weights, told = edge_weights(edges, columns, {time_column})
     directed = torch.tensor([edge.directed for edge in found.edges], dtype=torch.bool)
     some = bool(directed.any())
     if some:  # an undirected edge among them stands for both directions
         ends = torch.cat([ends, ends[:, ~directed].flip(0)], dim=1)
-        times = None if times is None else torch.cat([times, times[~directed]])
-    return graph_of_pairs(path, ends, list(found.nodes), x, times, notes, directed=some, undirected=undirected)
+        times, weights = (None if each is None else torch.cat([each, each[~directed]]) for each in (times, weights))
+    told = [*found.notes(), *([f"nodes named by attribute {named_by!r}"] * bool(named_by)), *encoded, *notes, *told]
+    return graph_of_pairs(
+        path,
+        ends,
+        names,
+        x,
+        times,
+        told,
+        directed=some,
+        undirected=undirected,
+        weights=weights,
+        node_types=columns.labels(nodes),
+    )
+
+
+def _names(nodes: Table, ids: list[str], asked: str) -> tuple[list[str], str]:
+    """Names of nodes, and the attribute that they come from, or ""."""
+    if asked in nodes.columns:
+        names = nodes.names(asked)[0].to_pylist()
+        repeat = first_repeat(names)
+        if repeat is not None:
+            row, first = repeat
+            what = f"node {names[row]!r} is also on line {nodes.line_of(first)}; each node must have a name of its own"
+            raise DataError(f"{nodes.at(row)}: {what}")
+        return names, asked
+    if asked != DEFAULT_COLUMNS.node:
+        nodes.column(asked)  # says what there is
+    for attribute in _NAMES:
+        column = nodes.columns.get(attribute)
+        if column is not None and not column.null_count and is_text_only(column):
+            texts = column.to_pylist()
+            if first_repeat(texts) is None:
+                return texts, attribute
+    return ids, ""
+
+
+def _complete(nodes: Table, names: Sequence[str], items: Sequence[_Item]) -> tuple[list[str], list[str]]:
+    """Which attributes every node has, with few enough texts, and notes on the others; empty values are not absent."""
+    kept, notes = [], []
+    for name in names:
+        column = nodes.column(name)
+        levels = len(distinct(column)) if is_text_only(column) else 0
+        absent = sum(name not in item.values for item in items) if column.null_count else 0
+        if column.null_count and column.null_count in (absent, len(column)):
+            notes.append(f"attribute {name!r} left out: {column.null_count:,} of {len(column):,} nodes have no value")
+        elif levels > MAX_LEVELS:
+            notes.append(f"attribute {name!r} left out: {levels:,} different texts, more than {MAX_LEVELS}")
+        else:
+            kept.append(name)
+    return kept, notes
 
 
 class _Reader:
@@ -104,20 +181,36 @@ class _Reader:
         self.path = path
         self.nodes: dict[str, _Item] = {}
         self.edges: list[_Item] = []
-        self._keys: dict[str, _Key] = {}
+        self._keys: dict[tuple[str, str], _Key] = {}  # by domain and id
+        self._undeclared: dict[tuple[str, str], list[int]] = {}  # the lines of their data
         self._open: list[_Element] = []
         self._directed: bool | None = None
 
-    def table(self, items: Sequence[_Item], domain: str) -> Table:
-        """The attributes of nodes or of edges."""
-        keys = [key for key in self._keys.values() if key.serves(domain)]
+    def table(self, items: Sequence[_Item], domain: str, only: Collection[str | int | None] | None = None) -> Table:
+        """The attributes of nodes or of edges, all or only some; those of one name together."""
+        defaults: dict[str, str] = {}
+        for (served, _), key in self._keys.items():
+            if served == domain:
+                defaults[key.name] = defaults.get(key.name) or key.default
+        unread = [name for name in defaults if only is not None and name not in only]
+        if only is not None:
+            defaults = {name: default for name, default in defaults.items() if name in only}
+        check_size(f"{self.path}, attributes", len(defaults) * len(items), "values")
+        check_size(f"{self.path}, defaults", sum(map(len, defaults.values())) * len(items), "bytes of text")
         columns: dict[str | int, Any] = {
-            key.name: text_column(item.values.get(key.name, key.default) for item in items) for key in keys
+            name: text_column(item.values.get(name, default) for item in items) for name, default in defaults.items()
         }
-        return Table(self.path, columns, "line", lambda row: items[row].line)
+        return Table(self.path, columns, "line", lambda row: items[row].line, unread)
+
+    def notes(self) -> list[str]:
+        """What there is to tell of the declarations."""
+        names = ", ".join(dict.fromkeys(repr(name) for _, name in list(self._undeclared)[:20]))
+        return [f"not declared, and taken as texts: {names}"] * bool(names)
 
     def read(self) -> None:
         """Reads the whole file."""
+        content = read_bytes(self.path)
+        check_size(self.path, content.count(b"<"), "tags")
         parser = expat.ParserCreate()
         parser.buffer_text = True
 
@@ -132,11 +225,23 @@ class _Reader:
         parser.CharacterDataHandler = self._characters
         with refusing(self.path, (LookupError, ValueError), "cannot be decoded"):
             try:
-                parser.Parse(read_bytes(self.path), True)
+                for first in range(0, len(content), _BLOCK):
+                    block = content[first : first + _BLOCK]
+                    parser.Parse(block, False)
+                    # A tag that does not end is kept whole by the parser
+                    waiting = first + len(block) - parser.CurrentByteIndex
+                    where = f"{self.path}, line {parser.CurrentLineNumber}"
+                    check_size(where, waiting, "characters of a value", least=True)
+                parser.Parse(b"", True)
             except expat.ExpatError as error:
                 raise self._error(error.lineno, f"no well-formed XML ({expat.ErrorString(error.code)})") from error
         if self._directed is None:
             raise DataError(f"{self.path}: no <graph> within <graphml>; one is needed")
+        for (domain, identity), lines in self._undeclared.items():
+            if len(lines) < len(self.nodes if domain == "node" else self.edges) and identity not in _LABELS:
+                declared = ", ".join(dict.fromkeys(name for _, name in self._keys)) or "none"
+                raise self._error(lines[0], f"data of key {identity!r}; allowed are {declared}")
+            self._keys[domain, identity] = _Key(identity, "string", "")
 
     def _error(self, line: int, what: str) -> DataError:
         return DataError(f"{self.path}, line {line}: {what}")
@@ -151,10 +256,14 @@ class _Reader:
                 raise self._error(element.line, "a second or nested <graph>; allowed is one")
             self._directed = self._choice(element, "edgedefault", {"directed": True, "undirected": False})
         self._open.append(element)
+        check_size(f"{self.path}, line {element.line}", len(self._open), "nested levels")
 
     def _characters(self, text: str) -> None:
         for element in reversed(self._open):
             if element.tag in ("data", "default"):
+                if len(element.text) + len(text) > limit("characters of a value"):
+                    where = f"{self.path}, line {element.line}"
+                    check_size(where, len(element.text) + len(text), "characters of a value", least=True)
                 element.text += text
                 return
 
@@ -163,10 +272,12 @@ class _Reader:
         if element.tag == "default" and parent.tag == "key":
             parent.texts["default"] = element.text.strip()
         elif element.tag == "data" and parent.tag in ("node", "edge"):
-            key = self._needed(element, "key")
-            if key not in self._keys:
-                raise self._error(element.line, f"data of key {key!r}; allowed are {', '.join(self._keys) or 'none'}")
-            parent.texts[self._keys[key].name] = _value(element.text, self._keys[key].kind)
+            identity = self._needed(element, "key")
+            key = self._keys.get((parent.tag, identity))
+            if key is None:
+                key = _Key(identity, "string", "")
+                self._undeclared.setdefault((parent.tag, identity), []).append(element.line)
+            parent.texts[key.name] = _value(element.text, key.kind)
         elif element.tag == "key":
             self._declare(element)
         elif element.tag == "node":
@@ -188,11 +299,13 @@ class _Reader:
             element.attributes.get(key, default)
             for key, default in (("attr.name", identity), ("for", "all"), ("attr.type", "string"))
         )
-        rivals = [key for key in self._keys.values() if key.name == name and (domain == "all" or key.serves(domain))]
-        if rivals or identity in self._keys:
-            what = f"key {identity!r} ({name!r}) is declared twice; each attribute must have one key"
-            raise self._error(element.line, what)
-        self._keys[identity] = _Key(name, domain, kind, _value(element.texts.get("default", ""), kind))
+        for served in _DOMAINS:
+            if domain not in (served, "all"):
+                continue
+            if (served, identity) in self._keys:
+                what = f"key {identity!r} ({name!r}) is declared twice; each attribute must have one key"
+                raise self._error(element.line, what)
+            self._keys[served, identity] = _Key(name, kind, _value(element.texts.get("default", ""), kind))
 
     def _needed(self, element: _Element, name: str) -> str:
         if name not in element.attributes:

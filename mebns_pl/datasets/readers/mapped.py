@@ -14,6 +14,7 @@ from mebns_pl.datasets.readers.contents import refusing
 from mebns_pl.errors import DataError
 
 SUFFIX = ".npy"
+_BLOCK = 2**22
 
 
 def map_features(path: str | Path) -> Tensor:
@@ -25,7 +26,7 @@ def map_features(path: str | Path) -> Tensor:
         path: a two-dimensional array of float32 in C order.
 
     Raises:
-        DataError: a file that is missing or broken, or holds something else.
+        DataError: a file that is missing or broken, or holds something else, a number that is not finite included.
 
     Example:
         >>> import tempfile
@@ -41,7 +42,19 @@ def map_features(path: str | Path) -> Tensor:
         raise DataError(
             f"{path}: got {array.dtype} of shape {array.shape} in {order} order; features are float32 (N, F) in C order"
         )
+    _check_finite(array, path)
     return torch.from_numpy(array)
+
+
+def _check_finite(array: np.ndarray, path: str | Path) -> None:
+    """Looks at the whole file once, some rows at a time."""
+    rows = max(1, _BLOCK // max(1, array.shape[1]))
+    for first in range(0, len(array), rows):
+        block = array[first : first + rows]
+        if not np.isfinite(block.sum(dtype=np.float64)):  # the sum of finite float32 numbers is finite
+            row, column = np.argwhere(~np.isfinite(block))[0].tolist()
+            found = f"row {first + row}, column {column}: got {block[row, column]}"
+            raise DataError(f"{path}, {found}; allowed are finite numbers")
 
 
 def with_mapped_features(graph: LoadedGraph, path: str | Path) -> LoadedGraph:

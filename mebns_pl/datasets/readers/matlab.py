@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse
 
+from mebns_pl.datasets.limits import check_size, limit
 from mebns_pl.datasets.readers.checks import check_csr
 from mebns_pl.datasets.readers.contents import read_bytes, refusing
 from mebns_pl.errors import DataError
@@ -19,7 +20,6 @@ _MATRIX, _COMPRESSED = 14, 15
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _SPARSE, _DENSE = 5, range(6, 16)
 _COMPLEX = 0x0800
-_MAX_BYTES = 2**32
 
 
 class _Element(NamedTuple):
@@ -42,7 +42,7 @@ def read_matlab_matrix(path: Path, key: str) -> scipy.sparse.csr_matrix:
     Raises:
         DataError: a file that is missing, damaged, or of another version; no such matrix; one that is not real.
     """
-    content = read_bytes(path)
+    content = read_bytes(path, "bytes of arrays")
     if len(content) < _HEADER or content[126:128] not in (b"IM", b"MI"):
         raise DataError(f"{path}: no MATLAB file of version 5 (MATLAB 5 to 7.2), or one that is cut off")
     order = "<" if content[126:128] == b"IM" else ">"
@@ -51,7 +51,8 @@ def read_matlab_matrix(path: Path, key: str) -> scipy.sparse.csr_matrix:
         for element in _elements(content[_HEADER:], order):
             if element.kind == _COMPRESSED:
                 unpacker = zlib.decompressobj()
-                unpacked = unpacker.decompress(element.data, _MAX_BYTES)
+                unpacked = unpacker.decompress(element.data, limit("bytes of arrays") + 1)
+                check_size(f"{path}, unpacked", len(unpacked), "bytes of arrays", least=True)
                 if not unpacker.eof:
                     raise ValueError("packed data are cut off")
                 element = _elements(unpacked, order)[0]

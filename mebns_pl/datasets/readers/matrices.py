@@ -10,7 +10,7 @@ import torch
 
 from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs
 from mebns_pl.datasets.readers.arrays import Archive
-from mebns_pl.datasets.readers.checks import check_csr, sparse_features
+from mebns_pl.datasets.readers.checks import check_coo, check_csr, sparse_features
 from mebns_pl.datasets.readers.matlab import read_matlab_matrix
 from mebns_pl.datasets.readers.saved import SavedData
 from mebns_pl.errors import DataError
@@ -59,6 +59,32 @@ def read_csr(arrays: Archive | SavedData, prefix: str) -> scipy.sparse.csr_matri
     """The matrix whose ``data``, ``indices``, ``indptr`` and ``shape`` stand under names that begin with ``prefix``."""
     parts = (arrays[prefix + part] for part in ("data", "indices", "indptr", "shape"))
     return check_csr(parts, f"{arrays.path}, {prefix.rstrip('_') or 'adjacency matrix'}")
+
+
+def read_sparse(arrays: Archive | SavedData, prefix: str) -> scipy.sparse.csr_matrix:
+    """:func:`read_csr`, or what ``scipy.sparse.save_npz`` has written of a matrix of rows, columns or entries.
+
+    Raises:
+        DataError: another format, or parts that do not fit together.
+    """
+    kind = arrays["format"].tolist() if "format" in arrays else "csr"
+    kind = kind.decode("ascii", "replace") if isinstance(kind, bytes) else kind
+    if kind == "csr":
+        return read_csr(arrays, prefix)
+    where = f"{arrays.path}, adjacency matrix"
+    if kind == "coo":
+        if "coords" in arrays:
+            coords = arrays["coords"]
+            if coords.ndim != 2 or len(coords) != 2:
+                raise DataError(f"{arrays.at('coords')}: got shape {coords.shape}; allowed is (2, nnz)")
+            rows, columns = coords
+        else:
+            rows, columns = arrays["row"], arrays["col"]
+        return check_coo(arrays["data"], rows, columns, arrays["shape"], where)
+    if kind == "csc":
+        *parts, shape = (arrays[part] for part in ("data", "indices", "indptr", "shape"))
+        return check_csr((*parts, shape[::-1] if shape.ndim else shape), where).T.tocsr()
+    raise DataError(f"{arrays.at('format')}: got {str(kind)[:40]!r}; allowed are csr, csc and coo")
 
 
 def adjacency_pairs(matrix: scipy.sparse.csr_matrix, where: str) -> tuple[torch.Tensor, int]:

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import _codecs
+import re
 import warnings
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor
 
-from mebns_pl.datasets.readers.contents import check_file
+from mebns_pl.datasets.limits import check_size
+from mebns_pl.datasets.readers.checks import check_coo, check_csr
+from mebns_pl.datasets.readers.contents import check_file, refusing
 from mebns_pl.errors import DataError
 from mebns_pl.files import check_archive
+
+_INSTEAD = {
+    "HeteroData": "save data.to_homogeneous() instead",
+    "SparseTensor": "save the `edge_index` instead: torch.save(data.to_dict(), path), before ToSparseTensor",
+    "Batch": "save one graph instead, as batch[0]",
+    "TemporalData": "save a Data with its edge_index instead",
+}
+"""What to do about classes that people save."""
 
 
 def load_saved(path: str | Path) -> Any:
@@ -25,12 +39,12 @@ def load_saved(path: str | Path) -> Any:
         path: a file as ``torch.save`` writes it.
 
     Raises:
-        DataError: no such file; a file that is damaged, or that holds anything else.
+        DataError: no such file; a file that is damaged, larger than allowed, or that holds anything else.
     """
     path = Path(path)
-    check_file(path)
+    _check_container(path)
     try:
-        with torch.serialization.safe_globals(_allowed()), warnings.catch_warnings():
+        with _only(_allowed()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of how the pickle was made
             check_archive(path)
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -39,6 +53,34 @@ def load_saved(path: str | Path) -> Any:
             f"{path}: cannot be loaded ({_reason(error)}); allowed are tensors, NumPy arrays and PyG's Data, "
             "as torch.save writes them"
         ) from error
+
+
+@contextmanager
+def _only(allowed: list[Any]) -> Iterator[None]:
+    """Lets files name these and what torch itself allows; whatever other packages have allowed is set aside."""
+    others = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        with torch.serialization.safe_globals(allowed):
+            yield
+    finally:
+        torch.serialization.add_safe_globals(others)
+
+
+def _check_container(path: Path) -> None:
+    """Looks at sizes before anything is unpacked: of the numbers, and of what has to be built piece by piece."""
+    check_file(path)
+    with refusing(path, (OSError, zipfile.BadZipFile, NotImplementedError), "cannot be loaded"):
+        if not zipfile.is_zipfile(path):  # as torch wrote before 1.6: one pickle, with the numbers behind it
+            check_size(f"{path}, in the format of torch before 1.6", path.stat().st_size, "bytes of pickled objects")
+            with path.open("rb") as stream:
+                if stream.read(1) != b"\x80":
+                    raise DataError(f"{path}: cannot be loaded (no file of torch.save); allowed is what it writes")
+            return
+        with zipfile.ZipFile(path) as archive:
+            sizes = {item.filename: item.file_size for item in archive.infolist()}
+    check_size(path, sum(sizes.values()), "bytes of arrays")
+    check_size(path, sum(size for name, size in sizes.items() if name.endswith(".pkl")), "bytes of pickled objects")
 
 
 @dataclass(frozen=True)
@@ -66,16 +108,29 @@ class SavedData:
         saved = load_saved(path)
         if type(saved) is Data:
             store = vars(saved).get("_store")
-            saved = vars(store).get("_mapping") if type(store) is GlobalStorage else None
-        if not isinstance(saved, dict) or "edge_index" not in saved:
+            if type(store) is not GlobalStorage:
+                raise DataError(
+                    f"{path}: got a Data of PyG 1, which PyG 2 cannot read; allowed is what PyG 2 saves: load it with "
+                    "PyG 1 and save its dictionary, torch.save(data.to_dict(), path)"
+                )
+            saved = vars(store).get("_mapping")
+        if isinstance(saved, tuple | list):
+            raise DataError(
+                f"{path}: got {type(saved).__name__} of {len(saved):,}, as PyG's InMemoryDataset and RandomLinkSplit "
+                "make them; allowed is one graph, PyG's Data: save a part of it instead, torch.save(dataset[0], path)"
+            )
+        if not isinstance(saved, dict) or (saved.get("edge_index") is None and saved.get("adj_t") is None):
             what = f"a dictionary of {list(saved)[:8]}" if isinstance(saved, dict) else type(saved).__name__
             raise DataError(f"{path}: got {what}; allowed is PyG's Data, or a dictionary, with `edge_index`")
+        if saved.get("edge_index") is None:
+            turned = _sparse_matrix(saved["adj_t"], f"{path}, adj_t").tocoo()
+            saved = {**saved, "edge_index": np.stack([turned.col, turned.row])[:, turned.data != 0]}
         x = saved.get("x")
         if x is not None and (not isinstance(x, Tensor | np.ndarray) or x.ndim != 2):
-            raise DataError(f"{path}, x: got {type(x).__name__}; allowed is a tensor of shape (N, F)")
-        if isinstance(x, Tensor) and x.layout in (torch.sparse_coo, torch.sparse_csr) and not x.dense_dim():
-            x = x.to_sparse_csr()
-            parts = {"indptr": x.crow_indices(), "indices": x.col_indices(), "data": x.values(), "shape": [*x.shape]}
+            raise DataError(f"{path}, x: got {_kind(x)}; allowed is a tensor of shape (N, F)")
+        if isinstance(x, Tensor) and x.layout != torch.strided:
+            matrix = _sparse_matrix(x, f"{path}, x")
+            parts = {"indptr": matrix.indptr, "indices": matrix.indices, "data": matrix.data, "shape": [*x.shape]}
             saved = {**saved, "x": None} | {f"attr_{part}": value for part, value in parts.items()}
         return SavedData(path, saved)
 
@@ -89,15 +144,14 @@ class SavedData:
             DataError: no such field, or none of real numbers or texts.
         """
         if key not in self:
-            raise DataError(f"{self.path}: no {key!r}; it has {', '.join(map(str, self.fields))}")
+            raise DataError(f"{self.path}: no {key!r}; it has {', '.join(map(str, list(self.fields)[:20]))}")
         value = self.fields[key]
         if isinstance(value, Tensor):
-            if value.layout != torch.strided or value.device.type != "cpu" or value.is_complex() or value.is_quantized:
-                got = f"{value.dtype}, {value.layout}, on {value.device}"
-                raise DataError(f"{self.at(key)}: got {got}; allowed are real dense tensors")
-            return (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).detach().numpy()
+            return _array(value, self.at(key))
         if not isinstance(value, np.ndarray | int | list) or isinstance(value, bool):
             raise DataError(f"{self.at(key)}: got {type(value).__name__}; allowed is a tensor, an array or a list")
+        if isinstance(value, np.ndarray):  # one number may stand for many, so that the file's size says nothing
+            check_size(self.at(key), value.nbytes, "bytes of arrays")
         try:
             return np.asarray(value)
         except (ValueError, OverflowError) as error:
@@ -108,15 +162,62 @@ class SavedData:
         return f"{self.path}, {'x' if key.startswith('attr_') else key}"
 
 
+def _array(tensor: Tensor, where: str) -> np.ndarray:
+    """A dense tensor as an array; of types that NumPy lacks as float32."""
+    odd = tensor.is_nested or tensor.is_quantized or tensor.is_complex() or tensor.device.type != "cpu"
+    if odd or tensor.layout != torch.strided:
+        raise DataError(f"{where}: got {_kind(tensor)}; allowed are real dense tensors")
+    check_size(where, tensor.numel() * tensor.element_size(), "bytes of arrays")
+    tensor = tensor.detach().resolve_neg()
+    with refusing(f"{where}: got {_kind(tensor)}", (TypeError, RuntimeError), "no array can be made of it"):
+        short = tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64)
+        return (tensor.float() if short else tensor).numpy()
+
+
+def _sparse_matrix(tensor: object, where: str) -> scipy.sparse.csr_matrix:
+    """A sparse tensor of two dimensions as CSR; all numbers are looked at before they are used as places."""
+    sparse = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc)
+    if (
+        not isinstance(tensor, Tensor)
+        or tensor.ndim != 2
+        or tensor.device.type != "cpu"
+        or tensor.layout not in sparse
+        or tensor.dense_dim()
+    ):
+        raise DataError(f"{where}: got {_kind(tensor)}; allowed is a sparse COO, CSR or CSC tensor of shape (N, F)")
+    shape = np.array(tensor.shape)
+    if tensor.layout == torch.sparse_coo:
+        rows, columns = (_array(part, where) for part in tensor._indices())
+        return check_coo(_array(tensor._values(), where), rows, columns, shape, where)
+    if tensor.layout == torch.sparse_csr:
+        parts = (tensor.values(), tensor.col_indices(), tensor.crow_indices())
+        return check_csr((*(_array(part, where) for part in parts), shape), where)
+    parts = (tensor.values(), tensor.row_indices(), tensor.ccol_indices())
+    return check_csr((*(_array(part, where) for part in parts), shape[::-1]), where).T.tocsr()
+
+
+def _kind(value: object) -> str:
+    """What something is, for messages."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    shape = "nested" if value.is_nested else f"of shape {tuple(value.shape)}"
+    return f"{value.dtype}, {value.layout}, {shape}, on {value.device}"
+
+
+def _empty(*_: object) -> dict[Any, Any]:
+    return {}
+
+
 def _allowed() -> list[Any]:
     """The classes and functions that a saved ``Data`` or NumPy array is put together with; none of them runs code."""
     from torch_geometric.data.data import Data, DataEdgeAttr, DataTensorAttr  # slow to import
-    from torch_geometric.data.storage import EdgeStorage, GlobalStorage, NodeStorage
+    from torch_geometric.data.storage import AttrType, EdgeStorage, GlobalStorage, NodeStorage
 
     reconstruct = np.zeros(0).__reduce__()[0]
     dtypes = {type(np.dtype(code)) for code in np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?U"}
     return [
-        *(Data, DataEdgeAttr, DataTensorAttr, GlobalStorage, NodeStorage, EdgeStorage),
+        *(Data, DataEdgeAttr, DataTensorAttr, GlobalStorage, NodeStorage, EdgeStorage, AttrType, set),
+        *((set, "__builtin__.set"), (_empty, "collections.defaultdict")),  # of names that a Data has looked up
         *(np.ndarray, np.dtype, *dtypes, _codecs.encode),
         (reconstruct, "numpy.core.multiarray._reconstruct"),  # as NumPy 1 calls it
         (reconstruct, "numpy._core.multiarray._reconstruct"),
@@ -125,8 +226,12 @@ def _allowed() -> list[Any]:
 
 def _reason(error: Exception) -> str:
     """What torch found wrong; not its advice, which is to load the file all the same."""
-    parts = [part.strip() for part in str(error).split("\n\n") if part.strip()]
-    if parts and parts[0].startswith("Weights only load failed") and len(parts) > 1:
-        parts = parts[1:]
-    what = parts[0].removeprefix("WeightsUnpickler error:").strip() if parts else ""
-    return what.splitlines()[0][:200] if what else type(error).__name__
+    text = " ".join(str(error).split())
+    named = re.search(r"(?:GLOBAL|class|function|type|global) '?([\w.]*\w\.\w[\w.]*)", text)
+    if named:
+        name = named[1].rstrip(".")
+        instead = _INSTEAD.get(name.rpartition(".")[2])
+        return f"it holds {name}" + (f": {instead}" if instead else "")
+    found = re.search(r"WeightsUnpickler error: (.{1,200}?)(?: Check the documentation|$)", text)
+    what = found[1] if found else text[:200]
+    return type(error).__name__ if not what or "weights_only" in what else what

@@ -9,17 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mebns_pl.datasets.limits import check_size
 from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs
 from mebns_pl.datasets.readers.arrays import Archive
 from mebns_pl.datasets.readers.checks import check_features, check_num_nodes, check_pairs, sparse_features
-from mebns_pl.datasets.readers.matrices import adjacency_pairs, read_csr
+from mebns_pl.datasets.readers.matrices import adjacency_pairs, read_csr, read_sparse
 from mebns_pl.datasets.readers.saved import SavedData
 from mebns_pl.datasets.tables import first_repeat
 from mebns_pl.errors import DataError
 from mebns_pl.graph.sparse import Features
 
-ADJACENCIES = {"adj_indptr": "adj_", "indptr": ""}
-"""Keys that tell a CSR adjacency matrix, and what its parts' names begin with."""
+ADJACENCIES = {"adj_indptr": "adj_", "indptr": "", "row": "", "coords": ""}
+"""Keys that tell an adjacency matrix, and what its parts' names begin with."""
 
 
 def read_archive(path: Path, time_column: str | None = None, undirected: bool = True) -> LoadedGraph:
@@ -29,8 +30,8 @@ def read_archive(path: Path, time_column: str | None = None, undirected: bool = 
 
     - ``edge_index`` ``(2, m)`` integers, directed, as PyG has it;
     - ``edges`` ``(m, 2)`` integers, each an undirected edge;
-    - ``adj_data``, ``adj_indices``, ``adj_indptr``, ``adj_shape``: a CSR adjacency matrix; ``scipy.sparse.save_npz``'s
-      ``data``, ``indices``, ``indptr``, ``shape``, likewise (``format`` must be ``csr``).
+    - ``adj_data``, ``adj_indices``, ``adj_indptr``, ``adj_shape``: a CSR adjacency matrix; or what
+      ``scipy.sparse.save_npz`` writes of one in the formats ``csr``, ``csc`` and ``coo``.
 
     Further keys may be there: ``num_nodes`` (otherwise told by ``x``, ``node_names``, or the greatest number), ``x``
     ``(N, F)`` or ``attr_data``, ``attr_indices``, ``attr_indptr``, ``attr_shape`` (CSR), taken as they are, and
@@ -50,10 +51,8 @@ def read_archive(path: Path, time_column: str | None = None, undirected: bool = 
         if len(given) != 1:
             raise DataError(
                 f"{path}: got {', '.join(given) or 'no key of edges'}; allowed is exactly one of edge_index, edges, "
-                f"adj_... (CSR) and scipy.sparse.save_npz's keys; it has {', '.join(archive.keys) or 'none'}"
+                f"adj_... (CSR) and scipy.sparse.save_npz's keys; it has {', '.join(archive.keys[:20]) or 'none'}"
             )
-        if given[0] in ADJACENCIES and "format" in archive and archive["format"].tolist() not in (b"csr", "csr"):
-            raise DataError(f"{archive.at('format')}: got {archive['format'].tolist()!r}; allowed is csr")
         return _graph(archive, given[0], time_column, undirected)
 
 
@@ -80,11 +79,13 @@ def _graph(arrays: Archive | SavedData, key: str, time_column: str | None, undir
     path, where = arrays.path, arrays.at(key)
     told: dict[str, int] = {}  # how many nodes there are, by the keys that say so
     if key in ADJACENCIES:
-        pairs, told[where] = adjacency_pairs(read_csr(arrays, ADJACENCIES[key]), f"{path}, adjacency matrix")
+        matrix = read_sparse(arrays, ADJACENCIES[key])
+        pairs, told[where] = adjacency_pairs(matrix, f"{path}, adjacency matrix")
     else:
         array = arrays[key]
         if key == "edge_index" and (array.ndim != 2 or array.shape[0] != 2):
             raise DataError(f"{where}: got shape {array.shape}; allowed is (2, m)")
+        check_size(where, array.size // 2, "rows")
         pairs = check_pairs(array.T if key == "edge_index" else array, None, where, "pair")
     if "num_nodes" in arrays:
         told[arrays.at("num_nodes")] = check_num_nodes(arrays["num_nodes"], arrays.at("num_nodes"))
@@ -121,6 +122,7 @@ def _num_nodes(told: Mapping[str, int], pairs: Tensor, where: str) -> int:
             f"{where}, pair {place}: got {pairs[:, place].tolist()} in a graph of {pairs.shape[1]:,} pairs; "
             "allowed are such numbers where `num_nodes` is given"
         )
+    check_size(where, size, "nodes")
     if top >= size:
         place = int((pairs >= size).any(dim=0).nonzero()[0, 0])
         raise DataError(f"{where}, pair {place}: got {pairs[:, place].tolist()}; allowed are 0 ... {size - 1:,}")
@@ -128,6 +130,7 @@ def _num_nodes(told: Mapping[str, int], pairs: Tensor, where: str) -> int:
 
 
 def _names(array: np.ndarray, where: str) -> list[str]:
+    check_size(where, array.size, "nodes")
     if array.ndim != 1 or array.dtype.kind not in "Uiu":
         raise DataError(f"{where}: got {array.dtype} of shape {array.shape}; allowed are N texts or integers")
     names = [str(name) for name in array.tolist()]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mebns_pl.checks import at_least
 from mebns_pl.keys import Key
 from mebns_pl.models.decoders.abstract import AbstractDecoder
-from mebns_pl.models.layers import KeyedDropout
+from mebns_pl.models.layers import KeyedDropout, check_width
 
 
 class MLPDecoder(AbstractDecoder):
@@ -32,6 +32,7 @@ class MLPDecoder(AbstractDecoder):
     def __init__(self, in_channels: int, hidden_channels: int = 128, num_layers: int = 2, dropout: float = 0.1) -> None:
         super().__init__()
         at_least(1, num_layers=num_layers)
+        check_width(hidden_channels, num_layers - 2, in_channels)
         widths = [in_channels] + [hidden_channels] * (num_layers - 1)
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.last = nn.Linear(widths[-1], 1)

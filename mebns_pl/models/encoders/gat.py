@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv
 
-from mebns_pl.checks import expect
+from mebns_pl.checks import at_least, expect
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.models.encoders.abstract import AbstractLayeredEncoder
-from mebns_pl.models.layers import FeatureLinear
+from mebns_pl.models.layers import FeatureLinear, check_width
 from mebns_pl.types import GraphSpec
 
 
@@ -40,6 +40,8 @@ class GAT(AbstractLayeredEncoder):
         self, spec: GraphSpec, hidden_channels: int = 128, num_layers: int = 2, heads: int = 4, dropout: float = 0.1
     ) -> None:
         super().__init__(hidden_channels, num_layers, dropout)
+        at_least(1, heads=heads)
+        check_width(hidden_channels, num_layers)
         expect(hidden_channels % heads == 0, f"a divisor of hidden_channels={hidden_channels}", heads=heads)
         self.linear = FeatureLinear(spec, hidden_channels)
         self.convs = nn.ModuleList(GATConv(hidden_channels, hidden_channels // heads, heads) for _ in range(num_layers))
