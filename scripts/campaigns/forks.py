@@ -55,7 +55,7 @@ last_checkpoint: {minutes: 0.0005}
 RUN = Path("logs/mebns/version_0")
 LAST = RUN / "checkpoints" / "last.ckpt"
 # Lightning does not bring it back; nothing reads it before it is set anew
-FORGOTTEN = {"current_score"}
+FORGOTTEN = {"current_score", "best_k_models", "run_folder", "seconds"}
 
 
 class Runs:
@@ -139,10 +139,10 @@ class Runs:
 
 
 def state(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Everything in a checkpoint, by where it stands, without the names of folders."""
+    """Everything in a checkpoint, by where it stands, without the names of folders and how long it took."""
     if isinstance(value, dict):
         for key, item in value.items():
-            if key not in FORGOTTEN and "path" not in str(key) and key != "best_k_models":
+            if key not in FORGOTTEN and "path" not in str(key):
                 yield from state(item, f"{name}.{key}")
     elif isinstance(value, list | tuple):
         for place, item in enumerate(value):
