@@ -176,3 +176,11 @@ def test_models_can_be_made(tmp_path: Path, model: str, system: str) -> None:
     # The spec came from the data: without features each of the 41 nodes has an embedding, but for SEAL
     embeds = any(param.shape[0] == 41 for param in made.model.student.parameters() if param.dim())
     assert embeds == (model != "seal")
+
+
+def test_every_default_can_be_written_down(tmp_path: Path) -> None:
+    """A run saves its options: a default that is an object would be saved as a text that no run takes."""
+    for option in ("engine=Every", "teaching=Rounds", "filter=MissingEdgeFilter", "loss=MarginLoss"):
+        parser = command_line_parser("fit")
+        config = parser.parse_args(["--model=MeBNS", f"--model.{option}"])
+        assert "Unable to serialize" not in parser.dump(config, skip_check=True), option

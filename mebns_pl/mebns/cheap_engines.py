@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -78,22 +78,27 @@ class Every(AbstractEngine):
     """
 
     n: int = 4
-    engine: AbstractEngine = field(default_factory=HigherEngine)
+    engine: AbstractEngine | None = None
 
     def __post_init__(self) -> None:
         at_least(1, "steps", n=self.n)
 
+    @property
+    def inner(self) -> AbstractEngine:
+        """The engine that computes."""
+        return self.engine or HigherEngine()
+
     def check(self, student: nn.Module) -> None:
         """Asks the engine."""
-        self.engine.check(student)
+        self.inner.check(student)
 
     def due(self, number: int) -> bool:
         """Every n-th step of the run, from the first."""
-        return number % self.n == 0 and self.engine.due(number // self.n)
+        return number % self.n == 0 and self.inner.due(number // self.n)
 
     def hypergradient(self, problem: BilevelProblem) -> Gradients:
         """The engine's."""
-        return self.engine.hypergradient(problem)
+        return self.inner.hypergradient(problem)
 
 
 class AlignmentEngine(AbstractEngine):
