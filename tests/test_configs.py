@@ -183,4 +183,4 @@ def test_every_default_can_be_written_down(tmp_path: Path) -> None:
     for option in ("engine=Every", "teaching=Rounds", "filter=MissingEdgeFilter", "loss=MarginLoss"):
         parser = command_line_parser("fit")
         config = parser.parse_args(["--model=MeBNS", f"--model.{option}"])
-        assert "Unable to serialize" not in parser.dump(config, skip_check=True), option
+        assert "Unable to serialize" not in parser.dump(config, skip_validation=True), option
