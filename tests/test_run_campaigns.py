@@ -28,6 +28,7 @@ def campaign(name: str, folder: Path, *options: str) -> str:
     return output_of(run, name, ["--folder", str(folder), *options], into=folder.with_suffix(".txt"))
 
 
+@pytest.mark.slow
 def test_killed_runs_resume_to_the_last_bit(tmp_path: Path) -> None:
     shown = campaign("kills", tmp_path / "campaign", "--kills", "1", "--epochs", "2")
     assert "kills: 1 tried, 1 right, 0 wrong" in shown

@@ -39,12 +39,17 @@ def alone() -> Outcomes:
     return reference.run_cases(SingleProcess())
 
 
-def names(engines: list[str]) -> list[str]:
-    return [f"{case}/{size}/{engine}" for case in reference.CASES for size in reference.SIZES for engine in engines]
+NAMES = [
+    f"{case}/{size}/{engine}"
+    for case in reference.CASES
+    for size in reference.SIZES
+    for engine in reference.engines_of(case)
+    if engine != "naive"
+]
 
 
 @needs_gloo
-@pytest.mark.parametrize("name", names(["higher", "directional", "alignment"]))
+@pytest.mark.parametrize("name", NAMES)
 def test_ranks_equal_one_process(name: str, distributed: dict[tuple[int, int], Outcomes], alone: Outcomes) -> None:
     for place in RANKS:
         for part, expected in alone[name].items():
@@ -58,7 +63,7 @@ def test_ranks_equal_one_process(name: str, distributed: dict[tuple[int, int], O
 def test_ranks_have_the_very_same_gradients(distributed: dict[tuple[int, int], Outcomes]) -> None:
     """Learners on different ranks must not drift apart."""
     for size, rank in RANKS:
-        for name in names(["higher", "directional", "alignment"]):
+        for name in NAMES:
             for part, values in distributed[size, 0][name].items():
                 assert all(
                     torch.equal(a, b) for a, b in zip(values, distributed[size, rank][name][part], strict=True)

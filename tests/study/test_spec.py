@@ -213,7 +213,14 @@ def test_values_as_the_command_line_takes_them() -> None:
     assert as_arguments(given) == ["--a=true", "--b=null", "--c=x y", '--d={"e": 1}', "--f=1e-06"]
 
 
-@pytest.mark.parametrize("path", sorted((CONFIGS / "study").glob("*.yaml")), ids=lambda path: path.stem)
+LARGE = {"main", "recipes", "backbones"}
+STUDIES = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in LARGE))
+    for path in sorted((CONFIGS / "study").glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("path", STUDIES)
 def test_the_studies_that_are_here_can_be_planned(path: Path) -> None:
     study = read_study(path)
     assert study.name == path.stem
