@@ -27,7 +27,8 @@ class StartingWeights:
 
     Args:
         num_negatives: M, the most negatives of a positive, 1 or more.
-        floor: the part of a row that is spread equally over its candidates, in (0, 1].
+        floor: the part of a row that is spread equally over its candidates, in (0, 1]: room for the weight net to move
+            what a selector like DNS would leave out.
 
     Example:
         >>> from mebns_pl.negatives.selectors.hardest import HardestSelector
@@ -38,7 +39,7 @@ class StartingWeights:
     """
 
     num_negatives: int = 8
-    floor: float = 0.5
+    floor: float = 0.1
 
     def __post_init__(self) -> None:
         at_least(1, num_negatives=self.num_negatives)

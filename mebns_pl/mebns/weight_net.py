@@ -37,7 +37,7 @@ class WeightNet(nn.Module):
     """
 
     def __init__(
-        self, inputs: Sequence[str] = DEFAULT_INPUTS, hidden_channels: int = 64, max_score: float = 2.0
+        self, inputs: Sequence[str] = DEFAULT_INPUTS, hidden_channels: int = 64, max_score: float = 0.3
     ) -> None:
         super().__init__()
         check_inputs(inputs)

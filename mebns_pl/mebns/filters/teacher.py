@@ -17,7 +17,7 @@ class TeacherFilter(AbstractFilter):
     """Keeps a band of each anchor's candidates, by how hard the teacher finds them.
 
     The paper drops the easy ones. At the very top held-out edges and other false negatives gather, which a guard drops.
-    Which band helps depends on the graph (docs/quality.md).
+    How many easy ones may go depends on the graph: half of them is too many on dense ones (docs/quality.md).
 
     Args:
         drop_easy: q, the share of each anchor's candidates to drop as easy, in [0, 1).
@@ -34,7 +34,7 @@ class TeacherFilter(AbstractFilter):
         [[True, False, True, False]]
     """
 
-    drop_easy: float = 0.5
+    drop_easy: float = 0.25
     drop_top: float = 0.05
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class StudentFilter(AbstractFilter):
         4
     """
 
-    drop_easy: float = 0.5
+    drop_easy: float = 0.25
     drop_top: float = 0.05
 
     def __post_init__(self) -> None:
