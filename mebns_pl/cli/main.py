@@ -33,6 +33,7 @@ from mebns_pl.cli.run_folder import run_folders
 from mebns_pl.cli.saved_run import SavedRun, find_run, log_into, options_of
 from mebns_pl.cli.seal import sealed
 from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.distributed.heartbeats import RankError
 from mebns_pl.distributed.start_watch import StartWatch
 from mebns_pl.errors import DataError
 from mebns_pl.files import write_atomically
@@ -402,6 +403,8 @@ def run(args: ArgsType = None) -> None:
     try:
         main(args)
     except Exception as error:
+        if isinstance(error.__cause__, RankError) and not os.environ.get("MEBNS_DEBUG"):
+            sys.exit(1)  # it has been told
         told = user_message(error)
         if told is None or os.environ.get("MEBNS_DEBUG"):
             raise
