@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.distributed import DistError
@@ -68,6 +70,8 @@ class RankWatch(Callback):
             return
         beats, self._beats = self._beats, None
         beats.noticed.set()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Lightning would wait for ranks that have gone
         error = f"{type(exception).__name__}: {exception}"
         lost = _lost(exception)
         if lost and not beats.until(beats.failure, 3 * max(self.interval, 1)) and beats.silent(2 * self.interval):
