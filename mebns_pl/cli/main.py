@@ -381,9 +381,8 @@ def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
                 check_config_file(path)
             saved = [path for path in found if path not in files]
             if saved and not trust:
-                guard.enter_context(
-                    only_trusted(saved[0], [*words, *(Path(path).read_text("utf-8") for path in files)])
-                )
+                told = [Path(path).read_text("utf-8") for path in files]
+                guard.enter_context(only_trusted(_source(saved[0], given), [*words, *told]))
         return kind(
             trainer_class=LinkTrainer,
             resume=resume,
