@@ -48,7 +48,7 @@ class Place:
 
 
 def listen(host: str) -> tuple[socket.socket, Place]:
-    """Opens a port for the other ranks; on all of the machine's addresses, unless it is to be reached from there alone.
+    """Opens a port for the other ranks; on all of the machine's addresses, or on the local one.
 
     Args:
         host: the address by which the others know this machine.
@@ -188,20 +188,18 @@ class Heartbeats:
     def leave(self, patience: float) -> None:
         """Ends; rank 0, over which the others hear of each other, waits so many seconds until they have left."""
         self._leaving = True
-        if self._rank == 0:
-            self.until(
-                lambda: self._left_alone() or not self._thread.is_alive(),
-                min(patience, _LAST_WORDS) if self._failure else patience,
-            )
-        elif self._failure:
-            self.until(lambda: self._spoken or not self._thread.is_alive(), _LAST_WORDS)
-        self._tell("done")
+        if self._own or (self._rank == 0 and not self._failure):
+            patience = min(patience, _LAST_WORDS) if self._own else patience
+            self.until(lambda: self._free() or not self._thread.is_alive(), patience)
+        elif not self._failure:
+            self.until(lambda: self._begun or not self._thread.is_alive(), _LAST_WORDS)
         self.stop()
 
-    def _left_alone(self) -> bool:
-        """Whether all others have left, or have been told of a failure."""
-        told = len(self._names) == self._size - 1 and self._spoken
-        return told if self._failure else len(self._departed) == self._size - 1
+    def _free(self) -> bool:
+        """Whether the others need this rank no more: they have left, or have been told of its failure."""
+        if self._own:
+            return self._spoken and (self._rank > 0 or len(self._names) == self._size - 1)
+        return bool(self._failure) or len(self._departed) == self._size - 1
 
     def stop(self) -> None:
         """Ends the thread; one that waits for a connection ends with the process."""
@@ -222,7 +220,7 @@ class Heartbeats:
         began = beaten = time.monotonic()
         ends = math.inf
         try:
-            while not self._stop.is_set() and time.monotonic() < ends:
+            while not self._stop.is_set() and (self._own or time.monotonic() < ends):
                 try:
                     # First what has come: a rank that was stopped itself finds there what became of the others
                     self._look() if self._begun else self._begin()
@@ -342,6 +340,8 @@ class Heartbeats:
     def _close(self) -> None:
         """Closes the connections, when the others have had time to read the last words."""
         end = time.monotonic() + 1.0
+        if self._leaving:
+            self._tell("done")
         for peer in list(self._peers.values()):
             with contextlib.suppress(OSError):
                 peer.connection.shutdown(socket.SHUT_WR)

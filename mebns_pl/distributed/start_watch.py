@@ -120,7 +120,8 @@ def _meet(place: Place | None, silence: float, arrival: float) -> Place:
     except RankError:
         raise
     except RuntimeError as error:
-        raise RankError(f"the store of torchrun's agent on {host}, port {port}, cannot be reached") from error
+        told = f"torchrun's agent on {host}, port {port}, by which ranks find each other, has gone"
+        raise RankError(f"rank 0{_on_host(0)} cannot be reached: {told}") from error
 
 
 def watch_launcher(grace: float = 5.0) -> None:
