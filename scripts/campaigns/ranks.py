@@ -1,9 +1,9 @@
 """Kills and stops ranks of runs under torchrun, and looks whether the others end soon and say which rank it was.
 
-Every trial starts ``scripts/cluster/torchrun.sh`` on one host or several (agents of their own on this machine), with two
-or three ranks, and makes one fault: a rank is killed or stopped in mid-training, or killed while it imports, or an agent
-is killed. All other ranks must have ended 30 seconds later (after a fault in the import 60), the faulty rank must be
-named, no other one blamed, and there must be no traceback and no more than a line from each process.
+Every trial starts ``scripts/cluster/torchrun.sh`` on one host or several (agents of their own on this machine), with
+two or three ranks, and makes one fault: a rank is killed or stopped in mid-training, or killed while it imports, or an
+agent is killed. All other ranks must have ended 30 seconds later (after a fault in the import 60), the faulty rank must
+be named, no other one blamed, and there must be no traceback and no more than a line from each process.
 
     python scripts/campaigns/ranks.py                      # 30 faults
     python scripts/campaigns/ranks.py --faults 3 --only kill --folder /tmp/ranks
@@ -34,7 +34,12 @@ LAYOUTS = ((1, 2), (2, 1), (1, 3), (3, 1))
 LIMITS = {"kill": 30, "stop": 30, "import": 60, "agent": 30}
 """Seconds within which the others must have ended."""
 OPTIONS = """
-trainer: {accelerator: cpu, max_epochs: 100000, logger: false, enable_progress_bar: false, check_val_every_n_epoch: 1000}
+trainer:
+  accelerator: cpu
+  max_epochs: 100000
+  check_val_every_n_epoch: 1000
+  logger: false
+  enable_progress_bar: false
 model:
   class_path: mebns_pl.Plain
   init_args:
