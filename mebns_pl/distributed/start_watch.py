@@ -16,6 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from mebns_pl.distributed.heartbeats import Heartbeats, Place, RankError, listen, tell_end
+from mebns_pl.errors import DataError
 
 _LAUNCHER = "MEBNS_LAUNCHER"
 """The variable by which processes know the number of the one that has started them."""
@@ -36,7 +37,10 @@ class StartWatch(Callback):
         silence: seconds without a beat after which a rank counts as failed.
         grace: seconds that the main thread has to end by itself once a failure is known.
         arrival: seconds after this rank's begin within which all others must have begun; by default those of the
-            environment variable ``MEBNS_ARRIVAL``, or 50.
+            environment variable ``MEBNS_ARRIVAL``, or 40.
+
+    Raises:
+        DataError: ``MEBNS_ARRIVAL`` is no such number.
 
     Attributes:
         beats: this rank's heartbeats while it is watched, or None.
@@ -51,7 +55,7 @@ class StartWatch(Callback):
         self, interval: float = 1.0, silence: float = 20.0, grace: float = 2.0, arrival: float | None = None
     ) -> None:
         self.interval, self.silence, self.grace = interval, silence, grace
-        self.arrival = float(os.environ.get("MEBNS_ARRIVAL", "50")) if arrival is None else arrival
+        self.arrival = _arrival() if arrival is None else arrival
         self.beats: Heartbeats | None = None
 
     def __enter__(self) -> StartWatch:
@@ -95,6 +99,17 @@ class StartWatch(Callback):
             if problem:
                 beats.report(problem)
             beats.leave(self.silence)
+
+
+def _arrival() -> float:
+    given = os.environ.get("MEBNS_ARRIVAL", "40")
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise DataError(f"MEBNS_ARRIVAL: got {given!r}; allowed is a number of seconds above 0")
+    return seconds
 
 
 def _on_host(rank: int) -> str:

@@ -14,6 +14,7 @@ import torch.distributed
 
 from mebns_pl.distributed.heartbeats import Heartbeats
 from mebns_pl.distributed.start_watch import StartWatch
+from mebns_pl.errors import DataError
 from references.command_line import environment
 from references.ranks import free_port
 
@@ -83,6 +84,13 @@ def test_a_rank_that_never_begins_is_named(watch: Watch, told: list[str], rank: 
     waiting.arrival = 0.5
     with waiting:
         assert wait_for(told) == f"rank {1 - rank} of node {1 - rank} has not begun within 0 seconds"
+
+
+@pytest.mark.parametrize("given", ["soon", "0", "-1", "nan"])
+def test_seconds_are_a_number(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEBNS_ARRIVAL", given)
+    with pytest.raises(DataError, match=f"MEBNS_ARRIVAL: got '{given}'; allowed is a number of seconds above 0"):
+        StartWatch()
 
 
 LAUNCHED = """
