@@ -132,7 +132,7 @@ class LinkTrainer(Trainer):
             edges: table of the new nodes' edges, columns source and target.
             scoring: by the student alone (default), or CascadeScoring.
             ckpt_path: the checkpoint; without -c the config.yaml of its run is used.
-            weights_only: as in predict; checkpoints of this package load either way.
+            weights_only: as in predict; false, which a checkpoint of this package never needs, goes with --trust.
 
         Returns:
             How many pairs were written.

@@ -16,6 +16,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from mebns_pl.escaping import visible
+
 _LONGEST = 2**16
 """Bytes of a line that is not at its end; ranks send shorter ones."""
 _ANSWER = 0.1
@@ -161,6 +163,7 @@ class Heartbeats:
 
     def start(self) -> None:
         """Begins."""
+        _told.clear()
         self._thread.start()
 
     def failure(self) -> str:
@@ -369,5 +372,6 @@ def tell_end(name: str, problem: str) -> None:
     """Says in one line on standard error why a process ends; what is said later in the same process is left out."""
     if not _told.is_set():
         _told.set()
-        sys.stderr.write(f"mebns: error: {name} ends: {' '.join(problem.split())}\n")
+        told = visible(f"{name} ends: {' '.join(problem.split())}")
+        sys.stderr.write(f"mebns: error: {told}\n")
         sys.stderr.flush()

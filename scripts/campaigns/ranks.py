@@ -90,7 +90,7 @@ def faults(count: int, seed: int, kinds: Sequence[str]) -> list[Fault]:
     for number in range(count):
         draw = Key(seed, f"rank fault/{number}").numpy()
         kind = kinds[number % len(kinds)]
-        hosts, devices = LAYOUTS[(number + number // len(kinds)) % len(LAYOUTS)]
+        hosts, devices = LAYOUTS[(number % len(kinds) + number // len(kinds)) % len(LAYOUTS)]
         victim = int(draw.integers(hosts if kind == "agent" else hosts * devices))
         found.append(Fault(kind, hosts, devices, victim, float(draw.uniform(0, 2))))
     return found

@@ -181,6 +181,13 @@ def test_pickles_are_run_for_trusted_runs_alone(mark: Path) -> None:
     main([*COMMANDS["test"], "--weights_only=false", "--trust"])
 
 
+def test_launch_scripts_hand_it_on() -> None:
+    """A job that is queued again runs the same script with the same arguments."""
+    scripts = Path(__file__).resolve().parents[2] / "scripts" / "cluster"
+    for name in ("slurm.sbatch", "torchrun.sh"):
+        assert 'fit "$@"' in (scripts / name).read_text()
+
+
 def test_words() -> None:
     assert take_trust(["fit", "-c", "a.yaml"]) == (False, ["fit", "-c", "a.yaml"])
     assert refusal("something else") == ""

@@ -14,6 +14,7 @@ import pytest
 import torch.distributed
 
 from mebns_pl import RankWatch
+from mebns_pl.distributed import heartbeats
 from mebns_pl.distributed.heartbeats import Heartbeats, listen
 from references import failures as reference
 from references.processes import in_processes
@@ -157,6 +158,15 @@ def test_one_that_never_begins_is_named() -> None:
     group.wait(0, 1)
     assert group.told[0] == group.told[1] == ["rank 2 there has not begun within 0 seconds"]
     group.stop()
+
+
+def test_a_process_says_once_why_it_ends(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeats, "_told", threading.Event())
+    heartbeats.tell_end("rank 0 of 2 on a", "rank 1 failed: ValueError: two\nlines \x1b[31m")
+    heartbeats.tell_end("rank 0 of 2 on a", "something else")
+    assert capfd.readouterr().err == (
+        "mebns: error: rank 0 of 2 on a ends: rank 1 failed: ValueError: two lines \\x1b[31m\n"
+    )
 
 
 def test_strangers_are_not_listened_to() -> None:
