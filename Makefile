@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-browser lint format typecheck bench notebooks docs clean
+.PHONY: help install demo test test-slow test-browser lint format typecheck audit bench notebooks docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,9 @@ format: $(READY) ## mend what lint can mend by itself
 
 typecheck: $(READY) ## check the types of the package
 	@$(BIN)/mypy mebns_pl
+
+audit: $(READY) ## look for known vulnerabilities of the packages; where PyPI is out of reach, it says so
+	@$(BIN)/python scripts/audit.py
 
 bench: $(READY) ## run every benchmark in turn
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

@@ -68,3 +68,10 @@ def test_full_disks(tmp_path: Path) -> None:
 def test_flipped_bits_of_every_kind(tmp_path: Path) -> None:
     shown = output_of(run, "flips", ["--flips", "100", "--seed", "1"], into=tmp_path / "shown.txt")
     assert shown.count("100 tried, 100 right") == 9
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch was built without gloo")
+def test_rank_faults(tmp_path: Path) -> None:
+    """A killed rank; what each kind of fault is told by, in one process: ``tests/distributed``."""
+    assert "rank faults: 1 tried, 1 right, 0 wrong" in campaign("ranks", tmp_path / "ranks", "--faults", "1")

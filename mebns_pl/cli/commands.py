@@ -12,6 +12,7 @@ from mebns_pl.analysis.landscape import LandscapeOptions
 from mebns_pl.cli.landscape import compare_checkpoints
 from mebns_pl.cli.messages import OneLineParser
 from mebns_pl.cli.report import show_report
+from mebns_pl.cli.trust import FLAG
 from mebns_pl.datasets.listing import dataset_table
 from mebns_pl.negatives.listing import recipe_table, sampler_table
 from mebns_pl.terminal import landscape_table, say
@@ -52,10 +53,11 @@ def show_landscape(arguments: Sequence[str]) -> None:
     parser.add_argument("--ckpt", action="append", required=True, help="checkpoint of a run; again for more of them")
     parser.add_argument("--out", default="logs/landscape", help="folder for pictures, tables and TensorBoard's events")
     parser.add_argument("--device", default="cpu", help="where it is computed, in float64")
+    parser.add_argument(FLAG, action="store_true", help="let config.yaml name any class: the runs are trusted")
     parser.add_class_arguments(LandscapeOptions)
     given = parser.parse_args(arguments)
     options = LandscapeOptions(**{item.name: given[item.name] for item in fields(LandscapeOptions)})
-    rows = compare_checkpoints(given.ckpt, given.out, options, given.device)
+    rows = compare_checkpoints(given.ckpt, given.out, options, given.device, given.trust)
     Console().print(landscape_table(rows))
     say(f"Pictures: {given.out}/*/surface.png\nTensorBoard: tensorboard --logdir {given.out}")
 

@@ -18,6 +18,7 @@ def compare_checkpoints(
     folder: str | Path,
     options: LandscapeOptions = LandscapeOptions(),
     device: torch.device | str = "cpu",
+    trust: bool = False,
 ) -> pd.DataFrame:
     """Measures the students of checkpoints on the same loss, and writes what was found.
 
@@ -26,12 +27,13 @@ def compare_checkpoints(
         folder: where to write, see :func:`write_landscapes`.
         options: what is measured.
         device: where it is computed.
+        trust: as of :func:`load_run`.
 
     Returns:
         A row a checkpoint, named by the folder of its run and its file: ``mebns_version_0_best``.
 
     Raises:
-        DataError: a missing file; one given twice; other edges than the first one's.
+        DataError: a missing file; one given twice; other edges than the first one's; classes that are not trusted.
         CheckpointError: a checkpoint of another model or split than the configuration beside it.
 
     Example:
@@ -47,7 +49,7 @@ def compare_checkpoints(
         name = f"{run.parent.name}_{run.name}_{Path(checkpoint).stem}"
         if name in found:
             raise DataError(f"ckpt: got {str(checkpoint)!r}, and another of the same name {name!r}; give each once")
-        system, data = load_run(checkpoint)
+        system, data = load_run(checkpoint, trust)
         digests = digests or data.digests
         if data.digests != digests:
             raise DataError(

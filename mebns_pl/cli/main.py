@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,11 @@ from mebns_pl.cli.notes import quieten
 from mebns_pl.cli.preflight import check_config_file, check_run
 from mebns_pl.cli.resume import FoundCheckpoint, Resume, take_resume, without_resume
 from mebns_pl.cli.run_folder import run_folders
-from mebns_pl.cli.saved_run import SavedRun, find_run, log_into, options_of
+from mebns_pl.cli.saved_run import CONFIG, SavedRun, find_run, log_into, options_of
 from mebns_pl.cli.seal import sealed
+from mebns_pl.cli.trust import FLAG, only_trusted, take_trust
 from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.distributed.heartbeats import RankError
 from mebns_pl.distributed.start_watch import StartWatch
 from mebns_pl.errors import DataError
 from mebns_pl.files import write_atomically
@@ -50,7 +52,8 @@ log = logging.getLogger(__name__)
 DESCRIPTION = (
     "Link prediction with meta-bootstrapped negative sampling. `mebns datasets` lists the graphs there are, "
     "`mebns samplers` the samplers; `mebns landscape --ckpt FILE` looks at the loss round trained students; "
-    "`mebns sweep STUDY.yaml` runs many configurations, `mebns report FOLDER` says what they have shown."
+    "`mebns sweep STUDY.yaml` runs many configurations, `mebns report FOLDER` says what they have shown. --trust "
+    "lets the saved options of a run, and a checkpoint, bring code of their own."
 )
 
 FIT_DESCRIPTION = (
@@ -129,7 +132,7 @@ class LinkTrainer(Trainer):
             edges: table of the new nodes' edges, columns source and target.
             scoring: by the student alone (default), or CascadeScoring.
             ckpt_path: the checkpoint; without -c the config.yaml of its run is used.
-            weights_only: as in predict; checkpoints of this package load either way.
+            weights_only: as in predict; false, which a checkpoint of this package never needs, goes with --trust.
 
         Returns:
             How many pairs were written.
@@ -160,11 +163,12 @@ class MeBNSCLI(LightningCLI):
 
     Args:
         resume: how ``fit`` goes on with a run that was stopped, or None to begin anew.
+        trust: whether files may bring code along.
         options: those of LightningCLI.
     """
 
-    def __init__(self, resume: Resume | None = None, **options: Any) -> None:
-        self.resume = resume
+    def __init__(self, resume: Resume | None = None, trust: bool = False, **options: Any) -> None:
+        self.resume, self.trust = resume, trust
         self.checkpoint: FoundCheckpoint | None = None
         self.finished = False
         self.saved: SavedRun | None = None
@@ -245,6 +249,11 @@ class MeBNSCLI(LightningCLI):
             self.checkpoint = self.resume.find(self.config.fit)
         command = str(self.subcommand)
         options = self.config.get(command)
+        if options is not None and options.get("weights_only") is False and not self.trust:
+            raise DataError(
+                "weights_only: got false, which lets a checkpoint run any code; checkpoints of this package need it "
+                f"not. Allowed is null or true, and false with {FLAG}"
+            )
         if command == "fit" or options is None or not options.get("ckpt_path"):
             return
         self.saved = find_run(options.ckpt_path)
@@ -340,6 +349,11 @@ def _given(args: list[str], *names: str) -> list[str]:
     ]
 
 
+def _source(config: str, args: list[str]) -> str:
+    """Where saved options come from, for people to look at: a file of a run, or a checkpoint alone."""
+    return config if Path(config).name == CONFIG else _given(args, "--ckpt_path")[-1]
+
+
 def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
     """Runs the command line.
 
@@ -357,15 +371,22 @@ def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
             WITHOUT_A_RUN[given[0]](given[1:])
         sys.exit(0)
     keep_freed_memory()
-    resume = None
-    with StartWatch() as start_watch:
+    resume, trust = None, False
+    with StartWatch() as start_watch, ExitStack() as guard:
         if isinstance(given, list):
+            trust, given = take_trust(given)
+            words, files = given, _given(given, "-c", "--config")
             resume, given = take_resume(completed(given))
-            for path in _given(given, "-c", "--config"):
+            for path in (found := _given(given, "-c", "--config")):
                 check_config_file(path)
+            saved = [path for path in found if path not in files]
+            if saved and not trust:
+                told = [Path(path).read_text("utf-8") for path in files]
+                guard.enter_context(only_trusted(_source(saved[0], given), [*words, *told]))
         return kind(
             trainer_class=LinkTrainer,
             resume=resume,
+            trust=trust,
             model_class=LightningModule,
             datamodule_class=LinkDataModule,
             subclass_mode_model=True,
@@ -402,6 +423,8 @@ def run(args: ArgsType = None) -> None:
     try:
         main(args)
     except Exception as error:
+        if isinstance(error.__cause__, RankError) and not os.environ.get("MEBNS_DEBUG"):
+            sys.exit(1)  # it has been told
         told = user_message(error)
         if told is None or os.environ.get("MEBNS_DEBUG"):
             raise

@@ -18,6 +18,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 
 from mebns_pl.cli.bounded_yaml import check_yaml
+from mebns_pl.cli.trust import refusal
 from mebns_pl.errors import DataError
 from mebns_pl.escaping import visible
 from mebns_pl.negatives.sampler import Sampler
@@ -127,6 +128,8 @@ class OneLineParser(LightningArgumentParser):
 
     def _told(self, message: str, error: Exception | None) -> str:
         """``.name: reason`` or ``: reason``, to be put after the name of the argument whose class it is about."""
+        if told := refusal(" ".join([message, *(str(cause) for cause in _causes(error))])):
+            return f": {told}"
         refused = None
         for cause in _causes(error):
             if isinstance(cause, DataError):

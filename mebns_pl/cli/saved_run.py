@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import tempfile
-from collections.abc import Iterator
+from argparse import ArgumentError
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from mebns_pl.cli.bounded_yaml import load_yaml
 from mebns_pl.cli.preflight import check_config_file
+from mebns_pl.cli.trust import only_trusted, refusal
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.errors import DataError
 from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointError
@@ -26,8 +28,6 @@ from mebns_pl.systems.link_system import AbstractLinkSystem
 
 CONFIG = "config.yaml"
 _LOGGERS = ("TensorBoardLogger", "CSVLogger")
-_OWN = ("mebns_pl.", "torch.optim.")
-"""What a configuration within a checkpoint may name; for others the run's file must be given."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def options_of(run: SavedRun) -> Path | None:
     """A file with the options of a run: its ``config.yaml``, or else model, data and seed as its checkpoint has them.
 
     Raises:
-        DataError: the checkpoint alone is there, and names classes that are not this package's.
+        CheckpointError: the checkpoint alone is there, and what it says of its run is not what a run writes.
     """
     if run.config is not None or not run.checkpoint.is_file():
         return run.config
@@ -90,14 +90,11 @@ def options_of(run: SavedRun) -> Path | None:
     config = told.get("config", {})
     if config.get("from") != "command line":
         return None
-    parts = {"seed_everything": told["seed"], "model": config["model"], "data": dict(config["data"])}
+    try:
+        parts = {"seed_everything": told["seed"], "model": config["model"], "data": dict(config["data"])}
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {run.checkpoint}: what it says of its run is damaged ({error})") from error
     parts["data"].pop("seed", None)
-    foreign = [name for name in _classes(parts) if not name.startswith(_OWN)]
-    if foreign:
-        raise DataError(
-            f"ckpt_path: {run.checkpoint}: the configuration of its run is not found, and the checkpoint names "
-            f"{foreign[0]!r}, which is no class of this package; give the run's {CONFIG} with -c"
-        )
     handle, name = tempfile.mkstemp(suffix=".yaml", prefix="mebns_run_")
     atexit.register(Path(name).unlink, missing_ok=True)
     with os.fdopen(handle, "w") as file:
@@ -152,28 +149,18 @@ def _told_by(checkpoint: Path) -> dict[str, Any]:
     return told
 
 
-def _classes(value: Any) -> Iterator[str]:
-    """Everything that options name to be imported."""
-    if isinstance(value, dict):
-        if "class_path" in value:
-            yield str(value["class_path"])
-        for item in value.values():
-            yield from _classes(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _classes(item)
-
-
-def load_run(checkpoint: str | Path) -> tuple[AbstractLinkSystem, LinkDataModule]:
+def load_run(checkpoint: str | Path, trust: bool = False) -> tuple[AbstractLinkSystem, LinkDataModule]:
     """Builds model and data of a run anew from the ``config.yaml`` beside its checkpoint, and loads the weights.
 
     Global random numbers are left as they are.
 
     Args:
         checkpoint: ``<run>/checkpoints/<name>.ckpt``, as ``mebns fit`` writes it.
+        trust: whether the configuration may name classes other than this package's and well-known ones, which run
+            code of their own; see the page "What is trusted".
 
     Raises:
-        DataError: no such file, or no configuration beside it.
+        DataError: no such file, no configuration beside it, or one that names other classes and is not trusted.
         CheckpointError: the checkpoint is damaged, or belongs to another model, graph or split than the configuration.
 
     Example:
@@ -191,7 +178,7 @@ def load_run(checkpoint: str | Path) -> tuple[AbstractLinkSystem, LinkDataModule
             "allowed are checkpoints where `mebns fit` has written them"
         )
     check_config_file(config)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), nullcontext() if trust else only_trusted(config):
         system, data = _instantiated(config)
     loaded = AtomicCheckpointIO().load_checkpoint(path)
     told = differences(loaded.get(KEY), {**describe_system(system), **describe_data(data)}, "test")
@@ -213,6 +200,11 @@ def _instantiated(config: Path) -> tuple[AbstractLinkSystem, LinkDataModule]:
     missing = [name for name in ("seed_everything", "data", "model") if name not in options]
     if missing:
         raise DataError(f"{config}: no section `{missing[0]}:`; allowed is what `mebns fit` has written")
-    parts = parser.parse_object({name: options[name] for name in ("seed_everything", "data", "model")})
-    made = parser.instantiate_classes(parts)
+    try:
+        parts = parser.parse_object({name: options[name] for name in ("seed_everything", "data", "model")})
+        made = parser.instantiate_classes(parts)
+    except (ArgumentError, TypeError, ValueError) as error:
+        if told := refusal(str(error)):
+            raise DataError(told) from error
+        raise
     return made["model"], made["data"]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import shutil
 import tempfile
+import time
 import urllib.request
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mebns_pl.errors import DataError
+
+_JUST_MADE = 10.0
+"""Seconds for which a folder that nobody has locked is left alone."""
 
 
 def cache_folder() -> Path:
@@ -48,6 +55,8 @@ def download_file(url: str, path: Path) -> None:
 def fetch(place: Path, download: Callable[[Path], None], what: str) -> None:
     """Downloads into a folder of its own beside ``place``, and moves it, or what is in it, there when it is complete.
 
+    What killed downloads have left beside it is removed.
+
     Args:
         place: the folder to make or to fill; its parents are made, too.
         download: fills the folder that it is given, or raises; what it raises leaves nothing behind.
@@ -58,7 +67,10 @@ def fetch(place: Path, download: Callable[[Path], None], what: str) -> None:
     """
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(place)
         staging = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+        lock = os.open(staging, os.O_RDONLY)
+        _lock(lock)
     except OSError as error:
         raise DataError(f"{place}: cannot be made for the download of {what} ({error})") from error
     try:
@@ -75,3 +87,27 @@ def fetch(place: Path, download: Callable[[Path], None], what: str) -> None:
         raise DataError(f"{what}: the download failed ({type(error).__name__}: {error})") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        os.close(lock)
+
+
+def _lock(folder: int) -> bool:
+    """Whether an open folder was taken: it belongs to a download for as long as that lives."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # being filled, or a file system without locks
+        return False
+    return True
+
+
+def _sweep(place: Path) -> None:
+    """Removes folders that downloads into ``place`` have left when they were killed."""
+    name = re.compile(rf"\.{re.escape(place.name)}-[a-z0-9_]{{8}}")
+    for path in [item for item in place.parent.iterdir() if name.fullmatch(item.name)]:
+        # One that has just been made is not locked yet
+        with suppress(OSError):
+            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if time.time() - path.stat().st_mtime > _JUST_MADE and _lock(folder):
+                    shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(folder)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from datetime import timedelta
-from functools import partial
+import signal
+import threading
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
+from torch.distributed import DistError
 
 from mebns_pl.checks import at_least, expect
-from mebns_pl.distributed.heartbeats import Heartbeats, named
-
-log = logging.getLogger(__name__)
+from mebns_pl.distributed.heartbeats import Heartbeats, Place, RankError, listen, tell_end
 
 # What gloo and NCCL say when a peer has gone
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo", "NCCL", "Timed out waiting")
@@ -37,11 +34,11 @@ class RankWatch(Callback):
         ValueError: an argument out of its range.
 
     Example:
-        >>> RankWatch(silence=20).silence
-        20
+        >>> RankWatch(silence=60).silence
+        60
     """
 
-    def __init__(self, interval: float = 1.0, silence: float = 30.0, grace: float = 5.0) -> None:
+    def __init__(self, interval: float = 1.0, silence: float = 20.0, grace: float = 5.0) -> None:
         within = "0 < 2 interval < silence, in seconds"
         expect(0 < 2 * interval < silence, within, interval=interval, silence=silence)
         at_least(0, "seconds", grace=grace)
@@ -49,18 +46,17 @@ class RankWatch(Callback):
         self._beats: Heartbeats | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """The ranks meet at a store that rank 0 holds, on any free port."""
+        """The ranks connect to rank 0, on any free port."""
         if trainer.world_size == 1:
             return
-        host, wait = os.environ.get("MASTER_ADDR", "127.0.0.1"), timedelta(seconds=self.silence)
-        meet = partial(TCPStore, host, wait_for_workers=False, timeout=wait)
-        store = meet(0, is_master=True) if trainer.is_global_zero else None
-        port = trainer.strategy.broadcast(store.port if store else 0)
-        store = store or meet(port, is_master=False)
-        rank, size = trainer.global_rank, trainer.world_size
-        self._beats = Heartbeats(store, rank, size, self.interval, self.silence, self.grace)
-        trainer.strategy.barrier("heartbeats")
+        rank, size, main = trainer.global_rank, trainer.world_size, os.environ.get("MASTER_ADDR", "127.0.0.1")
+        listener, own = listen(main) if rank == 0 else (None, None)
+        place: Place = trainer.strategy.broadcast(own)  # type: ignore[assignment]
+        self._beats = Heartbeats(
+            rank, size, lambda: place, listener, interval=self.interval, silence=self.silence, grace=self.grace
+        )
         self._beats.start()
+        trainer.strategy.barrier("heartbeats")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """All ranks leave."""
@@ -74,26 +70,21 @@ class RankWatch(Callback):
             return
         beats, self._beats = self._beats, None
         beats.noticed.set()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Lightning would wait for ranks that have gone
         error = f"{type(exception).__name__}: {exception}"
-        try:
-            cause = self._cause(beats) if _lost(exception) else beats.failure()
-            if not cause:
-                beats.report(f"{beats.name} failed: {error}")
-            elif not cause.endswith(error):  # otherwise all ranks have found the same
-                exception.add_note(f"{beats.name} ends since another has failed: {cause}")
-                log.error("%s ends since another has failed: %s", beats.name, cause)
-            beats.leave(2 * self.interval)
-        except RuntimeError:
-            exception.add_note(f"{beats.name} ends since rank 0 cannot be reached: its process or its host has gone")
-            beats.stop()
-
-    def _cause(self, beats: Heartbeats) -> str:
-        """Who broke a connection: a rank that reported itself, or else one that has fallen silent."""
-        if problem := beats.until(beats.failure, 3 * self.interval):
-            return problem
-        silent = beats.silent(2 * self.interval)
-        who = named(silent) if silent else "a rank"
-        return f"{who} has broken its connections: its process or its host has gone"
+        lost = _lost(exception)
+        if lost and not beats.until(beats.failure, 3 * max(self.interval, 1)) and beats.silent(2 * self.interval):
+            beats.until(beats.failure, self.silence)
+        cause = beats.failure()
+        if not cause:
+            beats.report(f"{beats.name} failed: {error}")
+        elif lost:
+            tell_end(beats.name, cause)
+            exception.__cause__ = RankError(f"{beats.name} ends: {cause}")
+        elif not cause.endswith(error):  # otherwise all ranks have found the same
+            exception.add_note(f"{beats.name} ends since another has failed: {cause}")
+        beats.leave(2 * self.interval)
 
 
 def _lost(exception: BaseException) -> bool:

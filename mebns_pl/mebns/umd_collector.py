@@ -42,6 +42,30 @@ class MetaSet:
         """``(2, n)``, those labelled 0."""
         return self.pairs[:, self.labels <= 0.5]
 
+    def check(self, num_nodes: int | None = None) -> None:
+        """Looks whether the parts are what they should be, where they come from a file.
+
+        Args:
+            num_nodes: of the graph, where it is known.
+
+        Raises:
+            ValueError: with the part that is not.
+        """
+        shape = tuple(getattr(self.pairs, "shape", ()))
+        for name in ("pairs", "labels", "mean", "std"):
+            value = getattr(self, name)
+            right = isinstance(value, Tensor) and value.layout == torch.strided
+            if not right or tuple(value.shape) != ((2, *shape[1:2]) if name == "pairs" else shape[1:2]):
+                got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+                raise ValueError(f"{name}: got {got}; expected a tensor of {'(2, m)' if name == 'pairs' else '(m,)'}")
+            if (value.dtype == torch.int64) != (name == "pairs"):
+                raise ValueError(f"{name}: got {value.dtype}")
+        ends = self.pairs
+        if ends.numel() and (int(ends.min()) < 0 or (num_nodes is not None and int(ends.max()) >= num_nodes)):
+            raise ValueError("pairs: got nodes that are not in the graph")
+        if not isinstance(self.counts, dict):
+            raise ValueError(f"counts: got {type(self.counts).__name__}")
+
     def draw(self, size: int, generator: torch.Generator) -> MetaSet:
         """A balanced part of at most ``size`` pairs, half of each label, drawn without replacement."""
         half = max(1, size // 2)

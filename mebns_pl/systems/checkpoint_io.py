@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,9 +113,17 @@ def _telling(path: str | Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise CheckpointError(f"checkpoint {path}: no such file") from error
     except Exception as error:  # a damaged file can raise anything
-        reason = " ".join(str(error).split())[:200]
-        told = f"checkpoint {path}: not a whole checkpoint of tensors and plain values ({reason})"
+        told = f"checkpoint {path}: not a whole checkpoint of tensors and plain values ({_reason(error)})"
         raise CheckpointError(told) from error
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong; torch's own words on what it has refused to unpickle advise to have it run."""
+    told = " ".join(str(error).split())
+    if "weights_only" not in told.lower().replace(" ", "_"):
+        return told[:200]
+    named = re.search(r"GLOBAL ([\w.]+)", told)
+    return f"it names {named[1]}, which is neither" if named else "there is something else in it"
 
 
 def save_atomically(value: Any, path: Path) -> None:

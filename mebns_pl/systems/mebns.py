@@ -38,6 +38,7 @@ from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.systems.adaptive import adapted
+from mebns_pl.systems.checkpoint_io import CheckpointError
 from mebns_pl.systems.evaluation import refuse_batch_norm
 from mebns_pl.systems.finite import refuse_non_finite
 from mebns_pl.systems.link_system import AbstractLinkSystem
@@ -384,4 +385,18 @@ class MeBNS(AbstractLinkSystem):
         """Takes both back."""
         super().on_load_checkpoint(checkpoint)
         self.num_epochs = checkpoint["num_epochs"]
-        self.meta_set = None if checkpoint["meta_set"] is None else MetaSet(**checkpoint["meta_set"])
+        self.meta_set = None if checkpoint["meta_set"] is None else self._taken_back(checkpoint["meta_set"])
+
+    def _taken_back(self, found: dict[str, Any]) -> MetaSet:
+        """The meta set of a checkpoint.
+
+        Raises:
+            CheckpointError: it is none.
+        """
+        num_nodes = self.data.spec.num_nodes if self._trainer is not None else None
+        try:
+            taken = MetaSet(**found)
+            taken.check(num_nodes)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"checkpoint: its meta set is damaged: {error}") from error
+        return taken

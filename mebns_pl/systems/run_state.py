@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from mebns_pl.data.datamodule import data_of
@@ -113,14 +114,36 @@ def _follow_a_moved_folder(trainer: Trainer, checkpoint: dict[str, Any]) -> None
     """Keeps the best score when the run's folder goes by another name now; Lightning would forget it."""
     for callback in trainer.checkpoint_callbacks:
         state = checkpoint["callbacks"].get(callback.state_key)
-        if not isinstance(callback, ModelCheckpoint) or not state or callback.dirpath is None:
+        if not isinstance(callback, ModelCheckpoint) or not state:
+            continue
+        _check_best(state)
+        if callback.dirpath is None:
             continue
         folder = callback.dirpath
         if os.path.realpath(folder) == os.path.realpath(Path(str(trainer.ckpt_path)).parent):
-            for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            for name in _PATHS:
                 state[name] = _moved(state[name], folder)
             best = {_moved(path, folder): score for path, score in state["best_k_models"].items()}
             state |= {"dirpath": folder, "best_k_models": best}
+
+
+_PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
+
+
+def _check_best(state: dict[str, Any]) -> None:
+    """Refuses what no run has written of its best checkpoints: it would show after an epoch of training.
+
+    Raises:
+        CheckpointError: with what is wrong.
+    """
+    found, worst = state.get("best_k_models"), state.get("kth_best_model_path")
+    wrong = [name for name in _PATHS if not isinstance(state.get(name), str)]
+    if not isinstance(found, dict) or not all(isinstance(score, Tensor) for score in found.values()):
+        wrong.append("best_k_models")
+    elif found and worst not in found:
+        wrong.append("kth_best_model_path")
+    if wrong:
+        raise CheckpointError(f"checkpoint: what it says of the best checkpoints is damaged: {', '.join(wrong)}")
 
 
 def _moved(path: str, folder: str | Path) -> str:

@@ -16,7 +16,7 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 RESUME=()
 [[ -s "$RUN/last.ckpt" ]] && RESUME=(--ckpt_path "$RUN/last.ckpt")
 
-exec "${PYTHON:-python}" -m torch.distributed.run \
+exec "${PYTHON:-python}" "$(dirname "${BASH_SOURCE[0]}")/agent.py" \
     --nnodes "$NODES" --node-rank "$NODE" --nproc-per-node "$DEVICES" \
     --master-addr "$MASTER" --master-port "$PORT" \
     -m mebns_pl fit "$@" \
