@@ -12,6 +12,7 @@ from mebns_pl.analysis.landscape import LandscapeOptions
 from mebns_pl.cli.landscape import compare_checkpoints
 from mebns_pl.cli.messages import OneLineParser
 from mebns_pl.cli.report import show_report
+from mebns_pl.config_files import FOLDER
 from mebns_pl.datasets.listing import dataset_table
 from mebns_pl.negatives.listing import recipe_table, sampler_table
 from mebns_pl.terminal import landscape_table, say
@@ -27,7 +28,7 @@ def list_datasets(arguments: Sequence[str]) -> None:
 def list_samplers(arguments: Sequence[str]) -> None:
     """``mebns samplers``: shows the recipes and what they are made of."""
     parser = OneLineParser(prog="mebns samplers", description="Recipes, and the classes they are made of.")
-    parser.add_argument("--recipes", type=Path, default=Path("configs/sampler"), help="folder of recipes")
+    parser.add_argument("--recipes", type=Path, default=FOLDER / "sampler", help="folder of recipes")
     recipes = recipe_table(parser.parse_args(arguments).recipes)
     console = _wide_console()
     if recipes.row_count:

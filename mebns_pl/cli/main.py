@@ -32,6 +32,7 @@ from mebns_pl.cli.resume import FoundCheckpoint, Resume, take_resume, without_re
 from mebns_pl.cli.run_folder import run_folders
 from mebns_pl.cli.saved_run import SavedRun, find_run, log_into, options_of
 from mebns_pl.cli.seal import sealed
+from mebns_pl.config_files import find_config_file, near_config_name
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.distributed.start_watch import StartWatch
 from mebns_pl.errors import DataError
@@ -340,6 +341,38 @@ def _given(args: list[str], *names: str) -> list[str]:
     ]
 
 
+def with_config_files(args: list[str]) -> list[str]:
+    """The command line, with the paths of configurations that it names as ``-c sampler/dns``.
+
+    Raises:
+        DataError: there is no such file.
+
+    Example:
+        >>> with_config_files(["fit", "-c", "base", "--config=mine.yaml"])[-1]
+        '--config=mine.yaml'
+    """
+    found, before = [], ""
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        if before in _CONFIG_OPTIONS:
+            arg = _config_path(arg)
+        elif equals and name in _CONFIG_OPTIONS:
+            arg = f"{name}={_config_path(value)}"
+        found.append(arg)
+        before = arg
+    return found
+
+
+def _config_path(name: str) -> str:
+    found = find_config_file(name)
+    if found is None:
+        raise DataError(f"{name}: no such file{near_config_name(name)}")
+    return str(found)
+
+
+_CONFIG_OPTIONS = ("-c", "--config")
+
+
 def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
     """Runs the command line.
 
@@ -361,7 +394,8 @@ def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
     with StartWatch() as start_watch:
         if isinstance(given, list):
             resume, given = take_resume(completed(given))
-            for path in _given(given, "-c", "--config"):
+            given = with_config_files(given)
+            for path in _given(given, *_CONFIG_OPTIONS):
                 check_config_file(path)
         return kind(
             trainer_class=LinkTrainer,
