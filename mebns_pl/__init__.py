@@ -22,6 +22,7 @@ from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.preemption import Preemption
 from mebns_pl.callbacks.results import ResultTable
 from mebns_pl.cli.landscape import compare_checkpoints
+from mebns_pl.cli.own_graph import find_links
 from mebns_pl.cli.saved_run import load_run
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.datasets.readers.options import GraphColumns

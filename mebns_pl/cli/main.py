@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -421,20 +422,21 @@ def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
         )
 
 
-def run(args: ArgsType = None) -> None:
-    """The console script. What a user can mend is told in one line on standard error; the exit status is 0, or 1.
+def run(args: ArgsType = None, command: Callable[[Any], object] = main) -> None:
+    """Runs a command. What a user can mend is told in one line on standard error; the exit status is 0, or 1.
 
     Wrong arguments exit with 2. With the environment variable ``MEBNS_DEBUG`` set, errors come with their traceback,
     as those that are faults of the program always do.
 
     Args:
         args: command line as a list of strings, or None for ``sys.argv``.
+        command: what is run with them.
 
     Raises:
         SystemExit: something was wrong.
     """
     try:
-        main(args)
+        command(args)
     except Exception as error:
         told = user_message(error)
         if told is None or os.environ.get("MEBNS_DEBUG"):
