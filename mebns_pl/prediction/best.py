@@ -95,7 +95,7 @@ class BestLinks:
         if self.max_per_node is None:
             return
         times: Counter[int] = Counter()
-        kept = []
+        kept: list[int] = []
         for place, ends in enumerate(self.pairs.t().tolist()):
             if len(kept) < self._wanted and all(times[node] < self.max_per_node for node in ends):
                 times.update(ends)

@@ -38,7 +38,8 @@ class Calibration:
 
     def probability(self, logits: Tensor) -> np.ndarray:
         """``(n,)`` logits -> ``(n,)`` float64 in [0, 1]."""
-        return np.interp(logits.double().cpu().numpy(), self.knots, self.values)
+        chance: np.ndarray = np.interp(logits.double().cpu().numpy(), self.knots, self.values)
+        return chance
 
 
 def fit_calibration(edges: Tensor, non_edges: Tensor, num_edges: float, num_non_edges: float) -> Calibration:
