@@ -105,8 +105,8 @@ def test_stacks(data: str, model: str, sampler: str) -> None:
         assert short(predictor.init_args.decoder.class_path).lower() == f"{decoder}decoder"
     assert config.data.graph == {"own_graph": "edges.csv"}.get(data, data)
     # What only base says is still there
-    assert config.model.init_args.filter.drop_top == 0.25
-    assert config.model.init_args.weight_net_optimizer.init_args.lr == 0.001
+    assert config.model.init_args.filter.drop_top == 0.05
+    assert config.model.init_args.weight_net_optimizer.init_args.lr == 0.01
 
 
 def test_every_file_takes_its_turn() -> None:

@@ -101,12 +101,13 @@ def chance(patterns: np.ndarray, num_positives: int, num_random: int) -> dict[st
     return {**values, "auc": 0.5, "ap": num_positives / max(num_positives + num_random, 1)}
 
 
-def repeat_patterns(negatives: Tensor, num_nodes: int) -> np.ndarray:
+def repeat_patterns(negatives: Tensor, num_nodes: int, repeated: Tensor | None = None) -> np.ndarray:
     """How often negatives stand among those of an edge.
 
     Args:
         negatives: ``(2, p, n)`` int64; either direction is the same pair.
         num_nodes: N.
+        repeated: ``(p, n)`` bool, those that do not count, as they stand in their row before; None counts all.
 
     Returns:
         ``(p, m)`` int32: how many distinct pairs stand once, twice, ... m times.
@@ -117,7 +118,13 @@ def repeat_patterns(negatives: Tensor, num_nodes: int) -> np.ndarray:
     """
     blocks = [_repeats_of(keys) for keys in _sorted_keys(negatives, num_nodes)]
     width = max(block.shape[1] for block in blocks)
-    return np.concatenate([np.pad(block, ((0, 0), (0, width - block.shape[1]))) for block in blocks])
+    found = np.concatenate([np.pad(block, ((0, 0), (0, width - block.shape[1]))) for block in blocks])
+    if repeated is not None:
+        once = repeated.any(dim=1).numpy()
+        distinct = found[once].sum(axis=1)
+        found[once] = 0
+        found[once, 0] = distinct
+    return found
 
 
 def _sorted_keys(negatives: Tensor, num_nodes: int) -> Iterator[np.ndarray]:
@@ -196,6 +203,8 @@ def _scored(measure: AbstractPairMeasure, batch: EvalBatch, graph: Graph) -> Sco
         hits = {f"hits@{k}": functional.hits_above(positive, random, k) for k in HITS}
     else:
         own = score(batch.negatives.flatten(1)).view(batch.negatives.shape[1:])
+        if batch.repeated is not None:
+            own = own.masked_fill(batch.repeated, -torch.inf)
         ranks = functional.ranks(positive, own)
         hits = {f"hits@{k}": functional.hits_at(ranks, k) for k in HITS}
     values = {
@@ -364,7 +373,7 @@ def of_negatives(asked: int, distinct: float, fewest: int, shared: bool) -> str:
         return f"{who} ranked against {asked:,} negatives, {fewest:,} of them distinct."
     return (
         f"{who} ranked against {asked:,} negatives, of which {distinct:,.1f} are distinct on average, {fewest:,} at "
-        "fewest: repeated ones count each time, and chance is reckoned so."
+        "fewest: those that are repeated for want of others count once, and chance is reckoned so."
     )
 
 

@@ -151,7 +151,7 @@ class EvaluationCard(Callback):
         batch, scored = data.eval_set("test"), system.scored["test"]
         shared = batch.negatives is None
         negatives = batch.random_negatives[:, None] if batch.negatives is None else batch.negatives
-        patterns = card.repeat_patterns(negatives, data.loaded.num_nodes)
+        patterns = card.repeat_patterns(negatives, data.loaded.num_nodes, batch.repeated)
         by_chance = card.chance(patterns, batch.positives.shape[1], batch.random_negatives.shape[1])
         reciprocal = 1 / scored.ranks.cpu().numpy()
         intervals = {"mrr": card.bootstrap_interval(reciprocal, self.resamples)}

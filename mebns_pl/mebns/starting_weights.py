@@ -34,7 +34,7 @@ class StartingWeights:
         >>> mask, logits = torch.ones(1, 4, dtype=torch.bool), torch.tensor([[0.0, 3.0, 2.0, 1.0]])
         >>> score = CandidateScores.given(logits)
         >>> StartingWeights(floor=0.5).of(HardestSelector(), mask, score, torch.arange(1), Key(0, "docs"))
-        tensor([[0.5000, 2.5000, 0.5000, 0.5000]])
+        tensor([[0.5000, 2.5000, 0.5000, 0.5000]], dtype=torch.float64)
     """
 
     num_negatives: int = 8

@@ -204,9 +204,11 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
         return found
 
     def on_fit_end(self) -> None:
-        """Lays held-out edges beside what a few more steps would have drawn, for analysis (``held_out/...``)."""
-        steps = self.trainer.train_dataloader.dataset  # type: ignore[union-attr]
-        batches = (to_device(steps[self.current_epoch, step], self.device) for step in range(len(steps)))
+        """Lays held-out edges beside what the last epoch's first steps would draw now, for analysis."""
+        if self.trainer.train_dataloader is None or not self.trainer.global_step:
+            return
+        steps, epoch = self.trainer.train_dataloader.dataset, max(self.current_epoch - 1, 0)
+        batches = (to_device(steps[epoch, step], self.device) for step in range(len(steps)))
 
         def look(batch: TrainBatch) -> tuple[TrainBatch, Negatives]:
             batch, result, _ = self.step(batch)

@@ -123,8 +123,8 @@ def test_heuristics_against_shared_negatives() -> None:
 @pytest.mark.parametrize(
     ("graph", "best", "mrr", "with_val"),
     [
-        ("air_routes", "PathsOfLengthThree", 0.2563, 0.2548),
-        ("usair", "ResourceAllocation", 0.3496, 0.3571),
+        ("air_routes", "PathsOfLengthThree", 0.2628, 0.2610),
+        ("usair", "ResourceAllocation", 0.3507, 0.3585),
         ("ns", "ResourceAllocation", 0.7462, 0.7651),
         pytest.param("yeast", "PathsOfLengthThree", 0.3663, 0.3746, marks=pytest.mark.slow),
     ],

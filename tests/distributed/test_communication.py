@@ -46,7 +46,7 @@ class CountingGroup(AbstractGroup):
 
 @pytest.mark.parametrize("engine", [HigherEngine(), DirectionalEngine()], ids=["higher", "directional"])
 def test_a_steps_messages(engine: AbstractEngine) -> None:
-    """Three of the student's size, one of the teacher's, one of the weight net's, and a dozen single numbers."""
+    """Three of the student's size, one of the teacher's, one of the weight net's, and some of a few numbers."""
     setting, group = Setting(), CountingGroup()
     state = reference.make_state(setting)
     batch, meta_batch = reference.make_batch(1), reference.make_meta(1)
@@ -54,8 +54,10 @@ def test_a_steps_messages(engine: AbstractEngine) -> None:
     student, teacher, weight_net = (
         sum(param.numel() for param in learner.params()) for learner in (state.student, state.teacher, state.weight_net)
     )
-    assert sorted(size for size in group.sizes if size > 1) == sorted([*[student] * 3, teacher, weight_net])
-    assert sum(size == 1 for size in group.sizes) == 11
+    counts, inputs = 3, len(setting.inputs)  # of the student's loss and of the teacher's; count, sums and variances
+    few = [counts, counts, 1 + inputs, inputs]
+    assert sorted(size for size in group.sizes if size > 1) == sorted([*[student] * 3, teacher, weight_net, *few])
+    assert sum(size == 1 for size in group.sizes) == 8
 
 
 def test_a_plain_steps_messages() -> None:
@@ -65,5 +67,5 @@ def test_a_plain_steps_messages() -> None:
         state, setting, reference.make_batch(1), reference.make_meta(1), Key(0, "count"), None, group
     )
     student = sum(param.numel() for param in state.student.params())
-    assert [size for size in group.sizes if size > 1] == [student]
-    assert sum(size == 1 for size in group.sizes) == 3
+    assert [size for size in group.sizes if size > 1] == [3, student]
+    assert sum(size == 1 for size in group.sizes) == 1

@@ -20,7 +20,7 @@ def test_shares_are_those_of_the_steps(kind: str) -> None:
     steps = data.train_steps(system.needs)
     legal, dropped, picks = [], [], []
     for place in range(min(len(steps), 4)):
-        batch, result, _ = system.step(steps[3, place])
+        batch, result, _ = system.step(steps[2, place])
         found = result.negatives
         for row, column in batch.candidate_mask.nonzero().tolist():
             pair = frozenset((int(batch.candidate_anchors[row]), int(batch.candidates[row, column])))

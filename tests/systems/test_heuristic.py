@@ -123,4 +123,4 @@ def test_paths_of_length_three_on_the_air_routes(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     quiet = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
     run = cli.main(["test", "--model=Heuristic", "--model.measure=PathsOfLengthThree", *quiet])
-    assert float(run.trainer.callback_metrics["test/mrr"]) == pytest.approx(0.2563, abs=5e-5)
+    assert float(run.trainer.callback_metrics["test/mrr"]) == pytest.approx(0.2628, abs=5e-5)

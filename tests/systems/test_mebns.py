@@ -116,7 +116,8 @@ def test_inputs_prepared_ahead_are_those_the_step_uses() -> None:
     batches = []
     AheadPredictor.where.clear()
     trainer = fit(system, data, 1, [Collect(batches)], limit_val_batches=0)
-    assert len(AheadPredictor.where) == trainer.num_training_batches == len(batches)
+    assert trainer.num_training_batches == len(batches)
+    assert len(AheadPredictor.where) == 2 * len(batches)  # after the fit they are looked at once more
     for batch in batches:
         pairs = StepPairs(batch)
         assert torch.equal(batch.inputs.pairs, pairs.pairs)

@@ -70,7 +70,8 @@ def _only(allowed: list[Any]) -> Iterator[None]:
 def _check_container(path: Path) -> None:
     """Looks at sizes before anything is unpacked: of the numbers, and of what has to be built piece by piece."""
     check_file(path)
-    with refusing(path, (OSError, zipfile.BadZipFile, NotImplementedError), "cannot be loaded"):
+    # A name in the archive that is no UTF-8 is a ValueError
+    with refusing(path, (OSError, zipfile.BadZipFile, NotImplementedError, ValueError), "cannot be loaded"):
         if not zipfile.is_zipfile(path):  # as torch wrote before 1.6: one pickle, with the numbers behind it
             check_size(f"{path}, in the format of torch before 1.6", path.stat().st_size, "bytes of pickled objects")
             with path.open("rb") as stream:

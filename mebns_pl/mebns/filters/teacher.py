@@ -27,6 +27,7 @@ class TeacherFilter(AbstractFilter):
         ValueError: a share out of its range, or nothing left.
 
     Example:
+        >>> import torch
         >>> hardness, mask = torch.tensor([[3.0, 1.0, 2.0, 0.0]]), torch.ones(1, 4, dtype=torch.bool)
         >>> rest = CandidateScores.given(torch.zeros(1, 4)), torch.arange(1), Key(0, "docs")
         >>> TeacherFilter(drop_easy=0.5, drop_top=0.0).keep(hardness, mask, *rest).tolist()
