@@ -247,7 +247,11 @@ class MeBNSCLI(LightningCLI):
             self.checkpoint = self.resume.find(self.config.fit)
         command = str(self.subcommand)
         options = self.config.get(command)
-        if command == "fit" or options is None or not options.get("ckpt_path"):
+        if command == "fit":
+            if options.data.split.get("val") == 0 and options.data.get("protocol") is None:
+                options.checkpoint.monitor, options.trainer.limit_val_batches = None, 0  # the last epoch is kept
+            return
+        if options is None or not options.get("ckpt_path"):
             return
         self.saved = find_run(options.ckpt_path)
         if self.saved.folder is not None:
