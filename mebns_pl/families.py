@@ -72,3 +72,14 @@ class Family:
         near = difflib.get_close_matches(name, self.classes, 1)
         meant = f", did you mean {near[0]}? Allowed" if near else "; allowed"
         raise ValueError(f"{self.option}: got {name!r}{meant} are {', '.join(self.classes)}")
+
+
+def import_all(package: str = "mebns_pl") -> None:
+    """Imports all that a package exports: classes that a base class is to know must have been imported.
+
+    Args:
+        package: its dotted name.
+    """
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        getattr(module, name)

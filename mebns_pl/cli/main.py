@@ -37,6 +37,7 @@ from mebns_pl.config_files import find_config_file, near_config_name
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.distributed.start_watch import StartWatch
 from mebns_pl.errors import DataError
+from mebns_pl.families import import_all
 from mebns_pl.files import write_atomically
 from mebns_pl.prediction.files import check_table_path, write_table
 from mebns_pl.prediction.links import NewNodes, score_links
@@ -394,6 +395,7 @@ def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
         with bad_input():
             WITHOUT_A_RUN[given[0]](given[1:])
         sys.exit(0)
+    import_all()  # options name classes, which are looked for among those that have been imported
     keep_freed_memory()
     resume = None
     with StartWatch() as start_watch:
