@@ -130,10 +130,13 @@ def test_mebns_samplers_needs_no_recipes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
-        cli.main(["samplers"])
+        cli.main(["samplers", "--recipes", "."])
     told = capsys.readouterr().out
     assert "HardestSelector" in told
     assert "recipe" not in told
+    with pytest.raises(SystemExit):
+        cli.main(["samplers"])
+    assert "dns_mn" in capsys.readouterr().out  # found from any folder
 
 
 def test_every_recipe_says_what_it_is() -> None:

@@ -268,8 +268,16 @@ class MeBNSCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Trains, unless the run that ``--resume`` has found is finished."""
-        if not self.finished:
+        if self.finished:
+            return
+        try:
             self.trainer.fit(**kwargs)
+        except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
+            last = [c for c in self.trainer.callbacks if isinstance(c, LastCheckpoint)]  # type: ignore[attr-defined]
+            path = last[0].path(self.trainer) if last else Path()
+            if self.trainer.interrupted and self.trainer.is_global_zero and path.is_file():
+                say(f"\nStopped in epoch {self.trainer.current_epoch}. Go on with: mebns fit --resume={path}")
+            raise
 
     def test(self, **kwargs: Any) -> None:
         """Tests, with our table in place of Lightning's."""
@@ -354,8 +362,8 @@ def with_config_files(args: list[str]) -> list[str]:
         DataError: there is no such file.
 
     Example:
-        >>> with_config_files(["fit", "-c", "base", "--config=mine.yaml"])[-1]
-        '--config=mine.yaml'
+        >>> Path(with_config_files(["fit", "--data.batch_size=9", "-c", "base"])[-1]).name
+        'base.yaml'
     """
     found, before = [], ""
     for arg in args:

@@ -1,11 +1,13 @@
-"""Training on all edges, where nothing is evaluated."""
+"""Training on all edges, where nothing is evaluated; and a run that is stopped by hand."""
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from lightning.pytorch import Callback, Trainer
 
 from mebns_pl.cli import main as cli
 from mebns_pl.errors import DataError
@@ -53,3 +55,36 @@ def test_validation_alone_may_be_left_out() -> None:
     fit = cli.main(["fit", "--model=Plain", "--data.graph=edges.csv", "--data.split.val=0", *QUIET])
     assert fit.datamodule.split.test.shape[1]
     cli.main(["test", str(fit.trainer.log_dir)])
+
+
+class Interrupts(Callback):
+    """Ctrl-C in the middle of the second epoch."""
+
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+        """Presses it."""
+        if trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+
+
+def test_a_run_that_is_stopped_by_hand_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["fit", "--model=Plain", "--data.graph=edges.csv", *QUIET]
+    before = signal.getsignal(signal.SIGINT)  # Lightning takes no second Ctrl-C, and never gives it back
+    made = cli.MeBNSCLI.instantiate_trainer
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            cli.MeBNSCLI, "instantiate_trainer", lambda self: with_callback(made(self), Interrupts()), raising=True
+        )
+        with pytest.raises((SystemExit, KeyboardInterrupt)):
+            cli.main(arguments)
+    signal.signal(signal.SIGINT, before)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "Go on with" in line]
+    command = line.partition("Go on with: mebns ")[2].split()
+    assert Path(command[1].partition("=")[2]).is_file()
+    assert cli.main(command).trainer.current_epoch == 2
+
+
+def with_callback(trainer: Trainer, callback: Callback) -> Trainer:
+    trainer.callbacks.append(callback)
+    return trainer
