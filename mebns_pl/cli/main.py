@@ -436,7 +436,7 @@ def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
         )
 
 
-def run(args: ArgsType = None, command: Callable[[Any], object] = main) -> None:
+def run(args: ArgsType = None, command: Callable[[Any], object] | None = None) -> None:
     """Runs a command. What a user can mend is told in one line on standard error; the exit status is 0, or 1.
 
     Wrong arguments exit with 2. With the environment variable ``MEBNS_DEBUG`` set, errors come with their traceback,
@@ -444,13 +444,13 @@ def run(args: ArgsType = None, command: Callable[[Any], object] = main) -> None:
 
     Args:
         args: command line as a list of strings, or None for ``sys.argv``.
-        command: what is run with them.
+        command: what is run with them; None for a run.
 
     Raises:
         SystemExit: something was wrong.
     """
     try:
-        command(args)
+        (command or main)(args)
     except Exception as error:
         told = user_message(error)
         if told is None or os.environ.get("MEBNS_DEBUG"):
