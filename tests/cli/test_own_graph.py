@@ -130,7 +130,7 @@ def test_options_of_the_data_tell_whether_there_are_features() -> None:
     assert not _has_features(["--model=Plain", "--data.graph=e.csv", "--data.columns.source=from", "--top_k", "3"])
 
 
-@pytest.mark.parametrize("arguments", [[], ["--top_k=3", "edges.csv"], ["edges.csv", "--top_k=many"]])
+@pytest.mark.parametrize("arguments", [[], ["--top_k=3", "edges.csv"], ["air_routes", "--top_k=many"]])
 def test_wrong_arguments_are_told_in_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         start.run(["run", *arguments])

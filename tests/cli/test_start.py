@@ -113,7 +113,7 @@ def test_short_help_names_options_that_there_are(command: str) -> None:
     named = re.findall(r"^  --([\w.]+)", short_help(command), flags=re.MULTILINE)
     known = {*_option_names(command_line_parser(command)), "resume"}
     assert len(named) > 5
-    inner = ("model.sampler", "model.optimizer")  # of a class that is chosen
+    inner = ("model.predictor", "model.sampler", "model.optimizer")  # of a class that is chosen
     assert not [name for name in named if name not in known and not name.startswith(inner)]
 
 
