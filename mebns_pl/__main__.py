@@ -1,6 +1,6 @@
 """``python -m mebns_pl``."""
 
-from mebns_pl.cli.main import run
+from mebns_pl.cli.start import run
 
 if __name__ == "__main__":
     run()

@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-import pandas as pd
-
 _MARKUP = str.maketrans({mark: f"&#{ord(mark)};" for mark in "&<>\"'`*_[]()|~\\$#!"})
 _COMMAND = re.compile(r"[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
@@ -37,24 +35,14 @@ def in_markdown(text: str) -> str:
     return visible(text).translate(_MARKUP)
 
 
-def in_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """The table for a CSV file: texts that a spreadsheet would run begin with an apostrophe, but for plain numbers.
+def in_cell(text: str) -> str:
+    """The text for a cell of a CSV file: what a spreadsheet would run begins with an apostrophe, but for plain numbers.
 
     Example:
-        >>> in_cells(pd.DataFrame({"node": ["=1+1", "-3", "a"], "size": [1, 2, 3]}))["node"].tolist()
-        ["'=1+1", '-3', 'a']
+        >>> in_cell("=1+1"), in_cell("-3")
+        ("'=1+1", '-3')
     """
-    return table.assign(
-        **{
-            str(name): [_harmless(value) if isinstance(value, str) else value for value in column]
-            for name, column in table.items()
-            if not pd.api.types.is_numeric_dtype(column)
-        }
-    )
-
-
-def _harmless(value: str) -> str:
-    return f"'{value}" if _COMMAND.match(value) and not _NUMBER.fullmatch(value) else value
+    return f"'{text}" if _COMMAND.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def _commands(char: str) -> bool:

@@ -5,12 +5,15 @@ A class that is written into a folder of its family is in every listing, every t
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -72,3 +75,48 @@ class Family:
         near = difflib.get_close_matches(name, self.classes, 1)
         meant = f", did you mean {near[0]}? Allowed" if near else "; allowed"
         raise ValueError(f"{self.option}: got {name!r}{meant} are {', '.join(self.classes)}")
+
+
+def rules_in_source(package: str, base: str) -> dict[str, str]:
+    """:attr:`Family.rules` of the classes in a package's own folder, read from their source: none is imported.
+
+    Args:
+        package: its dotted name; packages above it are imported, and must be empty.
+        base: name of the base class.
+
+    Example:
+        >>> from mebns_pl.models.encoders.abstract import ENCODERS
+        >>> rules_in_source("mebns_pl.models.encoders", "AbstractEncoder") == ENCODERS.rules
+        True
+    """
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    folder = Path((spec.submodule_search_locations or [""])[0])
+    found = {
+        node.name: node
+        for path in sorted(folder.glob("*.py"))
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    }
+
+    def is_one(name: str) -> bool:
+        bases = [part.id for part in found[name].bases if isinstance(part, ast.Name)] if name in found else []
+        return base in bases or any(is_one(part) for part in bases)
+
+    docs = {name: (ast.get_docstring(found[name]) or "") for name in sorted(found) if is_one(name)}
+    return {
+        name: doc.partition("\n")[0].replace("``", "")
+        for name, doc in docs.items()
+        if not name.startswith(("_", "Abstract"))
+    }
+
+
+def import_all(package: str = "mebns_pl") -> None:
+    """Imports all that a package exports: classes that a base class is to know must have been imported.
+
+    Args:
+        package: its dotted name.
+    """
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        getattr(module, name)

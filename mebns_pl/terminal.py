@@ -75,12 +75,30 @@ def link_table(links: pd.DataFrame) -> Table:
     """A table of predicted links.
 
     Args:
-        links: with columns ``rank``, ``source``, ``target``, ``score``.
+        links: with columns ``rank``, ``source``, ``target`` and ``probability``, or else ``score``; and ``why``, if it
+            is told.
     """
-    rows = ((f"{row.rank}", f"{row.source}", f"{row.target}", f"{row.score:.3f}") for row in links.itertuples())
-    table = text_table(["rank", "source", "target"], ["score"], rows)
+    value, why = "probability" if "probability" in links else "score", [name for name in ("why",) if name in links]
+    rows = (
+        (f"{row.rank}", f"{row.source}", f"{row.target}", *(getattr(row, name) for name in why), f"{number:.3f}")
+        for row, number in zip(links.itertuples(), links[value], strict=True)
+    )
+    table = text_table(["rank", "source", "target", *why], [value], rows)
     table.columns[0].justify = "right"
     return table
+
+
+def reliability_table(reliability: pd.DataFrame) -> Table:
+    """A table of probabilities and of what came of them.
+
+    Args:
+        reliability: of a calibration, see :func:`~mebns_pl.prediction.calibration.reliability`.
+    """
+    rows = (
+        (f"{low:.1%} to {high:.1%}", f"{told:.2%}", f"{found:.2%}", f"{edges:,}")
+        for low, high, told, found, edges in reliability.itertuples(index=False)
+    )
+    return text_table(["probability"], ["mean", "were edges", "test edges"], rows)
 
 
 def pool_table(report: PoolReport) -> Table:

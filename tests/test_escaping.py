@@ -17,8 +17,8 @@ from mebns_pl.analysis.figures import examples_figure, surface_figure
 from mebns_pl.cli.messages import user_message
 from mebns_pl.cli.notes import _StderrHandler
 from mebns_pl.errors import DataError
-from mebns_pl.escaping import in_cells, in_markdown, visible
-from mebns_pl.prediction.files import write_table
+from mebns_pl.escaping import in_markdown, visible
+from mebns_pl.prediction.files import in_cells, write_table
 from mebns_pl.terminal import link_table, say
 
 NAMES = [

@@ -15,7 +15,19 @@ PACKAGE = Path(__file__).resolve().parent.parent / "mebns_pl"
 
 # A part imports from its own level and from those before it, never from a later one.
 LEVELS = (
-    {"types", "keys", "allocator", "errors", "escaping", "checks", "families", "files", "kernels", "progress"},
+    {
+        "types",
+        "keys",
+        "allocator",
+        "config_files",
+        "errors",
+        "escaping",
+        "checks",
+        "families",
+        "files",
+        "kernels",
+        "progress",
+    },
     {"graph"},
     {"distributed", "metrics", "negatives", "datasets"},
     {"models", "evaluation", "pools"},

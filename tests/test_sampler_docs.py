@@ -11,15 +11,20 @@ import torch
 
 from mebns_pl import CandidateScores, UMDCollector
 from mebns_pl.cli import main as cli
+from mebns_pl.families import rules_in_source
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.keys import Key
-from mebns_pl.negatives.listing import FAMILIES, recipe_rule
+from mebns_pl.negatives.listing import PARTS, recipe_rule
+from mebns_pl.negatives.proposals.abstract import PROPOSALS
+from mebns_pl.negatives.selectors.abstract import SELECTORS
+from mebns_pl.negatives.weightings.abstract import WEIGHTINGS
 from references.negatives import GRAPHS, legal_nodes
 from references.runs import ALL_WARM_UP, command_line_parser, fit
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGE = (REPOSITORY / "docs" / "samplers.md").read_text("utf-8")
+FAMILIES = {"proposal": PROPOSALS, "selector": SELECTORS, "weighting": WEIGHTINGS}
 RECIPES = sorted(path.stem for path in (REPOSITORY / "configs" / "sampler").glob("*.yaml"))
 
 
@@ -83,20 +88,20 @@ def test_the_page_tells_of_every_class() -> None:
     """The table is that of `mebns samplers`."""
     expected = [
         f"| `{family.option.removeprefix('--')}` | `{name}` | {rule.replace('|', chr(92) + '|')} |"
-        for family in FAMILIES
+        for family in FAMILIES.values()
         for name, rule in family.rules.items()
     ]
     assert re.findall(r"^\| `model\.sampler\.\w+` \|.*$", PAGE, flags=re.MULTILINE) == expected
 
 
 def test_the_page_tells_of_no_other_class() -> None:
-    names = {name for family in FAMILIES for name in family.classes}
+    names = {name for family in FAMILIES.values() for name in family.classes}
     assert set(re.findall(r"`([A-Z]\w+(?:Proposal|Selector|Weighting))`", PAGE)) - {"AbstractAdaptiveProposal"} == names
 
 
 def test_the_reference_tells_of_every_class() -> None:
     told = (REPOSITORY / "docs" / "configuration.md").read_text("utf-8")
-    for family in FAMILIES:
+    for family in FAMILIES.values():
         for name in family.classes:
             assert f"`{name}`" in told, name
 
@@ -115,7 +120,7 @@ def test_mebns_samplers_lists_all(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     told = capsys.readouterr().out
     for name in RECIPES:
         assert re.search(rf"^{name} ", told, flags=re.MULTILINE), name
-    for family in FAMILIES:
+    for family in FAMILIES.values():
         for name in family.classes:
             assert re.search(rf"^{family.option} +{name} +\S", told, flags=re.MULTILINE), name
 
@@ -125,13 +130,23 @@ def test_mebns_samplers_needs_no_recipes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
-        cli.main(["samplers"])
+        cli.main(["samplers", "--recipes", "."])
     told = capsys.readouterr().out
     assert "HardestSelector" in told
     assert "recipe" not in told
+    with pytest.raises(SystemExit):
+        cli.main(["samplers"])
+    assert "dns_mn" in capsys.readouterr().out  # found from any folder
 
 
 def test_every_recipe_says_what_it_is() -> None:
     for name in RECIPES:
         rule = recipe_rule(REPOSITORY / "configs" / "sampler" / f"{name}.yaml")
         assert 20 < len(rule) < 200, f"{name}: {rule!r}"
+
+
+def test_the_listing_reads_the_same_classes_from_source_as_are_imported() -> None:
+    assert PARTS.keys() == FAMILIES.keys()
+    for part, (package, base) in PARTS.items():
+        assert rules_in_source(package, base) == FAMILIES[part].rules
+        assert FAMILIES[part].option == f"--model.sampler.{part}"

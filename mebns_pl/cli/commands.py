@@ -4,43 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 
 from rich.console import Console
 
 from mebns_pl.analysis.landscape import LandscapeOptions
 from mebns_pl.cli.landscape import compare_checkpoints
+from mebns_pl.cli.listings import LISTINGS
 from mebns_pl.cli.messages import OneLineParser
 from mebns_pl.cli.report import show_report
 from mebns_pl.cli.trust import FLAG
-from mebns_pl.datasets.listing import dataset_table
-from mebns_pl.negatives.listing import recipe_table, sampler_table
 from mebns_pl.terminal import landscape_table, say
-
-
-def list_datasets(arguments: Sequence[str]) -> None:
-    """``mebns datasets``: shows the catalogue."""
-    parser = OneLineParser(prog="mebns datasets", description="The graphs that --data.graph knows by name.")
-    parser.add_argument("--root", help="folder with data files (default: the environment variable MEBNS_DATA)")
-    _wide_console().print(dataset_table(parser.parse_args(arguments).root))
-
-
-def list_samplers(arguments: Sequence[str]) -> None:
-    """``mebns samplers``: shows the recipes and what they are made of."""
-    parser = OneLineParser(prog="mebns samplers", description="Recipes, and the classes they are made of.")
-    parser.add_argument("--recipes", type=Path, default=Path("configs/sampler"), help="folder of recipes")
-    recipes = recipe_table(parser.parse_args(arguments).recipes)
-    console = _wide_console()
-    if recipes.row_count:
-        console.print(recipes, "")
-    console.print(sampler_table())
-
-
-def _wide_console() -> Console:
-    """In a narrow terminal wrapped lines are better than columns that are cut."""
-    console = Console()
-    console.width = max(console.width, 120)
-    return console
 
 
 def show_landscape(arguments: Sequence[str]) -> None:
@@ -70,8 +43,7 @@ def sweep(arguments: Sequence[str]) -> None:
 
 
 WITHOUT_A_RUN = {
-    "datasets": list_datasets,
-    "samplers": list_samplers,
+    **LISTINGS,
     "landscape": show_landscape,
     "sweep": sweep,
     "report": show_report,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,12 @@ from mebns_pl.cli.run_folder import run_folders
 from mebns_pl.cli.saved_run import CONFIG, SavedRun, find_run, log_into, options_of
 from mebns_pl.cli.seal import sealed
 from mebns_pl.cli.trust import FLAG, only_trusted, take_trust
+from mebns_pl.config_files import find_config_file, near_config_name
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.distributed.heartbeats import RankError
 from mebns_pl.distributed.start_watch import StartWatch
 from mebns_pl.errors import DataError
+from mebns_pl.families import import_all
 from mebns_pl.files import write_atomically
 from mebns_pl.prediction.files import check_table_path, write_table
 from mebns_pl.prediction.links import NewNodes, score_links
@@ -254,7 +257,11 @@ class MeBNSCLI(LightningCLI):
                 "weights_only: got false, which lets a checkpoint run any code; checkpoints of this package need it "
                 f"not. Allowed is null or true, and false with {FLAG}"
             )
-        if command == "fit" or options is None or not options.get("ckpt_path"):
+        if command == "fit":
+            if options.data.split.get("val") == 0 and options.data.get("protocol") is None:
+                options.checkpoint.monitor, options.trainer.limit_val_batches = None, 0  # the last epoch is kept
+            return
+        if options is None or not options.get("ckpt_path"):
             return
         self.saved = find_run(options.ckpt_path)
         if self.saved.folder is not None:
@@ -270,8 +277,16 @@ class MeBNSCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Trains, unless the run that ``--resume`` has found is finished."""
-        if not self.finished:
+        if self.finished:
+            return
+        try:
             self.trainer.fit(**kwargs)
+        except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
+            last = [c for c in self.trainer.callbacks if isinstance(c, LastCheckpoint)]  # type: ignore[attr-defined]
+            path = last[0].path(self.trainer) if last else Path()
+            if self.trainer.interrupted and self.trainer.is_global_zero and path.is_file():
+                say(f"\nStopped in epoch {self.trainer.current_epoch}. Go on with: mebns fit --resume={path}")
+            raise
 
     def test(self, **kwargs: Any) -> None:
         """Tests, with our table in place of Lightning's."""
@@ -354,6 +369,38 @@ def _source(config: str, args: list[str]) -> str:
     return config if Path(config).name == CONFIG else _given(args, "--ckpt_path")[-1]
 
 
+def with_config_files(args: list[str]) -> list[str]:
+    """The command line, with the paths of configurations that it names as ``-c sampler/dns``.
+
+    Raises:
+        DataError: there is no such file.
+
+    Example:
+        >>> Path(with_config_files(["fit", "--data.batch_size=9", "-c", "base"])[-1]).name
+        'base.yaml'
+    """
+    found, before = [], ""
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        if before in _CONFIG_OPTIONS:
+            arg = _config_path(arg)
+        elif equals and name in _CONFIG_OPTIONS:
+            arg = f"{name}={_config_path(value)}"
+        found.append(arg)
+        before = arg
+    return found
+
+
+def _config_path(name: str) -> str:
+    found = find_config_file(name)
+    if found is None:
+        raise DataError(f"{name}: no such file{near_config_name(name)}")
+    return str(found)
+
+
+_CONFIG_OPTIONS = ("-c", "--config")
+
+
 def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
     """Runs the command line.
 
@@ -370,14 +417,16 @@ def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
         with bad_input():
             WITHOUT_A_RUN[given[0]](given[1:])
         sys.exit(0)
+    import_all()  # options name classes, which are looked for among those that have been imported
     keep_freed_memory()
     resume, trust = None, False
     with StartWatch() as start_watch, ExitStack() as guard:
         if isinstance(given, list):
             trust, given = take_trust(given)
-            words, files = given, _given(given, "-c", "--config")
+            given = with_config_files(given)
+            words, files = given, _given(given, *_CONFIG_OPTIONS)
             resume, given = take_resume(completed(given))
-            for path in (found := _given(given, "-c", "--config")):
+            for path in (found := _given(given, *_CONFIG_OPTIONS)):
                 check_config_file(path)
             saved = [path for path in found if path not in files]
             if saved and not trust:
@@ -408,20 +457,21 @@ def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
         )
 
 
-def run(args: ArgsType = None) -> None:
-    """The console script. What a user can mend is told in one line on standard error; the exit status is 0, or 1.
+def run(args: ArgsType = None, command: Callable[[Any], object] | None = None) -> None:
+    """Runs a command. What a user can mend is told in one line on standard error; the exit status is 0, or 1.
 
     Wrong arguments exit with 2. With the environment variable ``MEBNS_DEBUG`` set, errors come with their traceback,
     as those that are faults of the program always do.
 
     Args:
         args: command line as a list of strings, or None for ``sys.argv``.
+        command: what is run with them; None for a run.
 
     Raises:
         SystemExit: something was wrong.
     """
     try:
-        main(args)
+        (command or main)(args)
     except Exception as error:
         if isinstance(error.__cause__, RankError) and not os.environ.get("MEBNS_DEBUG"):
             sys.exit(1)  # it has been told

@@ -69,7 +69,7 @@ def check_run(
     if stage == "fit":
         system.configure_optimizers()  # refuses what cannot be trained, or not so
         data.train_steps(system.needs)
-        if trainer.limit_val_batches:
+        if trainer.limit_val_batches and data.split.val.shape[1]:
             data.eval_set("val")
         if told := data.unrankable("test"):
             log.warning("%s; `mebns test` would refuse it", told)

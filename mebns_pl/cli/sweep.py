@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mebns_pl.checks import at_least
 from mebns_pl.cli.messages import OneLineParser
+from mebns_pl.config_files import find_config_file
 from mebns_pl.errors import DataError
 from mebns_pl.files import write_atomically
 from mebns_pl.study.plan import PlannedRun, as_arguments, plan_runs, write_files
@@ -58,7 +59,7 @@ def sweep_command(arguments: Sequence[str]) -> None:
     parser.add_argument("--sbatch", default="", help="options for sbatch, such as '--partition=gpu --gres=gpu:1'")
     given = parser.parse_args(list(arguments))
     at_least(1, or_null=True, workers=given.workers)
-    study = read_study(given.study)
+    study = read_study(find_config_file(given.study) or given.study)
     runs = plan_runs(study)
     store = Store((given.out or Path("studies", study.name)).absolute())
     workers = given.workers or (1 if given.slurm else len(seats(None)))

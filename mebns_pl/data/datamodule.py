@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -356,8 +357,10 @@ class LinkDataModule(LightningDataModule):
 
     # Evaluation and prediction
 
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Validation edges with their negatives, none of which is a training or validation edge."""
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Validation edges with their negatives, none of which is a training or validation edge; no loader of none."""
+        if not self.split.val.shape[1] and self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            return []
         return self._loader(EvalChunks(self.eval_set("val"), self._share(), self.needs.most_pairs))
 
     def test_dataloader(self) -> DataLoader[Any]:
@@ -408,6 +411,8 @@ class LinkDataModule(LightningDataModule):
         """
         split = self.split
         positives = split.val if stage == "val" else split.test
+        if not positives.shape[1]:
+            raise DataError(f"split.{stage}: 0 edges are held out, so there is nothing to rank; choose a share above 0")
         if positives.shape[1] < self._share().size:  # Lightning skips a rank without batches; the others would wait
             raise DataError(
                 f"split.{stage}: {positives.shape[1]} edges cannot be parted among {self._share().size} ranks"

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from mebns_pl.datasets.catalog import CATALOG
+from mebns_pl.datasets.sources import CATALOG
 
 
 def dataset_table(root: str | Path | None = None) -> Table:

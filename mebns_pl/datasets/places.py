@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import re
 import shutil
@@ -32,6 +33,23 @@ def data_folders(root: str | Path | None) -> list[Path]:
     """
     root = root or os.environ.get("MEBNS_DATA")
     return [*([] if root is None else [Path(root)]), cache_folder()]
+
+
+def benchmark_places(name: str, root: str | Path | None) -> list[Path]:
+    """Where the raw files of a graph of the Open Graph Benchmark may be, first choice first."""
+    return [folder / "ogb" / name.replace("-", "_") for folder in data_folders(root)]
+
+
+def find_benchmark(name: str, root: str | Path | None) -> Path | None:
+    """Where one is, or None: ``ogb/ogbl_ddi.npz``, an archive of its split, or the raw files' ``ogb/ogbl_...``."""
+    places = benchmark_places(name, root)
+    archives = [place.with_suffix(".npz") for place in places] if name == "ogbl-ddi" else []
+    return next((place for place in [*archives, *places] if place.is_file() or (place / "raw").is_dir()), None)
+
+
+def ogb_is_installed() -> bool:
+    """Whether the ``ogb`` package is there; it is not imported."""
+    return importlib.util.find_spec("ogb") is not None
 
 
 def looked_in(places: Sequence[Path]) -> str:

@@ -19,8 +19,8 @@ class SplitFractions:
     """How edges are parted.
 
     Args:
-        val: share of all edges held out for validation, in (0, 1).
-        test: share of all edges held out for test, in (0, 1).
+        val: share of all edges held out for validation, in [0, 1); with 0 nothing is validated, and all epochs are run.
+        test: share of all edges held out for test, in [0, 1); with 0 there is no test.
         meta: share of the remaining edges set apart for the meta set, in [0, 1).
         supervision: share of the training edges that losses are computed on, in (0, 1], drawn once; all of them pass
             messages. Predictors that are costly by the pair (SEAL) may not need them all.
@@ -40,14 +40,12 @@ class SplitFractions:
 
     def __post_init__(self) -> None:
         for name, value, good in (
-            ("val", self.val, 0 < self.val < 1),
-            ("test", self.test, 0 < self.test < 1),
+            ("val", self.val, 0 <= self.val < 1),
+            ("test", self.test, 0 <= self.test < 1),
             ("meta", self.meta, 0 <= self.meta < 1),
         ):
             if not good:
-                raise ValueError(
-                    f"split.{name}: got {value}; allowed is a number in {'[' * (name == 'meta') or '('}0, 1)"
-                )
+                raise ValueError(f"split.{name}: got {value}; allowed is a number in [0, 1)")
         if not self.val + self.test < 1:
             raise ValueError(f"split.val + split.test: got {self.val} + {self.test}; allowed is a sum below 1")
         if not 0 < self.supervision <= 1:
@@ -65,8 +63,8 @@ def split_edges(
 
     Args:
         edges: ``(2, n)`` int64, each undirected edge once, in either direction.
-        val_fraction: share of all edges, in (0, 1).
-        test_fraction: share of all edges, in (0, 1); less than 1 together with ``val_fraction``.
+        val_fraction: share of all edges, in [0, 1); 0 holds none out.
+        test_fraction: share of all edges, in [0, 1), likewise; less than 1 together with ``val_fraction``.
         meta_fraction: share of the edges that are not held out, in [0, 1); 0 sets none apart.
         key: the draw's key.
 
@@ -74,7 +72,8 @@ def split_edges(
         Four disjoint parts that together are all edges; each has ``source < target`` and is sorted.
 
     Raises:
-        DataError: a fraction out of its range; a self-loop or repeated edge; too few edges for each part to have one.
+        DataError: a fraction out of its range; a self-loop or repeated edge; too few edges for each part that is to
+            have some to have one.
 
     Example:
         >>> star = torch.stack([torch.zeros(40, dtype=torch.long), torch.arange(1, 41)])
@@ -82,19 +81,19 @@ def split_edges(
         >>> [part.shape[1] for part in (split.train, split.meta, split.val, split.test)]
         [33, 1, 2, 4]
     """
-    for name, value, low in (("val", val_fraction, "("), ("test", test_fraction, "("), ("meta", meta_fraction, "[")):
-        if not (0 < value < 1 or (low == "[" and value == 0)):
-            raise DataError(f"{name}_fraction: got {value}; allowed is a number in {low}0, 1)")
+    for name, value in (("val", val_fraction), ("test", test_fraction), ("meta", meta_fraction)):
+        if not 0 <= value < 1:
+            raise DataError(f"{name}_fraction: got {value}; allowed is a number in [0, 1)")
     if not val_fraction + test_fraction < 1:
         raise DataError(f"val_fraction + test_fraction: got {val_fraction} + {test_fraction}; allowed is a sum below 1")
     edges = canonical_edges(edges, "edges")
     fractions = (val_fraction, test_fraction, meta_fraction)
     sizes = _sizes(edges.shape[1], *fractions)
-    if not _enough(sizes):
+    if not _enough(sizes, fractions):
         # A little below what each share asks for alone; the rest of the way is short.
-        bounds = [1 / val_fraction - 1, 1 / test_fraction - 1]
+        bounds = [1 / share - 1 for share in fractions[:2] if share]
         needed = max(edges.shape[1] + 1, *(math.floor(bound * (1 - 1e-9)) for bound in bounds))
-        while not _enough(_sizes(needed, *fractions)):
+        while not _enough(_sizes(needed, *fractions), fractions):
             needed += 1
         raise DataError(
             f"edges: got {edges.shape[1]:,}; with val_fraction={val_fraction}, test_fraction={test_fraction} and "
@@ -188,6 +187,6 @@ def _share(number: int, fraction: float) -> int:
     return math.floor(number * fraction * (1 + 1e-12))  # 100 * 0.29 is 28.999999999999996
 
 
-def _enough(sizes: tuple[int, int, int, int]) -> bool:
-    train, _, val, test = sizes
-    return min(train, val, test) > 0
+def _enough(sizes: tuple[int, int, int, int], fractions: tuple[float, float, float]) -> bool:
+    train, _, *held_out = sizes
+    return train > 0 and all(size or not share for size, share in zip(held_out, fractions, strict=False))

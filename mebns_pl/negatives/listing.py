@@ -9,12 +9,14 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Column, Table
 
-from mebns_pl.negatives.proposals.abstract import PROPOSALS
-from mebns_pl.negatives.selectors.abstract import SELECTORS
-from mebns_pl.negatives.weightings.abstract import WEIGHTINGS
+from mebns_pl.families import rules_in_source
 
-FAMILIES = (PROPOSALS, SELECTORS, WEIGHTINGS)
-"""What a sampler is made of."""
+PARTS = {
+    "proposal": ("mebns_pl.negatives.proposals", "AbstractProposal"),
+    "selector": ("mebns_pl.negatives.selectors", "AbstractSelector"),
+    "weighting": ("mebns_pl.negatives.weightings", "AbstractNegativeWeighting"),
+}
+"""What a sampler is made of: the folder and the base class of each option."""
 
 
 def sampler_table() -> Table:
@@ -24,7 +26,11 @@ def sampler_table() -> Table:
         >>> sampler_table().row_count > 15
         True
     """
-    rows = ((family.option, name, rule) for family in FAMILIES for name, rule in family.rules.items())
+    rows = (
+        (f"--model.sampler.{part}", name, rule)
+        for part, (package, base) in PARTS.items()
+        for name, rule in rules_in_source(package, base).items()
+    )
     return _table(("part", "class"), rows)
 
 

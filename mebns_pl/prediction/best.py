@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,9 +17,13 @@ class BestLinks:
     These are the ``top_k`` best pairs of all or, with ``sources``, the ``top_k`` best links of each source node, node
     by node; a pair of two source nodes then stands in both lists. Ties are broken by node order.
 
+    With ``max_per_node`` a pair is passed over where one of its ends stands in so many better ones that are kept.
+
     Args:
         top_k: how many, 1 or more.
         sources: which nodes have a list of their own, and links to which; None for one list of all pairs.
+        max_per_node: how often a node may stand in the list of all pairs; None for as often as it does.
+        num_nodes: N, where ``max_per_node`` is given.
 
     Attributes:
         pairs: ``(2, n)`` int64 on the CPU, the best as of the last :meth:`settle`.
@@ -33,9 +39,21 @@ class BestLinks:
         ([[0, 1, 2], [2, 2, 0]], [1, 1, 1])
     """
 
-    def __init__(self, top_k: int, sources: AllowedPairs | None = None) -> None:
+    def __init__(
+        self,
+        top_k: int,
+        sources: AllowedPairs | None = None,
+        max_per_node: int | None = None,
+        num_nodes: int = 0,
+    ) -> None:
         self.top_k = top_k
         self.sources = sources
+        self.max_per_node = max_per_node
+        if max_per_node is not None:
+            # Before the last pair that is kept stand others that are, and pairs of nodes that are full: of these there
+            # are 2 top_k / max_per_node at most, each in fewer than N pairs
+            self.top_k += 2 * top_k // max_per_node * num_nodes
+        self._wanted = top_k
         self.pairs = torch.empty(2, 0, dtype=torch.int64)
         self.logits = torch.empty(0)
         self._waiting: list[tuple[Tensor, Tensor]] = []
@@ -71,6 +89,18 @@ class BestLinks:
         first = self.ranks() <= self.top_k
         self.pairs, self.logits = self.pairs[:, first], self.logits[first]
         return self.pairs, self.logits
+
+    def cap(self) -> None:
+        """Keeps, of the pairs as of the last :meth:`settle`, those that ``max_per_node`` and ``top_k`` let stay."""
+        if self.max_per_node is None:
+            return
+        times: Counter[int] = Counter()
+        kept: list[int] = []
+        for place, ends in enumerate(self.pairs.t().tolist()):
+            if len(kept) < self._wanted and all(times[node] < self.max_per_node for node in ends):
+                times.update(ends)
+                kept.append(place)
+        self.pairs, self.logits = self.pairs[:, kept], self.logits[kept]
 
     def ranks(self) -> Tensor:
         """``(n,)`` int64, from 1: the ranks of ``pairs`` in their lists."""

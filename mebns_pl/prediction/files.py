@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from mebns_pl.checks import expect
-from mebns_pl.escaping import in_cells
+from mebns_pl.escaping import in_cell
 from mebns_pl.files import atomic_file
 
 SUFFIXES = (".csv", ".parquet", ".pq")
@@ -43,3 +43,19 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
             harmless.to_csv(file, index=False, mode="wb", quoting=quoting)
         else:
             table.to_parquet(file, index=False)
+
+
+def in_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for a CSV file: texts that a spreadsheet would run begin with an apostrophe, but for plain numbers.
+
+    Example:
+        >>> in_cells(pd.DataFrame({"node": ["=1+1", "-3", "a"], "size": [1, 2, 3]}))["node"].tolist()
+        ["'=1+1", '-3', 'a']
+    """
+    return table.assign(
+        **{
+            str(name): [in_cell(value) if isinstance(value, str) else value for value in column]
+            for name, column in table.items()
+            if not pd.api.types.is_numeric_dtype(column)
+        }
+    )

@@ -47,6 +47,8 @@ def predict_links(
     *,
     pairs: PredictionPairs | None = None,
     per_node: bool = False,
+    max_per_node: int | None = None,
+    explain: bool = False,
     scoring: AbstractScoring | None = None,
     trainer: Trainer | None = None,
 ) -> pd.DataFrame:
@@ -58,12 +60,15 @@ def predict_links(
         top_k: how many links, 1 or more.
         pairs: which pairs are scored; None takes the data module's own choice.
         per_node: whether ``top_k`` links of each source node are wanted and not of all.
+        max_per_node: in how many of the links a node may stand; None for no cap.
+        explain: whether ``probability`` and ``why`` are told, too.
         scoring: the student alone by default.
         trainer: whose kind of device and precision are used; None takes Lightning's choice.
 
     Returns:
         Columns ``rank``, ``source``, ``target``, ``score``, ``logit``, see :class:`PredictionWriter`. What share of
-        held-out edges the pool of pairs holds is in ``attrs["coverage"]``, and part by part in ``attrs["pool"]``.
+        held-out edges the pool of pairs holds is in ``attrs["coverage"]``, and part by part in ``attrs["pool"]``; with
+        ``explain``, ``attrs["reliability"]`` says how probabilities hold on test edges.
 
     Example:
         >>> from mebns_pl import LinkDataModule, Plain
@@ -72,12 +77,14 @@ def predict_links(
         >>> list(links.columns), len(links), links.attrs["coverage"]
         (['rank', 'source', 'target', 'score', 'logit'], 3, 1.0)
     """
-    writer = PredictionWriter(None, top_k, per_node, scoring)
+    writer = PredictionWriter(None, top_k, per_node, scoring, max_per_node, explain)
     _predict(system, data.predicting(pairs), writer, trainer)
     assert writer.table is not None
     assert writer.pool is not None
     report = writer.pool.report
     writer.table.attrs = {"coverage": report.coverage, "pool": report.table.to_dict("records")}
+    if writer.reliability is not None:
+        writer.table.attrs["reliability"] = writer.reliability.to_dict("records")
     return writer.table
 
 

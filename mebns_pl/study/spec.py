@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from mebns_pl.config_files import FOLDER, find_config_file, near_config_name
 from mebns_pl.errors import DataError
 from mebns_pl.study.ranges import Search, read_search
 
@@ -231,8 +232,8 @@ def find_config(name: str, whose: str, study: Path) -> ConfigFile:
     """A configuration file by the name that a study gives it, with or without ``.yaml``.
 
     Args:
-        name: a path, relative to the study's folder, to the working folder, or to ``configs/`` in it or beside the
-            package.
+        name: a path, relative to the study's folder, to the working folder, to ``configs/`` in it, or to the package's
+            own.
         whose: the key of the study that names it, for the message.
         study: the study file.
 
@@ -240,11 +241,11 @@ def find_config(name: str, whose: str, study: Path) -> ConfigFile:
         DataError: no such file, or no YAML of sections.
     """
     file = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
-    places = (study.parent, Path(), Path("configs"), Path(__file__).resolve().parents[2] / "configs")
-    found = next((place / file for place in places if (place / file).is_file()), None)
+    places = (study.parent, Path(), Path("configs"))
+    found = find_config_file(file, places)
     if found is None:
-        looked = ", ".join(dict.fromkeys(str(place) for place in places))
-        raise DataError(f"{study}: {whose}: no such file: {file!r}; looked in {looked}")
+        looked = ", ".join(dict.fromkeys(str(place) for place in (*places, FOLDER)))
+        raise DataError(f"{study}: {whose}: no such file: {file!r}; looked in {looked}{near_config_name(name)}")
     text = _text(found, whose)
     if not isinstance(_yaml(text, found) or {}, dict):
         raise DataError(f"{found}: allowed are sections such as `data:` and `model:`")

@@ -277,7 +277,7 @@ ARGUMENTS: list[tuple[list[str], list[str], int]] = [
     (["--model.sampler.num_candidates=0"], ["num_candidates", "1 or more", "got 0"], 1),
     (["--model.sampler.num_candidates=1.5"], ["model.sampler.num_candidates: got '1.5'; allowed is an integer"], 2),
     (["--data.num_workers=-1"], ["num_workers", "0 or more", "got -1"], 1),
-    (["--data.split.val=2"], ["split.val: got 2.0", "(0, 1)"], 1),
+    (["--data.split.val=2"], ["split.val: got 2.0", "[0, 1)"], 1),
     (["--data.split.val=0.6", "--data.split.test=0.5"], ["split.val + split.test: got 0.6 + 0.5", "below 1"], 1),
     (["--data.time_column=when"], ["time_column: got 'when'", "'air_routes'"], 1),
     (["--data.nodes=nodes.csv"], ["nodes: a node table goes with an edge list", "air_routes"], 1),

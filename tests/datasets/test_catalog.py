@@ -20,8 +20,8 @@ from torch_geometric.io import read_npz, read_planetoid_data
 from torch_geometric.utils import is_undirected
 
 from mebns_pl.cli import main as cli
-from mebns_pl.datasets import catalog
-from mebns_pl.datasets.catalog import CATALOG, NAMES, load_graph, normalize_rows
+from mebns_pl.datasets import catalog, places
+from mebns_pl.datasets.catalog import CATALOG, NAMES, load_graph, load_source, normalize_rows
 from mebns_pl.datasets.listing import dataset_table
 from mebns_pl.datasets.places import download_file
 from mebns_pl.datasets.readers import ogb
@@ -221,7 +221,7 @@ def served(data_root, tmp_path, monkeypatch):
 def test_a_download_is_kept(served, data_root):
     source, kept = served
     assert source.find() is None
-    graph = source.load()
+    graph = load_source(source)
     assert torch.equal(graph.edges, load_graph("cora", data_root).edges)
     assert source.find() == kept
     assert sorted(path.name for path in kept.iterdir()) == sorted(source.files)
@@ -237,11 +237,11 @@ def test_a_broken_download_is_not_kept(served, tmp_path, how):
     if how == "missing":
         last.unlink()
     with pytest.raises(DataError, match=last.name):
-        source.load()
+        load_source(source)
     assert source.find() is None
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() or path.name.startswith(".")]
     last.write_bytes(good)
-    assert source.load().num_edges == 5278
+    assert load_source(source).num_edges == 5278
     assert source.find() == kept
 
 
@@ -256,7 +256,7 @@ def test_a_download_that_ends_early_is_noticed(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["ogbl-ddi", "ogbl-collab", "ogbl-ppa", "ogbl-citation2", "ogbl-vessel"])
 def test_ogb_graphs_need_the_extra(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(ogb, "is_installed", lambda: False)
+    monkeypatch.setattr(places, "ogb_is_installed", lambda: False)
     monkeypatch.setenv("MEBNS_CACHE", str(tmp_path / "cache"))
     with pytest.raises(DataError, match=rf"{name}.*ogb.*not installed; pip install 'mebns_pl\[ogb\]'"):
         load_graph(name, tmp_path)
@@ -279,7 +279,7 @@ def test_an_ogb_download_comes_whole_or_not_at_all(tmp_path, monkeypatch):
             path.touch()
 
     utils.extract_zip = extract_zip
-    monkeypatch.setattr(ogb, "is_installed", lambda: True)
+    monkeypatch.setattr(places, "ogb_is_installed", lambda: True)
     for name, module in (("ogb", ModuleType("ogb")), ("ogb.utils", ModuleType("ogb.utils")), ("ogb.utils.url", utils)):
         monkeypatch.setitem(sys.modules, name, module)
     with pytest.raises(DataError, match=r"edge\.csv\.gz: cannot be read"):
@@ -301,7 +301,7 @@ def test_rows_of_zeros_stay():
 
 def test_the_list_tells_what_is_on_disk_without_reading_it(tmp_path, monkeypatch):
     monkeypatch.setenv("MEBNS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(ogb, "is_installed", lambda: False)
+    monkeypatch.setattr(places, "ogb_is_installed", lambda: False)
     (tmp_path / "seal").mkdir()
     (tmp_path / "seal" / "USAir.mat").write_bytes(b"not read")
     console = Console(width=200, record=True, file=io.StringIO())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from mebns_pl.datasets import places
 from mebns_pl.datasets.catalog import load_graph
 from mebns_pl.datasets.official_splits import NAMES, load_official_split
 from mebns_pl.datasets.readers import ogb
@@ -59,7 +60,7 @@ def test_hard_negatives_belong_to_their_rows(data_root: Path) -> None:
 
 def test_unknown_and_absent_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEBNS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(ogb, "is_installed", lambda: False)
+    monkeypatch.setattr(places, "ogb_is_installed", lambda: False)
     for name, message in (
         ("usair", "no official split of 'usair'; there are those of cora, citeseer"),
         ("cora", str(tmp_path / "heart" / "cora")),

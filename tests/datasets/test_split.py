@@ -121,7 +121,7 @@ def test_no_edges_to_replace_with_are_allowed():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"val_fraction": 0.0}, r"val_fraction: got 0.0; allowed is a number in \(0, 1\)"),
+        ({"val_fraction": -0.1}, r"val_fraction: got -0.1; allowed is a number in \[0, 1\)"),
         ({"test_fraction": 1.0}, r"test_fraction: got 1.0"),
         ({"meta_fraction": -0.1}, r"meta_fraction: got -0.1; allowed is a number in \[0, 1\)"),
         ({"meta_fraction": float("nan")}, r"meta_fraction: got nan"),
@@ -151,3 +151,10 @@ def test_bad_edges_are_refused(edges, message):
 def test_tiny_fractions_answer_at_once():
     with pytest.raises(DataError, match="at least 1,000,000,000 are needed"):
         split_edges(some_edges(10), val_fraction=1e-9, key=KEY)
+
+
+@pytest.mark.parametrize(("val", "test"), [(0.0, 0.0), (0.0, 0.2), (0.2, 0.0)])
+def test_parts_of_share_0_are_empty_and_nothing_is_lost(val, test):
+    split = split_edges(some_edges(50), val, test, key=KEY)
+    assert (split.val.shape[1], split.test.shape[1]) == (int(50 * val), int(50 * test))
+    assert split.all.shape[1] == 50

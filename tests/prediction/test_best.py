@@ -79,3 +79,30 @@ def test_nothing_found_is_an_empty_list() -> None:
         best.add(torch.tensor([[0], [1]]), torch.tensor([-torch.inf]))
         assert best.settle()[0].shape == (2, 0)
         assert len(best.ranks()) == 0
+
+
+def capped(pairs: list, logits: list, top_k: int, most: int) -> list:
+    """The greedy choice, over all pairs."""
+    times, kept = [0] * N, []
+    for logit, u, v in sorted((-logit, *pair) for pair, logit in zip(pairs, logits, strict=True)):
+        if times[u] < most and times[v] < most and len(kept) < top_k and logit < float("inf"):
+            times[u], times[v] = times[u] + 1, times[v] + 1
+            kept.append((u, v, -logit))
+    return kept
+
+
+@given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 4), st.integers(1, 30))
+def test_a_cap_for_each_node_is_the_greedy_choice_among_all_pairs(seed: int, top_k: int, most: int, block: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    pairs = torch.combinations(torch.arange(N)).t()
+    pairs = pairs[:, torch.randperm(pairs.shape[1], generator=generator)]
+    # Hubs: what has node 0 or 1 is best, so that they fill up far before the last pair that is kept
+    logits = torch.randint(-2, 4, (pairs.shape[1],), generator=generator).float() + 9.0 * (pairs < 2).any(dim=0)
+    logits[logits == -2] = -torch.inf
+    best = BestLinks(top_k, max_per_node=most, num_nodes=N)
+    for place in torch.arange(pairs.shape[1]).split(block):
+        best.add(pairs[:, place], logits[place])
+        best.settle()
+    best.cap()
+    found = list(zip(*best.pairs.tolist(), best.logits.tolist(), strict=True))
+    assert found == capped(pairs.t().tolist(), logits.tolist(), top_k, most)

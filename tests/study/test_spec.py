@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mebns_pl.config_files import find_config_file
 from mebns_pl.errors import DataError
 from mebns_pl.study.plan import as_arguments, plan_runs, write_files
 from mebns_pl.study.spec import flat, read_study, stacked
@@ -225,3 +226,10 @@ def test_the_studies_that_are_here_can_be_planned(path: Path) -> None:
     study = read_study(path)
     assert study.name == path.stem
     assert len(plan_runs(study)) > 1
+
+
+def test_the_projects_studies_are_found_from_any_folder() -> None:
+    found = find_config_file("configs/study/demo.yaml")
+    assert found is not None
+    assert find_config_file("study/demo") == found
+    assert read_study(found).name == "demo"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mebns_pl.datasets import places
 from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs
-from mebns_pl.datasets.places import data_folders, fetch, looked_in
+from mebns_pl.datasets.places import benchmark_places, fetch, find_benchmark, looked_in
 from mebns_pl.datasets.readers.arrays import Archive
 from mebns_pl.datasets.readers.checks import check_features, check_num_nodes, check_pairs
 from mebns_pl.datasets.readers.contents import check_file, refusing
@@ -106,18 +106,6 @@ class Parts:
         return check_pairs(pairs.reshape(-1, 2), self.num_nodes, where).view(2, *targets.shape)
 
 
-def is_installed() -> bool:
-    """Whether the ``ogb`` package is there; it is not imported."""
-    return importlib.util.find_spec("ogb") is not None
-
-
-def find(name: str, root: str | Path | None) -> Path | None:
-    """Where a graph is, or None: ``ogb/ogbl_ddi.npz``, an archive of its split, or the raw files' ``ogb/ogbl_...``."""
-    places = _places(name, root)
-    archives = [place.with_suffix(".npz") for place in places] if name == "ogbl-ddi" else []
-    return next((place for place in [*archives, *places] if place.is_file() or (place / "raw").is_dir()), None)
-
-
 def read_graph(name: str, root: str | Path | None) -> LoadedGraph:
     """Reads the graph of a benchmark; all edges, those of the official validation and test parts included.
 
@@ -200,22 +188,18 @@ def _read_folder(name: str, folder: Path) -> LoadedGraph:
     return replace(graph, notes=[f"read from {folder}"] + [note for note in graph.notes if "repeated" not in note])
 
 
-def _places(name: str, root: str | Path | None) -> list[Path]:
-    return [folder / "ogb" / name.replace("-", "_") for folder in data_folders(root)]
-
-
 def _place(name: str, root: str | Path | None) -> Path:
-    found = find(name, root)
+    found = find_benchmark(name, root)
     if found is not None:
         return found
-    places = _places(name, root)
-    if not is_installed():
+    looked = benchmark_places(name, root)
+    if not places.ogb_is_installed():
         raise DataError(
-            f"{name}: {looked_in(places)}, and the package `ogb`, which downloads it, is not installed; "
+            f"{name}: {looked_in(looked)}, and the package `ogb`, which downloads it, is not installed; "
             "pip install 'mebns_pl[ogb]'"
         )
-    fetch(places[-1], lambda folder: _download(name, folder), name)
-    return places[-1]
+    fetch(looked[-1], lambda folder: _download(name, folder), name)
+    return looked[-1]
 
 
 def _download(name: str, folder: Path) -> None:

@@ -15,9 +15,8 @@ import torch
 from mebns_pl.datasets.loaded import LoadedGraph, unique_edges
 from mebns_pl.datasets.readers.checks import check_csr, check_pairs, sparse_features
 from mebns_pl.datasets.readers.pairs import read_numbers
+from mebns_pl.datasets.sources import PLANETOID_PARTS as PARTS
 from mebns_pl.errors import DataError
-
-PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 
 _RECONSTRUCT = np.zeros(0).__reduce__()[0]
 _ALLOWED: dict[tuple[str, str], Any] = {

@@ -1,0 +1,138 @@
+"""`mebns run` and `find_links`: from any kind of graph to links, in one folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import networkx
+import pandas as pd
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from mebns_pl import LinkDataModule, find_links
+from mebns_pl.cli import start
+from mebns_pl.cli.own_graph import WITH_FEATURES, WITHOUT_FEATURES, _as_path, _has_features
+from mebns_pl.config_files import FOLDER, find_config_file
+from mebns_pl.errors import DataError
+from references.runs import ALL_WARM_UP, make_loaded
+
+SHORT = {
+    "trainer.max_epochs": 2,
+    "trainer.check_val_every_n_epoch": 1,
+    "trainer.accelerator": "cpu",
+    "trainer.enable_progress_bar": False,
+}
+COLUMNS = ["rank", "source", "target", "score", "probability", "logit", "why"]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+def edge_table() -> pd.DataFrame:
+    loaded = make_loaded()
+    ends = [[loaded.node_names[node] for node in nodes] for nodes in loaded.edges.tolist()]
+    return pd.DataFrame({"source": ends[0], "target": ends[1]})
+
+
+def node_table() -> pd.DataFrame:
+    loaded = make_loaded()
+    assert isinstance(loaded.x, torch.Tensor)
+    return pd.DataFrame(loaded.x.numpy(), columns=list("abcde")).assign(node=loaded.node_names)
+
+
+def test_the_configurations_of_a_run_exist() -> None:
+    names = [*WITH_FEATURES, *WITHOUT_FEATURES, "base", "run/own", "sampler/dns", "configs/model/gcn_dot.yaml"]
+    assert all(find_config_file(name) for name in names if name != "-c")
+    assert find_config_file("sampler/nothing") is None
+    assert (FOLDER / "base.yaml").is_file()
+
+
+def test_from_tables_to_links(capsys: pytest.CaptureFixture[str]) -> None:
+    links = find_links(edge_table(), node_table(), 7, max_per_node=2, out="runs", options=SHORT)
+    assert list(links.columns) == COLUMNS
+    assert len(links) == 7
+    assert links[["source", "target"]].stack().value_counts().max() <= 2
+    known = {frozenset(pair) for pair in edge_table().to_numpy().tolist()}
+    assert not known & {frozenset(pair) for pair in links[["source", "target"]].to_numpy().tolist()}
+    folder = Path(links.attrs["folder"])
+    assert folder == Path("runs/graph/version_0")
+    written = pd.read_csv(folder / "links.csv")
+    pd.testing.assert_frame_equal(written, links, check_dtype=False, rtol=1e-5)
+    told = json.loads((folder / "metrics.json").read_text())
+    assert {"fit", "test", "card", "reliability"} <= set(told)
+    assert "GCN" in (folder / "config.yaml").read_text()
+    out = capsys.readouterr().out
+    assert "Recommendation" in out
+    assert "were edges" in out
+
+
+@ALL_WARM_UP
+def test_the_command_takes_a_path_and_options_of_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    edge_table().rename(columns={"source": "from"}).to_csv("friends.csv", index=False)
+    short = [f"--{name}={value}" for name, value in SHORT.items()]
+    more = ["--data.columns.source", "from", "--per_node", "--top_k=2", "--system=MeBNS", "-c", "sampler/dns"]
+    start.run(["run", "friends.csv", *more, *short, "--model.schedule.warmup=1"])
+    links = pd.read_csv("logs/friends/version_0/links.csv")
+    assert links.groupby("source").size().max() == 2
+    config = Path("logs/friends/version_0/config.yaml").read_text()
+    assert "class_path: mebns_pl.MeBNS" in config
+    assert "LinearGCN" in config
+    assert "HardestSelector" in config
+    assert "links.csv" in capsys.readouterr().out
+
+
+def of_networkx(edges: pd.DataFrame) -> Any:
+    return networkx.from_pandas_edgelist(edges)
+
+
+def of_pyg(edges: pd.DataFrame) -> Any:
+    ends = make_loaded().edges
+    return Data(edge_index=torch.cat([ends, ends.flip(0)], dim=1), num_nodes=41)
+
+
+def of_polars(edges: pd.DataFrame) -> Any:
+    return pytest.importorskip("polars").from_pandas(edges)
+
+
+@pytest.mark.parametrize("make", [lambda edges: edges, of_networkx, of_pyg, of_polars])
+def test_objects_become_files_that_are_read_as_they_are(make: Any) -> None:
+    path = _as_path(make(edge_table()), "edges", Path("place"))
+    assert path == _as_path(make(edge_table()), "edges", Path("place"))  # so that a run can be made once more
+    assert LinkDataModule(graph=path).loaded.num_edges == len(edge_table())
+
+
+@pytest.mark.parametrize(
+    ("edges", "nodes", "told"),
+    [
+        (42, None, "edges: got int; allowed are a path, a table, a networkx graph or PyG Data"),
+        ("a.csv", 42, "nodes: got int; allowed are a path or a table"),
+        (pd.DataFrame({"source": [[1], "b"]}), None, "edges: this DataFrame cannot be written as .parquet"),
+        (pd.DataFrame({"source": ["a"], "goal": ["b"]}), None, "target"),
+        ("nowhere.csv", None, "nowhere.csv: no such file"),
+    ],
+)
+def test_what_is_no_graph_is_refused_in_one_line(edges: Any, nodes: Any, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        find_links(edges, nodes, options=SHORT)
+    assert not list(Path().glob("logs/*/version_*"))
+
+
+def test_options_of_the_data_tell_whether_there_are_features() -> None:
+    edge_table().rename(columns={"source": "from"}).to_csv("e.csv", index=False)
+    node_table().to_csv("n.csv", index=False)
+    assert _has_features(["--data.graph", "e.csv", "--data.columns.source", "from", "--data.nodes=n.csv"])
+    assert not _has_features(["--model=Plain", "--data.graph=e.csv", "--data.columns.source=from", "--top_k", "3"])
+
+
+@pytest.mark.parametrize("arguments", [[], ["--top_k=3", "edges.csv"], ["air_routes", "--top_k=many"]])
+def test_wrong_arguments_are_told_in_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        start.run(["run", *arguments])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
