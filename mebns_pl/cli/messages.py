@@ -146,7 +146,11 @@ class OneLineParser(LightningArgumentParser):
             return f".{refused.key}: got {value!r}; allowed is {words}"
         if refused and (told := _of_arguments(error)):  # of a class that is allowed the arguments are wrong
             name = refused.value.rpartition(".")[2]
-            hint = f"; the bare name {name} is enough" if "has no attribute" in told or "No module" in told else ""
+            hint = (
+                f"; the bare name {name} is enough"
+                if re.search(r"has no attribute|No module|No \w+ attribute", told)
+                else ""
+            )
             return f".{refused.key}: {told}{hint}"
         if error is None or isinstance(error, KeyError):  # no such argument
             message += self._hint(message)

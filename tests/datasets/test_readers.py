@@ -20,13 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.data import Data
 
+from mebns_pl.datasets.catalog import read_snap
 from mebns_pl.datasets.files import read_edge_list, read_graph
 from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.readers import ogb
 from mebns_pl.datasets.readers.matrices import read_gnn_benchmark
 from mebns_pl.datasets.readers.planetoid import read_planetoid
 from mebns_pl.datasets.readers.saved import load_saved
-from mebns_pl.datasets.sources import read_snap
 from mebns_pl.errors import DataError
 from mebns_pl.graph.sparse import Features
 from references.effort import examples
