@@ -209,6 +209,7 @@ def _of_arguments(error: BaseException | None) -> str:
         r"Key '[\w.]{1,200}' is not expected",
         r"module '[\w.]{1,200}' has no attribute '\w{1,200}'",
         r"No module named '[\w.]{1,200}'",
+        r"No [\w.]{1,200} attribute \w{1,200}",
     ):
         if found := re.search(what, told):
             return found[0]
