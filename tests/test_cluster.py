@@ -159,7 +159,8 @@ def test_resume_with_one_and_two_ranks(tmp_path: Path) -> None:
 def test_resume_on_cora(tmp_path: Path, data_root: Path) -> None:
     options = ["-c", str(CONFIGS / "experiment/cora_gcn_mebns.yaml"), f"--data.root={data_root}"]
     options += ["--trainer.max_epochs=4", "--trainer.check_val_every_n_epoch=2", "--trainer.logger=false"]
-    options += ["--model.schedule.warmup=1", "--trainer.precision=64-true", "--trainer.enable_progress_bar=false"]
+    options += ["--model.schedule.warmup=1", "--model.teaching=OwnLearning", "--model.teaching.epochs=1"]
+    options += ["--trainer.precision=64-true", "--trainer.enable_progress_bar=false"]
     resume_on_ranks(tmp_path, *options)
 
 

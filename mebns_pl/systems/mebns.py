@@ -202,15 +202,20 @@ class MeBNS(AbstractLinkSystem):
 
     def teacher_learns(self, epoch: int) -> bool:
         """Whether the teacher learns in an epoch."""
+        last = self.teacher_epochs
+        return last is None or epoch < last
+
+    @property
+    def teacher_epochs(self) -> int | None:
+        """For so many epochs the teacher learns; of a share of a short run one at least."""
         length = self.teaching.learns_for
-        return length is None or epoch < self.epochs_of(length)
+        return None if length is None else max(self.epochs_of(length), int(length > 0))
 
     @property
     def needs(self) -> Needs:
         """As a plain system's, meta edges set apart, and structure-enhanced negatives while the teacher learns."""
-        std, length = self.std_generator, self.teaching.learns_for
-        epochs = None if length is None else self.epochs_of(length)
-        teacher = TeacherNegatives(std.structure_ratio, std.num_negatives, epochs)
+        std = self.std_generator
+        teacher = TeacherNegatives(std.structure_ratio, std.num_negatives, self.teacher_epochs)
         return replace(super().needs, meta_edges=True, teacher=teacher)
 
     def setup(self, stage: str) -> None:

@@ -32,6 +32,7 @@ model:
         decoder: {class_path: mebns_pl.DotDecoder}
     sampler: {num_candidates: 4}
     schedule: {warmup: 1}
+    teaching: {class_path: mebns_pl.OwnLearning, init_args: {epochs: 1}}
 data:
   graph: air_routes
   batch_size: 600

@@ -325,6 +325,18 @@ def test_bad_schedules_are_refused(options: dict[str, int], message: str) -> Non
         Schedule(**options)
 
 
+@pytest.mark.parametrize(("epochs", "warmup", "learns"), [(1, 0, 1), (2, 0, 1), (10, 2, 2), (60, 12, 12)])
+def test_lengths_are_shares_of_the_run(epochs: int, warmup: int, learns: int) -> None:
+    """A teacher learns for an epoch at least, however short the run."""
+    data = make_data()
+    system = make_mebns(data.spec, schedule=Schedule(), teaching=OwnLearning())
+    system.trainer = make_trainer(epochs)
+    assert (system.warmup, system.teacher_epochs) == (warmup, learns)
+    assert [system.teacher_learns(epoch) for epoch in range(epochs)] == [epoch < learns for epoch in range(epochs)]
+    system.trainer = make_trainer(epochs + 10)  # a run that goes on further keeps to what it began with
+    assert system.warmup == warmup
+
+
 def test_global_step_counts_the_students_steps() -> None:
     data = make_data()
     trainer = fit(make_mebns(data.spec, schedule=Schedule(warmup=1)), data, epochs=3)
