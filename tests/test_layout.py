@@ -30,7 +30,7 @@ LEVELS = (
     },
     {"graph"},
     {"distributed", "metrics", "negatives", "datasets"},
-    {"models", "evaluation", "pools"},
+    {"models", "evaluation", "pools", "bounded_yaml"},
     {"terminal", "data"},
     {"mebns"},
     {"systems"},

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.text import Text
 
 from mebns_pl.analysis import card
 from mebns_pl.analysis.collapse import Note, are_constant, at_chance, constant_scores, dead_units
+from mebns_pl.bounded_yaml import load_yaml
 from mebns_pl.callbacks.metrics_file import (
     dead_units_of,
     metrics_path,
@@ -26,6 +26,7 @@ from mebns_pl.callbacks.metrics_file import (
 )
 from mebns_pl.checks import at_least
 from mebns_pl.data.datamodule import LinkDataModule, data_of
+from mebns_pl.errors import DataError
 from mebns_pl.metrics.stage import StageScores
 from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.terminal import card_table
@@ -245,7 +246,7 @@ def plain_control(run: Path) -> Path | None:
 def _terms(run: Path) -> dict[str, Any] | None:
     """What a run and its control have in common, of its ``config.yaml``; None where that cannot be read."""
     try:
-        config = yaml.safe_load((run / "config.yaml").read_text("utf-8"))
+        config = load_yaml((run / "config.yaml").read_text("utf-8"), run / "config.yaml")
         model, data = config["model"], dict(config["data"])
         made = model.get("init_args", {})
         for harmless in ("root", "num_workers", "pairs"):
@@ -257,7 +258,7 @@ def _terms(run: Path) -> dict[str, Any] | None:
             "data": _short(data),
             **{part: _short(made.get(part)) for part in ("predictor", "sampler", "optimizer", "batching")},
         }
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+    except (OSError, DataError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
+from mebns_pl.bounded_yaml import load_yaml
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.files import write_atomically
@@ -107,7 +108,7 @@ def _tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:
 def _add_to_file(logger: TensorBoardLogger, values: Mapping[str, str | int | float]) -> None:
     """Puts values into ``hparams.yaml`` beside those that it has."""
     path = Path(logger.log_dir, logger.NAME_HPARAMS_FILE)
-    before = yaml.safe_load(path.read_text("utf-8")) if path.is_file() else None
+    before = load_yaml(path.read_text("utf-8"), path) if path.is_file() else None
     write_atomically(path, yaml.safe_dump({**(before or {}), **values}, sort_keys=True))
 
 

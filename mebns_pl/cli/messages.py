@@ -17,7 +17,7 @@ from jsonargparse import Namespace, get_loader, set_loader
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 
-from mebns_pl.cli.bounded_yaml import check_yaml
+from mebns_pl.bounded_yaml import check_yaml
 from mebns_pl.cli.trust import refusal
 from mebns_pl.errors import DataError
 from mebns_pl.escaping import visible

@@ -13,9 +13,9 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from mebns_pl.bounded_yaml import load_yaml
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.checks import fits
-from mebns_pl.cli.bounded_yaml import load_yaml
 from mebns_pl.cli.run_folder import numbers_itself
 from mebns_pl.cli.seal import check_seal
 from mebns_pl.data.datamodule import LinkDataModule

@@ -17,7 +17,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 
-from mebns_pl.cli.bounded_yaml import load_yaml
+from mebns_pl.bounded_yaml import load_yaml
 from mebns_pl.cli.preflight import check_config_file
 from mebns_pl.cli.trust import only_trusted, refusal
 from mebns_pl.data.datamodule import LinkDataModule
@@ -116,8 +116,7 @@ def log_into(run: SavedRun, config: Namespace, command: str) -> None:
     logger = config.trainer.get("logger")
     if run.config is None or not isinstance(logger, Namespace) or "init_args" not in logger:
         return
-    with open(run.config, encoding="utf-8") as file:
-        of_run = ((yaml.safe_load(file) or {}).get("trainer") or {}).get("logger")
+    of_run = ((load_yaml(run.config.read_text("utf-8"), run.config) or {}).get("trainer") or {}).get("logger")
     kind = logger.class_path.rpartition(".")[2]
     same = isinstance(of_run, dict) and all(
         (of_run.get("init_args") or {}).get(name) == logger.init_args.get(name) for name in ("save_dir", "name")
@@ -131,9 +130,9 @@ def log_into(run: SavedRun, config: Namespace, command: str) -> None:
 
 def _checkpoint_in(folder: Path) -> Path:
     places = [folder / "checkpoints", folder]
-    if (folder / CONFIG).is_file():
-        with open(folder / CONFIG, encoding="utf-8") as file:
-            elsewhere = ((yaml.safe_load(file) or {}).get("checkpoint") or {}).get("dirpath")
+    config = folder / CONFIG
+    if config.is_file():
+        elsewhere = ((load_yaml(config.read_text("utf-8"), config) or {}).get("checkpoint") or {}).get("dirpath")
         places += [Path(elsewhere)] if elsewhere else []
     for place in places:
         for name in ("best.ckpt", "last.ckpt"):

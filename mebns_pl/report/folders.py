@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from mebns_pl.bounded_yaml import check_yaml
 from mebns_pl.errors import DataError
 from mebns_pl.report.results import ABSENT, AXIS, GRAPH, read_metrics
 
@@ -93,7 +94,9 @@ def _row(folder: Path, config: dict[str, Any], flat: Mapping[str, Any]) -> dict[
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        check_yaml(text, path)
+        config = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):

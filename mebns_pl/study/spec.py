@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from mebns_pl.bounded_yaml import load_yaml
 from mebns_pl.config_files import FOLDER, find_config_file, near_config_name
 from mebns_pl.errors import DataError
 from mebns_pl.study.ranges import Search, read_search
@@ -47,7 +48,7 @@ class ConfigFile:
 
     def options(self) -> Options:
         """What it sets, by the names of options."""
-        return flat(yaml.safe_load(self.text) or {})
+        return flat(load_yaml(self.text, self.name) or {})
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def read_study(path: str | Path) -> Study:
     """
     path = Path(path)
     text = _text(path, "study")
-    content = _yaml(text, path)
+    content = load_yaml(text, path)
     if not isinstance(content, dict):
         raise DataError(f"{path}: got {str(content)[:40]!r}; allowed are {', '.join(KEYS)}")
     if unknown := [str(key) for key in content if key not in KEYS]:
@@ -175,14 +176,6 @@ def _text(path: Path, what: str) -> str:
         raise DataError(f"{what}: no such file: {str(path)!r}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text in UTF-8 ({error.reason})") from error
-
-
-def _yaml(text: str, path: Path) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
-        raise DataError(f"{path}{f', line {mark.line + 1}' if mark else ''}: no YAML ({problem})") from error
 
 
 def _mapping(value: Any, name: str, path: Path) -> dict[Any, Any]:
@@ -247,7 +240,7 @@ def find_config(name: str, whose: str, study: Path) -> ConfigFile:
         looked = ", ".join(dict.fromkeys(str(place) for place in (*places, FOLDER)))
         raise DataError(f"{study}: {whose}: no such file: {file!r}; looked in {looked}{near_config_name(name)}")
     text = _text(found, whose)
-    if not isinstance(_yaml(text, found) or {}, dict):
+    if not isinstance(load_yaml(text, found) or {}, dict):
         raise DataError(f"{found}: allowed are sections such as `data:` and `model:`")
     return ConfigFile(name.removesuffix(".yaml"), text)
 

@@ -15,11 +15,13 @@ import torch
 import yaml
 
 from mebns_pl import GraphColumns, Heuristic, LinkDataModule, Plain, PredictionPairs, predict_links, score_links
+from mebns_pl.bounded_yaml import load_yaml
 from mebns_pl.checks import fits
 from mebns_pl.cli import main as cli
-from mebns_pl.cli.bounded_yaml import load_yaml
 from mebns_pl.cli.preflight import check_config_file, check_run
 from mebns_pl.errors import DataError
+from mebns_pl.report.folders import frame_of_runs
+from mebns_pl.study.spec import read_study
 from references.runs import command_line_parser
 
 RING = [(i, (i + step) % 30) for i in range(30) for step in (1, 2)]
@@ -260,3 +262,14 @@ def test_names_reach_no_markup_in_a_whole_run(capsys: pytest.CaptureFixture[str]
     assert "\x1b[31m" not in said.out + said.err
     written = pd.read_csv("p.csv", keep_default_na=False)
     assert not written["source"].str.startswith("=").any()
+
+
+@pytest.mark.parametrize("read", [read_study, lambda path: frame_of_runs([path.parent])], ids=["study", "report"])
+def test_studies_and_runs_of_a_report_are_bounded_too(read: Callable[[Path], object], tmp_path: Path) -> None:
+    """Nine ways and twelve levels of aliases: 9^12 values."""
+    levels = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 13)]
+    path = tmp_path / "config.yaml"
+    path.write_text("\n".join(["a0: &a0 [x]", *levels]))
+    (tmp_path / "metrics.json").write_text('{"format": 1}')
+    with pytest.raises(DataError, match=r"config\.yaml, line \d+: .*YAML nodes"):
+        read(path)
