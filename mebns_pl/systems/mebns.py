@@ -162,6 +162,7 @@ class MeBNS(AbstractLinkSystem):
         self.num_epochs: int | None = None  # of the run, as it was begun: lengths are shares of it
         self.meta_set: MetaSet | None = None
         self._frozen_score: PairScore | None = None
+        self._previous_score: PairScore | None = None
         self.build_proposal(spec)
 
     def configure_optimizers(self) -> Configured:
@@ -221,7 +222,7 @@ class MeBNS(AbstractLinkSystem):
     def setup(self, stage: str) -> None:
         """Warns of a run that is all warm-up."""
         super().setup(stage)
-        self._frozen_score = None
+        self._frozen_score = self._previous_score = None
         epochs, warmup = self.trainer.max_epochs, self.warmup
         if stage == "fit" and epochs is not None and 0 <= epochs <= warmup:
             rank_zero_warn(
@@ -232,7 +233,7 @@ class MeBNS(AbstractLinkSystem):
     def teardown(self, stage: str) -> None:
         """Lets the graph go."""
         super().teardown(stage)
-        self._frozen_score = None
+        self._frozen_score = self._previous_score = None
 
     def on_train_epoch_start(self) -> None:
         """Collects the meta set when it is due; the student takes the teacher's weights over where it shall."""
@@ -254,6 +255,7 @@ class MeBNS(AbstractLinkSystem):
         super().on_train_epoch_end()
         if self.previous is not None:
             self.previous.load_state_dict(self.student.state_dict())
+            self._previous_score = None
 
     def collected(self) -> MetaSet:
         """The meta set of the present teacher; the same on all ranks."""
@@ -345,8 +347,9 @@ class MeBNS(AbstractLinkSystem):
         assert self.meta_set is not None
         drawn = self.meta_set.draw(self.collector.batch_size, key.child("meta").generator())
         edges, others = drawn.edges.to(self.device), drawn.others.to(self.device)  # a checkpoint brings the CPU's
-        previous = None if self.previous is None else self.logits_of(self.previous)
-        meta = Meta(weight_net, self.engine, edges, others, self.meta_loss, previous=previous)
+        if self._previous_score is None and self.previous is not None:
+            self._previous_score = self.logits_of(self.previous)  # encodes once an epoch
+        meta = Meta(weight_net, self.engine, edges, others, self.meta_loss, previous=self._previous_score)
         pairs = meta.pairs(self.group).cpu()
         inputs = self.batching.inputs(
             None,
