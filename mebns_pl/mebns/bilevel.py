@@ -238,13 +238,25 @@ def directional(problem: BilevelProblem, unrolled: Sequence[str]) -> Gradients:
         moved = updated(problem.student.optimizer, live, start, clipped(grads, problem.gradient_clip_norm))
         outer = problem.outer_loss_at({**values, **dict(zip(unrolled, moved, strict=True))})
         direction = problem.group.sum_all(torch.autograd.grad(outer, grads, materialize_grads=True))
-    # Parameters that no negative reaches have gradients that do not depend on the weights
-    reached = [place for place, gradient in enumerate(local) if gradient.requires_grad]
-    (slope,) = torch.autograd.grad(
-        [local[place] for place in reached], leaf, [direction[place] for place in reached], materialize_grads=True
-    )
+    slope = slope_of_weights(local, leaf, direction)
     grads_of_phi = torch.autograd.grad(weights, list(phi.values()), slope, materialize_grads=True)
     return Gradients(outer.detach(), list(grads_of_phi))
+
+
+def slope_of_weights(grads: Sequence[Tensor], weights: Tensor, direction: Sequence[Tensor]) -> Tensor:
+    """``(n,)``: the derivative by each weight of the product of the student's gradient with a direction.
+
+    Args:
+        grads: the student's gradient, with its graph.
+        weights: ``(n,)``, a leaf of that graph.
+        direction: of the shapes of ``grads``.
+    """
+    # Parameters that no negative reaches have gradients that do not depend on the weights
+    reached = [place for place, gradient in enumerate(grads) if gradient.requires_grad]
+    (slope,) = torch.autograd.grad(
+        [grads[place] for place in reached], weights, [direction[place] for place in reached], materialize_grads=True
+    )
+    return slope
 
 
 class _DifferentiableOptimizer(higher.optim.DifferentiableOptimizer):

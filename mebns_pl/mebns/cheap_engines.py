@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mebns_pl.checks import at_least
-from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, HigherEngine, directional
+from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, HigherEngine, directional, slope_of_weights
 from mebns_pl.mebns.learner import Gradients
 
 
@@ -130,10 +130,7 @@ class AlignmentEngine(AbstractEngine):
             local = torch.autograd.grad(
                 problem.inner_loss(leaf), list(params.values()), create_graph=True, materialize_grads=True
             )
-            reached = [place for place, gradient in enumerate(local) if gradient.requires_grad]
-            (coupling,) = torch.autograd.grad(
-                [local[place] for place in reached], leaf, [down[place] for place in reached], materialize_grads=True
-            )
+        coupling = slope_of_weights(local, leaf, down)
         there = leaf.detach() > 0
         coupling = torch.where(there, coupling, 0)
         count, total = group.sum_all([there.sum().to(coupling.dtype), coupling.sum()])

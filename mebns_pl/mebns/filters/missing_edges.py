@@ -74,6 +74,7 @@ class MissingEdgeFilter(AbstractFilter, nn.Module):
         within("(0, 1)", threshold=threshold)
         within("[0, 1)", drop_easy=drop_easy)
         self.missing, self.threshold, self.drop_easy = missing, threshold, drop_easy
+        # Before it has learned, every probability is 0
         self.register_buffer("coefficients", torch.tensor([-torch.inf, 0, 0], dtype=torch.float64))
 
     def learn(self, hidden: Tensor, drawn: Tensor, share: float) -> None:
@@ -88,10 +89,7 @@ class MissingEdgeFilter(AbstractFilter, nn.Module):
 
     def keep(self, hardness: Tensor, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
         """See :meth:`AbstractFilter.keep`; where all are likely to be missing edges, the least likely stays."""
-        if self.coefficients.isinf().any():
-            likely = torch.zeros_like(hardness, dtype=torch.float64)
-        else:
-            likely = self.probability(hardness, score.common_neighbors())
+        likely = self.probability(hardness, score.common_neighbors())
         least = likely.masked_fill(~mask, torch.inf).argmin(dim=1, keepdim=True)
         fine = mask & ((likely <= self.threshold).scatter(1, least, True))
         return keep_hardest(hardness, fine, self.drop_easy, 0.0)

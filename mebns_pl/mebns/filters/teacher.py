@@ -13,7 +13,37 @@ from mebns_pl.negatives.selectors.abstract import CandidateScores
 
 
 @dataclass(frozen=True)
-class TeacherFilter(AbstractFilter):
+class AbstractBand(AbstractFilter):
+    """What keeps a band of each row's ranking by some score.
+
+    Args:
+        drop_easy: q, the share of each anchor's candidates to drop as easy, in [0, 1).
+        drop_top: share to drop at the very top, in [0, 1).
+
+    Raises:
+        ValueError: a share out of its range, or nothing left.
+    """
+
+    drop_easy: float = 0.25
+    drop_top: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Checks the shares."""
+        within("[0, 1)", drop_easy=self.drop_easy, drop_top=self.drop_top)
+        if self.drop_easy + self.drop_top >= 1:
+            raise ValueError(f"drop_easy + drop_top: must be below 1, got {self.drop_easy} + {self.drop_top}")
+
+    def most(self, num_candidates: int) -> int:
+        """See :meth:`AbstractFilter.most`."""
+        return most_kept(num_candidates, self.drop_easy, self.drop_top)
+
+    def band(self, values: Tensor, mask: Tensor) -> Tensor:
+        """See :func:`~mebns_pl.mebns.filters.abstract.keep_hardest`."""
+        return keep_hardest(values, mask, self.drop_easy, self.drop_top)
+
+
+@dataclass(frozen=True)
+class TeacherFilter(AbstractBand):
     """Keeps a band of each anchor's candidates, by how hard the teacher finds them.
 
     The paper drops the easy ones. At the very top held-out edges and other false negatives gather, which a guard drops.
@@ -34,23 +64,13 @@ class TeacherFilter(AbstractFilter):
         [[True, False, True, False]]
     """
 
-    drop_easy: float = 0.25
-    drop_top: float = 0.05
-
-    def __post_init__(self) -> None:
-        check_band(self.drop_easy, self.drop_top)
-
-    def most(self, num_candidates: int) -> int:
-        """See :meth:`AbstractFilter.most`."""
-        return most_kept(num_candidates, self.drop_easy, self.drop_top)
-
     def keep(self, hardness: Tensor, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
-        """See :func:`~mebns_pl.mebns.filters.abstract.keep_hardest`."""
-        return keep_hardest(hardness, mask, self.drop_easy, self.drop_top)
+        """The band by the teacher's logits."""
+        return self.band(hardness, mask)
 
 
 @dataclass(frozen=True)
-class StudentFilter(AbstractFilter):
+class StudentFilter(AbstractBand):
     """The same band by the student's own logits: a control that tells what a teacher adds.
 
     Args:
@@ -65,27 +85,6 @@ class StudentFilter(AbstractFilter):
         4
     """
 
-    drop_easy: float = 0.25
-    drop_top: float = 0.05
-
-    def __post_init__(self) -> None:
-        check_band(self.drop_easy, self.drop_top)
-
-    def most(self, num_candidates: int) -> int:
-        """See :meth:`AbstractFilter.most`."""
-        return most_kept(num_candidates, self.drop_easy, self.drop_top)
-
     def keep(self, hardness: Tensor, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
-        """See :func:`~mebns_pl.mebns.filters.abstract.keep_hardest`."""
-        return keep_hardest(score(), mask, self.drop_easy, self.drop_top)
-
-
-def check_band(drop_easy: float, drop_top: float) -> None:
-    """Refuses shares that leave nothing.
-
-    Raises:
-        ValueError: a share out of [0, 1), or both together 1 or more.
-    """
-    within("[0, 1)", drop_easy=drop_easy, drop_top=drop_top)
-    if drop_easy + drop_top >= 1:
-        raise ValueError(f"drop_easy + drop_top: must be below 1, got {drop_easy} + {drop_top}")
+        """The band by the student's logits."""
+        return self.band(score(), mask)

@@ -133,11 +133,14 @@ class AbstractSelector(ABC):
         Returns:
             float64, 0 or more, 0 where ``mask`` is False; each row sums to 1, or to 0 where it has no candidate.
         """
-        picks = self.select(mask, score, rows, key)
-        parts = torch.zeros(mask.shape, dtype=torch.float64, device=mask.device).scatter_(
-            1, picks.columns, picks.mask.double()
-        )
-        return parts / parts.sum(dim=1, keepdim=True).clamp(min=1)
+        return equal_parts(self.select(mask, score, rows, key), mask.shape[1])
+
+
+def equal_parts(picks: Picks, num_candidates: int) -> Tensor:
+    """``(b, K)`` float64: each row's picks have equal parts of it, the other candidates none."""
+    parts = torch.zeros(len(picks.mask), num_candidates, dtype=torch.float64, device=picks.mask.device)
+    parts.scatter_(1, picks.columns, picks.mask.double())
+    return parts / parts.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 SELECTORS = Family(AbstractSelector, "--model.sampler.selector")

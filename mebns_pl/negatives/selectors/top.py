@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from mebns_pl.checks import at_least
 from mebns_pl.keys import Key, uniform
-from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
+from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks, equal_parts
 from mebns_pl.negatives.selectors.ordering import highest
 
 
@@ -52,8 +51,4 @@ class TopSelector(AbstractSelector):
 
     def shares(self, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
         """Equal ones of the highest scored ``top``."""
-        hardest = highest(score(), mask, self.top)
-        parts = torch.zeros(mask.shape, dtype=torch.float64, device=mask.device).scatter_(
-            1, hardest.columns, hardest.mask.double()
-        )
-        return parts / parts.sum(dim=1, keepdim=True).clamp(min=1)
+        return equal_parts(highest(score(), mask, self.top), mask.shape[1])
