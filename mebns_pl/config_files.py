@@ -1,10 +1,11 @@
-"""The configurations that come with the package, by short names: ``sampler/dns`` for ``configs/sampler/dns.yaml``."""
+"""Configurations: those that come with the package by short names, as ``sampler/dns``; options by names with dots."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).parent / "configs"
 """They are those of the repository, to which a link leads here, and are installed with the package."""
@@ -35,3 +36,17 @@ def near_config_name(name: str | Path) -> str:
     names = [str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.glob("**/*.yaml")]
     near = difflib.get_close_matches(short.removesuffix(".yaml"), names, 1, 0.7)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def dotted(options: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested options, by names with dots; an empty mapping is a value.
+
+    Example:
+        >>> dict(dotted({"data": {"graph": "cora", "split": {}}, "seed": 1}))
+        {'data.graph': 'cora', 'data.split': {}, 'seed': 1}
+    """
+    if isinstance(options, Mapping) and options:
+        for name, value in options.items():
+            yield from dotted(value, f"{above}.{name}" if above else str(name))
+    else:
+        yield above, options

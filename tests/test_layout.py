@@ -26,6 +26,7 @@ LEVELS = (
         "families",
         "files",
         "kernels",
+        "metrics_json",
         "progress",
     },
     {"graph"},

@@ -19,15 +19,14 @@ from mebns_pl.bounded_yaml import load_yaml
 from mebns_pl.callbacks.metrics_file import (
     dead_units_of,
     metrics_path,
-    read_metrics,
     test_metrics,
     with_notes,
-    write_metrics,
 )
 from mebns_pl.checks import at_least
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.errors import DataError
 from mebns_pl.metrics.stage import StageScores
+from mebns_pl.metrics_json import NAME, read_metrics, write_metrics
 from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.terminal import card_table
 from mebns_pl.types import EvalBatch
@@ -167,7 +166,7 @@ class EvaluationCard(Callback):
             rival = card.Rival(best, rivals[best].metrics["mrr"], ahead)
         name = type(system).__name__
         control = plain_control(path.parent) if path is not None and name == "MeBNS" else None
-        plain = None if control is None else read_metrics(control / "metrics.json")["test"]["metrics"]
+        plain = None if control is None else read_metrics(control / NAME)["test"]["metrics"]
         distinct = patterns.sum(axis=1)
         fit = found.get("fit", {})
         counted = fit.get("val_negatives", {})
@@ -236,7 +235,7 @@ def plain_control(run: Path) -> Path | None:
     folders = [path.parent for path in run.parent.parent.glob("*/version_*/metrics.json") if path.parent != run]
     folders.sort(key=lambda folder: (folder.stat().st_mtime_ns, str(folder)), reverse=True)
     for folder in folders[:_MOST_SIBLINGS]:
-        if "mrr" in read_metrics(folder / "metrics.json").get("test", {}).get("metrics", {}):
+        if "mrr" in read_metrics(folder / NAME).get("test", {}).get("metrics", {}):
             terms = _terms(folder)
             if terms is not None and terms == {**mine, "system": "Plain"}:
                 return folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import resource
@@ -21,7 +20,7 @@ from mebns_pl.analysis.card import shared_pairs
 from mebns_pl.analysis.collapse import FitTraces, Note, ReluWatch, are_constant, constant_scores, fit_notes
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.data.datamodule import LinkDataModule, data_of
-from mebns_pl.files import write_atomically
+from mebns_pl.metrics_json import NAME, read_metrics, write_metrics
 from mebns_pl.models.batching import FullGraph
 from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.link_system import AbstractLinkSystem
@@ -29,9 +28,6 @@ from mebns_pl.systems.mebns import MeBNS
 
 log = logging.getLogger(__name__)
 
-NAME = "metrics.json"
-FORMAT = 1
-"""Counted up when parts of the file are named anew."""
 _WATCHED = 500
 _MOST_COUNTED = 10**8
 
@@ -212,34 +208,6 @@ def test_metrics(trainer: Trainer) -> dict[str, float]:
     return {name.removeprefix("test/"): float(value) for name, value in logged if name.startswith("test/")}
 
 
-def read_metrics(path: str | Path) -> dict[str, Any]:
-    """What a ``metrics.json`` holds; nothing where there is none, or one of another format.
-
-    Example:
-        >>> read_metrics("nowhere/metrics.json")
-        {}
-    """
-    try:
-        found = json.loads(Path(path).read_text("utf-8"))
-    except (OSError, ValueError):  # written whole or not at all, so what cannot be read is not ours
-        return {}
-    return found if isinstance(found, dict) and found.get("format") == FORMAT else {}
-
-
-def write_metrics(path: str | Path, parts: Mapping[str, Any]) -> None:
-    """Writes a ``metrics.json``, in which NaN and infinity are null.
-
-    Args:
-        path: the file; its folder is made.
-        parts: ``fit``, ``test``, ``card``, ``notes``.
-
-    Raises:
-        OSError: it cannot be written; what was there is kept.
-    """
-    text = json.dumps(_strict({"format": FORMAT, **parts}), indent=1, allow_nan=False)
-    write_atomically(path, f"{text}\n")
-
-
 def with_notes(found: Mapping[str, Any], stage: str, notes: Sequence[Note]) -> dict[str, Any]:
     """What a ``metrics.json`` holds with the notes of a stage in the place of those it had before.
 
@@ -283,15 +251,6 @@ def count_val_negatives(data: LinkDataModule) -> dict[str, int]:
 def warmup_of(system: LightningModule) -> int:
     """For how many epochs a system trains like the sampler alone: 0 but for MeBNS."""
     return system.warmup if isinstance(system, MeBNS) else 0
-
-
-def _strict(value: Any) -> Any:
-    """The same in what JSON has: no NaN, no infinity."""
-    if isinstance(value, Mapping):
-        return {str(name): _strict(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _callbacks(trainer: Trainer) -> list[Callback]:

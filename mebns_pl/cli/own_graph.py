@@ -14,13 +14,14 @@ import torch
 from rich.console import Console
 from torch_geometric.data import Data, HeteroData
 
-from mebns_pl.callbacks.metrics_file import metrics_path, read_metrics, write_metrics
+from mebns_pl.callbacks.metrics_file import metrics_path
 from mebns_pl.cli.main import MeBNSCLI, main
 from mebns_pl.cli.messages import OneLineParser, bad_input
 from mebns_pl.cli.one_line import ShortParser
 from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.errors import DataError
 from mebns_pl.files import write_atomically
+from mebns_pl.metrics_json import read_metrics, write_metrics
 from mebns_pl.prediction.files import write_table
 from mebns_pl.prediction.links import predict_links
 from mebns_pl.study.plan import as_arguments

@@ -11,8 +11,10 @@ import pandas as pd
 import yaml
 
 from mebns_pl.bounded_yaml import check_yaml
+from mebns_pl.config_files import dotted
 from mebns_pl.errors import DataError
-from mebns_pl.report.results import ABSENT, AXIS, GRAPH, read_metrics
+from mebns_pl.metrics_json import NAME, load_metrics
+from mebns_pl.report.results import ABSENT, AXIS, GRAPH
 
 # Where a run is written and how it is shown says nothing of what it is
 _BESIDES = (
@@ -61,7 +63,7 @@ def frame_of_runs(folders: Iterable[Path]) -> pd.DataFrame:
     rows, options = [], []
     for folder in folders:
         config = _read_config(folder / "config.yaml")
-        flat = dict(_flat(config))
+        flat = dict(dotted(config))
         options.append(flat)
         rows.append(_row(folder, config, flat))
     frame = pd.DataFrame(rows)
@@ -69,8 +71,8 @@ def frame_of_runs(folders: Iterable[Path]) -> pd.DataFrame:
 
 
 def _row(folder: Path, config: dict[str, Any], flat: Mapping[str, Any]) -> dict[str, Any]:
-    path = folder / "metrics.json"
-    metrics = read_metrics(path) if path.is_file() else {}
+    path = folder / NAME
+    metrics = load_metrics(path) if path.is_file() else {}
     fit, test = metrics.get("fit", {}), metrics.get("test", {})
     seed = flat.get("seed_everything")
     split = flat.get("data.split_seed")
@@ -102,14 +104,6 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise DataError(f"{path}: got {type(config).__name__}; allowed is the configuration of a run")
     return config
-
-
-def _flat(options: Any, name: str = "") -> Iterable[tuple[str, Any]]:
-    if isinstance(options, dict) and options:
-        for key, value in options.items():
-            yield from _flat(value, f"{name}.{key}" if name else str(key))
-    else:
-        yield name, options
 
 
 def _axes(options: Sequence[Mapping[str, Any]], systems: Sequence[str]) -> dict[str, list[str]]:

@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from mebns_pl.errors import DataError
+from mebns_pl.metrics_json import NAME, load_metrics
 
 AXIS = "axis/"
 GRAPH = f"{AXIS}graph"
 SEEDS = ["split_seed", "seed"]
 NEEDED = ["run", "status", "config", *SEEDS]
-METRICS_FORMAT = 1
 ABSENT = "-"
 """How an axis is told of a run that has no such option."""
 
@@ -183,31 +183,12 @@ def curves(results: Results) -> pd.DataFrame:
     rows: list[tuple[str, str, float, float]] = []
     frame = results.frame[results.frame["status"] == "done"]
     for folder, arm, graph in zip(frame.get("folder", []), frame["arm"], frame["graph"], strict=False):
-        path = results.folder / str(folder) / "metrics.json"
+        path = results.folder / str(folder) / NAME
         if not isinstance(folder, str) or not path.is_file():
             continue
-        curve = read_metrics(path).get("fit", {}).get("curves") or {}
+        curve = load_metrics(path).get("fit", {}).get("curves") or {}
         points = zip(curve.get("epoch", []), curve.get(name, []), strict=False)
         rows += [(arm, graph, epoch, value) for epoch, value in points if value is not None]
     table = pd.DataFrame(rows, columns=["arm", "graph", "epoch", "value"])
     grouped = table.groupby(["graph", "arm", "epoch"], sort=False, as_index=False)["value"]
     return grouped.agg(mean="mean", low="min", high="max", runs="size")
-
-
-def read_metrics(path: Path) -> dict[str, Any]:
-    """The ``metrics.json`` of a run.
-
-    Args:
-        path: the file.
-
-    Raises:
-        DataError: it is no such file, or of another version.
-    """
-    try:
-        metrics = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}") from error
-    number = metrics.get("format") if isinstance(metrics, dict) else None
-    if number != METRICS_FORMAT:
-        raise DataError(f"{path}: got format {number!r}; this version reads {METRICS_FORMAT}")
-    return metrics  # type: ignore[no-any-return]

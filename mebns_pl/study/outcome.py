@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from mebns_pl.errors import DataError
+from mebns_pl.metrics_json import NAME, load_metrics
 from mebns_pl.study.store import Outcome
-
-FILE = "metrics.json"
 
 
 def read_outcome(folder: Path, test: bool = True) -> Outcome:
@@ -22,9 +19,9 @@ def read_outcome(folder: Path, test: bool = True) -> Outcome:
     Raises:
         DataError: it has no file, or one without what a finished run leaves.
     """
-    path = folder / FILE
+    path = folder / NAME
     try:
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        found = load_metrics(path)
         fit, tested = found["fit"], found["test"] if test else {}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: it does not hold what a finished run writes ({error})") from error

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mebns_pl.config_files import dotted
 from mebns_pl.data.datamodule import LinkDataModule
 
 KEY = "mebns_pl"
@@ -137,16 +138,8 @@ def changed_options(found: Mapping[str, Any], present: Mapping[str, Any]) -> lis
 
 def _changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """What differs, by names with dots, of values within values; None where there is none."""
-    old, new = dict(_flat(there)), dict(_flat(here))
+    old, new = dict(dotted(there)), dict(dotted(here))
     return [(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)]
-
-
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for name, item in value.items():
-            yield from _flat(item, f"{prefix}.{name}" if prefix else str(name))
-    else:
-        yield prefix, value
 
 
 def plain(value: Any) -> Any:

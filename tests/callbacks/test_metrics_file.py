@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from mebns_pl import EvaluationCard, LastCheckpoint, MetricsFile, MigrationMonitor
-from mebns_pl.callbacks.metrics_file import read_metrics, write_metrics
+from mebns_pl.metrics_json import read_metrics, write_metrics
 from references.runs import make_data, make_mebns, make_plain, make_trainer
 
 

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from mebns_pl.errors import DataError
+from mebns_pl.metrics_json import load_metrics
 from mebns_pl.report.comparisons import compare, questions
 from mebns_pl.report.folders import find_runs, frame_of_runs
-from mebns_pl.report.results import curves, gaps, read_metrics, results_of, run_notes
+from mebns_pl.report.results import curves, gaps, results_of, run_notes
 from references.studies import made_up_study, write_study
 
 TWO = {"graph": ["air_routes"], "model": ["gcn_mlp"], "system": ["Plain", "MeBNS"]}
@@ -115,7 +116,7 @@ def test_curves_are_means_over_the_runs_at_each_epoch(tmp_path: Path) -> None:
 def test_metrics_of_another_version_are_refused(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "metrics.json").write_text(text)
     with pytest.raises(DataError, match=told):
-        read_metrics(tmp_path / "metrics.json")
+        load_metrics(tmp_path / "metrics.json")
 
 
 # --- folders of single runs ---
