@@ -11,7 +11,7 @@ import torch
 from mebns_pl.cli import main as cli
 from mebns_pl.errors import DataError
 from mebns_pl.systems.checkpoint_io import CheckpointError
-from references.runs import make_loaded
+from references.runs import write_edges
 
 
 def test_the_configuration_of_the_run_is_found(tmp_path: Path) -> None:
@@ -57,9 +57,8 @@ def test_given_pairs_are_scored(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
-    loaded = make_loaded()
-    edges = [[loaded.node_names[end] for end in edge] for edge in loaded.edges.t().tolist()]
-    pd.DataFrame(edges, columns=["source", "target"]).to_csv("edges.csv", index=False)
+    write_edges(Path("edges.csv"))
+    edges = pd.read_csv("edges.csv").to_numpy().tolist()
     quiet = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
     logger = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs", "--trainer.logger.name=run"]
     epochs = [
@@ -90,10 +89,8 @@ def test_given_pairs_are_scored(
 def test_new_nodes_are_scored_from_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are no part of the graph that the checkpoint was trained on, which it must agree with all the same."""
     monkeypatch.chdir(tmp_path)
-    loaded = make_loaded()
+    loaded = write_edges(Path("edges.csv"))
     assert isinstance(loaded.x, torch.Tensor)
-    edges = [[loaded.node_names[end] for end in edge] for edge in loaded.edges.t().tolist()]
-    pd.DataFrame(edges, columns=["source", "target"]).to_csv("edges.csv", index=False)
     table = pd.DataFrame(loaded.x.numpy(), columns=[f"x{i}" for i in range(5)])
     table.insert(0, "node", loaded.node_names)
     table.to_csv("nodes.csv", index=False)

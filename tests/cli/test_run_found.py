@@ -18,7 +18,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from mebns_pl.cli.main import main
 from mebns_pl.cli.saved_run import SavedRun, find_run, options_of
 from mebns_pl.errors import DataError
-from references.runs import make_loaded
+from references.runs import write_edges
 
 QUIET = "--trainer.enable_progress_bar=false"
 
@@ -29,9 +29,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        loaded = make_loaded()
-        edges = [[loaded.node_names[end] for end in edge] for edge in loaded.edges.t().tolist()]
-        pd.DataFrame(edges, columns=["source", "target"]).to_csv("edges.csv", index=False)
+        write_edges(Path("edges.csv"))
         Path("run.yaml").write_text(
             """
 trainer: {max_epochs: 2, accelerator: cpu, check_val_every_n_epoch: 1, enable_progress_bar: false}

@@ -14,7 +14,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from mebns_pl import CheckpointError, MeBNS, Plain, compare_checkpoints, load_run
 from mebns_pl.cli.main import main
 from mebns_pl.errors import DataError
-from references.runs import make_loaded
+from references.runs import write_edges
 
 OPTIONS = {"num_pairs": "20", "num_probes": "3", "grid": "3"}
 
@@ -25,9 +25,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        loaded = make_loaded()
-        edges = [[loaded.node_names[end] for end in edge] for edge in loaded.edges.t().tolist()]
-        pd.DataFrame(edges, columns=["source", "target"]).to_csv("edges.csv", index=False)
+        write_edges(Path("edges.csv"))
         mebns = "MeBNS, init_args: {schedule: {warmup: 1}}"
         for name, system, seed in (("mebns", mebns, 1), ("plain", "Plain", 1), ("other", "Plain", 2)):
             Path("run.yaml").write_text(

@@ -6,9 +6,11 @@ import functools
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from jsonargparse import ArgumentParser
@@ -61,6 +63,14 @@ def make_loaded(features: bool = True) -> LoadedGraph:
     community = torch.nn.functional.one_hot(torch.arange(NUM_NODES) // 10, 5).float()
     x = community + 0.3 * torch.randn(NUM_NODES, 5, generator=generator)
     return LoadedGraph("communities", edges, [f"node {i}" for i in range(NUM_NODES)], x if features else None)
+
+
+def write_edges(path: Path) -> LoadedGraph:
+    """Writes the edges of :func:`make_loaded` as a table of names."""
+    loaded = make_loaded()
+    edges = [[loaded.node_names[end] for end in edge] for edge in loaded.edges.t().tolist()]
+    pd.DataFrame(edges, columns=["source", "target"]).to_csv(path, index=False)
+    return loaded
 
 
 def near_structure() -> ProximityProposal:
