@@ -64,7 +64,12 @@ def measure(loaded: LoadedGraph, kind: str, steps: int) -> float:
         if engine is None:
             plain_step(student, *rest)
         else:
-            judge, meta = Teacher(teacher, learns=False), Meta(net, engine, meta_edges, others, loss)
+            judge, graph = Teacher(teacher, learns=False), data.train_graph
+            meta = Meta.of(
+                net, engine, meta_edges, others, loss,
+                lambda pairs, left_out, graph=graph: student.module.prepare(graph.without(left_out), pairs),
+                SingleProcess(),
+            )  # fmt: skip
             mebns_step(student, judge, m.TeacherFilter(), m.StartingWeights(), meta, *rest)
         seconds.append(time.process_time() - start)
     return min(seconds[1:])

@@ -141,8 +141,8 @@ class Recipe:
         scores = m.CandidateScores(
             lambda: logits(batch.candidates),
             lambda: logits(batch.positives[1][:, None])[:, 0],
-            lambda: self.graph.degree[batch.candidates],
-            self.graph.num_nodes,
+            torch.stack([anchors[:, None].expand_as(batch.candidates), batch.candidates]),
+            self.graph,
         )
         with torch.no_grad():
             picks = self.system.sampler.selector.select(

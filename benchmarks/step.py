@@ -180,7 +180,13 @@ class Bench:
         rest = SAMPLERS[sampler], m.BinaryCrossEntropy(), batch, self.graph, key, SingleProcess()
         if teacher:
             judge = Teacher(self.teacher, learns, None if learns else self.frozen)
-            meta = Meta(self.weight_net, engine, *self.meta(number), m.BinaryCrossEntropy()) if engine else None
+            meta = None
+            if engine is not None:
+                graph, student = self.graph, self.student.module
+                meta = Meta.of(
+                    self.weight_net, engine, *self.meta(number), m.BinaryCrossEntropy(),
+                    lambda pairs, left_out: student.prepare(graph.without(left_out), pairs), SingleProcess(),
+                )  # fmt: skip
             result = mebns_step(self.student, judge, m.TeacherFilter(), m.StartingWeights(), meta, *rest)
         else:
             result = plain_step(self.student, *rest)

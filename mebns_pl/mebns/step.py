@@ -29,7 +29,6 @@ from torch.func import functional_call
 from mebns_pl.data.train_batch import StepPairs, TrainBatch
 from mebns_pl.distributed.group import AbstractGroup
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.row_sets import common_neighbors
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, BilevelProblem, updated
 from mebns_pl.mebns.filters.abstract import AbstractFilter
@@ -99,24 +98,49 @@ class Meta:
     Args:
         weight_net: the meta learner: ``(n, F)`` features -> ``(n,)`` scores.
         engine: computes the hypergradient.
-        edges: ``(2, p)`` int64, of the union's meta batch, the same on all ranks.
-        others: ``(2, n)`` int64, its non-edges.
-        loss: what the student is to be good at there: each edge of the batch against all of its non-edges.
-        inputs: the inputs of :meth:`pairs`, where they were made ahead; or None.
+        loss: what the student is to be good at there: each edge of the union's meta batch against all its non-edges.
+        inputs: of this rank's q edges, then of every non-edge.
+        shape: q and n, how many those are.
+        counts: of the union's meta batch.
         previous: the student of the last epoch, where the weight net asks for it.
     """
 
     weight_net: Learner[WeightNet]
     engine: AbstractEngine
-    edges: Tensor
-    others: Tensor
     loss: AbstractLoss
-    inputs: Inputs | None = None
+    inputs: Inputs
+    shape: tuple[int, int]
+    counts: Counts
     previous: Callable[[Tensor], Tensor] | None = None
 
-    def pairs(self, group: AbstractGroup) -> Tensor:
-        """``(2, q + n)``: this rank's share of q edges, and every non-edge."""
-        return torch.cat([self.edges[:, group.share(self.edges.shape[1])], self.others], dim=1)
+    @staticmethod
+    def of(
+        weight_net: Learner[WeightNet],
+        engine: AbstractEngine,
+        edges: Tensor,
+        others: Tensor,
+        loss: AbstractLoss,
+        prepare: Callable[[Tensor, Tensor], Inputs],
+        group: AbstractGroup,
+        previous: Callable[[Tensor], Tensor] | None = None,
+    ) -> Meta:
+        """Takes this rank's share of a meta batch.
+
+        Args:
+            weight_net: as in the class.
+            engine: as in the class.
+            edges: ``(2, p)`` int64, of the union's meta batch, the same on all ranks.
+            others: ``(2, n)`` int64, its non-edges.
+            loss: as in the class.
+            prepare: makes the student's inputs of pairs, without the edges ``(2, p)`` in message passing.
+            group: the ranks.
+            previous: as in the class.
+        """
+        num_edges, num_others, share = edges.shape[1], others.shape[1], group.share(edges.shape[1])
+        sizes = (float(count) for count in (num_edges, num_edges * num_others, num_edges))
+        counts = Counts(*(torch.tensor(size, device=edges.device) for size in sizes))
+        inputs = prepare(torch.cat([edges[:, share], others], dim=1), edges)
+        return Meta(weight_net, engine, loss, inputs, (share.stop - share.start, num_others), counts, previous)
 
 
 @dataclass(frozen=True)
@@ -357,10 +381,22 @@ class Seen:
 
 def look(scene: Scene, student: LinkPredictor) -> Seen:
     """The student's pass; what is asked of it is computed when it is asked for."""
-    key = scene.key.child("student")
+    key, pairs = scene.key.child("student"), scene.pairs
     inputs = scene.inputs.with_key(key)
     score = student.scorer(inputs.graph, key)
-    return Seen(inputs, score, _candidate_scores(score, inputs, scene.pairs, scene.graph))
+    shape = pairs.size, pairs.num_candidates
+
+    @torch.no_grad()
+    def logits(part: slice) -> Tensor:
+        return score(inputs.select(part))
+
+    scores = CandidateScores(
+        candidates=lambda: logits(pairs.candidates).view(shape),
+        positives=lambda: logits(pairs.positives),
+        pairs=pairs.pairs[:, pairs.candidates].view(2, *shape),
+        graph=scene.graph,
+    )
+    return Seen(inputs, score, scores)
 
 
 def pick(scene: Scene, seen: Seen, selector: AbstractSelector, mask: Tensor, loss: AbstractLoss) -> Picked:
@@ -409,25 +445,6 @@ def own_weights(sampler: Sampler, picked: Picked) -> Tensor:
     return sampler.weighting.weights(picked.negative.detach(), picked.mask).flatten()
 
 
-def _candidate_scores(
-    score: Callable[[Inputs], Tensor], inputs: Inputs, pairs: StepPairs, graph: Graph
-) -> CandidateScores:
-    """What selectors may ask for."""
-    shape = pairs.size, pairs.num_candidates
-
-    @torch.no_grad()
-    def logits(part: slice) -> Tensor:
-        return score(inputs.select(part))
-
-    return CandidateScores(
-        candidates=lambda: logits(pairs.candidates).view(shape),
-        positives=lambda: logits(pairs.positives),
-        degrees=lambda: graph.degree[pairs.pairs[1, pairs.candidates]].view(shape),
-        common_neighbors=lambda: common_neighbors(graph, pairs.pairs[:, pairs.candidates]).sizes.view(shape),
-        num_nodes=graph.num_nodes,
-    )
-
-
 # 3. Inner level
 
 
@@ -463,36 +480,22 @@ def inner(
         student=student,
         gradient_clip_norm=gradient_clip_norm,
         inner_loss=picked.loss,
-        outer_loss_at=_meta_loss(student.module, meta, scene.graph, scene.group),
+        outer_loss_at=_meta_loss(student.module, meta),
         weights_at=weights_at,
         weight_params=dict(meta.weight_net.module.named_parameters()),
         group=scene.group,
     )
 
 
-def _meta_loss(
-    predictor: LinkPredictor, meta: Meta, graph: Graph, group: AbstractGroup
-) -> Callable[[dict[str, Tensor]], Tensor]:
-    """Parameters -> this rank's share of the loss on the union meta batch, without dropout.
-
-    The batch's own positives are left out of message passing.
-    """
-    edges, pairs, inputs = meta.edges, meta.pairs(group), meta.inputs
-    num_edges = edges.shape[1]
-    num_others, share = meta.others.shape[1], group.share(num_edges)
-    rows = share.stop - share.start
-    counts = Counts(
-        *(torch.tensor(float(count), device=edges.device) for count in (num_edges, num_edges * num_others, num_edges))
-    )
-    if inputs is None:
-        inputs = predictor.prepare(graph.without(edges), pairs)
+def _meta_loss(predictor: LinkPredictor, meta: Meta) -> Callable[[dict[str, Tensor]], Tensor]:
+    """Parameters -> this rank's share of the loss on the union meta batch, without dropout."""
+    rows = meta.shape[0]
 
     def loss(params: dict[str, Tensor]) -> Tensor:
-        logits = functional_call(predictor, params, (inputs,))
-        others = logits[rows:].expand(rows, num_others)
-        return meta.loss.share(
-            logits[:rows], others, torch.ones_like(others, dtype=at_least_single(others).dtype), counts
-        )
+        logits = functional_call(predictor, params, (meta.inputs,))
+        others = logits[rows:].expand(meta.shape)
+        weights = torch.ones_like(others, dtype=at_least_single(others).dtype)
+        return meta.loss.share(logits[:rows], others, weights, meta.counts)
 
     return loss
 

@@ -35,7 +35,7 @@ from mebns_pl.mebns.umd_collector import MetaSet, UMDCollector
 from mebns_pl.mebns.weight_net import WeightNet
 from mebns_pl.models.batching import AbstractBatching, PairScore
 from mebns_pl.models.encoder_decoder import EncoderDecoder
-from mebns_pl.models.predictor import LinkPredictor
+from mebns_pl.models.predictor import Inputs, LinkPredictor
 from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.systems.adaptive import adapted
 from mebns_pl.systems.checkpoint_io import CheckpointError
@@ -303,8 +303,8 @@ class MeBNS(AbstractLinkSystem):
         """See :meth:`AbstractLinkSystem.step`."""
         student, teacher, weight_net = self.learners().values()
         key, group, graph = self.key.at(batch.epoch, batch.step), self.group, self.graph
-        batch, update_proposal = adapted(self, batch, key)
         learns = self.teacher_learns(batch.epoch)
+        batch, update_proposal = adapted(self, batch, key)
         judge = Teacher(teacher, learns, None if learns else self.frozen_score())
         if batch.epoch < self.warmup:
             result = warm_up_step(student, judge, self.sampler, self.loss, batch, graph, key, group)
@@ -349,17 +349,18 @@ class MeBNS(AbstractLinkSystem):
         edges, others = drawn.edges.to(self.device), drawn.others.to(self.device)  # a checkpoint brings the CPU's
         if self._previous_score is None and self.previous is not None:
             self._previous_score = self.logits_of(self.previous)  # encodes once an epoch
-        meta = Meta(weight_net, self.engine, edges, others, self.meta_loss, previous=self._previous_score)
-        pairs = meta.pairs(self.group).cpu()
-        inputs = self.batching.inputs(
-            None,
-            self.data.train_graph,
-            pairs,
-            torch.arange(pairs.shape[1]),
-            meta.edges.cpu(),
-            key.child("meta/neighbors"),
-        )
-        return meta if inputs is None else replace(meta, inputs=to_device(inputs, self.device))
+        neighbors = key.child("meta/neighbors")
+
+        def prepare(pairs: Tensor, left_out: Tensor) -> Inputs:
+            rows, whole = torch.arange(pairs.shape[1]), self.data.train_graph
+            made = self.batching.inputs(None, whole, pairs.cpu(), rows, left_out.cpu(), neighbors)
+            if made is not None:
+                return to_device(made, self.device)
+            inputs: Inputs = self.student.prepare(self.graph.without(left_out), pairs)
+            return inputs
+
+        loss, previous = self.meta_loss, self._previous_score
+        return Meta.of(weight_net, self.engine, edges, others, loss, prepare, self.group, previous)
 
     def log_step(self, batch: TrainBatch, result: StepResult) -> None:
         """Losses, and how the filter and the weights behave."""

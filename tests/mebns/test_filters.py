@@ -12,6 +12,7 @@ from mebns_pl.keys import Key
 from mebns_pl.mebns.filters.abstract import AbstractFilter, keep_hardest
 from mebns_pl.mebns.filters.missing_edges import log_ratio
 from mebns_pl.negatives.selectors.abstract import CandidateScores
+from references.negatives import joined
 from references.step import filtered
 
 KEY = Key(0, "tests/filters")
@@ -25,7 +26,7 @@ def keep(
     common: torch.Tensor | None = None,
     key: Key = KEY,
 ) -> torch.Tensor:
-    score = CandidateScores.given(hardness, common_neighbors=common)
+    score = CandidateScores.given(hardness, None, *(() if common is None else joined(common)))
     return band.keep(hardness, mask, score, torch.arange(len(mask)) if rows is None else rows, key)
 
 

@@ -144,7 +144,7 @@ def test_selectors_are_told_what_they_ask_for() -> None:
 
         def select(self, mask: torch.Tensor, score: CandidateScores, rows: torch.Tensor, key: Key) -> Picks:
             asked.update(candidates=score(), positives=score.positives(), degrees=score.degrees())
-            assert score.num_nodes == reference.NUM_NODES
+            assert score.graph.num_nodes == reference.NUM_NODES
             return FirstSelector().select(mask, score, rows, key)
 
     setting = Setting(meta=False)

@@ -27,7 +27,7 @@ from mebns_pl.keys import Key
 from mebns_pl.negatives.selectors.abstract import SELECTORS
 from references import negatives as reference
 from references.effort import examples
-from references.negatives import members
+from references.negatives import joined, members
 
 WAYS: dict[type, list[Callable[..., AbstractSelector]]] = {
     TopSelector: [lambda num_negatives: TopSelector(num_negatives + 1, num_negatives)],
@@ -40,9 +40,9 @@ KEY = Key(0, "tests/selectors")
 def known_scores(scores: torch.Tensor) -> CandidateScores:
     """The candidates' scores with something to ask for beside them."""
     generator = torch.Generator().manual_seed(3)
-    degrees = torch.randint(9, (20, scores.shape[1]), generator=generator)[-len(scores) :]
+    pairs, graph = joined(torch.randint(9, (20, scores.shape[1]), generator=generator))
     positives = torch.randn(20, generator=generator)[-len(scores) :] if len(scores) else scores.new_zeros(0)
-    return CandidateScores.given(scores, positives, degrees[: len(scores)], num_nodes=30)
+    return CandidateScores.given(scores, positives, pairs[:, -len(scores) :][:, : len(scores)], graph)
 
 
 def rows_of(mask: torch.Tensor) -> torch.Tensor:
@@ -224,12 +224,9 @@ def test_adaptive_hardness_and_bayes_equal_the_loop(data):
     scores = [data.draw(st.lists(numbers, min_size=k, max_size=k)) for _ in range(b)]
     degrees = [data.draw(st.lists(st.integers(0, 19), min_size=k, max_size=k)) for _ in range(b)]
     positives = data.draw(st.lists(numbers, min_size=b, max_size=b))
-    given = CandidateScores.given(
-        torch.tensor(scores, dtype=torch.float64),
-        torch.tensor(positives, dtype=torch.float64),
-        torch.tensor(degrees),
-        20,
-    )
+    pairs, graph = joined(torch.tensor(degrees))
+    logits = torch.tensor(scores, dtype=torch.float64)
+    given = CandidateScores.given(logits, torch.tensor(positives, dtype=torch.float64), pairs, graph)
 
     def costs(selector: AbstractSelector, rule: Callable[[int], list[float]]) -> None:
         picks = selector.select(torch.tensor(mask), given, torch.arange(b), KEY)
@@ -245,7 +242,7 @@ def test_adaptive_hardness_and_bayes_equal_the_loop(data):
     )
     costs(
         BayesianSelector(2.0, num_negatives=2),
-        lambda row: reference.bayesian_risk(scores[row], mask[row], positives[row], degrees[row], 20, 2.0),
+        lambda row: reference.bayesian_risk(scores[row], mask[row], positives[row], degrees[row], graph.num_nodes, 2.0),
     )
 
 
@@ -259,7 +256,7 @@ def test_adaptive_hardness_is_adaptive():
 
 
 def test_bayes_shuns_popular_candidates():
-    given = CandidateScores.given(torch.ones(1, 2), torch.ones(1), torch.tensor([[15, 1]]), num_nodes=20)
+    given = CandidateScores.given(torch.ones(1, 2), torch.ones(1), *joined(torch.tensor([[15, 1]])))
     picks = BayesianSelector().select(torch.ones(1, 2, dtype=torch.bool), given, torch.arange(1), KEY)
     assert picks.columns.tolist() == [[1]]
 

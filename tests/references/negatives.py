@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mebns_pl.families import Family
+from mebns_pl.graph.csr import Graph
 
 Edges = Sequence[tuple[int, int]]
 
@@ -28,6 +30,23 @@ def members(family: Family, ways: Mapping[type, Sequence[Callable[..., Any]]], b
         if issubclass(cls, base)
         for number, build in enumerate(ways.get(cls, [cls]))
     ]
+
+
+def joined(counts: torch.Tensor) -> tuple[torch.Tensor, Graph]:
+    """Pairs ``(2, b, K)`` and a graph in which their candidates have given degrees.
+
+    Args:
+        counts: ``(b, K)`` degrees; as many neighbours does a candidate share with its anchor.
+    """
+    size, width = counts.shape
+    most = int(counts.max()) if counts.numel() else 0
+    hubs, first = torch.arange(most), most + size
+    anchors, candidates = most + torch.arange(size), first + torch.arange(size * width)
+    edges = [torch.cartesian_prod(anchors, hubs).view(-1, 2)]
+    for node, count in zip(candidates, counts.flatten().tolist(), strict=True):
+        edges.append(torch.stack([node.expand(count), hubs[:count]], dim=1))
+    pairs = torch.stack([anchors[:, None].expand(size, width), candidates.view(size, width)])
+    return pairs, Graph.from_edges(torch.cat(edges).T, first + size * width)
 
 
 # A triangle with a tail, a star that shares a leaf with it, and nodes 9 and 10 without edges.

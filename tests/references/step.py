@@ -51,6 +51,7 @@ from mebns_pl.mebns.starting_weights import StartingWeights
 from mebns_pl.mebns.step import Meta, StepResult, Teacher, mebns_step, warm_up_step
 from mebns_pl.mebns.umd_collector import MetaSet
 from mebns_pl.mebns.weight_net import DEFAULT_INPUTS
+from mebns_pl.models.predictor import Inputs
 from mebns_pl.negatives.row_draws import fractions
 from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.negatives.selectors.first import FirstSelector
@@ -249,6 +250,11 @@ def make_state(setting: Setting, **options: float) -> State:
     )
 
 
+def prepared(student: LinkPredictor, graph: Graph) -> Callable[[torch.Tensor, torch.Tensor], Inputs]:
+    """The inputs of meta pairs on the whole graph without the meta batch's edges."""
+    return lambda pairs, left_out: student.prepare(graph.without(left_out), pairs)
+
+
 # --- the fast step, applied -----------------------------------------------------------------------
 
 
@@ -261,16 +267,17 @@ def fast_gradients(
     weighting = EqualWeighting() if setting.temperature is None else SelfAdversarialWeighting(setting.temperature)
     sampler = Sampler(selector=kinds[setting.selector](setting.num_negatives), weighting=weighting)
     teacher, group = Teacher(state.teacher, setting.learns), group or SingleProcess()
-    rest = sampler, LOSSES[setting.loss], batch, make_graph(setting.features), key, group
+    graph = make_graph(setting.features)
+    rest = sampler, LOSSES[setting.loss], batch, graph, key, group
     if setting.drop_easy is None and not setting.meta:
         return warm_up_step(state.student, teacher, *rest)
     band = TeacherFilter(setting.drop_easy or 0.0, setting.drop_top)
     starting, meta_loss = StartingWeights(setting.most, setting.floor), LOSSES[setting.meta_loss]
-    meta = (
-        Meta(state.weight_net, engine or HigherEngine(), *meta_batch.pairs.chunk(2, dim=1), meta_loss)
-        if setting.meta
-        else None
-    )
+    meta = None
+    if setting.meta:
+        edges, others = meta_batch.pairs.chunk(2, dim=1)
+        prepare = prepared(state.student.module, graph)
+        meta = Meta.of(state.weight_net, engine or HigherEngine(), edges, others, meta_loss, prepare, group)
     return mebns_step(state.student, teacher, band, starting, meta, *rest, gradient_clip_norm=setting.clip)
 
 

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from mebns_pl.checks import at_least
 from mebns_pl.families import Family
+from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.row_sets import common_neighbors
 from mebns_pl.keys import Key
 
 
@@ -42,9 +44,8 @@ class CandidateScores:
     Args:
         candidates: gives these logits.
         positives: gives the student's logits ``(b,)`` of the rows' positives, without gradient.
-        degrees: gives the candidates' degrees ``(b, K)`` int64 in the training graph.
-        common_neighbors: gives how many neighbours anchor and candidate share there, ``(b, K)`` int64.
-        num_nodes: N.
+        pairs: ``(2, b, K)`` int64, anchors and candidates.
+        graph: the training graph.
 
     Example:
         >>> score = CandidateScores.given(torch.zeros(2, 3))
@@ -54,38 +55,42 @@ class CandidateScores:
 
     candidates: Callable[[], Tensor]
     positives: Callable[[], Tensor]
-    degrees: Callable[[], Tensor]
-    common_neighbors: Callable[[], Tensor]
-    num_nodes: int
+    pairs: Tensor
+    graph: Graph
 
     def __call__(self) -> Tensor:
         return self.candidates()
+
+    def degrees(self) -> Tensor:
+        """``(b, K)`` int64, the candidates' degrees in the training graph."""
+        return self.graph.degree[self.pairs[1]]
+
+    def common_neighbors(self) -> Tensor:
+        """``(b, K)`` int64, how many neighbours anchor and candidate share there."""
+        return common_neighbors(self.graph, self.pairs.flatten(1)).sizes.view(self.pairs.shape[1:])
 
     @staticmethod
     def given(
         candidates: Tensor,
         positives: Tensor | None = None,
-        degrees: Tensor | None = None,
-        num_nodes: int | None = None,
-        common_neighbors: Tensor | None = None,
+        pairs: Tensor | None = None,
+        graph: Graph | None = None,
     ) -> CandidateScores:
         """Scores that are known: to try a selector by itself.
 
         Args:
             candidates: ``(b, K)`` logits.
             positives: ``(b,)`` logits; 0 by default.
-            degrees: ``(b, K)`` int64; 0 by default.
-            num_nodes: N; K by default.
-            common_neighbors: ``(b, K)`` int64; 0 by default.
+            pairs: ``(2, b, K)`` int64; each row's node and its columns' by default.
+            graph: the training graph; without an edge by default.
         """
-        size, none = candidates.shape[1], torch.zeros_like(candidates, dtype=torch.int64)
-        return CandidateScores(
-            lambda: candidates,
-            lambda: candidates.new_zeros(len(candidates)) if positives is None else positives,
-            lambda: none if degrees is None else degrees,
-            lambda: none if common_neighbors is None else common_neighbors,
-            size if num_nodes is None else num_nodes,
-        )
+        size, width = candidates.shape
+        if pairs is None:
+            pairs = torch.stack(torch.meshgrid(torch.arange(size), torch.arange(width), indexing="ij"))
+        if graph is None:
+            graph = Graph.from_edges(torch.empty(2, 0, dtype=torch.int64), max(size, width))
+        logits = candidates.new_zeros(size) if positives is None else positives
+        return CandidateScores(lambda: candidates, lambda: logits, pairs, graph)
 
 
 class AbstractSelector(ABC):

@@ -33,8 +33,7 @@ class BayesianSelector(AbstractSelector):
     Example:
         >>> import torch
         >>> mask, score = torch.ones(1, 3, dtype=torch.bool), CandidateScores.given(
-        ...     torch.tensor([[-2.0, 0.0, 2.0]]), positives=torch.tensor([1.0]), degrees=torch.tensor([[1, 1, 1]]),
-        ...     num_nodes=10)
+        ...     torch.tensor([[-2.0, 0.0, 2.0]]), positives=torch.tensor([1.0]))
         >>> BayesianSelector().select(mask, score, torch.arange(1), Key(0, "docs")).columns.tolist()
         [[2]]
     """
@@ -52,7 +51,7 @@ class BayesianSelector(AbstractSelector):
         logits = score().double()
         below = (logits[:, None, :] <= logits[:, :, None]) & mask[:, None, :]
         share = below.sum(dim=2) / (mask.sum(dim=1, keepdim=True) + 1)
-        prior = score.degrees() / score.num_nodes
+        prior = score.degrees() / score.graph.num_nodes
         unbias = (1 - share) * (1 - prior) / (1 - share - prior + 2 * share * prior)
         info = 1 - (score.positives().double()[:, None] - logits).sigmoid()
         return highest(-info * (1 - (1 + self.trade_off) * unbias), mask, self.num_negatives)
