@@ -1,9 +1,10 @@
 """Kills and stops ranks of runs under torchrun, and looks whether the others end soon and say which rank it was.
 
-Every trial starts ``scripts/cluster/torchrun.sh`` on one host or several (agents of their own on this machine), with
-two or three ranks, and makes one fault: a rank is killed or stopped in mid-training, or killed while it imports, or an
-agent is killed. All other ranks must have ended 30 seconds later (after a fault in the import 60), the faulty rank must
-be named, no other one blamed, and there must be no traceback and no more than a line from each process.
+Every trial starts ``scripts/cluster/torchrun.sh`` on one host or several (agents of their own on this machine; as root
+also in two network namespaces, which share no loopback), with two or three ranks, and makes one fault: a rank is killed
+or stopped in mid-training, or killed while it imports, or an agent is killed. All other ranks must have ended 30
+seconds later (after a fault in the import 60), the faulty rank must be named, no other one blamed, and there must be no
+traceback and no more than a line from each process.
 
     python scripts/campaigns/ranks.py                      # 30 faults
     python scripts/campaigns/ranks.py --faults 3 --only kill --folder /tmp/ranks
@@ -21,7 +22,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +31,10 @@ from mebns_pl.keys import Key
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KINDS = ("kill", "stop", "import", "agent")
-LAYOUTS = ((1, 2), (2, 1), (1, 3), (3, 1))
-"""Hosts, and ranks on each."""
+LAYOUTS = ((1, 2, False), (2, 1, False), (1, 3, False), (3, 1, False))
+"""Hosts, ranks on each, and whether each host is a network namespace."""
+APART = (2, 1, True)
+"""The layout that needs network namespaces."""
 LIMITS = {"kill": 30, "stop": 30, "import": 60, "agent": 30}
 """Seconds within which the others must have ended."""
 OPTIONS = """
@@ -61,6 +65,7 @@ class Fault:
         kind: of :data:`KINDS`.
         hosts: number of hosts.
         devices: ranks on each.
+        apart: whether each host is a network namespace of its own.
         victim: the rank, or the host whose agent it is.
         delay: seconds after the run has come to the place in question.
     """
@@ -68,6 +73,7 @@ class Fault:
     kind: str
     hosts: int
     devices: int
+    apart: bool
     victim: int
     delay: float
 
@@ -84,16 +90,74 @@ class Fault:
         return set(range(self.victim * self.devices, (self.victim + 1) * self.devices))
 
 
-def faults(count: int, seed: int, kinds: Sequence[str]) -> list[Fault]:
-    """The faults of a campaign: kinds and layouts in turn, the rest drawn."""
-    found = []
+def faults(count: int, seed: int, kinds: Sequence[str], apart: bool) -> list[Fault]:
+    """The faults of a campaign: kinds and layouts in turn, the rest drawn; ``apart``: network namespaces, too."""
+    found, layouts = [], (*LAYOUTS, *([APART] * apart))
     for number in range(count):
         draw = Key(seed, f"rank fault/{number}").numpy()
         kind = kinds[number % len(kinds)]
-        hosts, devices = LAYOUTS[(number % len(kinds) + number // len(kinds)) % len(LAYOUTS)]
+        hosts, devices, own = layouts[(number % len(kinds) + number // len(kinds)) % len(layouts)]
         victim = int(draw.integers(hosts if kind == "agent" else hosts * devices))
-        found.append(Fault(kind, hosts, devices, victim, float(draw.uniform(0, 2))))
+        found.append(Fault(kind, hosts, devices, own, victim, float(draw.uniform(0, 2))))
     return found
+
+
+def ip(*words: str, check: bool = True) -> None:
+    """Calls the ``ip`` command."""
+    subprocess.run(["ip", *words], check=check, capture_output=True)
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where an agent runs.
+
+    Args:
+        prefix: what to write before its command.
+        variables: of its environment.
+    """
+
+    prefix: Sequence[str]
+    variables: dict[str, str]
+
+
+@contextmanager
+def hosts_of(count: int, apart: bool) -> Iterator[list[Host]]:
+    """Hosts on this machine; ``apart``: two network namespaces with a cable between them.
+
+    Raises:
+        subprocess.CalledProcessError, OSError: there can be no network namespaces here.
+    """
+    if not apart:
+        yield [Host([], {"MASTER": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"})] * count
+        return
+    names, ends = ([f"mb{os.getpid()}{kind}{side}" for side in "ab"] for kind in "nv")
+    addresses = ("10.78.0.1", "10.78.0.2")
+    try:
+        for name in names:
+            ip("netns", "add", name)
+        ip("link", "add", ends[0], "type", "veth", "peer", "name", ends[1])
+        for name, end, address in zip(names, ends, addresses, strict=True):
+            ip("link", "set", end, "netns", name)
+            ip("-n", name, "addr", "add", f"{address}/24", "dev", end)
+            ip("-n", name, "link", "set", end, "up")
+            ip("-n", name, "link", "set", "lo", "up")
+        places = zip(names, ends, strict=True)
+        yield [
+            Host(["ip", "netns", "exec", name], {"MASTER": addresses[0], "GLOO_SOCKET_IFNAME": end})
+            for name, end in places
+        ]
+    finally:
+        for name in names:
+            ip("netns", "del", name, check=False)
+
+
+def namespaces_work() -> bool:
+    """Whether network namespaces can be made here."""
+    try:
+        with hosts_of(2, apart=True):
+            return True
+    except (subprocess.CalledProcessError, OSError):
+        return False
 
 
 def ranks_of(run: Path) -> dict[int, int]:
@@ -121,8 +185,8 @@ def until(done: Callable[[], object], seconds: float) -> bool:
     return False
 
 
-def trial(fault: Fault, folder: Path) -> list[str]:
-    """Makes one fault, and returns what was wrong."""
+def trial(fault: Fault, folder: Path, places: Sequence[Host]) -> list[str]:
+    """Makes one fault on these hosts, and returns what was wrong."""
     run = folder / "run"
     run.mkdir(parents=True)
     (folder / "options.yaml").write_text(OPTIONS)
@@ -130,11 +194,11 @@ def trial(fault: Fault, folder: Path) -> list[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     agents = []
-    for host in range(fault.hosts):
+    for host, place in enumerate(places):
         own = {"NODES": fault.hosts, "NODE": host, "DEVICES": fault.devices, "PORT": port, "RUN": run}
-        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **place.variables}
         env |= {"PYTHON": sys.executable, **{name: str(value) for name, value in own.items()}}
-        command = [str(REPOSITORY / "scripts/cluster/torchrun.sh"), "-c", str(folder / "options.yaml")]
+        command = [*place.prefix, str(REPOSITORY / "scripts/cluster/torchrun.sh"), "-c", str(folder / "options.yaml")]
         with open(folder / f"{host}.txt", "wb") as output:
             agents.append(subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=output, stderr=output))
     victims: list[int] = []
@@ -195,12 +259,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--folder: {folder} is there")
     tried: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
-    for number, fault in enumerate(faults(given.faults, given.seed, given.only or KINDS)):
+    apart = namespaces_work()
+    if not apart:
+        print("no network namespaces here (they need root and the ip command): that layout is left out")
+    for number, fault in enumerate(faults(given.faults, given.seed, given.only or KINDS, apart)):
         began = time.monotonic()
-        told = trial(fault, folder / f"{number:03d}")
+        with hosts_of(fault.hosts, fault.apart) as places:
+            told = trial(fault, folder / f"{number:03d}", places)
         tried[fault.kind] += 1
         wrong[fault.kind] += bool(told)
-        what = f"{fault.kind} {fault.victim}, {fault.hosts} hosts of {fault.devices}, after {fault.delay:.1f} s"
+        hosts = f"{fault.hosts} {'namespaces' if fault.apart else 'hosts'} of {fault.devices}"
+        what = f"{fault.kind} {fault.victim}, {hosts}, after {fault.delay:.1f} s"
         print(f"{number + 1}: {what}: {'; '.join(told) or 'right'} ({time.monotonic() - began:.0f} s)", flush=True)
     for kind in tried:
         print(f"{kind}: {tried[kind]} tried, {tried[kind] - wrong[kind]} right, {wrong[kind]} wrong")
