@@ -32,7 +32,8 @@ def run(args: Sequence[str] | None = None) -> None:
     try:
         if _answered(given):
             return
-        _check_files(given)
+        if os.environ.get("WORLD_SIZE", "1") == "1":  # others wait for this rank: it tells them, from within the run
+            _check_files(given)
     except DataError as error:
         sys.stderr.write(f"mebns: error: {visible(str(error))}\n")
         sys.exit(1)

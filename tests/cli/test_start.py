@@ -86,6 +86,15 @@ def test_the_rest_is_run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) 
     assert runs == [["--help" if arg == "--help=all" else arg for arg in arguments]]
 
 
+def test_one_of_several_ranks_fails_from_within_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There it tells the others, who would wait for it."""
+    runs: list[list[str]] = []
+    monkeypatch.setattr(start, "_run", runs.append)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    start.run(["fit", "--data.graph", "none.csv"])
+    assert runs == [["fit", "--data.graph", "none.csv"]]
+
+
 @pytest.mark.usefixtures("_nothing_runs")
 def test_version_listings_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, part in (
