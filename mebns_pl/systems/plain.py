@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.optim import Adam
 
+from mebns_pl.data.needs import Needs
 from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.mebns.learner import Learner
 from mebns_pl.mebns.losses.abstract import AbstractLoss
@@ -40,6 +42,8 @@ class Plain(AbstractLinkSystem):
             after each validation), or None.
         batching: which part of the graph a step works on: :class:`FullGraph` by default, or :class:`NeighborSampling`
             for graphs that do not fit the device.
+        equal_data: whether the meta edges stay out of the losses, as MeBNS leaves them out: a control that learns from
+            the same edges. They are message passing in both.
 
     Example:
         >>> system = Plain(GraphSpec(num_nodes=3))
@@ -57,12 +61,19 @@ class Plain(AbstractLinkSystem):
         updates: Updates = Updates(),
         lr_scheduler: LRSchedulerCallable | None = None,
         batching: AbstractBatching | None = None,
+        equal_data: bool = False,
     ) -> None:
         super().__init__(predictor(spec), sampler, updates, batching)
         self.optimizer = optimizer
+        self.equal_data = equal_data
         self.loss = loss or BinaryCrossEntropy()
         self.lr_scheduler = lr_scheduler
         self.build_proposal(spec)
+
+    @property
+    def needs(self) -> Needs:
+        """Meta edges set apart, where the data shall be MeBNS's."""
+        return replace(super().needs, meta_edges=self.equal_data)
 
     def configure_optimizers(self) -> Configured:
         """The student's optimizer, and one of its tables where they are trained row by row."""

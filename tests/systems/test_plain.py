@@ -155,6 +155,18 @@ def test_a_data_module_used_by_mebns_before_gives_plain_all_observed_edges() -> 
     assert equal(*found)
 
 
+def test_equal_data_keeps_meta_edges_from_the_losses_as_mebns_does() -> None:
+    learned = {}
+    for name in ("Plain", "equal data", "MeBNS"):
+        data, recorder = make_data(), Recorder()
+        system = make_mebns(data.spec) if name == "MeBNS" else make_plain(data.spec, equal_data=name == "equal data")
+        fit(system, data, epochs=2, callbacks=[recorder])
+        learned[name] = {frozenset(pair) for batch, _ in recorder.steps for pair in rows_of(batch.positives)}
+        meta = {frozenset(pair) for pair in rows_of(data.split.meta)}
+    assert learned["equal data"] == learned["MeBNS"] == learned["Plain"] - meta
+    assert meta <= learned["Plain"]
+
+
 def test_first_selector_is_the_default() -> None:
     with torch.random.fork_rng(devices=[]):
         assert isinstance(MAKE["Plain"](GraphSpec(5), selector=None).sampler.selector, FirstSelector)
