@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -118,3 +119,22 @@ class EvalBatch:
     negatives: Tensor | None
     random_negatives: Tensor
     repeated: Tensor | None = None
+
+    @property
+    def num_negatives(self) -> int | None:
+        """How many each positive has, those that do not count included; None where they share theirs."""
+        return None if self.negatives is None else self.negatives.shape[2]
+
+    def part(self, rows: slice) -> EvalBatch:
+        """Some of the positives with their negatives; of shared non-edges their proportion of the stage's."""
+        num, shared = self.positives.shape[1], self.random_negatives.shape[1]
+        own = slice(shared * rows.start // num, shared * rows.stop // num)
+        negatives = None if self.negatives is None else self.negatives[:, rows]
+        repeated = None if self.repeated is None else self.repeated[rows]
+        return EvalBatch(self.positives[:, rows], negatives, self.random_negatives[:, own], repeated)
+
+    def parts(self, num_pairs: int) -> Iterator[EvalBatch]:
+        """All of it in parts of about so many pairs, one positive at least."""
+        num, size = self.positives.shape[1], max(1, num_pairs // ((self.num_negatives or 0) + 2))
+        for start in range(0, num, size):
+            yield self.part(slice(start, min(start + size, num)))

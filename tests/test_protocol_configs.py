@@ -10,6 +10,7 @@ from jsonargparse import Namespace
 
 from mebns_pl import Heuristic, Plain
 from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.evaluation.all_nodes import AllNodesComparison
 from mebns_pl.evaluation.negative_cache import CachedNegatives
 from mebns_pl.evaluation.protocols import (
     AsReleasedComparison,
@@ -30,6 +31,7 @@ EXPECTED = {
     "ogb": (OfficialParting, OfficialComparison, False),
     "heart": (OfficialParting, GeneratedComparison, False),
     "heart_released": (OfficialParting, ReleasedComparison, False),
+    "all_nodes": (RandomParting, AllNodesComparison, False),
     "by_time": (TimeParting, GeneratedComparison, False),
     "heart_as_released": (OfficialParting, AsReleasedComparison, False),
 }

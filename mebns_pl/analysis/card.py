@@ -101,13 +101,21 @@ def chance(patterns: np.ndarray, num_positives: int, num_random: int) -> dict[st
     return {**values, "auc": 0.5, "ap": num_positives / max(num_positives + num_random, 1)}
 
 
+def patterns_of(batch: EvalBatch, num_nodes: int) -> np.ndarray:
+    """:func:`repeat_patterns` of a stage's negatives; one row where all edges share them."""
+    if batch.num_negatives is None:
+        return repeat_patterns(batch.random_negatives[:, None], num_nodes)
+    parts = [part for part in batch.parts(_CHUNK) if part.negatives is not None]
+    return _joined([repeat_patterns(part.negatives, num_nodes, part.repeated) for part in parts])  # type: ignore[arg-type]
+
+
 def repeat_patterns(negatives: Tensor, num_nodes: int, repeated: Tensor | None = None) -> np.ndarray:
     """How often negatives stand among those of an edge.
 
     Args:
         negatives: ``(2, p, n)`` int64; either direction is the same pair.
         num_nodes: N.
-        repeated: ``(p, n)`` bool, those that do not count, as they stand in their row before; None counts all.
+        repeated: ``(p, n)`` bool, those that do not count; None counts all.
 
     Returns:
         ``(p, m)`` int32: how many distinct pairs stand once, twice, ... m times.
@@ -116,15 +124,17 @@ def repeat_patterns(negatives: Tensor, num_nodes: int, repeated: Tensor | None =
         >>> repeat_patterns(torch.tensor([[[0, 0, 2]], [[2, 3, 0]]]), num_nodes=4).tolist()
         [[1, 1]]
     """
-    blocks = [_repeats_of(keys) for keys in _sorted_keys(negatives, num_nodes)]
-    width = max(block.shape[1] for block in blocks)
-    found = np.concatenate([np.pad(block, ((0, 0), (0, width - block.shape[1]))) for block in blocks])
+    found = _joined([_repeats_of(keys) for keys in _sorted_keys(negatives, num_nodes)])
     if repeated is not None:
-        once = repeated.any(dim=1).numpy()
-        distinct = found[once].sum(axis=1)
-        found[once] = 0
-        found[once, 0] = distinct
+        once = repeated.any(dim=1)
+        found[once.numpy()] = 0
+        found[once.numpy(), 0] = (~repeated[once]).sum(dim=1).numpy()
     return found
+
+
+def _joined(blocks: Sequence[np.ndarray]) -> np.ndarray:
+    width = max(block.shape[1] for block in blocks)
+    return np.concatenate([np.pad(block, ((0, 0), (0, width - block.shape[1]))) for block in blocks])
 
 
 def _sorted_keys(negatives: Tensor, num_nodes: int) -> Iterator[np.ndarray]:
@@ -170,8 +180,8 @@ class Scored:
 
 def num_pairs(batch: EvalBatch) -> int:
     """How many pairs an evaluation scores."""
-    own = 0 if batch.negatives is None else batch.negatives[0].numel()
-    return batch.positives.shape[1] + batch.random_negatives.shape[1] + own
+    num = batch.positives.shape[1]
+    return num + batch.random_negatives.shape[1] + num * (batch.num_negatives or 0)
 
 
 def heuristic_results(batch: EvalBatch, graph: Graph) -> dict[str, Scored]:
@@ -198,14 +208,18 @@ def _scored(measure: AbstractPairMeasure, batch: EvalBatch, graph: Graph) -> Sco
         return measure.pairs(graph, *pairs)
 
     positive, random = score(batch.positives), score(batch.random_negatives)
-    if batch.negatives is None:
+    if batch.num_negatives is None:
         ranks = functional.ranks_shared(positive, random)
         hits = {f"hits@{k}": functional.hits_above(positive, random, k) for k in HITS}
     else:
-        own = score(batch.negatives.flatten(1)).view(batch.negatives.shape[1:])
-        if batch.repeated is not None:
-            own = own.masked_fill(batch.repeated, -torch.inf)
-        ranks = functional.ranks(positive, own)
+        found = []
+        for part in batch.parts(_CHUNK):
+            assert part.negatives is not None
+            own = score(part.negatives.flatten(1)).view(part.negatives.shape[1:])
+            if part.repeated is not None:
+                own = own.masked_fill(part.repeated, -torch.inf)
+            found.append(functional.ranks(score(part.positives), own))
+        ranks = torch.cat(found)
         hits = {f"hits@{k}": functional.hits_at(ranks, k) for k in HITS}
     values = {
         "mrr": functional.mean_reciprocal_rank(ranks),
@@ -374,6 +388,19 @@ def of_negatives(asked: int, distinct: float, fewest: int, shared: bool) -> str:
     return (
         f"{who} ranked against {asked:,} negatives, of which {distinct:,.1f} are distinct on average, {fewest:,} at "
         "fewest: those that are repeated for want of others count once, and chance is reckoned so."
+    )
+
+
+def of_all_nodes(distinct: float, fewest: int) -> str:
+    """As :func:`of_negatives`, where an edge is ranked against every node in place of either end.
+
+    Example:
+        >>> of_all_nodes(951.5, 9)
+        'Each edge is ranked against every node in place of either end, but known edges: 951.5 on average, 9 at fewest.'
+    """
+    return (
+        "Each edge is ranked against every node in place of either end, but known edges: "
+        f"{distinct:,.1f} on average, {fewest:,} at fewest."
     )
 
 

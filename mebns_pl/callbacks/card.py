@@ -149,9 +149,9 @@ class EvaluationCard(Callback):
         path: Path | None,
     ) -> Card:
         batch, scored = data.eval_set("test"), system.scored["test"]
-        shared = batch.negatives is None
-        negatives = batch.random_negatives[:, None] if batch.negatives is None else batch.negatives
-        patterns = card.repeat_patterns(negatives, data.loaded.num_nodes, batch.repeated)
+        shared = batch.num_negatives is None
+        num_negatives = batch.num_negatives or batch.random_negatives.shape[1]
+        patterns = card.patterns_of(batch, data.loaded.num_nodes)
         by_chance = card.chance(patterns, batch.positives.shape[1], batch.random_negatives.shape[1])
         reciprocal = 1 / scored.ranks.cpu().numpy()
         intervals = {"mrr": card.bootstrap_interval(reciprocal, self.resamples)}
@@ -171,7 +171,9 @@ class EvaluationCard(Callback):
         fit = found.get("fit", {})
         counted = fit.get("val_negatives", {})
         sentences = [
-            card.of_negatives(negatives.shape[2], float(distinct.mean()), int(distinct.min()), shared),
+            card.of_all_nodes(float(distinct.mean()), int(distinct.min()))
+            if batch.negatives is None and not shared
+            else card.of_negatives(num_negatives, float(distinct.mean()), int(distinct.min()), shared),
             card.val_and_test(
                 fit.get("val", {}).get("mrr"), metrics["mrr"], counted.get("total"), counted.get("test_edges")
             ),
@@ -188,7 +190,7 @@ class EvaluationCard(Callback):
             heuristics={name: found.metrics for name, found in rivals.items()},
             plain=plain,
             plain_run=None if control is None else str(control),
-            num_negatives=negatives.shape[2],
+            num_negatives=num_negatives,
             num_distinct_negatives=float(distinct.mean()),
             sentences=[sentence for sentence in sentences if sentence],
             notes=wrong,

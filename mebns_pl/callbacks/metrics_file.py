@@ -25,11 +25,13 @@ from mebns_pl.models.batching import FullGraph
 from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.mebns import MeBNS
+from mebns_pl.types import EvalBatch
 
 log = logging.getLogger(__name__)
 
 _WATCHED = 500
 _MOST_COUNTED = 10**8
+_COUNTED_AT_ONCE = 2**22
 
 
 class MetricsFile(Callback):
@@ -241,11 +243,23 @@ def count_val_negatives(data: LinkDataModule) -> dict[str, int]:
     Validation must not know test edges, so its negatives do not avoid them.
     """
     batch = data.eval_set("val")
-    negatives = batch.random_negatives if batch.negatives is None else batch.negatives
-    total = negatives[0].numel()
+    edges, size = data.split.test, data.loaded.num_nodes
+    if batch.num_negatives is None:
+        parts = [batch.random_negatives]
+    elif batch.positives.shape[1] * batch.num_negatives > _MOST_COUNTED:
+        return {}
+    else:
+        parts = [_counting(part) for part in batch.parts(_COUNTED_AT_ONCE)]
+    total = sum(negatives[0].numel() for negatives in parts)
     if total > _MOST_COUNTED:
         return {}
-    return {"total": total, "test_edges": shared_pairs(negatives, data.split.test, data.loaded.num_nodes)}
+    return {"total": total, "test_edges": sum(shared_pairs(negatives, edges, size) for negatives in parts)}
+
+
+def _counting(batch: EvalBatch) -> Tensor:
+    """``(2, m)``: the negatives that count."""
+    assert batch.negatives is not None
+    return batch.negatives.flatten(1) if batch.repeated is None else batch.negatives[:, ~batch.repeated]
 
 
 def warmup_of(system: LightningModule) -> int:

@@ -25,7 +25,7 @@ class ResultTable(Callback):
             return
         logged = {name.removeprefix("test/"): float(value) for name, value in trainer.callback_metrics.items()}
         data = data_of(trainer)
-        name, graph, shared = type(pl_module).__name__, data.loaded.name, data.eval_set("test").negatives is None
+        name, graph, shared = type(pl_module).__name__, data.loaded.name, data.eval_set("test").num_negatives is None
         say(f"\nTest of {name} on {graph}, in %")
         rows = []
         for metric in HEADLINE:

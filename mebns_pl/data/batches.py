@@ -195,22 +195,14 @@ class EvalChunks(Dataset[EvalBatch]):
 
     @property
     def _size(self) -> int:
-        others = 0 if self.whole.negatives is None else self.whole.negatives.shape[2]
-        return max(1, _most(self.most_pairs) // (others + 2))
+        return max(1, _most(self.most_pairs) // ((self.whole.num_negatives or 0) + 2))
 
     def __len__(self) -> int:
         return -(-len(self._rows) // self._size)
 
     def __getitem__(self, index: int) -> EvalBatch:
         rows = self._rows[index * self._size : (index + 1) * self._size]
-        part = slice(rows.start, rows.stop)
-        whole = self.whole
-        negatives = None if whole.negatives is None else whole.negatives[:, part]
-        # Shared non-edges need not be as many as positives: each chunk takes its proportion of them
-        num, shared = whole.positives.shape[1], whole.random_negatives.shape[1]
-        own = slice(shared * part.start // num, shared * part.stop // num)
-        repeated = None if whole.repeated is None else whole.repeated[part]
-        return EvalBatch(whole.positives[:, part], negatives, whole.random_negatives[:, own], repeated)
+        return self.whole.part(slice(rows.start, rows.stop))
 
 
 @dataclass(frozen=True)

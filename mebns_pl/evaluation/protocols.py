@@ -143,7 +143,7 @@ class UniformComparison(AbstractComparison):
     """
 
     def compare(self, stage: str, parts: OfficialSplit, graph: Graph, key: Key) -> EvalBatch:
-        positives = _held_out(parts, stage)
+        positives = held_out_of(parts, stage)
         return EvalBatch(positives, None, _uniform(stage, parts, key))
 
 
@@ -159,10 +159,10 @@ class OfficialComparison(AbstractComparison):
     def compare(self, stage: str, parts: OfficialSplit, graph: Graph, key: Key) -> EvalBatch:
         shared, hard = _shared(parts, stage), _hard(parts, stage)
         if shared is not None:
-            return EvalBatch(_held_out(parts, stage), None, shared)
+            return EvalBatch(held_out_of(parts, stage), None, shared)
         if hard is None:
             raise DataError(f"{parts.name}: its split comes without {stage} negatives; choose another comparison")
-        return EvalBatch(_held_out(parts, stage), hard, _uniform(stage, parts, key))
+        return EvalBatch(held_out_of(parts, stage), hard, _uniform(stage, parts, key))
 
 
 class ReleasedComparison(AbstractComparison):
@@ -180,7 +180,7 @@ class ReleasedComparison(AbstractComparison):
                 f"{parts.name}: no released hard negatives of {stage} edges; allowed are graphs with "
                 "heart_valid_samples.npz and heart_test_samples.npz; heart_as_released makes them"
             )
-        return EvalBatch(_held_out(parts, stage), hard, _classes(stage, parts, key))
+        return EvalBatch(held_out_of(parts, stage), hard, classes_of(stage, parts, key))
 
 
 class AsReleasedComparison(AbstractComparison):
@@ -206,7 +206,7 @@ class AsReleasedComparison(AbstractComparison):
             return dict(zip(STAGES, self.generator.generate(graph, parts.val, parts.test), strict=True))
 
         made = cached([describe(self.generator), parts.val, parts.test, *graph_parts(graph)], build, self.folder)
-        return EvalBatch(_held_out(parts, stage), made[stage], _classes(stage, parts, key))
+        return EvalBatch(held_out_of(parts, stage), made[stage], classes_of(stage, parts, key))
 
 
 @dataclass(frozen=True)
@@ -227,10 +227,10 @@ class GeneratedComparison(AbstractComparison):
     negatives: AbstractEvalNegatives
 
     def compare(self, stage: str, parts: OfficialSplit, graph: Graph, key: Key) -> EvalBatch:
-        positives, known = _held_out(parts, stage), _known(stage, parts)
+        positives, known = held_out_of(parts, stage), known_to(stage, parts)
         negatives = self.negatives.generate(positives, graph, known, key.child("negatives"))
         repeated = repeated_pairs(positives, negatives, parts.num_nodes, known)
-        return EvalBatch(positives, negatives, _classes(stage, parts, key), repeated)
+        return EvalBatch(positives, negatives, classes_of(stage, parts, key), repeated)
 
 
 class Protocol:
@@ -273,7 +273,8 @@ def edge_split(parts: OfficialSplit, meta_fraction: float, key: Key) -> EdgeSpli
     return replace(split, train=split.train[:, train], meta=split.train[:, meta])
 
 
-def _held_out(parts: OfficialSplit, stage: str) -> Tensor:
+def held_out_of(parts: OfficialSplit, stage: str) -> Tensor:
+    """``(2, p)``: the edges of a stage."""
     return parts.val if stage == "val" else parts.test
 
 
@@ -285,17 +286,17 @@ def _hard(parts: OfficialSplit, stage: str) -> Tensor | None:
     return parts.val_hard if stage == "val" else parts.test_hard
 
 
-def _known(stage: str, parts: OfficialSplit) -> Tensor:
+def known_to(stage: str, parts: OfficialSplit) -> Tensor:
     """``(2, m)``: what no negative of a stage may be."""
     return torch.cat([parts.train, parts.val] + ([parts.test] if stage == "test" else []), dim=1)
 
 
 def _uniform(stage: str, parts: OfficialSplit, key: Key) -> Tensor:
-    num = _held_out(parts, stage).shape[1]
-    return uniform_non_edges(num, parts.num_nodes, _known(stage, parts), key.child("random"))
+    num = held_out_of(parts, stage).shape[1]
+    return uniform_non_edges(num, parts.num_nodes, known_to(stage, parts), key.child("random"))
 
 
-def _classes(stage: str, parts: OfficialSplit, key: Key) -> Tensor:
+def classes_of(stage: str, parts: OfficialSplit, key: Key) -> Tensor:
     """What AUC and AP are measured against: the split's own shared negatives, or else uniform ones."""
     shared = _shared(parts, stage)
     return _uniform(stage, parts, key) if shared is None else shared
