@@ -3,7 +3,7 @@
 Resumable: each finished run is a row of docs/results/engines.csv, and rows that are there are not run again. The epoch
 is chosen on validation MRR.
 
-    python benchmarks/engines.py --root ../shared/data --jobs 2
+    python benchmarks/engines.py --root DATA --jobs 2
     python benchmarks/engines.py --report      # only the table, from the CSV
 """
 

@@ -1,7 +1,7 @@
 """How long the pool of pairs to predict takes, how much memory, and what share of held-out links it holds.
 
-    python benchmarks/prediction.py --root ../shared/data                 # PubMed: 1.9e8 pairs; a minute or two
-    python benchmarks/prediction.py --root ../shared/data --graph cora --epochs 20
+    python benchmarks/prediction.py --root DATA                 # PubMed: 1.9e8 pairs; a minute or two
+    python benchmarks/prediction.py --root DATA --graph cora --epochs 20
 
 A GCN with a dot product is trained for a few epochs first, so that nearest neighbours of its embeddings mean something.
 Each pool is built twice: on all known edges, which is what prediction scores, and on the training graph, with the

@@ -1,6 +1,6 @@
 """What a training step of each predictor costs beside GCN + MLP of the same width.
 
-    python benchmarks/predictors.py --root ../shared/data
+    python benchmarks/predictors.py --root DATA
 
 One thread, seconds of the processor, the predictors in turn, the best of several rounds; uniform negatives, one an
 edge. Prints a table of the steps, with the share of `prepare` in them (common neighbours, paths).

@@ -1,8 +1,8 @@
 """Compares the protocols' numbers with the published ones, side by side; the last line is one JSON object.
 
-    python benchmarks/protocols.py --root ../shared/data          # two minutes
-    python benchmarks/protocols.py --root ../shared/data --seal   # the SEAL protocol on eight graphs, too
-    python benchmarks/protocols.py --root ../shared/data --gcn 5  # HeaRT's GCN on CiteSeer, five seeds, too
+    python benchmarks/protocols.py --root DATA          # two minutes
+    python benchmarks/protocols.py --root DATA --seal   # the SEAL protocol on eight graphs, too
+    python benchmarks/protocols.py --root DATA --gcn 5  # HeaRT's GCN on CiteSeer, five seeds, too
 
 All metrics are in percent. Published: HeaRT (NeurIPS 2023) for CiteSeer, PubMed and ogbl-ddi, SEAL (NeurIPS 2018)
 for the eight graphs. `as_released_overlap` is the share of the released CiteSeer negatives that the generator makes

@@ -1,6 +1,6 @@
 """How many negatives a second each recipe draws, beside PyG's samplers and a naive loop; and what DNS adds to a step.
 
-    python benchmarks/samplers.py --root ../shared/data
+    python benchmarks/samplers.py --root DATA
 
 Seconds are processor time, summed over threads, so that other work on the machine counts little; torch has one thread.
 The alternatives take turns, and of several rounds the best counts. Tables, then as the last line one JSON object:
@@ -59,7 +59,9 @@ def build(recipe: str, kind: str, graph: str, root: str | None, *options: str):
 
     from mebns_pl import LinkDataModule
     from mebns_pl.cli.main import MeBNSCLI
+    from mebns_pl.families import import_all
 
+    import_all()  # options name classes, which are looked for among those that have been imported
     files = ("base", f"data/{graph}", "model/gcn_dot", f"sampler/{recipe}")
     args = [part for name in files for part in ("-c", str(REPOSITORY / "configs" / f"{name}.yaml"))]
     args += [f"--model={kind}", "--trainer.logger=false", "--trainer.accelerator=cpu", *options]

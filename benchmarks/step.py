@@ -1,6 +1,6 @@
 """What a MeBNS step costs beside a plain one, and where the time goes.
 
-    python benchmarks/step.py --root ../shared/data
+    python benchmarks/step.py --root DATA
 
 Everything is measured in one run, the alternatives in turn, and of several blocks the best is taken. All systems have
 the same graph, candidates (K = 8), negatives, decoder and batch; MeBNS stands round the sampler it is compared with.

@@ -1,6 +1,6 @@
 """What enclosing subgraphs cost: against a pipeline on PyG and SciPy, and on random graphs of three sizes.
 
-    python benchmarks/subgraphs.py --root ../shared/data   # two minutes on two cores
+    python benchmarks/subgraphs.py --root DATA   # two minutes on two cores
 
 Both sides cut out the subgraphs of pairs (half of them edges), label the nodes and put 32 pairs into each batch. The
 baseline is SEAL as it is usually written with PyG: `k_hop_subgraph`, labels by SciPy's `shortest_path`,

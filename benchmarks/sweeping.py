@@ -4,7 +4,7 @@ One by one is what one would type: ``mebns fit``, then ``mebns test`` on its bes
 cores. A sweep has one worker a core. Both train and write the same, and must end with the same test MRR. Prints a line
 for each, and at last the ratio.
 
-    python benchmarks/sweeping.py --root ../shared/data
+    python benchmarks/sweeping.py --root DATA
     python benchmarks/sweeping.py --runs 12 --singles 4 --workers 2     # the single ones vary little: a few will do
 """
 

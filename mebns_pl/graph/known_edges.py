@@ -1,4 +1,4 @@
-"""Which pairs are known edges: exact membership in O(log E), with no N x N anything."""
+"""Which pairs are known edges: exact membership in O(log degree), with no N x N anything."""
 
 from __future__ import annotations
 
@@ -41,11 +41,20 @@ class KnownEdges:
         # Number of legal nodes below the j-th blocked one of a row; ascending within rows, so ascending overall
         # once rows are told apart: one binary search finds the r-th legal node of any row.
         self._legal_below = row * (self.num_nodes + 1) + (blocked - place)
-        self._first = first
+        self._first = torch.cat([first, first.new_tensor([len(self._keys)])])
 
     def mask(self, source: Tensor, target: Tensor) -> Tensor:
         """True where (source, target) is a known edge or a self-pair; shapes broadcast, int64 in, bool out."""
         keys = source * self.num_nodes + target
+        if not keys.is_cpu:
+            return self._known_anywhere(keys)
+        found = torch.empty(keys.shape, dtype=torch.bool)
+        rows = source.expand(keys.shape).reshape(-1).numpy()
+        _known(rows, keys.reshape(-1).numpy(), self._first.numpy(), self._keys.numpy(), found.view(-1).numpy())
+        return found
+
+    def _known_anywhere(self, keys: Tensor) -> Tensor:
+        """On any device: a search among all edges, not in one row."""
         place = torch.searchsorted(self._keys, keys).clamp_(max=len(self._keys) - 1)
         return self._keys[place] == keys
 
@@ -61,8 +70,15 @@ class KnownEdges:
             rank: ``(...)`` int64.
         """
         query = anchors * (self.num_nodes + 1) + rank
-        place = torch.searchsorted(self._legal_below, query, right=True)
-        return rank + place - self._first[anchors]
+        if not query.is_cpu:
+            return rank + self._passed_anywhere(anchors, query)
+        passed = torch.empty(query.shape, dtype=torch.int64)
+        rows, first = anchors.expand(query.shape).reshape(-1).numpy(), self._first.numpy()
+        _passed(rows, query.reshape(-1).numpy(), first, self._legal_below.numpy(), passed.view(-1).numpy())
+        return rank + passed
+
+    def _passed_anywhere(self, anchors: Tensor, query: Tensor) -> Tensor:
+        return torch.searchsorted(self._legal_below, query, right=True) - self._first[anchors]
 
     def blocked(self) -> tuple[Tensor, Tensor]:
         """All that is not legal as CSR ``(N + 1,), (E + N,)``, int64: each node's neighbours and the node itself."""
@@ -76,6 +92,37 @@ class KnownEdges:
         for name in ("indptr", "_degree", "_keys", "_legal_below", "_first"):
             setattr(moved, name, getattr(self, name).to(device))
         return moved
+
+
+@kernel
+def _known(rows, keys, first, all_keys, found):  # pragma: no cover (compiled)
+    """Whether each key is among those of its row."""
+    for number in range(len(rows)):
+        row = rows[number]
+        low, high = first[row], first[row + 1]
+        end = high
+        while low < high:
+            middle = (low + high) // 2
+            if all_keys[middle] < keys[number]:
+                low = middle + 1
+            else:
+                high = middle
+        found[number] = low < end and all_keys[low] == keys[number]
+
+
+@kernel
+def _passed(rows, queries, first, legal_below, passed):  # pragma: no cover (compiled)
+    """How many of its row's values each query is not below."""
+    for number in range(len(rows)):
+        row = rows[number]
+        low, high = first[row], first[row + 1]
+        while low < high:
+            middle = (low + high) // 2
+            if legal_below[middle] <= queries[number]:
+                low = middle + 1
+            else:
+                high = middle
+        passed[number] = low - first[row]
 
 
 @kernel

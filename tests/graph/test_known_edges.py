@@ -44,6 +44,19 @@ def test_legal_nodes_by_rank(graph: tuple[int, list[tuple[int, int]]]) -> None:
         assert known.legal_node(anchors, torch.arange(len(legal))).tolist() == legal
 
 
+@given(graph=graphs(), data=st.data())
+def test_a_row_is_searched_as_all_edges_are(graph: tuple[int, list[tuple[int, int]]], data: st.DataObject) -> None:
+    """On the CPU a row, on other devices everything; transposed and broadcast arguments, too."""
+    known, nodes = build(*graph), torch.arange(graph[0])
+    source, target = nodes[:, None], nodes[None, :]
+    for left, right in ((source, target), (target, source), (target.t(), nodes)):
+        keys = left * graph[0] + right
+        assert torch.equal(known.mask(left, right), known._known_anywhere(keys))
+        rank = right.clamp(max=data.draw(st.integers(0, 8)))
+        passed = known._passed_anywhere(left, left * (graph[0] + 1) + rank)
+        assert torch.equal(known.legal_node(left, rank), rank + passed)
+
+
 @given(graph=graphs())
 def test_blocked_is_all_that_is_not_legal(graph: tuple[int, list[tuple[int, int]]]) -> None:
     num_nodes, edges = graph

@@ -24,7 +24,7 @@ class DegreeProposal(AbstractStaticProposal):
     Mikolov et al., *Distributed Representations of Words and Phrases and their Compositionality*, NIPS 2013,
     section 2.2 (power 3/4).
 
-    Cost: O(N) once, O(K (log N + log E)) an anchor.
+    Cost: O(N) once, O(K (log N + log degree)) an anchor.
 
     Args:
         power: at least 0, where 0 is uniform.

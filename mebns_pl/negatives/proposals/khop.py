@@ -74,7 +74,7 @@ class WalkProposal(AbstractStaticProposal):
     Ahrabian et al., *Structure Aware Negative Sampling in Knowledge Graphs* (SANS), EMNLP 2020, arXiv 2009.11355
     (its RW-SANS); there a neighbourhood is what a number of walks made beforehand have met.
 
-    Cost: O(1) once; O(K (length + log E)) an anchor.
+    Cost: O(1) once; O(K (length + log degree)) an anchor.
 
     Args:
         length: longest walk, at least 2.

@@ -15,7 +15,7 @@ class UniformPairProposal(UniformProposal):
     With :class:`UniformProposal` one end of a negative is an end of a positive, so that nodes of many edges are in many
     negatives. Here every node is in equally many, and degree alone tells positives from negatives to some extent.
 
-    Cost: O(K log E) an anchor.
+    Cost: O(K log degree) an anchor.
 
     Example:
         >>> from mebns_pl import Graph, KnownEdges

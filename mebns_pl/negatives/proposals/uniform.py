@@ -23,7 +23,7 @@ class UniformProposal(AbstractStaticProposal):
 
     An anchor linked to every other node gets arbitrary ones.
 
-    Cost: O(K log E) an anchor.
+    Cost: O(K log degree) an anchor.
 
     Example:
         >>> from mebns_pl import Graph, KnownEdges
