@@ -21,7 +21,7 @@ from torch import Tensor
 
 import mebns_pl as m
 from mebns_pl.data.batches import EvalChunks
-from mebns_pl.evaluation.all_nodes import AllNodesComparison
+from mebns_pl.evaluation.all_nodes import AllNodesBatch, AllNodesComparison
 from mebns_pl.evaluation.protocols import RandomParting
 from mebns_pl.metrics.functional import ranks
 from mebns_pl.metrics.stage import StageMetrics
@@ -43,11 +43,10 @@ def by_parts(model: m.EncoderDecoder, data: m.LinkDataModule, num_edges: int) ->
 
 def by_matrix(model: m.EncoderDecoder, data: m.LinkDataModule, num_edges: int) -> Tensor:
     """``(p,)`` ranks from all scores at once, known edges struck out in a loop."""
-    h, known, positives = (
-        model.embeddings(data.train_graph),
-        data.eval_set("test").known,
-        data.split.test[:, :num_edges],
-    )
+    whole = data.eval_set("test")
+    assert isinstance(whole, AllNodesBatch)
+    h, known, positives = model.embeddings(data.train_graph), whole.known, data.split.test[:, :num_edges]
+    assert known is not None
     rows, columns = torch.arange(len(h)), []
     for end in (0, 1):
         kept = h[positives[end]]

@@ -52,7 +52,7 @@ def step_seconds(graph: str, root: str | None, rounds: int) -> dict[str, tuple[f
     pairs = torch.cat([batch.positives, torch.stack([batch.positives[0], batch.candidates[:, 0]])], dim=1)
 
     def step(learner: Learner) -> None:
-        plain_step(learner, sampler, batch, data.train_graph, KEY, SingleProcess())
+        plain_step(learner, sampler, m.BinaryCrossEntropy(), batch, data.train_graph, KEY, SingleProcess())
 
     def all_pairs(learner: Learner) -> None:
         all_pairs_step(learner, True, batch, data.train_graph, KEY, SingleProcess())

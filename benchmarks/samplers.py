@@ -212,12 +212,12 @@ def main() -> None:
 
         make = partial(step_of, graph, args.root)
         sizes = {f"DNS, K = {size}": make(size, m.HardestSelector(1)) for size in (2, 8, 32)}
-        took = best_seconds({"plain, K = 1": make(1, m.FirstSelector(1)), **sizes}, 2 * args.rounds)
+        steps = best_seconds({"plain, K = 1": make(1, m.FirstSelector(1)), **sizes}, 2 * args.rounds)
         print()
         head("a training step, GCN of 256, dot product", "ms", "over plain", numbers=True)
-        for name, value in took.items():
-            line(name, f"{1e3 * value:.1f}", f"{value / took['plain, K = 1']:.2f}")
-        ratios[graph] = took["DNS, K = 8"] / took["plain, K = 1"]
+        for name, value in steps.items():
+            line(name, f"{1e3 * value:.1f}", f"{value / steps['plain, K = 1']:.2f}")
+        ratios[graph] = steps["DNS, K = 8"] / steps["plain, K = 1"]
     print(json.dumps({
         "uniform_over_structured_speedup": round(min(speedups.values()), 2),
         "dns_over_plain_step": round(max(ratios.values()), 2),

@@ -77,7 +77,7 @@ class EpochClock(Callback):
 
 
 def epoch_seconds(
-    system: tuple[m.Schedule, AbstractEngine] | None, sampler: str, decoder: str, data: m.LinkDataModule, epochs: int
+    system: tuple[m.OwnLearning, AbstractEngine] | None, sampler: str, decoder: str, data: m.LinkDataModule, epochs: int
 ) -> float:
     """Mean seconds of an epoch with everything in it but evaluation, the first two left out."""
     seed_everything(0, verbose=False)

@@ -96,7 +96,7 @@ def usual_data(graph: Graph, source: int, target: int, num_hops: int) -> Data:
 def usual_batches(graph: Graph, pairs: Tensor, num_hops: int) -> None:
     """All pairs, 32 a batch."""
     for block in pairs.split(BATCH, dim=1):
-        Batch.from_data_list([usual_data(graph, *pair, num_hops) for pair in block.t().tolist()])
+        Batch.from_data_list([usual_data(graph, source, target, num_hops) for source, target in block.t().tolist()])
 
 
 def our_batch(graph: Graph, pairs: Tensor, num_hops: int) -> Subgraphs:
@@ -121,8 +121,8 @@ def assert_agreement(graph: Graph, pairs: Tensor, num_hops: int) -> None:
         return sorted(zip(nodes.tolist(), labels.tolist(), strict=True))
 
     made: Subgraphs = enclosing_subgraphs(graph, pairs, num_hops)
-    for i, pair in enumerate(pairs.t().tolist()):
-        one, other = made.select(torch.tensor([i])), usual_data(graph, *pair, num_hops)
+    for i, (source, target) in enumerate(pairs.t().tolist()):
+        one, other = made.select(torch.tensor([i])), usual_data(graph, source, target, num_hops)
         assert key(one.nodes, one.labels) == key(other.node_id, other.z)
         assert one.indices.numel() == other.edge_index.shape[1]
 

@@ -9,6 +9,7 @@ import logging
 import time
 from pathlib import Path
 
+from lightning.pytorch import Callback
 from rich.console import Console
 
 from mebns_pl.callbacks.card import EvaluationCard
@@ -33,8 +34,9 @@ def run() -> None:
         cli = main(["fit", "-c", str(CONFIGS / f"{config}.yaml"), f"--predictions.path={PREDICTIONS}"])
         folders[name] = cli.trainer.log_dir
         # One table for all
-        cli.trainer.callbacks = [c for c in cli.trainer.callbacks if not isinstance(c, ResultTable)]
-        card = next(c for c in cli.trainer.callbacks if isinstance(c, EvaluationCard))
+        callbacks: list[Callback] = cli.trainer.callbacks  # type: ignore[attr-defined]
+        callbacks[:] = [callback for callback in callbacks if not isinstance(callback, ResultTable)]
+        card = next(callback for callback in callbacks if isinstance(callback, EvaluationCard))
         card.show = False
         best = cli.trainer.checkpoint_callback.best_model_path
         metrics = cli.trainer.test(cli.model, cli.datamodule, ckpt_path=best, verbose=False)[0]
@@ -55,7 +57,7 @@ def run() -> None:
 
     # The last of the runs, MeBNS, goes on to say what is missing
     cli.trainer.predict(cli.model, cli.datamodule, ckpt_path=best, return_predictions=False)
-    writer = next(c for c in cli.trainer.callbacks if isinstance(c, PredictionWriter))
+    writer = next(callback for callback in callbacks if isinstance(callback, PredictionWriter))
     assert writer.table is not None
     console.rule("[bold]New routes, as MeBNS predicts them", align="left")
     console.print(link_table(writer.table.head(10)))

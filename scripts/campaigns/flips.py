@@ -130,7 +130,7 @@ def config(folder: Path) -> tuple[Path, Read]:
 def compiled(folder: Path) -> tuple[Path, Read]:
     source = folder / "functions.py"
     source.write_text("from mebns_pl.kernels import kernel\n\n\n@kernel\ndef twice(x):\n    return 2 * x\n")
-    numba.config.CACHE_DIR = str(folder / "cache")
+    numba.config.CACHE_DIR = str(folder / "cache")  # type: ignore[attr-defined]
 
     def read(_: Path) -> Any:
         kernels._told.clear()  # what is told once a process
