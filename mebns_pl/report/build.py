@@ -13,6 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from mebns_pl.errors import DataError
 from mebns_pl.files import write_atomically
+from mebns_pl.report.cards import RunCard, beside, cards_of
 from mebns_pl.report.comparisons import Comparison, Question, Ranking, compare, questions, ranking
 from mebns_pl.report.figures import cost_figure, curve_figure, forest_figure, rank_figure
 from mebns_pl.report.results import SEEDS, Results, curves, gaps, results_of, run_notes
@@ -58,6 +59,7 @@ class Report:
         questions: what is compared with what.
         comparisons: their answers, in numbers.
         ranking: of the arms over graphs; None where there is none.
+        cards: of single runs, where they are few.
     """
 
     title: str
@@ -68,6 +70,7 @@ class Report:
     questions: list[Question]
     comparisons: list[Comparison]
     ranking: Ranking | None
+    cards: list[RunCard]
 
 
 def build_report(frame: pd.DataFrame, folder: Path, metric: str = "test/mrr", references: Sequence[str] = ()) -> Report:
@@ -91,10 +94,11 @@ def build_report(frame: pd.DataFrame, folder: Path, metric: str = "test/mrr", re
         results=results,
         verdicts=verdicts(results, asked, comparisons),
         remarks=_remarks(results, comparisons, missing),
-        tables=tables(results, comparisons, ranked, missing, notes),
+        tables=tables(results, comparisons, ranked, missing, notes, beside(results)),
         questions=asked,
         comparisons=comparisons,
         ranking=ranked,
+        cards=cards_of(results),
     )
 
 
@@ -122,7 +126,7 @@ def _remarks(results: Results, comparisons: Sequence[Comparison], missing: pd.Da
     if results.metric.startswith("val/"):
         told.append("This is a metric of validation, by which epochs and settings are chosen: it flatters.")
     for name in ("version", "commit", "machine"):
-        values = sorted({str(value) for value in frame.get(name, []) if value})
+        values = sorted({str(value) for value in frame.get(name, []) if value and not pd.isna(value)})
         if len(values) > 1:
             told.append(f"Runs are of {len(values)} {name}s: {', '.join(values)}.")
     return told
@@ -166,6 +170,9 @@ def as_markdown(report: Report) -> str:
     told += ["\n".join(f"- {markdown_text(remark)}" for remark in report.remarks), markdown_text(HOW), "## Tables"]
     for table in report.tables:
         told += [markdown_text(table.caption), markdown(table)]
+    for card in report.cards:
+        told += [f"## {markdown_text(card.title)}", markdown_text(card.table.caption), markdown(card.table)]
+        told.append("\n".join(f"- {markdown_text(sentence)}" for sentence in card.sentences))
     return "\n\n".join(told) + "\n"
 
 
@@ -174,7 +181,7 @@ def as_latex(report: Report) -> str:
     told = ["% \\usepackage{booktabs}"]
     for verdict in report.verdicts:
         told.append(f"\\paragraph{{{latex_text(verdict.title)}}} {latex_text(verdict.summary)}")
-    return "\n\n".join([*told, *map(latex, report.tables)]) + "\n"
+    return "\n\n".join([*told, *map(latex, [*report.tables, *(card.table for card in report.cards)])]) + "\n"
 
 
 def as_page(report: Report) -> str:

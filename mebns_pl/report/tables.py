@@ -40,6 +40,7 @@ def tables(
     ranking: Ranking | None,
     missing: pd.DataFrame,
     notes: pd.DataFrame,
+    beside: pd.DataFrame,
 ) -> list[Table]:
     """All tables that have rows.
 
@@ -49,18 +50,35 @@ def tables(
         ranking: of their arms.
         missing: by :func:`~mebns_pl.report.results.gaps`.
         notes: by :func:`~mebns_pl.report.results.run_notes`.
+        beside: by :func:`~mebns_pl.report.cards.beside`.
     """
-    found = [_means(results), _differences(comparisons), _gains(comparisons), _ranks(ranking), _cost(results)]
+    found = [_means(results, beside), _differences(comparisons), _gains(comparisons), _ranks(ranking), _cost(results)]
     found += [_gaps(missing), _notes(notes)]
     return [table for table in found if table.rows]
 
 
-def _means(results: Results) -> Table:
+def _means(results: Results, beside: pd.DataFrame) -> Table:
     rows = []
     for arm, runs in _by_arm(results):
         rows.append([*arm, *(_mean(runs[runs["graph"] == graph]["value"]) for graph in results.graphs)])
     caption = f"{heading(results.metric)}: mean ± standard deviation over runs. (n of m): the other runs are gaps."
+    if len(beside):
+        caption += " Below, on the same edges and negatives: the heuristic with the best mean, by name, and chance."
+        means = {graph: own.groupby("name", sort=False)["value"].mean() for graph, own in beside.groupby("graph")}
+        best = {graph: own.drop("chance").idxmax() for graph, own in means.items() if len(own) > 1}
+        blank = [""] * (max(len(results.varied), 1) - 1)
+        rows.append(
+            ["best heuristic", *blank, *(_named_mean(beside, graph, best.get(graph)) for graph in results.graphs)]
+        )
+        rows.append(
+            ["chance", *blank, *(_named_mean(beside, graph, "chance", named=False) for graph in results.graphs)]
+        )
     return Table("means", caption, results.varied or ["arm"], results.graphs, rows)
+
+
+def _named_mean(beside: pd.DataFrame, graph: str, name: str | None, named: bool = True) -> str:
+    values = beside[(beside["graph"] == graph) & (beside["name"] == name)]["value"]
+    return f"{_mean(values)}{f' {name}' if named and len(values) else ''}"
 
 
 def _mean(values: pd.Series, digits: int = 3) -> str:
