@@ -14,7 +14,8 @@ from torch_geometric.data import Data
 
 from mebns_pl import LinkDataModule, find_links
 from mebns_pl.cli import start
-from mebns_pl.cli.own_graph import WITH_FEATURES, WITHOUT_FEATURES, _as_path, _has_features
+from mebns_pl.cli.auto import with_choice
+from mebns_pl.cli.own_graph import _as_path
 from mebns_pl.config_files import FOLDER, find_config_file
 from mebns_pl.errors import DataError
 from references.runs import ALL_WARM_UP, make_loaded
@@ -47,8 +48,8 @@ def node_table() -> pd.DataFrame:
 
 
 def test_the_configurations_of_a_run_exist() -> None:
-    names = [*WITH_FEATURES, *WITHOUT_FEATURES, "base", "run/own", "sampler/dns", "configs/model/gcn_dot.yaml"]
-    assert all(find_config_file(name) for name in names if name != "-c")
+    names = ["base", "run/own", "model/auto", "sampler/dns", "configs/model/gcn_dot.yaml"]
+    assert all(find_config_file(name) for name in names)
     assert find_config_file("sampler/nothing") is None
     assert (FOLDER / "base.yaml").is_file()
 
@@ -121,13 +122,6 @@ def test_what_is_no_graph_is_refused_in_one_line(edges: Any, nodes: Any, told: s
     with pytest.raises(DataError, match=told):
         find_links(edges, nodes, options=SHORT)
     assert not list(Path().glob("logs/*/version_*"))
-
-
-def test_options_of_the_data_tell_whether_there_are_features() -> None:
-    edge_table().rename(columns={"source": "from"}).to_csv("e.csv", index=False)
-    node_table().to_csv("n.csv", index=False)
-    assert _has_features(["--data.graph", "e.csv", "--data.columns.source", "from", "--data.nodes=n.csv"])
-    assert not _has_features(["--model=Plain", "--data.graph=e.csv", "--data.columns.source=from", "--top_k", "3"])
 
 
 @pytest.mark.parametrize("arguments", [[], ["--top_k=3", "edges.csv"], ["air_routes", "--top_k=many"]])
