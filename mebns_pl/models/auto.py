@@ -1,4 +1,4 @@
-"""Which predictor fits a graph: ``model.predictor: auto``, a table that a study has made (configs/study/defaults.yaml)."""
+"""Which predictor fits a graph: ``model.predictor: auto``, by a table that configs/study/defaults.yaml has made."""
 
 from __future__ import annotations
 
@@ -74,9 +74,7 @@ def _linear(width: int) -> dict[str, Any]:
     }
 
 
-CHOICES = (
-    Choice("embeddings", "all others", lambda facts: True, _linear(256), 60),
-)
+CHOICES = (Choice("embeddings", "all others", lambda facts: True, _linear(256), 60),)
 """The first whose condition holds is taken."""
 
 

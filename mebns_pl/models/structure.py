@@ -8,10 +8,10 @@ from typing import Self
 
 from torch import Tensor
 
-from mebns_pl.checks import expect
+from mebns_pl.checks import expect, within
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.pair_structure import STRUCTURE, log_structure, pair_structure
-from mebns_pl.keys import Key
+from mebns_pl.keys import Key, dropout_mask
 from mebns_pl.models.encoders.abstract import AbstractEncoder
 from mebns_pl.models.encoders.gcn import GCN
 from mebns_pl.models.layers import Perceptron
@@ -44,7 +44,8 @@ class StructurePredictor(AbstractEncodingPredictor[StructureInputs]):
 
     where f, g and h are perceptrons of two layers. Messages pass on the graph without a batch's positives. The numbers
     are those of the whole graph without the pair's own edge, so that they do not depend on the batch, and training
-    edges look as held-out ones do.
+    edges look as held-out ones do. Embeddings fit the training edges sooner than the numbers do, which then learn little
+    beside them: ``alone`` has training leave :math:`g` out for a share of the pairs.
 
     Args:
         spec: the graph's size.
@@ -52,9 +53,10 @@ class StructurePredictor(AbstractEncodingPredictor[StructureInputs]):
         hidden_channels: H, width of the perceptrons.
         num_hops: 1 or 2, how far the numbers look; 1 is cheaper on dense graphs.
         dropout: probability in [0, 1), of their hidden layers.
+        alone: probability in [0, 1) that a pair is told by the numbers alone in training.
 
     Raises:
-        ValueError: ``num_hops`` or ``dropout`` out of its range.
+        ValueError: ``num_hops``, ``alone`` or ``dropout`` out of its range.
 
     Cost of M pairs: one encoding of the graph (C channels); for each pair the degrees of one end's neighbours (with one
     hop, its degree) to count, and C H + 3 H^2 multiply-adds.
@@ -74,9 +76,12 @@ class StructurePredictor(AbstractEncodingPredictor[StructureInputs]):
         hidden_channels: int = 256,
         num_hops: int = 2,
         dropout: float = 0.1,
+        alone: float = 0.0,
     ) -> None:
         super().__init__(encoder(spec))
         expect(num_hops in (1, 2), "1 or 2", num_hops=num_hops)
+        within("[0, 1)", "probability", alone=alone)
+        self.alone = alone
         self.num_hops = num_hops
         num_numbers = sum(len(STRUCTURE[hop]) for hop in range(1, num_hops + 1))
         self.ends = Perceptron(self.encoder.out_channels, hidden_channels, hidden_channels, dropout)
@@ -99,6 +104,8 @@ class StructurePredictor(AbstractEncodingPredictor[StructureInputs]):
             key, rows = inputs.key, inputs.rows
             product = z.index_select(0, inputs.pairs[0]) * z.index_select(0, inputs.pairs[1])
             ends = self.ends(product, rows, key and key.child("ends"))
+            if key is not None and self.alone:
+                ends = ends * (dropout_mask(key.child("alone"), rows, 1, self.alone, ends.dtype) > 0)
             structure = self.structure(inputs.structure.to(z.dtype), rows, key and key.child("structure"))
             return self.head(ends + structure, rows, key and key.child("head")).squeeze(1)  # type: ignore[no-any-return]
 

@@ -88,7 +88,12 @@ def test_what_is_chosen_is_what_is_parsed(system: str, schedule: list[str]) -> N
 
 def test_what_stands_behind_it_overrides() -> None:
     config = parsed(
-        *file("run/own"), "--model=Plain", *DATA, "--trainer.max_epochs=9", "--model.optimizer.lr=0.5", "--data.batch_size=7"
+        *file("run/own"),
+        "--model=Plain",
+        *DATA,
+        "--trainer.max_epochs=9",
+        "--model.optimizer.lr=0.5",
+        "--data.batch_size=7",
     )
     model = config.model.init_args
     assert model.optimizer.init_args.lr == 0.5

@@ -14,7 +14,6 @@ from torch_geometric.data import Data
 
 from mebns_pl import LinkDataModule, find_links
 from mebns_pl.cli import start
-from mebns_pl.cli.auto import with_choice
 from mebns_pl.cli.own_graph import _as_path
 from mebns_pl.config_files import FOLDER, find_config_file
 from mebns_pl.errors import DataError

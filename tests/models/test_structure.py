@@ -10,6 +10,7 @@ import torch
 from mebns_pl import GCN, StructurePredictor
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.pair_structure import log_structure, pair_structure
+from mebns_pl.keys import Key
 from references import pair_structure as reference
 from references.proximity import adjacency
 from references.step import NUM_NODES, make_edges, make_features
@@ -55,6 +56,26 @@ def test_edges_taken_for_missing_do_not_count() -> None:
         assert torch.equal(StructurePredictor(graph.spec).prepare(one, pairs).structure, expected)
 
 
+def test_alone_leaves_the_embeddings_of_some_pairs_out() -> None:
+    """In training, half of the pairs are told by the numbers, by each pair's name; else nothing is left out."""
+    graph = Graph.from_edges(make_edges(), NUM_NODES)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = StructurePredictor(graph.spec, partial(GCN, dropout=0.0), dropout=0.0, alone=0.5)
+    pairs = torch.cartesian_prod(torch.arange(NUM_NODES), torch.arange(NUM_NODES)).t()
+    rows, key = torch.arange(pairs.shape[1]), Key(0, "test")
+    numbers = model.prepare(graph, pairs).structure
+    by_numbers = model.head(model.structure(numbers, rows, None), rows, None).squeeze(1)
+    whole, found = model(model.prepare(graph, pairs)), model(model.prepare(graph, pairs, rows, key))
+    left_out = torch.isclose(found, by_numbers, atol=1e-6)
+    assert 0.4 < left_out.float().mean() < 0.6
+    torch.testing.assert_close(found[~left_out], whole[~left_out])
+    part = model(model.prepare(graph, pairs[:, 7:30], rows[7:30], key))
+    torch.testing.assert_close(part, found[7:30])
+
+
 def test_refuses() -> None:
+    with pytest.raises(ValueError, match="alone: expected a probability in \\[0, 1\\), got 1"):
+        StructurePredictor(Graph.from_edges(make_edges(), NUM_NODES).spec, alone=1.0)
     with pytest.raises(ValueError, match="num_hops: expected 1 or 2, got 0"):
         StructurePredictor(Graph.from_edges(make_edges(), NUM_NODES).spec, num_hops=0)
