@@ -7,10 +7,9 @@ from functools import partial
 import pytest
 import torch
 
-from mebns_pl import GCN, StructurePredictor
+from mebns_pl import GCN, StructureMLP, StructurePredictor
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.pair_structure import log_structure, pair_structure
-from mebns_pl.keys import Key
 from references import pair_structure as reference
 from references.proximity import adjacency
 from references.step import NUM_NODES, make_edges, make_features
@@ -31,6 +30,24 @@ def test_logits_equal_the_reference() -> None:
         hidden = model.ends((z[u] * z[v])[None], torch.arange(1), None)
         hidden = hidden + model.structure(numbers, torch.arange(1), None)
         torch.testing.assert_close(model.head(hidden, torch.arange(1), None)[0, 0], logit, rtol=1e-5, atol=1e-5)
+
+
+def test_numbers_alone_are_told_as_beside_embeddings_that_say_nothing() -> None:
+    graph, pairs = Graph.from_edges(make_edges(), NUM_NODES), torch.tensor([[0, 3, 22, 5], [9, 11, 4, 0]])
+    both, alone = StructurePredictor(graph.spec, hidden_channels=6), StructureMLP(graph.spec, 6)
+    alone.load_state_dict({name: value for name, value in both.state_dict().items() if name in alone.state_dict()})
+    torch.nn.init.zeros_(both.ends.last.weight)
+    torch.nn.init.zeros_(both.ends.last.bias)
+    found = alone(alone.prepare(graph.without(make_edges()[:, ::4]), pairs))
+    torch.testing.assert_close(both(both.prepare(graph, pairs)), found)
+
+
+def test_nodes_that_training_has_not_seen_are_scored() -> None:
+    seen, more = Graph.from_edges(make_edges(), NUM_NODES), Graph.from_edges(make_edges(), NUM_NODES + 5)
+    model, pairs = StructureMLP(seen.spec), torch.tensor([[0, NUM_NODES], [9, NUM_NODES + 1]])
+    assert model.inductive
+    found = model(model.prepare(more, pairs))
+    torch.testing.assert_close(found[:1], model(model.prepare(seen, pairs[:, :1])))
 
 
 def test_a_training_edge_is_not_told_by_its_numbers() -> None:
@@ -56,26 +73,8 @@ def test_edges_taken_for_missing_do_not_count() -> None:
         assert torch.equal(StructurePredictor(graph.spec).prepare(one, pairs).structure, expected)
 
 
-def test_alone_leaves_the_embeddings_of_some_pairs_out() -> None:
-    """In training, half of the pairs are told by the numbers, by each pair's name; else nothing is left out."""
-    graph = Graph.from_edges(make_edges(), NUM_NODES)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = StructurePredictor(graph.spec, partial(GCN, dropout=0.0), dropout=0.0, alone=0.5)
-    pairs = torch.cartesian_prod(torch.arange(NUM_NODES), torch.arange(NUM_NODES)).t()
-    rows, key = torch.arange(pairs.shape[1]), Key(0, "test")
-    numbers = model.prepare(graph, pairs).structure
-    by_numbers = model.head(model.structure(numbers, rows, None), rows, None).squeeze(1)
-    whole, found = model(model.prepare(graph, pairs)), model(model.prepare(graph, pairs, rows, key))
-    left_out = torch.isclose(found, by_numbers, atol=1e-6)
-    assert 0.4 < left_out.float().mean() < 0.6
-    torch.testing.assert_close(found[~left_out], whole[~left_out])
-    part = model(model.prepare(graph, pairs[:, 7:30], rows[7:30], key))
-    torch.testing.assert_close(part, found[7:30])
-
-
 def test_refuses() -> None:
-    with pytest.raises(ValueError, match="alone: expected a probability in \\[0, 1\\), got 1"):
-        StructurePredictor(Graph.from_edges(make_edges(), NUM_NODES).spec, alone=1.0)
+    with pytest.raises(ValueError, match="num_hops: expected 1 or 2, got 3"):
+        StructureMLP(Graph.from_edges(make_edges(), NUM_NODES).spec, num_hops=3)
     with pytest.raises(ValueError, match="num_hops: expected 1 or 2, got 0"):
         StructurePredictor(Graph.from_edges(make_edges(), NUM_NODES).spec, num_hops=0)
