@@ -83,7 +83,7 @@ def _choice(given: Options, parts: Sequence[_Part], epochs_are_given: bool) -> l
     system = str(given.get("model", MeBNS.__name__))
     facts = _facts(parts)
     choice = chosen(facts)
-    epochs = int(given[_EPOCHS]) if epochs_are_given else choice.epochs
+    epochs = int(given[_EPOCHS]) if epochs_are_given else choice.epochs_for(facts)
     say(
         f"Model of {facts.num_nodes:,} nodes of mean degree {facts.mean_degree:.1f} with {facts.num_features:,} "
         f"features: {choice.name}"

@@ -49,32 +49,65 @@ class Choice:
         name: what people call it.
         graphs: which graphs it is for, for people to read.
         holds: whether a graph is one of them.
-        options: predictor, learning rate and clipping, by names with dots.
-        epochs: of the training, at the end of which the learning rate is a hundredth of its start.
+        options: predictor, learning rate, clipping and batch size, by names with dots.
+        epochs: by the fewest edges of a graph that they are for: of the training, at whose end the learning rate is a
+            hundredth of its start.
     """
 
     name: str
     graphs: str
     holds: Callable[[GraphFacts], bool]
     options: Mapping[str, Any]
-    epochs: int
+    epochs: Mapping[int, int]
+
+    def epochs_for(self, facts: GraphFacts) -> int:
+        """How long a graph's training is."""
+        return self.epochs[max(fewest for fewest in self.epochs if fewest <= facts.num_edges)]
 
 
-def _linear(width: int) -> dict[str, Any]:
-    return {
-        "model.predictor": "mebns_pl.EncoderDecoder",
-        "model.predictor.encoder": "mebns_pl.LinearGCN",
-        "model.predictor.encoder.hidden_channels": width,
-        "model.predictor.encoder.embed_nodes": True,
-        "model.predictor.encoder.use_features": False,
-        "model.predictor.decoder": "mebns_pl.ResidualMLPDecoder",
-        "model.optimizer": "torch.optim.Adam",
-        "model.optimizer.lr": 0.01,
-        "model.updates.gradient_clip_norm": 1.0,
-    }
-
-
-CHOICES = (Choice("embeddings", "all others", lambda facts: True, _linear(256), 60),)
+_ADAM = {"model.optimizer": "torch.optim.Adam", "model.optimizer.lr": 0.01, "model.updates.gradient_clip_norm": 1.0}
+CHOICES = (
+    Choice(
+        "GCN + MLP",
+        "64 features or more: words, embeddings",
+        lambda facts: facts.num_features >= 64,
+        {
+            "model.predictor": "mebns_pl.EncoderDecoder",
+            "model.predictor.encoder": "mebns_pl.GCN",
+            "model.predictor.encoder.hidden_channels": 256,
+            "model.predictor.encoder.num_layers": 1,
+            "model.predictor.decoder": "mebns_pl.MLPDecoder",
+            "model.predictor.decoder.hidden_channels": 256,
+            "model.predictor.decoder.num_layers": 3,
+            **_ADAM,
+            "data.batch_size": 2048,
+        },
+        {0: 60, 100_000: 30},
+    ),
+    Choice(
+        "linear embeddings",
+        "100,000 edges or more, or 100 neighbours a node",
+        lambda facts: facts.num_edges >= 100_000 or facts.mean_degree >= 100,
+        {
+            "model.predictor": "mebns_pl.EncoderDecoder",
+            "model.predictor.encoder": "mebns_pl.LinearGCN",
+            "model.predictor.encoder.hidden_channels": 256,
+            "model.predictor.encoder.embed_nodes": True,
+            "model.predictor.encoder.use_features": False,
+            "model.predictor.decoder": "mebns_pl.ResidualMLPDecoder",
+            **_ADAM,
+            "data.batch_size": 8192,
+        },
+        {0: 60, 100_000: 30},
+    ),
+    Choice(
+        "structure",
+        "all others",
+        lambda facts: True,
+        {"model.predictor": "mebns_pl.StructureMLP", **_ADAM, "data.batch_size": 256},
+        {0: 60, 5_000: 30, 20_000: 15},
+    ),
+)
 """The first whose condition holds is taken."""
 
 
@@ -82,7 +115,8 @@ def chosen(facts: GraphFacts) -> Choice:
     """The model for a graph.
 
     Example:
-        >>> chosen(GraphFacts(GraphSpec(num_nodes=300), num_edges=3000)).name
-        'embeddings'
+        >>> choice = chosen(GraphFacts(GraphSpec(num_nodes=300), num_edges=3000))
+        >>> choice.name, choice.epochs_for(GraphFacts(GraphSpec(num_nodes=300), num_edges=3000))
+        ('structure', 60)
     """
     return next(choice for choice in CHOICES if choice.holds(facts))

@@ -16,7 +16,8 @@ from mebns_pl.cli.auto import with_choice
 from mebns_pl.cli.main import main
 from mebns_pl.config_files import find_config_file
 from mebns_pl.errors import DataError
-from mebns_pl.models.auto import GraphFacts, chosen
+from mebns_pl.models.auto import CHOICES, Choice, GraphFacts, chosen
+from mebns_pl.types import GraphSpec
 from references.runs import command_line_parser, make_loaded
 
 
@@ -80,10 +81,47 @@ def test_what_is_chosen_is_what_is_parsed(system: str, schedule: list[str]) -> N
     assert config.model.class_path == f"mebns_pl.{system}"
     assert model.predictor.class_path == choice.options["model.predictor"]
     assert model.optimizer.init_args.lr == choice.options["model.optimizer.lr"]
-    assert config.trainer.max_epochs == choice.epochs
+    assert config.trainer.max_epochs == 60
     for name in schedule:
         model = model[name].init_args if "init_args" in model[name] else model[name]
-    assert model.lr_scheduler.init_args.total_iters == choice.epochs
+    assert model.lr_scheduler.init_args.total_iters == 60
+
+
+@pytest.mark.parametrize(
+    ("nodes", "edges", "features", "name", "epochs"),
+    [
+        (352, 3_017, 6, "structure", 60),
+        (2_375, 11_693, 0, "structure", 30),
+        (19_717, 44_324, 63, "structure", 15),
+        (2_708, 5_278, 64, "GCN + MLP", 60),
+        (13_752, 245_861, 767, "GCN + MLP", 30),
+        (300, 15_000, 0, "linear embeddings", 60),
+        (4_267, 1_334_889, 0, "linear embeddings", 30),
+        (40_000, 99_999, 0, "structure", 15),
+        (40_000, 100_000, 0, "linear embeddings", 30),
+    ],
+)
+def test_what_graphs_get(nodes: int, edges: int, features: int, name: str, epochs: int) -> None:
+    facts = GraphFacts(GraphSpec(nodes, features), edges)
+    assert (chosen(facts).name, chosen(facts).epochs_for(facts)) == (name, epochs)
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.name)
+@pytest.mark.parametrize("system", ["Plain", "MeBNS"])
+def test_every_choice_is_parsed(choice: Choice, system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "chosen", lambda _: choice)
+    config = parsed(*file("base"), *file("run/own"), f"--model={system}", *DATA)
+    assert config.model.init_args.predictor.class_path == choice.options["model.predictor"]
+    assert config.data.batch_size == choice.options["data.batch_size"]
+
+
+def test_the_pages_table_is_that_of_the_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text()
+    for choice in CHOICES:
+        rate, batch = choice.options["model.optimizer.lr"], choice.options["data.batch_size"]
+        first, *others = choice.epochs.items()
+        epochs = f"{first[1]}" + "".join(f", from {fewest:,} edges {count}" for fewest, count in others)
+        assert f"| {choice.graphs} | {choice.name} | {rate} | {batch:,} | {epochs} |" in page
 
 
 def test_what_stands_behind_it_overrides() -> None:

@@ -66,7 +66,7 @@ def test_from_tables_to_links(capsys: pytest.CaptureFixture[str]) -> None:
     pd.testing.assert_frame_equal(written, links, check_dtype=False, rtol=1e-5)
     told = json.loads((folder / "metrics.json").read_text())
     assert {"fit", "test", "card", "reliability"} <= set(told)
-    assert "GCN" in (folder / "config.yaml").read_text()
+    assert "StructureMLP" in (folder / "config.yaml").read_text()
     out = capsys.readouterr().out
     assert "Recommendation" in out
     assert "were edges" in out
@@ -82,7 +82,7 @@ def test_the_command_takes_a_path_and_options_of_fit(capsys: pytest.CaptureFixtu
     assert links.groupby("source").size().max() == 2
     config = Path("logs/friends/version_0/config.yaml").read_text()
     assert "class_path: mebns_pl.MeBNS" in config
-    assert "LinearGCN" in config
+    assert "StructureMLP" in config
     assert "HardestSelector" in config
     assert "links.csv" in capsys.readouterr().out
 
