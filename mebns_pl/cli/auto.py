@@ -122,7 +122,7 @@ def _parts(words: Sequence[str]) -> Iterator[_Part]:
     place = 0
     while place < len(words):
         name, equals, value = words[place].partition("=")
-        used = (words[place],)
+        used: tuple[str, ...] = (words[place],)
         if not equals and place + 1 < len(words) and not words[place + 1].startswith("--"):
             value, used = words[place + 1], (words[place], words[place + 1])
         place += len(used)
