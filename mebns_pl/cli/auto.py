@@ -123,7 +123,7 @@ def _parts(words: Sequence[str]) -> Iterator[_Part]:
     while place < len(words):
         name, equals, value = words[place].partition("=")
         used: tuple[str, ...] = (words[place],)
-        if not equals and place + 1 < len(words) and not words[place + 1].startswith("--"):
+        if not equals and place + 1 < len(words) and not words[place + 1].startswith(("--", "-c")):
             value, used = words[place + 1], (words[place], words[place + 1])
         place += len(used)
         if name in _CONFIG_OPTIONS:

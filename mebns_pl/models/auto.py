@@ -49,7 +49,7 @@ class Choice:
         name: what people call it.
         graphs: which graphs it is for, for people to read.
         holds: whether a graph is one of them.
-        options: predictor, learning rate, clipping and batch size, by names with dots.
+        options: predictor, proposal of negatives, learning rate, clipping and batch size, by names with dots.
         epochs: by the fewest edges of a graph that they are for: of the training, at whose end the learning rate is a
             hundredth of its start.
     """
@@ -104,7 +104,13 @@ CHOICES = (
         "structure",
         "all others",
         lambda facts: True,
-        {"model.predictor": "mebns_pl.StructureMLP", **_ADAM, "data.batch_size": 256},
+        {
+            "model.predictor": "mebns_pl.StructureMLP",
+            # Every node in equally many negatives: what degrees tell is not to be lost
+            "model.sampler.proposal": "mebns_pl.UniformPairProposal",
+            **_ADAM,
+            "data.batch_size": 256,
+        },
         {0: 60, 5_000: 30, 20_000: 15},
     ),
 )
