@@ -80,6 +80,7 @@ from .models.measure_predictor import MeasurePredictor as MeasurePredictor
 from .models.ncn import NCN as NCN
 from .models.predictor import LinkPredictor as LinkPredictor
 from .models.seal import SEAL as SEAL
+from .models.structure import StructureMLP as StructureMLP
 from .models.structure import StructurePredictor as StructurePredictor
 from .negatives.proposals.abstract import AbstractAdaptiveProposal as AbstractAdaptiveProposal
 from .negatives.proposals.abstract import AbstractProposal as AbstractProposal

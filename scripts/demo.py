@@ -1,4 +1,6 @@
-"""Trains plain, DNS and MeBNS on the embedded air routes, compares them on held-out routes, and predicts new ones.
+"""Trains on the embedded air routes: what fits the graph, and a GCN plain, with DNS and by MeBNS.
+
+Compares them on held-out routes, and predicts new ones.
 
 make demo        # or: python scripts/demo.py
 """
@@ -18,8 +20,12 @@ from mebns_pl.cli.main import main
 from mebns_pl.prediction.writer import PredictionWriter
 from mebns_pl.terminal import link_table, metric_table
 
-CONFIGS = Path(__file__).parent.parent / "configs" / "experiment"
-RUNS = {"plain, uniform": "air_routes_gcn_plain", "plain, DNS": "air_routes_gcn_dns", "MeBNS": "air_routes_gcn_mebns"}
+RUNS = {
+    "auto, as mebns run": ["-c", "base", "-c", "data/air_routes", "-c", "run/own", "--model=Plain"],
+    "GCN, plain, uniform": ["-c", "experiment/air_routes_gcn_plain"],
+    "GCN, plain, DNS": ["-c", "experiment/air_routes_gcn_dns"],
+    "GCN, MeBNS": ["-c", "experiment/air_routes_gcn_mebns"],
+}
 PREDICTIONS = Path("logs") / "air_routes_predictions.csv"
 
 
@@ -29,9 +35,9 @@ def run() -> None:
     console = Console()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     rows, folders = {}, {}
-    for name, config in RUNS.items():
+    for name, options in RUNS.items():
         console.rule(f"[bold]{name}", align="left")
-        cli = main(["fit", "-c", str(CONFIGS / f"{config}.yaml"), f"--predictions.path={PREDICTIONS}"])
+        cli = main(["fit", *options, f"--predictions.path={PREDICTIONS}"])
         folders[name] = cli.trainer.log_dir
         # One table for all
         callbacks: list[Callback] = cli.trainer.callbacks  # type: ignore[attr-defined]

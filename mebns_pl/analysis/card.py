@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mebns_pl.graph.csr import Graph, pair_keys
 from mebns_pl.graph.measures.abstract import AbstractPairMeasure
-from mebns_pl.graph.measures.neighbors import AdamicAdar, CommonNeighbors, ResourceAllocation
+from mebns_pl.graph.measures.local_path import LocalPath
+from mebns_pl.graph.measures.neighbors import AdamicAdar, CommonNeighbors, Jaccard, ResourceAllocation
 from mebns_pl.graph.measures.paths_of_length_three import PathsOfLengthThree
 from mebns_pl.graph.measures.preferential_attachment import PreferentialAttachment
 from mebns_pl.metrics import functional
@@ -23,7 +24,9 @@ HEURISTICS: dict[str, AbstractPairMeasure] = {
     "CommonNeighbors": CommonNeighbors(),
     "AdamicAdar": AdamicAdar(),
     "ResourceAllocation": ResourceAllocation(),
+    "Jaccard": Jaccard(),
     "PreferentialAttachment": PreferentialAttachment(),
+    "LocalPath": LocalPath(),
     COUNTED: PathsOfLengthThree(degree_normalized=False),
     "PathsOfLengthThree": PathsOfLengthThree(),
 }

@@ -32,7 +32,7 @@ _DATA = """  -c FILE                             options of a file, or of config
   --data.root FOLDER                  where files of known graphs are
 """
 _MODEL = """  --model NAME                        MeBNS, Plain, AutoEncoder or Heuristic
-  --model.predictor NAME              EncoderDecoder, StructurePredictor, NCN, SEAL
+  --model.predictor NAME              auto, EncoderDecoder, StructureMLP, NCN, SEAL
   --model.sampler.selector NAME       how negatives are picked: see `mebns samplers`
 """
 _TRAINER = """  --trainer.accelerator NAME          cpu, gpu, auto

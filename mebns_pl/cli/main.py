@@ -25,6 +25,7 @@ from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.preemption import EXIT_CODE, Preemption
 from mebns_pl.callbacks.results import ResultTable
+from mebns_pl.cli.auto import with_choice
 from mebns_pl.cli.commands import WITHOUT_A_RUN
 from mebns_pl.cli.messages import OneLineParser, bad_input, user_message
 from mebns_pl.cli.notes import quieten
@@ -432,6 +433,7 @@ def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
             if saved and not trust:
                 told = [Path(path).read_text("utf-8") for path in files]
                 guard.enter_context(only_trusted(_source(saved[0], given), [*words, *told]))
+            given = with_choice(given)
         return kind(
             trainer_class=LinkTrainer,
             resume=resume,

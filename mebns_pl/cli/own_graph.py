@@ -16,9 +16,8 @@ from torch_geometric.data import Data, HeteroData
 
 from mebns_pl.callbacks.metrics_file import metrics_path
 from mebns_pl.cli.main import MeBNSCLI, main
-from mebns_pl.cli.messages import OneLineParser, bad_input
+from mebns_pl.cli.messages import bad_input
 from mebns_pl.cli.one_line import ShortParser
-from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.errors import DataError
 from mebns_pl.files import write_atomically
 from mebns_pl.metrics_json import read_metrics, write_metrics
@@ -30,9 +29,6 @@ from mebns_pl.terminal import link_table, reliability_table, say
 
 LINKS = "links.csv"
 """Where the links go, in the run's folder."""
-WITH_FEATURES: tuple[str, ...] = ("-c", "model/gcn_mlp")
-WITHOUT_FEATURES: tuple[str, ...] = ("-c", "model/refined_gae")
-"""What does best on graphs that have features, and on those without (see docs/backbones.md)."""
 
 
 def find_links(
@@ -48,7 +44,7 @@ def find_links(
 ) -> pd.DataFrame:
     """The missing links of a graph: splits it, trains what fits it, tests that, and ranks the pairs that are no edges.
 
-    With node features a GCN with an MLP decoder is trained, without them a linear encoder of embeddings; against
+    The model is chosen by the graph's size, density and features (``model.predictor: auto``); it is trained against
     uniform negatives, or by MeBNS; the best epoch is chosen on validation edges. Everything goes into one folder, a
     run as ``mebns fit`` makes it: configuration, checkpoints, ``metrics.json``, and ``links.csv``. Global random
     numbers are seeded.
@@ -136,12 +132,10 @@ def _found(
         with bad_input():
             # Of the writer's, and refused before anything is trained
             predicted = as_arguments({f"predictions.{name}": value for name, value in wanted.items()})
-            model = WITH_FEATURES if _has_features([*data, *options]) else WITHOUT_FEATURES
-        say(f"Training {'GCN and MLP on features' if model is WITH_FEATURES else 'a linear encoder of embeddings'}")
         lightning.setLevel(logging.WARNING)
         logger = {"save_dir": str(place.parent), "name": place.name}
         logs = as_arguments({f"trainer.logger.init_args.{key}": value for key, value in logger.items()})
-        chosen = ["-c", "base", "-c", "run/own", *model, f"--model={system}"]
+        chosen = ["-c", "base", "-c", "run/own", f"--model={system}"]
         run = main(["fit", *chosen, *logs, *data, *predicted, *options])
         _test(run)
         links = predict_links(run.model, run.datamodule, explain=True, trainer=run.trainer, **wanted)
@@ -149,26 +143,6 @@ def _found(
         lightning.setLevel(level)
     _tell(links, run)
     return links
-
-
-def _has_features(options: Sequence[str]) -> bool:
-    """Whether the graph that ``--data.`` options name has node features."""
-    parser = OneLineParser(prog="mebns run", allow_abbrev=False)
-    parser.add_lightning_class_args(LinkDataModule, "data")
-    ours = [
-        part
-        for name, after in zip(options, [*options[1:], "--"], strict=True)
-        if name.startswith("--data.")
-        for part in ([name] if "=" in name or after.startswith("--") else [name, after])
-    ]
-    data: LinkDataModule = parser.instantiate_classes(parser.parse_args(ours)).data
-    quiet = logging.getLogger("mebns_pl")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)  # the run says all that there is to say of the graph
-    try:
-        return data.spec.num_features > 0
-    finally:
-        quiet.setLevel(level)
 
 
 def _test(run: MeBNSCLI) -> None:

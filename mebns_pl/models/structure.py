@@ -1,4 +1,4 @@
-"""An encoder whose decoder also sees exact numbers of the structure round a pair."""
+"""Predictors that see exact numbers of the structure round a pair: beside an encoder's embeddings, or these alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mebns_pl.keys import Key
 from mebns_pl.models.encoders.abstract import AbstractEncoder
 from mebns_pl.models.encoders.gcn import GCN
 from mebns_pl.models.layers import Perceptron
-from mebns_pl.models.predictor import AbstractEncodingPredictor, PairInputs
+from mebns_pl.models.predictor import AbstractEncodingPredictor, LinkPredictor, PairInputs
 from mebns_pl.types import GraphSpec
 
 
@@ -32,6 +32,76 @@ class StructureInputs(PairInputs):
     def select(self, index: Tensor | slice) -> Self:
         """The pairs at ``index``."""
         return replace(super().select(index), structure=self.structure[index])
+
+
+def structure_inputs(inputs: PairInputs, num_hops: int) -> StructureInputs:
+    """Counts: pairs with the numbers of the whole graph, without each pair's own edge."""
+    found = pair_structure(inputs.graph.with_targets(), inputs.pairs, num_hops)
+    return StructureInputs(**vars(inputs), structure=log_structure(found))
+
+
+def num_numbers(num_hops: int) -> int:
+    """How many there are of a pair.
+
+    Raises:
+        ValueError: ``num_hops`` is neither 1 nor 2.
+    """
+    expect(num_hops in (1, 2), "1 or 2", num_hops=num_hops)
+    return sum(len(STRUCTURE[hop]) for hop in range(1, num_hops + 1))
+
+
+class StructureMLP(LinkPredictor[StructureInputs]):
+    r"""Common neighbours, paths and degrees of a pair, weighed by learning: the heuristics in one, without embeddings.
+
+    With the logarithms :math:`s_{uv}` of the numbers that :func:`~mebns_pl.graph.pair_structure.pair_structure` finds,
+    the logit of :math:`(u, v)` is :math:`f(h(s_{uv}))`, f and h perceptrons of two layers: what
+    :class:`StructurePredictor` makes of them where it has no embeddings. Numbers of a graph without the pair's own edge
+    look alike in training and test, and so few parameters do not overfit. Nodes that training has not seen are scored
+    as others are.
+
+    Args:
+        spec: the graph's size, which it does not need.
+        hidden_channels: H, width of the perceptrons.
+        num_hops: 1 or 2, how far the numbers look; 1 is cheaper on dense graphs.
+        dropout: probability in [0, 1), of their hidden layers.
+
+    Raises:
+        ValueError: ``num_hops`` or ``dropout`` out of its range.
+
+    Cost of M pairs: for each the degrees of one end's neighbours (with one hop, its degree) to count, and 2 H^2
+    multiply-adds; memory M H.
+
+    Example:
+        >>> import torch
+        >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=3)
+        >>> predictor = StructureMLP(graph.spec, hidden_channels=8)
+        >>> predictor(predictor.prepare(graph, torch.tensor([[0], [2]]))).shape
+        torch.Size([1])
+    """
+
+    def __init__(self, spec: GraphSpec, hidden_channels: int = 64, num_hops: int = 2, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.num_hops = num_hops
+        self.structure = Perceptron(num_numbers(num_hops), hidden_channels, hidden_channels, dropout)
+        self.head = Perceptron(hidden_channels, hidden_channels, 1, dropout)
+
+    def prepare(
+        self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None
+    ) -> StructureInputs:
+        """Counts."""
+        return structure_inputs(self.pair_inputs(graph, pairs, rows, key), self.num_hops)
+
+    def forward(self, inputs: StructureInputs) -> Tensor:
+        """Logits ``(M,)``."""
+        key, rows = inputs.key, inputs.rows
+        numbers = inputs.structure.to(self.head.last.weight.dtype)
+        hidden = self.structure(numbers, rows, key and key.child("structure"))
+        return self.head(hidden, rows, key and key.child("head")).squeeze(1)  # type: ignore[no-any-return]
+
+    @property
+    def inductive(self) -> bool:
+        """Numbers are there for any node."""
+        return True
 
 
 class StructurePredictor(AbstractEncodingPredictor[StructureInputs]):
@@ -76,20 +146,16 @@ class StructurePredictor(AbstractEncodingPredictor[StructureInputs]):
         dropout: float = 0.1,
     ) -> None:
         super().__init__(encoder(spec))
-        expect(num_hops in (1, 2), "1 or 2", num_hops=num_hops)
         self.num_hops = num_hops
-        num_numbers = sum(len(STRUCTURE[hop]) for hop in range(1, num_hops + 1))
         self.ends = Perceptron(self.encoder.out_channels, hidden_channels, hidden_channels, dropout)
-        self.structure = Perceptron(num_numbers, hidden_channels, hidden_channels, dropout)
+        self.structure = Perceptron(num_numbers(num_hops), hidden_channels, hidden_channels, dropout)
         self.head = Perceptron(hidden_channels, hidden_channels, 1, dropout)
 
     def prepare(
         self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None
     ) -> StructureInputs:
         """Counts."""
-        inputs = self.pair_inputs(graph, pairs, rows, key)
-        found = pair_structure(graph.with_targets(), pairs, self.num_hops)
-        return StructureInputs(**vars(inputs), structure=log_structure(found))
+        return structure_inputs(self.pair_inputs(graph, pairs, rows, key), self.num_hops)
 
     def scorer(self, graph: Graph, key: Key | None = None) -> Callable[[StructureInputs], Tensor]:
         """Encodes ``graph`` once; the function returned scores."""

@@ -109,7 +109,7 @@ def test_heuristics_are_scored_as_a_model_is() -> None:
         assert (1 / found[name].ranks).mean() == pytest.approx(found[name].metrics["mrr"])
     values = [one.metrics["mrr"] for one in found.values()]
     assert values == sorted(values, reverse=True)
-    assert len(values) == 6
+    assert len(values) == 8
 
 
 def test_heuristics_against_shared_negatives() -> None:

@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 
 from mebns_pl import LinkDataModule, find_links
 from mebns_pl.cli import start
-from mebns_pl.cli.own_graph import WITH_FEATURES, WITHOUT_FEATURES, _as_path, _has_features
+from mebns_pl.cli.own_graph import _as_path
 from mebns_pl.config_files import FOLDER, find_config_file
 from mebns_pl.errors import DataError
 from references.runs import ALL_WARM_UP, make_loaded
@@ -47,8 +47,8 @@ def node_table() -> pd.DataFrame:
 
 
 def test_the_configurations_of_a_run_exist() -> None:
-    names = [*WITH_FEATURES, *WITHOUT_FEATURES, "base", "run/own", "sampler/dns", "configs/model/gcn_dot.yaml"]
-    assert all(find_config_file(name) for name in names if name != "-c")
+    names = ["base", "run/own", "model/auto", "sampler/dns", "configs/model/gcn_dot.yaml"]
+    assert all(find_config_file(name) for name in names)
     assert find_config_file("sampler/nothing") is None
     assert (FOLDER / "base.yaml").is_file()
 
@@ -66,7 +66,7 @@ def test_from_tables_to_links(capsys: pytest.CaptureFixture[str]) -> None:
     pd.testing.assert_frame_equal(written, links, check_dtype=False, rtol=1e-5)
     told = json.loads((folder / "metrics.json").read_text())
     assert {"fit", "test", "card", "reliability"} <= set(told)
-    assert "GCN" in (folder / "config.yaml").read_text()
+    assert "StructureMLP" in (folder / "config.yaml").read_text()
     out = capsys.readouterr().out
     assert "Recommendation" in out
     assert "were edges" in out
@@ -82,7 +82,7 @@ def test_the_command_takes_a_path_and_options_of_fit(capsys: pytest.CaptureFixtu
     assert links.groupby("source").size().max() == 2
     config = Path("logs/friends/version_0/config.yaml").read_text()
     assert "class_path: mebns_pl.MeBNS" in config
-    assert "LinearGCN" in config
+    assert "StructureMLP" in config
     assert "HardestSelector" in config
     assert "links.csv" in capsys.readouterr().out
 
@@ -121,13 +121,6 @@ def test_what_is_no_graph_is_refused_in_one_line(edges: Any, nodes: Any, told: s
     with pytest.raises(DataError, match=told):
         find_links(edges, nodes, options=SHORT)
     assert not list(Path().glob("logs/*/version_*"))
-
-
-def test_options_of_the_data_tell_whether_there_are_features() -> None:
-    edge_table().rename(columns={"source": "from"}).to_csv("e.csv", index=False)
-    node_table().to_csv("n.csv", index=False)
-    assert _has_features(["--data.graph", "e.csv", "--data.columns.source", "from", "--data.nodes=n.csv"])
-    assert not _has_features(["--model=Plain", "--data.graph=e.csv", "--data.columns.source=from", "--top_k", "3"])
 
 
 @pytest.mark.parametrize("arguments", [[], ["--top_k=3", "edges.csv"], ["air_routes", "--top_k=many"]])

@@ -22,6 +22,7 @@ from mebns_pl import (
     LinkPredictor,
     MLPDecoder,
     ResidualMLPDecoder,
+    StructureMLP,
     StructurePredictor,
 )
 from mebns_pl.graph.csr import Graph
@@ -58,6 +59,7 @@ BUILDERS: dict[type, list[Build]] = {
         ),
     ],
     NCN: [partial(NCN, encoder=partial(GCN, hidden_channels=4, dropout=0.3), hidden_channels=5, dropout=0.3)],
+    StructureMLP: [partial(StructureMLP, hidden_channels=5, dropout=0.3), partial(StructureMLP, num_hops=1)],
     StructurePredictor: [
         partial(
             StructurePredictor, encoder=partial(GCN, hidden_channels=4, dropout=0.3), hidden_channels=5, dropout=0.3

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from mebns_pl import GCN, StructurePredictor
+from mebns_pl import GCN, StructureMLP, StructurePredictor
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.pair_structure import log_structure, pair_structure
 from references import pair_structure as reference
@@ -30,6 +30,24 @@ def test_logits_equal_the_reference() -> None:
         hidden = model.ends((z[u] * z[v])[None], torch.arange(1), None)
         hidden = hidden + model.structure(numbers, torch.arange(1), None)
         torch.testing.assert_close(model.head(hidden, torch.arange(1), None)[0, 0], logit, rtol=1e-5, atol=1e-5)
+
+
+def test_numbers_alone_are_told_as_beside_embeddings_that_say_nothing() -> None:
+    graph, pairs = Graph.from_edges(make_edges(), NUM_NODES), torch.tensor([[0, 3, 22, 5], [9, 11, 4, 0]])
+    both, alone = StructurePredictor(graph.spec, hidden_channels=6), StructureMLP(graph.spec, 6)
+    alone.load_state_dict({name: value for name, value in both.state_dict().items() if name in alone.state_dict()})
+    torch.nn.init.zeros_(both.ends.last.weight)
+    torch.nn.init.zeros_(both.ends.last.bias)
+    found = alone(alone.prepare(graph.without(make_edges()[:, ::4]), pairs))
+    torch.testing.assert_close(both(both.prepare(graph, pairs)), found)
+
+
+def test_nodes_that_training_has_not_seen_are_scored() -> None:
+    seen, more = Graph.from_edges(make_edges(), NUM_NODES), Graph.from_edges(make_edges(), NUM_NODES + 5)
+    model, pairs = StructureMLP(seen.spec), torch.tensor([[0, NUM_NODES], [9, NUM_NODES + 1]])
+    assert model.inductive
+    found = model(model.prepare(more, pairs))
+    torch.testing.assert_close(found[:1], model(model.prepare(seen, pairs[:, :1])))
 
 
 def test_a_training_edge_is_not_told_by_its_numbers() -> None:
@@ -56,5 +74,7 @@ def test_edges_taken_for_missing_do_not_count() -> None:
 
 
 def test_refuses() -> None:
+    with pytest.raises(ValueError, match="num_hops: expected 1 or 2, got 3"):
+        StructureMLP(Graph.from_edges(make_edges(), NUM_NODES).spec, num_hops=3)
     with pytest.raises(ValueError, match="num_hops: expected 1 or 2, got 0"):
         StructurePredictor(Graph.from_edges(make_edges(), NUM_NODES).spec, num_hops=0)

@@ -1,0 +1,128 @@
+"""Which predictor fits a graph: ``model.predictor: auto``, by a table that configs/study/defaults.yaml has made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mebns_pl.types import GraphSpec
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """What the choice depends on.
+
+    Args:
+        spec: nodes and features.
+        num_edges: undirected edges, those that are held out included.
+
+    Example:
+        >>> GraphFacts(GraphSpec(num_nodes=4), num_edges=6).mean_degree
+        3.0
+    """
+
+    spec: GraphSpec
+    num_edges: int
+
+    @property
+    def num_nodes(self) -> int:
+        """Nodes."""
+        return self.spec.num_nodes
+
+    @property
+    def num_features(self) -> int:
+        """Features of a node; 0 where there are none."""
+        return self.spec.num_features
+
+    @property
+    def mean_degree(self) -> float:
+        """Neighbours of a node in the mean."""
+        return 2 * self.num_edges / self.num_nodes
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model for graphs of a kind.
+
+    Args:
+        name: what people call it.
+        graphs: which graphs it is for, for people to read.
+        holds: whether a graph is one of them.
+        options: predictor, proposal of negatives, learning rate, clipping and batch size, by names with dots.
+        epochs: by the fewest edges of a graph that they are for: of the training, at whose end the learning rate is a
+            hundredth of its start.
+    """
+
+    name: str
+    graphs: str
+    holds: Callable[[GraphFacts], bool]
+    options: Mapping[str, Any]
+    epochs: Mapping[int, int]
+
+    def epochs_for(self, facts: GraphFacts) -> int:
+        """How long a graph's training is."""
+        return self.epochs[max(fewest for fewest in self.epochs if fewest <= facts.num_edges)]
+
+
+_ADAM = {"model.optimizer": "torch.optim.Adam", "model.optimizer.lr": 0.01, "model.updates.gradient_clip_norm": 1.0}
+CHOICES = (
+    Choice(
+        "GCN + MLP",
+        "64 features or more: words, embeddings",
+        lambda facts: facts.num_features >= 64,
+        {
+            "model.predictor": "mebns_pl.EncoderDecoder",
+            "model.predictor.encoder": "mebns_pl.GCN",
+            "model.predictor.encoder.hidden_channels": 256,
+            "model.predictor.encoder.num_layers": 1,
+            "model.predictor.decoder": "mebns_pl.MLPDecoder",
+            "model.predictor.decoder.hidden_channels": 256,
+            "model.predictor.decoder.num_layers": 3,
+            **_ADAM,
+            "data.batch_size": 2048,
+        },
+        {0: 60, 100_000: 30},
+    ),
+    Choice(
+        "linear embeddings",
+        "100,000 edges or more, or 100 neighbours a node",
+        lambda facts: facts.num_edges >= 100_000 or facts.mean_degree >= 100,
+        {
+            "model.predictor": "mebns_pl.EncoderDecoder",
+            "model.predictor.encoder": "mebns_pl.LinearGCN",
+            "model.predictor.encoder.hidden_channels": 256,
+            "model.predictor.encoder.embed_nodes": True,
+            "model.predictor.encoder.use_features": False,
+            "model.predictor.decoder": "mebns_pl.ResidualMLPDecoder",
+            **_ADAM,
+            "data.batch_size": 8192,
+        },
+        {0: 60, 100_000: 30},
+    ),
+    Choice(
+        "structure",
+        "all others",
+        lambda facts: True,
+        {
+            "model.predictor": "mebns_pl.StructureMLP",
+            # Every node in equally many negatives: what degrees tell is not to be lost
+            "model.sampler.proposal": "mebns_pl.UniformPairProposal",
+            **_ADAM,
+            "data.batch_size": 256,
+        },
+        {0: 60, 5_000: 30, 20_000: 15},
+    ),
+)
+"""The first whose condition holds is taken."""
+
+
+def chosen(facts: GraphFacts) -> Choice:
+    """The model for a graph.
+
+    Example:
+        >>> choice = chosen(GraphFacts(GraphSpec(num_nodes=300), num_edges=3000))
+        >>> choice.name, choice.epochs_for(GraphFacts(GraphSpec(num_nodes=300), num_edges=3000))
+        ('structure', 60)
+    """
+    return next(choice for choice in CHOICES if choice.holds(facts))

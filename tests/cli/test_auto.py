@@ -1,0 +1,166 @@
+"""`model.predictor: auto`: what it stands for on the command line, and what overrides it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from mebns_pl.cli import auto
+from mebns_pl.cli.auto import with_choice
+from mebns_pl.cli.main import main
+from mebns_pl.config_files import find_config_file
+from mebns_pl.errors import DataError
+from mebns_pl.models.auto import CHOICES, Choice, GraphFacts, chosen
+from mebns_pl.types import GraphSpec
+from references.runs import command_line_parser, make_loaded
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    loaded = make_loaded()
+    ends = [[f"n{node}" for node in nodes] for nodes in loaded.edges.tolist()]
+    pd.DataFrame({"from": ends[0], "target": ends[1]}).to_csv("e.csv", index=False)
+    assert isinstance(loaded.x, torch.Tensor)
+    names = [f"n{node}" for node in range(len(loaded.x))]
+    pd.DataFrame(loaded.x.numpy(), columns=list("abcde")).assign(node=names).to_csv("n.csv", index=False)
+
+
+DATA = ["--data.graph", "e.csv", "--data.columns.source=from"]
+
+
+def file(name: str) -> list[str]:
+    return ["-c", str(find_config_file(name))]
+
+
+def parsed(*arguments: str) -> Any:
+    return command_line_parser("fit").parse_args(with_choice(["fit", *arguments])[1:])
+
+
+@pytest.fixture
+def facts(monkeypatch: pytest.MonkeyPatch) -> list[GraphFacts]:
+    """The graphs that a model was chosen for."""
+    found: list[GraphFacts] = []
+
+    def seen(graph: GraphFacts) -> Any:
+        found.append(graph)
+        return chosen(graph)
+
+    monkeypatch.setattr(auto, "chosen", seen)
+    return found
+
+
+@pytest.mark.parametrize("where", ["option", "word", "file", "own"])
+def test_the_graph_is_that_of_the_options(where: str, facts: list[GraphFacts]) -> None:
+    """Wherever they stand: data behind the model, tables with columns of their own, files."""
+    named = {
+        "option": ["--model.predictor", "auto"],
+        "word": ["--model.predictor=auto"],
+        "file": file("model/auto"),
+        "own": file("run/own"),
+    }[where]
+    parsed(*named, "--model=Plain", *DATA, "--data.nodes=n.csv")
+    Path("data.yaml").write_text(yaml.safe_dump({"data": {"graph": "e.csv", "columns": {"source": "from"}}}))
+    parsed("-c", "data.yaml", *named)
+    edges = make_loaded().num_edges
+    assert [(graph.spec.num_features, graph.num_edges) for graph in facts] == [(5, edges), (0, edges)]
+    assert [graph.num_nodes for graph in facts] == [41, 40]
+
+
+@pytest.mark.parametrize(("system", "schedule"), [("Plain", []), ("MeBNS", ["schedule"])])
+def test_what_is_chosen_is_what_is_parsed(system: str, schedule: list[str]) -> None:
+    config = parsed(*file("base"), *file("run/own"), f"--model={system}", *DATA)
+    choice = chosen(GraphFacts(make_loaded(features=False).spec, make_loaded().num_edges))
+    model = config.model.init_args
+    assert config.model.class_path == f"mebns_pl.{system}"
+    assert model.predictor.class_path == choice.options["model.predictor"]
+    assert model.optimizer.init_args.lr == choice.options["model.optimizer.lr"]
+    assert config.trainer.max_epochs == 60
+    for name in schedule:
+        model = model[name].init_args if "init_args" in model[name] else model[name]
+    assert model.lr_scheduler.init_args.total_iters == 60
+
+
+@pytest.mark.parametrize(
+    ("nodes", "edges", "features", "name", "epochs"),
+    [
+        (352, 3_017, 6, "structure", 60),
+        (2_375, 11_693, 0, "structure", 30),
+        (19_717, 44_324, 63, "structure", 15),
+        (2_708, 5_278, 64, "GCN + MLP", 60),
+        (13_752, 245_861, 767, "GCN + MLP", 30),
+        (300, 15_000, 0, "linear embeddings", 60),
+        (4_267, 1_334_889, 0, "linear embeddings", 30),
+        (40_000, 99_999, 0, "structure", 15),
+        (40_000, 100_000, 0, "linear embeddings", 30),
+    ],
+)
+def test_what_graphs_get(nodes: int, edges: int, features: int, name: str, epochs: int) -> None:
+    facts = GraphFacts(GraphSpec(nodes, features), edges)
+    assert (chosen(facts).name, chosen(facts).epochs_for(facts)) == (name, epochs)
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.name)
+@pytest.mark.parametrize("system", ["Plain", "MeBNS"])
+def test_every_choice_is_parsed(choice: Choice, system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "chosen", lambda _: choice)
+    config = parsed(*file("base"), *file("run/own"), f"--model={system}", *DATA)
+    assert config.model.init_args.predictor.class_path == choice.options["model.predictor"]
+    assert config.data.batch_size == choice.options["data.batch_size"]
+
+
+def test_the_pages_table_is_that_of_the_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text()
+    for choice in CHOICES:
+        rate, batch = choice.options["model.optimizer.lr"], choice.options["data.batch_size"]
+        first, *others = choice.epochs.items()
+        epochs = f"{first[1]}" + "".join(f", from {fewest:,} edges {count}" for fewest, count in others)
+        assert f"| {choice.graphs} | {choice.name} | {rate} | {batch:,} | {epochs} |" in page
+
+
+def test_what_stands_behind_it_overrides() -> None:
+    config = parsed(
+        *file("run/own"),
+        "--model=Plain",
+        *DATA,
+        "--trainer.max_epochs=9",
+        "--model.optimizer.lr=0.5",
+        "--data.batch_size=7",
+    )
+    model = config.model.init_args
+    assert model.optimizer.init_args.lr == 0.5
+    assert (config.trainer.max_epochs, model.lr_scheduler.init_args.total_iters, config.data.batch_size) == (9, 9, 7)
+
+
+def test_another_predictor_behind_it_leaves_nothing_of_it(facts: list[GraphFacts]) -> None:
+    for behind in (file("model/ncn"), ["--model.predictor", "mebns_pl.NCN"]):
+        config = parsed(*file("base"), *file("run/own"), *behind, "--model=Plain", *DATA)
+        assert config.model.init_args.predictor.class_path == "mebns_pl.NCN"
+        assert config.model.init_args.get("lr_scheduler") is None
+    assert not facts
+
+
+def test_what_does_not_name_it_stays_as_it_is() -> None:
+    for arguments in (["fit", "--model=Plain"], ["test", "--model.predictor=auto"], []):
+        assert with_choice(arguments) == arguments
+
+
+def test_a_graph_that_cannot_be_read_is_told_in_one_line() -> None:
+    with pytest.raises(DataError, match="nowhere.csv: no such file"):
+        with_choice(["fit", "--model.predictor=auto", "--data.graph=nowhere.csv"])
+
+
+def test_a_run_writes_down_what_was_chosen() -> None:
+    short = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
+    run = main(["fit", *file("base"), *file("run/own"), "--model=Plain", *DATA, *short])
+    text = Path(run.trainer.log_dir or "", "config.yaml").read_text()
+    assert "predictor: auto" not in text
+    choice = chosen(GraphFacts(make_loaded(features=False).spec, make_loaded().num_edges))
+    assert yaml.safe_load(text)["model"]["init_args"]["predictor"]["class_path"] == choice.options["model.predictor"]
+    assert json.loads(Path(run.trainer.log_dir or "", "metrics.json").read_text())["fit"]
