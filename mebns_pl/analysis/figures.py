@@ -76,11 +76,12 @@ def phases_figure(mrr: Mapping[int, float], churns: Sequence[float], phases: Pha
         f"Best MRR {mrr[best]:.3f} in epoch {best}{where}{told}",
         "Good: MRR rises, and goes on rising behind the warm-up, while the share of the hard set that is new each "
         f"epoch falls. {phases.told}",
-        "validation MRR",
-        "new in hard set, %",
+        "val. MRR",
+        "new hard, %",
     )
     upper.plot(list(mrr), list(mrr.values()), color=BLUE, linewidth=1.6, marker="o", markersize=3)
-    upper.plot(best, mrr[best], marker="*", color=ORANGE, markersize=13, markeredgecolor="black", linestyle="none")
+    upper.plot(best, mrr[best], marker="*", color=ORANGE, markersize=13, markeredgecolor="black", linestyle="none",
+               clip_on=False)  # fmt: skip
     lower.plot(range(1, len(churns) + 1), 100 * np.asarray(churns), color=VERMILION, linewidth=1.4)
     lower.set_ylim(bottom=0)
     last = max(*mrr, len(churns), 1)
@@ -243,10 +244,10 @@ def examples_figure(
     for row, (name, count) in enumerate(zip(names, flips, strict=True)):
         axes.pcolormesh(edges, [row + 0.45, row + 0.95], hard[row].numpy()[None].astype(float), cmap=colors, vmin=0,
                         vmax=1)  # fmt: skip
-        said = axes.text(epochs[0] - 0.5, row + 0.4, visible(name), fontsize=FONT - 2, va="bottom")
+        said = axes.text(epochs[0] - 0.5, row + 0.42, visible(name), fontsize=FONT - 2, va="bottom")
         said.set_parse_math(False)  # a name is no formula
         axes.text(epochs[-1] + 0.5, row + 0.7, f" {count}", fontsize=FONT - 1, va="center", clip_on=False)
-    axes.set(xlabel="epoch", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5), ylim=(len(names) + 0.05, -0.3), yticks=[])
+    axes.set(xlabel="epoch", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5), ylim=(len(names) + 0.35, -0.3), yticks=[])
     for side in ("left", "right", "top"):
         axes.spines[side].set_visible(False)
     _mark(axes, phases, shade=False)
@@ -346,8 +347,8 @@ def meta_set_figure(mean: Tensor, std: Tensor, labels: Tensor, when: str = "") -
     edges = labels > 0.5
     figure, (axes,) = _page(
         f"Meta set: {int(edges.sum()):,} edges, {int((~edges).sum()):,} non-edges{when}",
-        "What the weight net learns from: pairs that the teacher is sure of. Good: edges on the right, non-edges on the "
-        "left, all of them low, and more than a few.",
+        "What the weight net learns from: pairs that the teacher is sure of. Good: edges on the right, non-edges on "
+        "the left, all of them low, and more than a few.",
         "standard deviation of the logit",
     )
     for chosen, color, marker, name in ((edges, BLUE, "o", "edges"), (~edges, VERMILION, "x", "non-edges")):
@@ -370,16 +371,22 @@ def embeddings_figure(places: Mapping[str, Tensor], kept: Mapping[str, float], s
     """
     figure, panels = _page(
         f"Embeddings of {len(share):,} nodes{when}",
-        "Two principal components, and their share of the variance. Good: a spread cloud, hard pairs all over it. A "
-        "point or a line: collapse. The PROJECTOR has all components, names and degrees.",
+        "Two principal components, and their share of the variance; far nodes at the edge, grey ones without a pair. "
+        "Good: a spread cloud. A point or a line: collapse. More in PROJECTOR.",
         "",
         across=len(places),
     )
     seen = ~share.isnan()
     for axes, (name, at) in zip(panels, places.items(), strict=True):
-        axes.scatter(*at[~seen].t().numpy(), s=3, color=GREY, linewidths=0)
-        points = axes.scatter(*at[seen].t().numpy(), s=9, c=share[seen].numpy(), cmap="cividis_r", vmin=0, vmax=1,
-                              linewidths=0)  # fmt: skip
+        # A few far nodes would leave one dot of all others
+        low, high = at.quantile(0.01, dim=0), at.quantile(0.99, dim=0)
+        room = 0.1 * (high - low) + 1e-6
+        at = at.clamp(low - room, high + room)
+        x, y = at.t().numpy()
+        axes.scatter(x[~seen], y[~seen], s=3, color=GREY, linewidths=0)
+        points = axes.scatter(
+            x[seen], y[seen], s=9, c=share[seen].numpy(), cmap="cividis_r", vmin=0, vmax=1, linewidths=0
+        )
         axes.set_xlabel(f"{name}, {100 * kept[name]:.0f} %")
         axes.set(xticks=[], yticks=[])
     panels[0].set_ylabel("second component")

@@ -51,13 +51,13 @@ class InspectionCost(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins to count."""
-        self._since, self.inspected = time.perf_counter(), _inspected(trainer)
+        self._since, self.inspected = time.perf_counter(), inspected(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs."""
         if not trainer.is_global_zero:
             return
-        seconds, inspection = time.perf_counter() - self._since, _inspected(trainer) - self.inspected
+        seconds, inspection = time.perf_counter() - self._since, inspected(trainer) - self.inspected
         rest = max(seconds - inspection, 1e-9)
         for logger in trainer.loggers:
             logger.log_metrics(
@@ -65,6 +65,7 @@ class InspectionCost(Callback):
             )
 
 
-def _inspected(trainer: Trainer) -> float:
+def inspected(trainer: Trainer) -> float:
+    """Seconds that the callbacks of a run have taken so far to look at it."""
     watches = (getattr(callback, "watch", None) for callback in trainer.callbacks)  # type: ignore[attr-defined]
     return sum(watch.seconds for watch in watches if isinstance(watch, Stopwatch))

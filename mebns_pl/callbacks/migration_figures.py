@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import time
+from bisect import bisect
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -19,7 +21,7 @@ from mebns_pl.analysis import figures
 from mebns_pl.analysis.figures import Phases
 from mebns_pl.analysis.migration import hard_set
 from mebns_pl.callbacks.board import writer_of
-from mebns_pl.callbacks.cost import Stopwatch
+from mebns_pl.callbacks.cost import Stopwatch, inspected
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.checks import expect, within
 from mebns_pl.data.datamodule import data_of
@@ -40,8 +42,30 @@ TAGS = {
 }
 """Where the figures stand in TensorBoard: each behind the values of its group."""
 
-LONGEST = 38
-"""Characters of a node's name in a figure, of which two stand side by side."""
+LONGEST = 78
+"""Characters of the two names of a pair in a figure."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What figures of one epoch are drawn from, beside the snapshots up to it.
+
+    Args:
+        epoch: 0-based.
+        step: the student's updates by its end.
+        phases: of the run by then.
+        flips: ``(M,)`` crossings of the probe's pairs by then.
+        first: of the epoch's first step ``weights``, ``starting``, ``losses`` and ``hardness``, each ``(m,)``; empty
+            in warm-up and without a teacher.
+        meta: ``mean``, ``std`` and ``labels`` of the meta set, each ``(m,)``; empty where there is none.
+    """
+
+    epoch: int
+    step: int
+    phases: Phases
+    flips: Tensor
+    first: dict[str, Tensor]
+    meta: dict[str, Tensor]
 
 
 class MigrationFigures(Callback):
@@ -52,18 +76,19 @@ class MigrationFigures(Callback):
     they stand. Beside them the table of the pairs that migrated most, and when the phases were. Needs a
     :class:`MigrationMonitor` before it among the callbacks, whose scores it reads.
 
-    All are drawn at ``frames`` epochs that part the run evenly, as long as all drawing so far has taken no more than
-    ``budget`` of the training time, and once more when training ends. A run of no known length is drawn after 1, 2, 4,
-    8, ... epochs. Nothing is drawn for other loggers than TensorBoard's.
+    There are ``frames`` of each, at epochs that part the run evenly and at its end; of a run of no known length after
+    1, 2, 4, 8, ... epochs. A frame is drawn as soon as all looking at the run (the monitor's, too) takes no more than
+    ``budget`` of the training time, and otherwise when training ends. Nothing is drawn for other loggers than
+    TensorBoard's.
 
     Args:
         max_snapshots: at most so many epochs are kept, evenly spaced: when there are more, every second one goes.
             2 or more, or 0 to keep and draw nothing.
-        budget: share of the training time that drawing may take, in [0, 1); 0 draws at the end only.
+        budget: share of the training time that drawing may take before its end, in [0, 1).
         num_examples: how many pairs are named, 1 ... 8.
-        frames: at so many epochs figures are drawn, 1 ... 10: TensorBoard shows no more.
+        frames: how many epochs are drawn, 1 ... 10: TensorBoard shows no more.
 
-    Cost: no score of its own; ``max_snapshots`` x 1.25 x ``probe_size`` numbers of memory; half a second a drawing.
+    Cost: no score of its own; ``max_snapshots`` x 1.25 x ``probe_size`` numbers of memory; about a second a frame.
 
     Example:
         >>> MigrationFigures(budget=0.0).max_snapshots
@@ -72,7 +97,7 @@ class MigrationFigures(Callback):
 
     _monitor: MigrationMonitor
 
-    def __init__(self, max_snapshots: int = 50, budget: float = 0.05, num_examples: int = 6, frames: int = 8) -> None:
+    def __init__(self, max_snapshots: int = 50, budget: float = 0.05, num_examples: int = 6, frames: int = 5) -> None:
         expect(max_snapshots == 0 or max_snapshots >= 2, "2 or more, or 0 for none", max_snapshots=max_snapshots)
         within("[0, 1)", budget=budget)
         expect(1 <= num_examples <= 8, "1 ... 8", num_examples=num_examples)
@@ -91,8 +116,8 @@ class MigrationFigures(Callback):
         self.mrr: dict[int, float] = {}
         self.watch = Stopwatch()
         self._step: dict[str, Tensor] = {}
-        self._drawing, self._last = Stopwatch(), 0.5  # of all drawings, and seconds of the last: at first a guess
-        self._started = 0.0
+        self._waiting: list[Frame] = []
+        self._last, self._started, self._before = 1.0, 0.0, 0.0  # seconds of the last drawing: at first a guess
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Looks for the monitor.
@@ -105,7 +130,7 @@ class MigrationFigures(Callback):
         if monitor is None:
             raise ValueError("callbacks: MigrationFigures reads a MigrationMonitor's scores; put one before it")
         self._monitor = monitor
-        self._drawing, self._started = Stopwatch(), time.perf_counter()
+        self._started, self._before = time.perf_counter(), inspected(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -129,59 +154,77 @@ class MigrationFigures(Callback):
                 return
             if epoch % self.stride == 0:
                 self._keep(epoch)
-            elapsed = time.perf_counter() - self._started
             if frame_due(epoch, trainer.max_epochs, self.frames) and len(self.epochs) > 1:
-                if self._drawing.seconds + self._last < self.budget * elapsed:
-                    self._log(trainer, pl_module, epoch)
+                self._waiting.append(self.frame(trainer, pl_module, epoch))
+            if self._waiting and self._has_time(trainer):
+                self._log(trainer, self._waiting.pop(0))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws once more."""
+        """Draws what has waited, and the last epoch."""
         with self.watch.running():
             if len(self.epochs) > 1:
-                self._log(trainer, pl_module, max(trainer.current_epoch - 1, 0))
+                self._waiting.append(self.frame(trainer, pl_module, max(trainer.current_epoch - 1, 0)))
+                while self._waiting:
+                    self._log(trainer, self._waiting.pop(0))
 
-    def draw(self, trainer: Trainer, pl_module: LightningModule, epoch: int | None = None) -> dict[str, Figure]:
-        """The figures by name, of at least two snapshots, after ``epoch``; by default the last that was kept."""
-        epoch = self.epochs[-1] if epoch is None else epoch
-        phases, when = phases_of(pl_module, epoch), f", epoch {epoch}"
-        probe, positives = torch.stack(self.probe), torch.stack(self.positives)
+    def frame(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> Frame:
+        """What the figures of the epoch that ends now are drawn from."""
+        phases, first, meta = phases_of(pl_module, epoch), {}, {}
+        if len(self._step.get("hardness", ())) and epoch >= phases.warmup:
+            first = {name: self._step[name].float().cpu() for name in ("weights", "starting", "hardness")}
+            first["losses"] = softplus(self._step["logits"].float().cpu())
+        found = getattr(pl_module, "meta_set", None)
+        if found is not None and phases.refreshes:
+            meta = {name: getattr(found, name).cpu() for name in ("mean", "std", "labels")}
+        assert self._monitor.tracker.flips is not None
+        return Frame(epoch, trainer.global_step, phases, self._monitor.tracker.flips, first, meta)
+
+    def draw(self, trainer: Trainer, frame: Frame) -> dict[str, Figure]:
+        """The figures by name, of at least two snapshots."""
+        phases, when = frame.phases, f", epoch {frame.epoch}"
+        count = bisect(self.epochs, frame.epoch)
+        epochs, probe, positives = self.epochs[:count], torch.stack(self.probe[:count]), self.positives[:count]
         hard = torch.stack([hard_set(scores, self._monitor.tracker.share) for scores in probe])
-        most, flips = self._most_migrated(), self._flips()
+        most = self._most_migrated(frame.flips)
         names = self._names(trainer, most, LONGEST)
+        mrr = {epoch: value for epoch, value in self.mrr.items() if epoch <= frame.epoch}
         drawn = {}
-        if self.mrr:
-            drawn["phases"] = figures.phases_figure(self.mrr, self._monitor.tracker.churns, phases)
+        if mrr:
+            drawn["phases"] = figures.phases_figure(mrr, self._monitor.tracker.churns[: frame.epoch], phases)
         drawn |= {
-            "overlap": figures.overlap_figure(hard, self.epochs, phases),
-            "flow": figures.flow_figure(hard, self.epochs, phases),
-            "crossings": figures.flips_figure(flips, when),
-            "scores": figures.ridge_figure(positives, probe, hard, self.epochs, phases),
+            "overlap": figures.overlap_figure(hard, epochs, phases),
+            "flow": figures.flow_figure(hard, epochs, phases),
+            "crossings": figures.flips_figure(frame.flips, when),
+            "scores": figures.ridge_figure(torch.stack(positives), probe, hard, epochs, phases),
             "most_migrated": figures.examples_figure(
-                names, hard[:, most].t(), flips[most].tolist(), self.epochs, phases
+                names, hard[:, most].t(), frame.flips[most].tolist(), epochs, phases
             ),
         }
-        if len(self._step.get("hardness", ())):
-            drawn["filter"] = figures.filter_figure(self.epochs, self.kept, self.band, self.offered, phases)
-            if epoch >= phases.warmup:
-                losses, step = softplus(self._step["logits"]), self._step
-                parts = (step["weights"], step["starting"], losses, step["hardness"])
-                drawn["weights"] = figures.weights_figure(*(part.float().cpu() for part in parts), when)
-        meta = getattr(pl_module, "meta_set", None)
-        if meta is not None and phases.refreshes:
+        if not any(map(math.isnan, self.band[count - 1])):
+            drawn["filter"] = figures.filter_figure(
+                epochs, self.kept[:count], self.band[:count], self.offered[:count], phases
+            )
+        if frame.first:
+            drawn["weights"] = figures.weights_figure(**frame.first, when=when)
+        if frame.meta:
             drawn["meta_set"] = figures.meta_set_figure(
-                meta.mean.cpu(), meta.std.cpu(), meta.labels.cpu(), f", collected in epoch {phases.refreshes[-1]}"
+                **frame.meta, when=f", collected in epoch {phases.refreshes[-1]}"
             )
         return drawn
 
     def state_dict(self) -> dict[str, Any]:
-        """The snapshots, and the present epoch's first step."""
+        """The snapshots, the present epoch's first step, and the frames that wait."""
         names = ("stride", "epochs", "probe", "positives", "kept", "band", "offered", "mrr", "_step")
-        return {name: getattr(self, name) for name in names}
+        waiting = [{**vars(frame), "phases": vars(frame.phases)} for frame in self._waiting]
+        return {**{name: getattr(self, name) for name in names}, "waiting": waiting}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the snapshots back."""
+        """Takes them back."""
+        waiting = state_dict["waiting"]
+        self._waiting = [Frame(**{**found, "phases": Phases(**found["phases"])}) for found in waiting]
         for name, value in state_dict.items():
-            setattr(self, name, copy.copy(value))
+            if name != "waiting":
+                setattr(self, name, copy.copy(value))
 
     def _keep(self, epoch: int) -> None:
         self.epochs.append(epoch)
@@ -195,34 +238,34 @@ class MigrationFigures(Callback):
             for history in (self.epochs, self.probe, self.positives, self.kept, self.band, self.offered):
                 del history[1::2]
 
-    def _flips(self) -> Tensor:
-        assert self._monitor.tracker.flips is not None
-        return self._monitor.tracker.flips
+    def _has_time(self, trainer: Trainer) -> bool:
+        seconds = inspected(trainer) - self._before
+        rest = time.perf_counter() - self._started - seconds
+        return seconds + self._last < self.budget * rest
 
-    def _most_migrated(self) -> Tensor:
+    def _most_migrated(self, flips: Tensor) -> Tensor:
         """Places in the probe of the pairs that crossed most often, none twice: a probe can hold a pair twice."""
-        order = self._flips().argsort(descending=True, stable=True)
+        order = flips.argsort(descending=True, stable=True)
         pairs = self._monitor.probe.cpu()[:, order].sort(dim=0).values
         again = torch.tensor(pd.DataFrame(pairs.t().numpy()).duplicated().to_numpy())
         return order[~again][: self.num_examples]
 
     def _names(self, trainer: Trainer, places: Tensor, longest: int | None = None) -> list[str]:
-        """Names of pairs; those of nodes are shortened in the middle to ``longest`` characters."""
+        """Names of pairs, shortened to ``longest`` characters."""
         nodes, pairs = data_of(trainer).loaded.node_names, self._monitor.probe.cpu()[:, places]
-        return [" \u2013 ".join(_shortened(nodes[node], longest) for node in pair) for pair in pairs.t().tolist()]
+        return [" \u2013 ".join(_shortened([nodes[node] for node in pair], longest)) for pair in pairs.t().tolist()]
 
-    def _log(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
+    def _log(self, trainer: Trainer, frame: Frame) -> None:
         writer = writer_of(trainer)
         if writer is None:
             return
-        before = self._drawing.seconds
-        with self._drawing.running():
-            for name, figure in self.draw(trainer, pl_module, epoch).items():
-                writer.add_figure(TAGS[name], figure, trainer.global_step)
-            most = self._most_migrated()
-            _write_table(writer, self._names(trainer, most), self._flips()[most].tolist(), trainer.global_step)
-            writer.add_text("phases", _told(phases_of(pl_module, epoch)), trainer.global_step)
-        self._last = self._drawing.seconds - before
+        start = time.perf_counter()
+        for name, figure in self.draw(trainer, frame).items():
+            writer.add_figure(TAGS[name], figure, frame.step)
+        most = self._most_migrated(frame.flips)
+        _write_table(writer, self._names(trainer, most), frame.flips[most].tolist(), frame.step)
+        writer.add_text("phases", _told(frame.phases), frame.step)
+        self._last = time.perf_counter() - start
 
 
 def frame_due(epoch: int, num_epochs: int | None, frames: int) -> bool:
@@ -271,9 +314,17 @@ def _write_table(writer: SummaryWriter, names: list[str], counts: list[int], ste
     writer.add_text(TAGS["most_migrated"], f"| pair | crossings |\n|---|---:|\n{rows}", step)
 
 
-def _shortened(name: str, longest: int | None) -> str:
-    """A name with its middle left out where it is too long: its ends are what tells it from others."""
-    if longest is None or len(name) <= longest:
+def _shortened(names: list[str], longest: int | None) -> list[str]:
+    """The two names of a pair, each with its middle left out where both together are longer than that."""
+    if longest is None or sum(map(len, names)) <= longest:
+        return names
+    # What one does not need the other may have
+    room = [max(longest // 2, longest - len(other)) for other in reversed(names)]
+    return [_without_middle(name, most) for name, most in zip(names, room, strict=True)]
+
+
+def _without_middle(name: str, most: int) -> str:
+    if len(name) <= most:
         return name
-    half = (longest - 1) // 2
-    return f"{name[:half].rstrip()}\u2026{name[-half:].lstrip()}"
+    end = most // 4
+    return f"{name[: most - 1 - end].rstrip()}\u2026{name[-end:].lstrip()}"

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from google.protobuf import text_format
 from lightning.pytorch import Callback, LightningModule, Trainer
-from tensorboard.plugins.projector import ProjectorConfig
 from torch import Tensor
 
 from mebns_pl.analysis.figures import embeddings_figure
@@ -162,13 +160,11 @@ def nodes_table(loaded: LoadedGraph, degree: Tensor, count: Tensor, share: Tenso
 
 def projector_config(written: list[tuple[int, str]]) -> str:
     """TensorBoard's list of embeddings; it shows the first, so the newest student comes first."""
-    config = ProjectorConfig()
-    for epoch, learner in sorted(written, key=lambda entry: (-entry[0], entry[1])):
-        entry = config.embeddings.add()
-        entry.tensor_name = f"epoch {epoch}, {learner}"
-        entry.tensor_path = f"{FOLDER}/{_vectors(epoch, learner)}"
-        entry.metadata_path = f"{FOLDER}/{_nodes(epoch)}"
-    return text_format.MessageToString(config)
+    return "".join(
+        f'embeddings {{\n  tensor_name: "epoch {epoch}, {learner}"\n  tensor_path: "{FOLDER}/{_vectors(epoch, learner)}"\n'
+        f'  metadata_path: "{FOLDER}/{_nodes(epoch)}"\n}}\n'
+        for epoch, learner in sorted(written, key=lambda entry: (-entry[0], entry[1]))
+    )
 
 
 def _vectors(epoch: int, learner: str) -> str:
