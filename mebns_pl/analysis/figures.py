@@ -246,7 +246,7 @@ def examples_figure(
                         vmax=1)  # fmt: skip
         said = axes.text(epochs[0] - 0.5, row + 0.42, visible(name), fontsize=FONT - 2, va="bottom")
         said.set_parse_math(False)  # a name is no formula
-        axes.text(epochs[-1] + 0.5, row + 0.7, f" {count}", fontsize=FONT - 1, va="center", clip_on=False)
+        axes.text(epochs[-1] + 0.5, row + 0.7, f" {count}", fontsize=FONT - 2, va="center", clip_on=False)
     axes.set(xlabel="epoch", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5), ylim=(len(names) + 0.35, -0.3), yticks=[])
     for side in ("left", "right", "top"):
         axes.spines[side].set_visible(False)
@@ -426,7 +426,7 @@ def _page(title: str, caption: str, *ylabels: str, across: int = 1) -> tuple[Fig
     figure = Figure(figsize=SIZE, dpi=DPI)
     lines = textwrap.wrap(caption, 88)
     figure.subplots_adjust(
-        left=0.125, right=0.955, top=0.865, bottom=0.17 + 0.045 * len(lines), hspace=0.3, wspace=0.12
+        left=0.125, right=0.945, top=0.865, bottom=0.17 + 0.045 * len(lines), hspace=0.3, wspace=0.12
     )
     figure.suptitle(visible(title), x=0.02, y=0.985, ha="left", va="top", fontsize=FONT + 1, fontweight="bold")
     figure.text(0.02, 0.015, "\n".join(lines), ha="left", va="bottom", fontsize=FONT - 2, color="0.25")

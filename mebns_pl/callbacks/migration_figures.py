@@ -26,6 +26,7 @@ from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.checks import expect, within
 from mebns_pl.data.datamodule import data_of
 from mebns_pl.escaping import in_markdown
+from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.mebns import MeBNS
 
 PICTURES = "2_migration_pictures"
@@ -42,7 +43,7 @@ TAGS = {
 }
 """Where the figures stand in TensorBoard: each behind the values of its group."""
 
-LONGEST = 78
+LONGEST = 66
 """Characters of the two names of a pair in a figure."""
 
 
@@ -137,7 +138,7 @@ class MigrationFigures(Callback):
     ) -> None:
         """Remembers the epoch's first step."""
         if batch_idx == 0:
-            names = ("weights", "starting", "logits", "hardness", "band", "offered", "kept_share")
+            names = ("weights", "starting", "logits", "hardness", "band", "offered")
             self._step = {name: outputs[name] for name in names}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -153,7 +154,7 @@ class MigrationFigures(Callback):
             if not self.max_snapshots:
                 return
             if epoch % self.stride == 0:
-                self._keep(epoch)
+                self._keep(pl_module, epoch)
             if frame_due(epoch, trainer.max_epochs, self.frames) and len(self.epochs) > 1:
                 self._waiting.append(self.frame(trainer, pl_module, epoch))
             if self._waiting and self._has_time(trainer):
@@ -226,11 +227,12 @@ class MigrationFigures(Callback):
             if name != "waiting":
                 setattr(self, name, copy.copy(value))
 
-    def _keep(self, epoch: int) -> None:
+    def _keep(self, pl_module: LightningModule, epoch: int) -> None:
+        assert isinstance(pl_module, AbstractLinkSystem)
         self.epochs.append(epoch)
         self.probe.append(self._monitor.latest["probe"])
         self.positives.append(self._monitor.latest["positives"])
-        self.kept.append(float(self._step["kept_share"]))
+        self.kept.append(float(pl_module.epoch_means.get("filter/kept_share", 1.0)))
         self.band.append(self._step["band"].tolist())
         self.offered.append(self._step["offered"].tolist())
         if len(self.epochs) > self.max_snapshots:

@@ -160,11 +160,16 @@ def nodes_table(loaded: LoadedGraph, degree: Tensor, count: Tensor, share: Tenso
 
 def projector_config(written: list[tuple[int, str]]) -> str:
     """TensorBoard's list of embeddings; it shows the first, so the newest student comes first."""
-    return "".join(
-        f'embeddings {{\n  tensor_name: "epoch {epoch}, {learner}"\n  tensor_path: "{FOLDER}/{_vectors(epoch, learner)}"\n'
-        f'  metadata_path: "{FOLDER}/{_nodes(epoch)}"\n}}\n'
-        for epoch, learner in sorted(written, key=lambda entry: (-entry[0], entry[1]))
-    )
+    lines = []
+    for epoch, learner in sorted(written, key=lambda entry: (-entry[0], entry[1])):
+        lines += [
+            "embeddings {",
+            f'  tensor_name: "epoch {epoch}, {learner}"',
+            f'  tensor_path: "{FOLDER}/{_vectors(epoch, learner)}"',
+            f'  metadata_path: "{FOLDER}/{_nodes(epoch)}"',
+            "}",
+        ]
+    return "\n".join([*lines, ""])
 
 
 def _vectors(epoch: int, learner: str) -> str:

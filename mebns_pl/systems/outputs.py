@@ -23,7 +23,6 @@ class StepOutput(TypedDict):
         hardness: ``(m,)`` the teacher's logits of the picked pairs; empty without a teacher.
         band: ``(2,)`` least and highest hardness that the filter kept, means over anchors; NaN without a teacher.
         offered: ``(2,)`` those of all legal candidates, of the same anchors.
-        kept_share: ``()`` share of the legal candidates that the filter kept; 1 without a teacher.
     """
 
     picked: Tensor
@@ -34,7 +33,6 @@ class StepOutput(TypedDict):
     hardness: Tensor
     band: Tensor
     offered: Tensor
-    kept_share: Tensor
 
 
 def step_output(batch: TrainBatch, negatives: Negatives) -> StepOutput:
@@ -53,7 +51,6 @@ def step_output(batch: TrainBatch, negatives: Negatives) -> StepOutput:
         hardness=negatives.logits[:0] if negatives.hardness is None else negatives.hardness[negatives.mask],
         band=_band(negatives.candidate_hardness, negatives.kept, negatives.kept),
         offered=_band(negatives.candidate_hardness, batch.candidate_mask, negatives.kept),
-        kept_share=negatives.kept.sum() / batch.candidate_mask.sum().clamp(min=1),
     )
 
 
