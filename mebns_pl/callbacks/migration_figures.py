@@ -180,8 +180,11 @@ class MigrationFigures(Callback):
         assert self._monitor.tracker.flips is not None
         return Frame(epoch, trainer.global_step, phases, self._monitor.tracker.flips, first, meta)
 
-    def draw(self, trainer: Trainer, frame: Frame) -> dict[str, Figure]:
-        """The figures by name, of at least two snapshots."""
+    def draw(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Figure]:
+        """The figures by name after a fit, of at least two snapshots."""
+        return self._drawn(trainer, self.frame(trainer, pl_module, max(trainer.current_epoch - 1, 0)))
+
+    def _drawn(self, trainer: Trainer, frame: Frame) -> dict[str, Figure]:
         phases, when = frame.phases, f", epoch {frame.epoch}"
         count = bisect(self.epochs, frame.epoch)
         epochs, probe, positives = self.epochs[:count], torch.stack(self.probe[:count]), self.positives[:count]
@@ -262,7 +265,7 @@ class MigrationFigures(Callback):
         if writer is None:
             return
         start = time.perf_counter()
-        for name, figure in self.draw(trainer, frame).items():
+        for name, figure in self._drawn(trainer, frame).items():
             writer.add_figure(TAGS[name], figure, frame.step)
         most = self._most_migrated(frame.flips)
         _write_table(writer, self._names(trainer, most), frame.flips[most].tolist(), frame.step)

@@ -17,7 +17,7 @@ from mebns_pl.callbacks.board import writer_of
 from mebns_pl.callbacks.cost import Stopwatch
 from mebns_pl.callbacks.metrics_file import warmup_of
 from mebns_pl.callbacks.migration import MigrationMonitor
-from mebns_pl.callbacks.migration_figures import frame_due
+from mebns_pl.callbacks.migration_figures import MigrationFigures, frame_due
 from mebns_pl.checks import at_least
 from mebns_pl.data.datamodule import data_of
 from mebns_pl.datasets.loaded import LoadedGraph
@@ -39,8 +39,8 @@ class Projector(Callback):
     run's folder: the first ``components`` principal components of each learner's embeddings, and of each node its
     name, type (where the graph has any), degree among training edges, how many pairs of the migration monitor's probe
     it is in, and the share of those that are hard then. A picture of the first two components goes beside the figures.
-    Needs a :class:`MigrationMonitor` before it among the callbacks, and writes nothing without TensorBoard's logger,
-    or of a predictor without embeddings.
+    Needs a :class:`MigrationMonitor` before it among the callbacks. Nothing is written without TensorBoard's logger, of
+    a predictor without embeddings, or where :class:`MigrationFigures` are switched off.
 
     Args:
         frames: parts of the run, 1 or more, or 0 to write nothing.
@@ -75,12 +75,12 @@ class Projector(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes where an epoch is due."""
         epoch, last_of_warmup = trainer.current_epoch, warmup_of(pl_module) - 1
-        if self.frames and (frame_due(epoch, trainer.max_epochs, self.frames) or epoch == last_of_warmup):
+        if self._writes(trainer) and (frame_due(epoch, trainer.max_epochs, self.frames) or epoch == last_of_warmup):
             self._write(trainer, pl_module, epoch)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes once more."""
-        if self.frames and trainer.global_step:
+        if self._writes(trainer) and trainer.global_step:
             self._write(trainer, pl_module, max(trainer.current_epoch - 1, 0))
 
     def state_dict(self) -> dict[str, Any]:
@@ -90,6 +90,10 @@ class Projector(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes it back."""
         self.written = [(int(epoch), str(learner)) for epoch, learner in state_dict["written"]]
+
+    def _writes(self, trainer: Trainer) -> bool:
+        figures = [c for c in trainer.callbacks if isinstance(c, MigrationFigures)]  # type: ignore[attr-defined]
+        return self.frames > 0 and all(callback.max_snapshots for callback in figures)
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
         writer = writer_of(trainer)

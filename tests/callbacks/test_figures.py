@@ -340,8 +340,7 @@ def test_figures_show_what_was_logged(tmp_path: Path) -> None:
     logged = {
         tag: [event.value for event in events(logger.log_dir).Scalars(tag)] for tag in events_of(logger, "scalars")
     }
-    last = drawn.frame(trainer, system, 5)
-    found = drawn.draw(trainer, last)
+    found = drawn.draw(trainer, system)
     assert set(found) == EVERYWHERE | WITH_TEACHER
 
     upper, lower = found["phases"].axes
@@ -521,7 +520,7 @@ def test_snapshots_hold_what_the_monitor_saw() -> None:
     # After the warm-up of one epoch the filter drops half of the candidates
     assert drawn.kept[0] == 1
     assert 0.4 < drawn.kept[1] < 0.75
-    figures_by_name = drawn.draw(trainer, drawn.frame(trainer, system, 2))
+    figures_by_name = drawn.draw(trainer, system)
     assert all(isinstance(figure, matplotlib.figure.Figure) for figure in figures_by_name.values())
 
 
