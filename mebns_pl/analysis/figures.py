@@ -1,9 +1,9 @@
 """Figures of a run for TensorBoard: arrays in, a matplotlib figure out.
 
-All are drawn as wide as TensorBoard's cards, which show them some 300 to 600 pixels wide: a title that says what came
-out, few marks, large letters, and below a caption that says what good looks like. Colours are those that colour-blind
-readers can tell apart (Okabe and Ito's palette; viridis and cividis where a scale is continuous). Figures over time
-mark the run's :class:`Phases`.
+All are drawn wide and low, with large letters, for TensorBoard's cards, which show them some 210 pixels high: a title
+that says what came out, few marks, and below a caption that says what good looks like. Colours are those that
+colour-blind readers can tell apart (Okabe and Ito's palette; viridis and cividis where a scale is continuous). Figures
+over time mark the run's :class:`Phases`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mebns_pl.escaping import visible
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 GREY = "#D9D9D9"
-SIZE = (5.4, 3.7)
+SIZE = (5.2, 3.05)
 DPI = 120
 FONT = 10
 LITTLE_LEARNED = 0.01
@@ -42,7 +42,7 @@ class Phases:
 
     Example:
         >>> Phases(warmup=12, frozen=12, refreshes=(12, 22)).told
-        'Grey: warm-up. Dashed: the teacher stops learning. Triangles: a new meta set.'
+        'Grey: warm-up. Dashed: the teacher is frozen. Triangles: a new meta set.'
     """
 
     warmup: int = 0
@@ -54,7 +54,7 @@ class Phases:
         """What the marks mean, of those that there are."""
         found = [
             (self.warmup > 0, "Grey: warm-up."),
-            (self.frozen is not None, "Dashed: the teacher stops learning."),
+            (self.frozen is not None, "Dashed: the teacher is frozen."),
             (bool(self.refreshes), "Triangles: a new meta set."),
         ]
         return " ".join(words for there, words in found if there)
@@ -74,8 +74,7 @@ def phases_figure(mrr: Mapping[int, float], churns: Sequence[float], phases: Pha
     told = f", churn {np.mean(late):.2f} in the second half" if late else ""
     figure, (upper, lower) = _page(
         f"Best MRR {mrr[best]:.3f} in epoch {best}{where}{told}",
-        "Good: MRR rises, and goes on rising behind the warm-up, while the share of the hard set that is new each "
-        f"epoch falls. {phases.told}",
+        f"Good: MRR still rises behind the warm-up, and the hard set is less and less new each epoch. {phases.told}",
         "val. MRR",
         "new hard, %",
     )
@@ -105,7 +104,7 @@ def overlap_figure(hard: Tensor, epochs: Sequence[int], phases: Phases = Phases(
     half = len(epochs) // 2
     figure, (axes,) = _page(
         f"Overlap of hard sets: {overlap[half, -1]:.2f} from epoch {epochs[half]} to {epochs[-1]}",
-        "1: the same pairs are hard; 0: all others. Good: bright, from early on. Dark stripes: the hard set moved. "
+        "1: the same pairs are hard. Good: bright, from early on. Dark stripes: the hard set moved. "
         f"{phases.told.replace('Grey: warm-up.', 'Dotted: the end of warm-up.')}",
         "epoch",
     )
@@ -129,8 +128,8 @@ def flow_figure(hard: Tensor, epochs: Sequence[int], phases: Phases = Phases()) 
     since = f"{steps[0]} epoch{'s' * (steps[0] > 1)} before" if len(steps) == 1 else "the snapshot before"
     figure, (axes,) = _page(
         f"New in the hard set since {since}: {shares[:, -1].sum():.0f} %",
-        "Of the pairs that are hard now, those that were easy then; as many turned easy. Good: near 0. "
-        f"Much that is hard again: the same pairs go to and fro. {phases.told}",
+        "Hard now, easy then; as many turned easy. Good: near 0. Much that is hard again: "
+        f"the same pairs go to and fro. {phases.told}",
         "share of the hard set, %",
     )
     labels, colors = ("hard again", "hard for the first time"), (BLUE, ORANGE)
@@ -189,7 +188,7 @@ def ridge_figure(
     rows = np.unique(np.linspace(0, len(epochs) - 1, min(max_rows, len(epochs))).round().astype(int))
     above = float((positives[-1][:, None] > probe[-1][hard[-1]].median()).float().mean())
     figure, (axes,) = _page(
-        f"Scores over time: {100 * above:.0f} % of edges above the median hard pair",
+        f"Scores: {100 * above:.0f} % of edges above the median hard pair",
         "Good: edges move right, away from the hard pairs. Hard pairs that stand among edges: hard to tell, or edges "
         f"that are missing. {'Grey rows: warm-up.' if phases.warmup else ''}",
         "epoch",
@@ -234,8 +233,8 @@ def examples_figure(
     """
     figure, (axes,) = _page(
         "Pairs that crossed most, and when they were hard",
-        "Each strip a pair, its crossings on the right; full names in TEXT. Pairs that flicker are learned as "
-        f"negatives in one epoch and not in the next. {phases.told}",
+        "Orange: hard. On the right: crossings. Full names in TEXT. Good: few changes, and those early on. "
+        f"{phases.told}",
         "",
     )
     colors = ListedColormap([GREY, VERMILION])
@@ -253,9 +252,6 @@ def examples_figure(
     _mark(axes, phases, shade=False)
     if phases.warmup and phases.warmup != phases.frozen:
         axes.axvline(phases.warmup - 0.5, color="black", linewidth=1, linestyle=":")
-    axes.scatter([], [], marker="s", color=VERMILION, label="hard")
-    axes.scatter([], [], marker="s", color=GREY, label="easy")
-    axes.legend(loc="lower right", bbox_to_anchor=(1.02, 0.97), ncols=2, frameon=False, fontsize=FONT - 1)
     return figure
 
 
@@ -313,8 +309,8 @@ def filter_figure(
     """
     figure, (upper, lower) = _page(
         f"Filter: keeps {100 * kept[-1]:.0f} % of the candidates",
-        "Good: drops a part of the easiest (too easy to learn from) and few of the hardest (edges that may be missing)."
-        f" {phases.told}",
+        "Good: drops many of the easiest, which teach nothing, and few of the hardest, which may be missing edges. "
+        f"{phases.told}",
         "kept, %",
         "teacher's logit",
     )
@@ -330,7 +326,7 @@ def filter_figure(
         _mark(axes, phases)
     upper.tick_params(labelbottom=False)
     lower.set_xlabel("epoch")
-    lower.legend(loc="upper center", bbox_to_anchor=(0.5, 1.24), ncols=3, frameon=False, fontsize=FONT - 2,
+    lower.legend(loc="upper center", bbox_to_anchor=(0.5, 1.36), ncols=3, frameon=False, fontsize=FONT - 2,
                  handlelength=1.2, columnspacing=1.0, borderpad=0)  # fmt: skip
     return figure
 
@@ -349,7 +345,7 @@ def meta_set_figure(mean: Tensor, std: Tensor, labels: Tensor, when: str = "") -
         f"Meta set: {int(edges.sum()):,} edges, {int((~edges).sum()):,} non-edges{when}",
         "What the weight net learns from: pairs that the teacher is sure of. Good: edges on the right, non-edges on "
         "the left, all of them low, and more than a few.",
-        "standard deviation of the logit",
+        "deviation of the logit",
     )
     for chosen, color, marker, name in ((edges, BLUE, "o", "edges"), (~edges, VERMILION, "x", "non-edges")):
         axes.scatter(mean[chosen].numpy(), std[chosen].numpy(), s=20, color=color, marker=marker, alpha=0.8,
@@ -371,8 +367,8 @@ def embeddings_figure(places: Mapping[str, Tensor], kept: Mapping[str, float], s
     """
     figure, panels = _page(
         f"Embeddings of {len(share):,} nodes{when}",
-        "Two principal components, and their share of the variance; far nodes at the edge, grey ones without a pair. "
-        "Good: a spread cloud. A point or a line: collapse. More in PROJECTOR.",
+        "Two principal components, their share of the variance; far nodes at the edge, grey ones in no pair. Good: "
+        "a spread cloud. A point or a line: collapse. More in PROJECTOR.",
         "",
         across=len(places),
     )
@@ -390,7 +386,7 @@ def embeddings_figure(places: Mapping[str, Tensor], kept: Mapping[str, float], s
         axes.set_xlabel(f"{name}, {100 * kept[name]:.0f} %")
         axes.set(xticks=[], yticks=[])
     panels[0].set_ylabel("second component")
-    figure.colorbar(points, ax=panels, label="share of hard pairs")
+    figure.colorbar(points, ax=panels, label="hard pairs, share")
     return figure
 
 
@@ -424,12 +420,11 @@ def surface_figure(surface: Tensor, offsets: Tensor, title: str, scale: tuple[fl
 def _page(title: str, caption: str, *ylabels: str, across: int = 1) -> tuple[Figure, list[Axes]]:
     """A figure with room for a title and a caption, and axes: one below another by ``ylabels``, or ``across`` a row."""
     figure = Figure(figsize=SIZE, dpi=DPI)
-    lines = textwrap.wrap(caption, 88)
-    figure.subplots_adjust(
-        left=0.125, right=0.945, top=0.865, bottom=0.17 + 0.045 * len(lines), hspace=0.3, wspace=0.12
-    )
-    figure.suptitle(visible(title), x=0.02, y=0.985, ha="left", va="top", fontsize=FONT + 1, fontweight="bold")
-    figure.text(0.02, 0.015, "\n".join(lines), ha="left", va="bottom", fontsize=FONT - 2, color="0.25")
+    lines, height = textwrap.wrap(caption, 86), SIZE[1]
+    top, bottom = 1 - 0.3 / height, (0.46 + 0.14 * len(lines)) / height  # both in inches
+    figure.subplots_adjust(left=0.14, right=0.945, top=top, bottom=bottom, hspace=0.3, wspace=0.12)
+    figure.suptitle(visible(title), x=0.015, y=0.985, ha="left", va="top", fontsize=FONT + 1, fontweight="bold")
+    figure.text(0.015, 0.015, "\n".join(lines), ha="left", va="bottom", fontsize=FONT - 2, color="0.2")
     panels = [figure.add_subplot(len(ylabels), across, place + 1) for place in range(len(ylabels) * across)]
     for place, axes in enumerate(panels):
         axes.tick_params(labelsize=FONT - 1)

@@ -163,12 +163,12 @@ def nodes_table(loaded: LoadedGraph, degree: Tensor, count: Tensor, share: Tenso
 
 
 def projector_config(written: list[tuple[int, str]]) -> str:
-    """TensorBoard's list of embeddings; it shows the first, so the newest student comes first."""
+    """TensorBoard's list of embeddings, which it sorts by their names."""
     lines = []
-    for epoch, learner in sorted(written, key=lambda entry: (-entry[0], entry[1])):
+    for epoch, learner in sorted(written):
         lines += [
             "embeddings {",
-            f'  tensor_name: "epoch {epoch}, {learner}"',
+            f'  tensor_name: "{learner}, epoch {epoch:04d}"',
             f'  tensor_path: "{FOLDER}/{_vectors(epoch, learner)}"',
             f'  metadata_path: "{FOLDER}/{_nodes(epoch)}"',
             "}",

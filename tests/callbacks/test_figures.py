@@ -167,7 +167,7 @@ def test_ridges_count_every_score_once() -> None:
     hard = torch.stack([hard_set(scores, 0.2) for scores in probe])
     figure = figures.ridge_figure(edges, probe, hard, [0, 1, 2])
     above = float((edges[2][:, None] > probe[2][hard[2]].median()).float().mean())
-    assert figure.get_suptitle() == f"Scores over time: {100 * above:.0f} % of edges above the median hard pair"
+    assert figure.get_suptitle() == f"Scores: {100 * above:.0f} % of edges above the median hard pair"
     both = torch.cat([edges.flatten(), probe.flatten()])
     ends = np.linspace(float(both.quantile(0.005)), float(both.quantile(0.995)), 61)
     for row, line in enumerate(figure.axes[0].lines[:3]):
@@ -203,7 +203,7 @@ def test_phases_are_marked_where_time_is() -> None:
         shaded = [patch.get_x() + patch.get_width() for patch in axes.patches]
         assert 2.5 in (*upright, *shaded)  # and that of the warm-up 2
         assert any(list(line.get_xdata()) == [3, 5] for line in axes.lines)
-    assert phases.told == "Grey: warm-up. Dashed: the teacher stops learning. Triangles: a new meta set."
+    assert phases.told == "Grey: warm-up. Dashed: the teacher is frozen. Triangles: a new meta set."
     assert Phases().told == ""
 
 
@@ -216,9 +216,12 @@ def test_band_of_the_filter_by_hand() -> None:
     assert _band(None, kept, kept).isnan().all()
 
 
-@pytest.mark.parametrize("epochs", [[0, 1], list(range(0, 90, 3))], ids=["two", "many"])
-@pytest.mark.parametrize("phases", [Phases(), Phases(1, 1, (1,))], ids=["plain", "MeBNS"])
-def test_every_figure_has_title_caption_and_labels(epochs: list[int], phases: Phases, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("epochs", "phases"),
+    [([0, 1], Phases()), (list(range(0, 90, 3)), Phases(1, 1, (1,)))],
+    ids=["two epochs, plain", "many, MeBNS"],
+)
+def test_every_figure_has_title_caption_and_labels(epochs: list[int], phases: Phases) -> None:
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> Tensor:
@@ -240,12 +243,11 @@ def test_every_figure_has_title_caption_and_labels(epochs: list[int], phases: Ph
         figures.meta_set_figure(random(9), random(9).abs(), torch.tensor([1.0] * 4 + [0.0] * 5)),
         figures.embeddings_figure({"a": random(9, 2), "b": random(9, 2)}, {"a": 0.1, "b": 1.0}, random(9).sigmoid()),
     ]
-    for number, figure in enumerate(drawn):
+    for figure in drawn:
         assert figure.get_suptitle()
         assert len(figure.texts) == 2  # the title and the caption
-        assert "Good" in figure.texts[1].get_text() or "flicker" in figure.texts[1].get_text()
+        assert "Good" in figure.texts[1].get_text()
         assert all(axes.get_xlabel() or axes.get_ylabel() for axes in figure.axes)
-        figure.savefig(tmp_path / f"{number}.png", dpi=40)
 
 
 def test_nothing_of_a_figure_is_cut_off() -> None:

@@ -38,10 +38,10 @@ def test_nodes_are_told_with_their_embeddings(name: str, tmp_path: Path) -> None
     found = config_of(logger.log_dir)
     learners = ["student", "teacher"] if name == "MeBNS" else ["student"]
     # The warm-up of MeBNS ends with epoch 0
-    epochs = [2, 0] if name == "MeBNS" else [2]
-    assert list(found) == [f"epoch {epoch}, {learner}" for epoch in epochs for learner in learners]
+    epochs = [0, 2] if name == "MeBNS" else [2]
+    assert list(found) == [f"{learner}, epoch 000{epoch}" for epoch in epochs for learner in learners]
 
-    nodes = pd.read_csv(Path(logger.log_dir, found["epoch 2, student"].metadata_path), sep="\t")
+    nodes = pd.read_csv(Path(logger.log_dir, found["student, epoch 0002"].metadata_path), sep="\t")
     assert list(nodes) == ["name", "type", "degree", "probe pairs", "share of hard pairs"]
     assert nodes["name"].tolist() == loaded.node_names
     assert nodes["type"].tolist() == TYPES
@@ -58,7 +58,7 @@ def test_nodes_are_told_with_their_embeddings(name: str, tmp_path: Path) -> None
     system._graph = data.train_graph
     values = system.embed(data.train_graph)
     assert values is not None
-    written = np.loadtxt(Path(logger.log_dir, found["epoch 2, student"].tensor_path), delimiter="\t")
+    written = np.loadtxt(Path(logger.log_dir, found["student, epoch 0002"].tensor_path), delimiter="\t")
     assert written.shape == tuple(values.shape)
     np.testing.assert_allclose(
         torch.pdist(torch.from_numpy(written)), torch.pdist(values.double()), rtol=1e-3, atol=1e-3
