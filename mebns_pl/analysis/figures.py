@@ -326,7 +326,7 @@ def filter_figure(
         _mark(axes, phases)
     upper.tick_params(labelbottom=False)
     lower.set_xlabel("epoch")
-    lower.legend(loc="upper center", bbox_to_anchor=(0.5, 1.36), ncols=3, frameon=False, fontsize=FONT - 2,
+    lower.legend(loc="upper center", bbox_to_anchor=(0.5, 1.38), ncols=3, frameon=False, fontsize=FONT - 2,
                  handlelength=1.2, columnspacing=1.0, borderpad=0)  # fmt: skip
     return figure
 
@@ -422,7 +422,7 @@ def _page(title: str, caption: str, *ylabels: str, across: int = 1) -> tuple[Fig
     figure = Figure(figsize=SIZE, dpi=DPI)
     lines, height = textwrap.wrap(caption, 86), SIZE[1]
     top, bottom = 1 - 0.3 / height, (0.46 + 0.14 * len(lines)) / height  # both in inches
-    figure.subplots_adjust(left=0.14, right=0.945, top=top, bottom=bottom, hspace=0.3, wspace=0.12)
+    figure.subplots_adjust(left=0.14, right=0.945, top=top, bottom=bottom, hspace=0.4, wspace=0.12)
     figure.suptitle(visible(title), x=0.015, y=0.985, ha="left", va="top", fontsize=FONT + 1, fontweight="bold")
     figure.text(0.015, 0.015, "\n".join(lines), ha="left", va="bottom", fontsize=FONT - 2, color="0.2")
     panels = [figure.add_subplot(len(ylabels), across, place + 1) for place in range(len(ylabels) * across)]

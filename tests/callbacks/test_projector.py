@@ -45,7 +45,7 @@ def test_nodes_are_told_with_their_embeddings(name: str, tmp_path: Path) -> None
     assert list(nodes) == ["name", "type", "degree", "probe pairs", "share of hard pairs"]
     assert nodes["name"].tolist() == loaded.node_names
     assert nodes["type"].tolist() == TYPES
-    edges = data.split.train
+    edges = data.split.observed  # meta edges, too: messages go along them
     probe = monitor.probe.t().tolist()
     hard = hard_set(monitor.latest["probe"], 0.2).tolist()
     for node, row in nodes.iterrows():
