@@ -71,7 +71,7 @@ def phases_figure(mrr: Mapping[int, float], churns: Sequence[float], phases: Pha
     best = max(mrr, key=lambda epoch: mrr[epoch])
     where = " (in warm-up)" if best < phases.warmup else ""
     late = churns[len(churns) // 2 :]
-    told = f", churn {np.mean(late):.2f} in the second half" if late else ""
+    told = f", late churn {np.mean(late):.2f}" if late else ""
     figure, (upper, lower) = _page(
         f"Best MRR {mrr[best]:.3f} in epoch {best}{where}{told}",
         f"Good: MRR still rises behind the warm-up, and the hard set is less and less new each epoch. {phases.told}",

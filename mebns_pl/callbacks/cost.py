@@ -47,15 +47,15 @@ class InspectionCost(Callback):
 
     def __init__(self) -> None:
         self.inspected = 0.0
-        self._since = 0.0
+        self._since: float | None = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins to count."""
         self._since, self.inspected = time.perf_counter(), inspected(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs."""
-        if not trainer.is_global_zero:
+        """Logs; not of an epoch that was taken up in its middle."""
+        if not trainer.is_global_zero or self._since is None:
             return
         seconds, inspection = time.perf_counter() - self._since, inspected(trainer) - self.inspected
         rest = max(seconds - inspection, 1e-9)

@@ -101,7 +101,9 @@ class MigrationMonitor(Callback):
             scalars[f"{name}_turned_easy"] = float((parts[f"{name} before"] < scalars["hard_score"]).float().mean())
         self._before = self._hard_and_controls(parts, groups, scalars["hard_score"])
         self._now = {}
-        pl_module.log_dict({f"migration/{name}": value for name, value in scalars.items()}, rank_zero_only=False)
+        # With a batch size given, Lightning does not search the batch for one, which takes as long as the scores
+        named = {f"migration/{name}": value for name, value in scalars.items()}
+        pl_module.log_dict(named, rank_zero_only=False, batch_size=1)
 
     def _hard_and_controls(
         self, scores: dict[str, Tensor], pairs: dict[str, Tensor], level: float

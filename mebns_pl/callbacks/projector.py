@@ -51,10 +51,10 @@ class Projector(Callback):
 
     Example:
         >>> Projector().frames
-        3
+        2
     """
 
-    def __init__(self, frames: int = 3, max_nodes: int = 2000, components: int = 32) -> None:
+    def __init__(self, frames: int = 2, max_nodes: int = 2000, components: int = 32) -> None:
         at_least(0, frames=frames)
         at_least(1, max_nodes=max_nodes)
         at_least(2, components=components)
