@@ -421,7 +421,7 @@ def _page(title: str, caption: str, *ylabels: str, across: int = 1) -> tuple[Fig
     """A figure with room for a title and a caption, and axes: one below another by ``ylabels``, or ``across`` a row."""
     figure = Figure(figsize=SIZE, dpi=DPI)
     lines, height = textwrap.wrap(caption, 86), SIZE[1]
-    top, bottom = 1 - 0.3 / height, (0.46 + 0.14 * len(lines)) / height  # both in inches
+    top, bottom = 1 - 0.3 / height, (0.49 + 0.14 * len(lines)) / height  # both in inches
     figure.subplots_adjust(left=0.14, right=0.945, top=top, bottom=bottom, hspace=0.4, wspace=0.12)
     figure.suptitle(visible(title), x=0.015, y=0.985, ha="left", va="top", fontsize=FONT + 1, fontweight="bold")
     figure.text(0.015, 0.015, "\n".join(lines), ha="left", va="bottom", fontsize=FONT - 2, color="0.2")

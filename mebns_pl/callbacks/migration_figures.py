@@ -43,7 +43,7 @@ TAGS = {
 }
 """Where the figures stand in TensorBoard: each behind the values of its group."""
 
-LONGEST = 66
+LONGEST = 62
 """Characters of the two names of a pair in a figure."""
 
 
