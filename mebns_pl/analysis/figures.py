@@ -154,8 +154,8 @@ def flips_figure(flips: Tensor, when: str = "") -> Figure:
     bins = binned_crossings(flips)
     moved = int((flips > 0).sum())
     figure, (axes,) = _page(
-        f"{moved:,} of {len(flips):,} pairs crossed the hard set's border{when}",
-        "A crossing: into the hard set, or out of it, from one epoch to the next. Good: nearly all at 0, 1 or 2. Much "
+        f"{moved:,} of {len(flips):,} pairs crossed the border{when}",
+        "Of the hard set: into it or out of it, from one epoch to the next. Good: nearly all at 0, 1 or 2. Much "
         "on the right: pairs that go to and fro.",
         "pairs",
     )
@@ -273,7 +273,7 @@ def weights_figure(
     spread = float(factor.std(unbiased=False))
     little = spread < LITTLE_LEARNED
     figure, panels = _page(
-        f"Weight net: moves weights by {100 * spread:.2g} %{', as good as nothing' if little else ''}{when}",
+        f"Weights moved by {100 * spread:.2g} %{', next to nothing' if little else ''}{when}",
         "The learned factor of each picked negative; 1 everywhere: the weight net does nothing. Good: a spread well "
         "above 1 %, with less for pairs that the teacher scores like edges.",
         "learned factor, mean 1",

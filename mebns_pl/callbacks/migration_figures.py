@@ -211,9 +211,7 @@ class MigrationFigures(Callback):
         if frame.first:
             drawn["weights"] = figures.weights_figure(**frame.first, when=when)
         if frame.meta:
-            drawn["meta_set"] = figures.meta_set_figure(
-                **frame.meta, when=f", collected in epoch {phases.refreshes[-1]}"
-            )
+            drawn["meta_set"] = figures.meta_set_figure(**frame.meta, when=f", of epoch {phases.refreshes[-1]}")
         return drawn
 
     def state_dict(self) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def test_crossings_are_told_bin_by_bin() -> None:
     assert [bar.get_height() for bar in axes.patches] == [3, 1, 0, 1]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2", "3\u20134"]
     assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "1"]
-    assert figure.get_suptitle() == "2 of 5 pairs crossed the hard set's border, epoch 7"
+    assert figure.get_suptitle() == "2 of 5 pairs crossed the border, epoch 7"
 
 
 def test_phases_figure_has_the_best_epoch_and_the_churn() -> None:
@@ -147,9 +147,9 @@ def test_weights_figure_shows_the_learned_factor() -> None:
     (mesh,) = figure.axes[0].collections
     assert np.asarray(mesh.get_array()).sum() == 3  # where nothing is to be weighed there is no factor
     spread = np.std([0.5, 1.0, 1.5])
-    assert figure.get_suptitle() == f"Weight net: moves weights by {100 * spread:.2g} %"
+    assert figure.get_suptitle() == f"Weights moved by {100 * spread:.2g} %"
     equal = figures.weights_figure(torch.ones(4), torch.ones(4), torch.arange(4.0), torch.arange(4.0))
-    assert equal.get_suptitle() == "Weight net: moves weights by 0 %, as good as nothing"
+    assert equal.get_suptitle() == "Weights moved by 0 %, next to nothing"
 
 
 def test_strips_are_hard_when_the_pair_is() -> None:
@@ -269,7 +269,7 @@ def test_nothing_of_a_figure_is_cut_off() -> None:
             torch.ones(9), torch.ones(9), SCORES.flatten()[:9], SCORES.flatten()[:9], ", epoch 1099"
         ),
         figures.filter_figure([0, 1], [0.5] * 2, [[0, 1]] * 2, [[0, 1]] * 2, phases),
-        figures.meta_set_figure(torch.rand(9), torch.rand(9), torch.ones(9), ", collected in epoch 1099"),
+        figures.meta_set_figure(torch.rand(9), torch.rand(9), torch.ones(9), ", of epoch 1099"),
         figures.embeddings_figure({"a": torch.rand(9, 2)}, {"a": 0.1}, torch.rand(9), ", epoch 1099"),
     ]
     for figure in drawn:
@@ -387,7 +387,7 @@ def test_figures_show_what_was_logged(tmp_path: Path) -> None:
     step = seen.first[-1]
     factor = step["weights"] / step["starting"]
     spread = float(factor.std(unbiased=False) / factor.mean())
-    assert found["weights"].get_suptitle() == f"Weight net: moves weights by {100 * spread:.2g} %, epoch 5"
+    assert found["weights"].get_suptitle() == f"Weights moved by {100 * spread:.2g} %, epoch 5"
     assert sum(np.asarray(found["weights"].axes[0].collections[0].get_array())) == len(factor)
     assert system.meta_set is not None
     points = [len(group.get_offsets()) for group in found["meta_set"].axes[0].collections]
