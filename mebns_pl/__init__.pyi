@@ -3,13 +3,16 @@
 from .analysis.landscape import Landscape as Landscape
 from .analysis.landscape import LandscapeOptions as LandscapeOptions
 from .analysis.landscape import measure_landscape as measure_landscape
+from .callbacks.board import BoardLogger as BoardLogger
 from .callbacks.card import EvaluationCard as EvaluationCard
+from .callbacks.cost import InspectionCost as InspectionCost
 from .callbacks.hparams import HyperParameters as HyperParameters
 from .callbacks.last_checkpoint import LastCheckpoint as LastCheckpoint
 from .callbacks.metrics_file import MetricsFile as MetricsFile
 from .callbacks.migration import MigrationMonitor as MigrationMonitor
 from .callbacks.migration_figures import MigrationFigures as MigrationFigures
 from .callbacks.preemption import Preemption as Preemption
+from .callbacks.projector import Projector as Projector
 from .callbacks.results import ResultTable as ResultTable
 from .cli.landscape import compare_checkpoints as compare_checkpoints
 from .cli.own_graph import find_links as find_links

@@ -9,14 +9,17 @@ from urllib.parse import quote
 import pytest
 from tensorboard import program
 
+from mebns_pl.callbacks.board import LAYOUT
 from mebns_pl.cli import main as cli
 from references.browser import Browser, find_chromium
 from references.studies import made_up_study, write_study
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "experiment"
 PICTURES = Path(__file__).resolve().parent.parent / "build" / "browser"
-PLAIN = {"overlap", "flow", "crossings", "scores", "most_migrated"}
-FIGURES = {"air_routes_gcn_dns": PLAIN, "air_routes_gcn_mebns": PLAIN | {"weights", "filter", "meta_set"}}
+RUNS = ("air_routes_gcn_dns", "air_routes_gcn_mebns")
+GROUPS = ("1_quality", "2_migration", "2_migration_pictures", "3_filter", "4_weights", "5_meta", "6_losses", "7_cost")
+FRAMES = 5
+"""Of each picture."""
 
 pytestmark = [
     pytest.mark.browser,
@@ -49,7 +52,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for name in FIGURES:
+        for name in RUNS:
             options = ["--trainer.max_epochs=12", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
             if name.endswith("mebns"):  # else all of it is warm-up, of which filter and weights have no figures
                 options += [
@@ -86,45 +89,69 @@ def wait_for_text(browser: Browser, *words: str) -> None:
         browser.wait_for(f"text().includes({word!r})")
 
 
-def test_time_series_have_the_scalars_and_the_figures(browser: Browser, url: str) -> None:
-    open_tab(browser, url, "timeseries", 3000)
-    wait_for_text(browser, *FIGURES, "figures", "migration", "final", "weights", "landscape")
-    browser.wait_for(f"found('img').filter(shown).length >= {len(PLAIN)} && {LOADED}")
-    for name in PLAIN:
-        assert browser.ask(f"text().includes('/{name}')"), name
-    assert "hp_metric" not in browser.ask("text()")
+def test_time_series_begin_with_quality_and_end_with_the_test(browser: Browser, url: str) -> None:
+    open_tab(browser, url, "timeseries", 3600)
+    wait_for_text(browser, *RUNS, *GROUPS, "8_embeddings", "final", "landscape", "1_quality/MRR")
+    words = browser.ask("text()").split("\n")
+    assert [word for word in words if word in (*GROUPS, "8_embeddings", "final", "held_out", "landscape")] == [
+        *GROUPS,
+        "8_embeddings",
+        "final",
+        "held_out",
+        "landscape",
+    ]
+    assert next(word for word in words if "/" in word and word[0] == "1") == "1_quality/MRR"
+    assert "epoch" not in words
+    assert "hp_metric" not in words
+    browser.wait_for(f"found('img').filter(shown).length >= {len(RUNS)} && {LOADED}")
     browser.picture(PICTURES / "time_series.png")
 
 
 @pytest.mark.parametrize(
-    ("group", "expected"),
-    [("figures/(overlap|flow|crossings)", 6), ("figures/(scores|most)", 4), ("(weights|filter|meta_set|surface)", 4)],
-    ids=["movement", "scores", "method"],
+    ("group", "expected", "frames"),
+    [
+        ("pictures/(overlap|flow|crossings)", 6, FRAMES),
+        ("pictures/(scores|most)", 4, FRAMES),
+        ("(with_phases|3_filter/picture)", 3, FRAMES),
+        ("([45].*/picture|surface)", 3, 1),
+        ("8_embeddings", 2, 2),
+    ],
+    ids=["movement", "scores", "phases", "method", "embeddings"],
 )
-def test_figures_of_both_runs_are_there_and_none_is_empty(
-    browser: Browser, url: str, group: str, expected: int
+def test_pictures_of_both_runs_are_there_over_time_and_none_is_empty(
+    browser: Browser, url: str, group: str, expected: int, frames: int
 ) -> None:
     open_tab(browser, url, f"images&tagFilter={quote(group)}", 1500)
     wait_for_text(browser, "Tags matching")
     pane = "(found('tf-category-paginated-view')[0] || document.head)"
     matching = f"[...everything({pane})].filter(e => e.matches('img') && shown(e))"
     browser.wait_for(f"{matching}.length === {expected} && {LOADED}")
+    sliders = f"[...everything({pane})].filter(e => e.matches('paper-slider')).map(slider => slider.max + 1)"
+    assert min(browser.ask(sliders), default=1) >= frames
     shares = browser.ask(INK)
     assert min(shares) > 0.02, shares
-    browser.picture(PICTURES / f"images_{expected}_{group.strip('(').partition('|')[0].replace('/(', '_')}.png")
+    name = "".join(letter if letter.isalnum() else "_" for letter in group).strip("_")
+    browser.picture(PICTURES / f"images_{name}.png")
 
 
 def test_custom_scalars_show_runs_side_by_side(browser: Browser, url: str) -> None:
-    open_tab(browser, url, "custom_scalars", 1700)
-    wait_for_text(
-        browser, "Migration", "Share of the hard set that is new", "Validation MRR", "Share of candidates kept"
-    )
-    both = [f"migration/churn@1 ({name}/version_0)" for name in FIGURES]
-    wait_for_text(browser, *both)
-    # Lines come after their legends: every one of the nine charts has some
+    open_tab(browser, url, "custom_scalars", 2800)
+    titles = [title for charts in LAYOUT.values() for title in charts]
+    wait_for_text(browser, *LAYOUT, *titles)
+    wait_for_text(browser, *(f"2_migration/churn@1 ({name}/version_0)" for name in RUNS))
+    # Lines come after their legends: every one of the charts has some
     drawn = "found('.render-area path').filter(path => (path.getAttribute('d') || '').includes('L')).length"
-    browser.wait_for(f"{drawn} >= 9")
+    browser.wait_for(f"{drawn} >= {len(titles)}")
     browser.picture(PICTURES / "custom_scalars.png")
+
+
+def test_projector_has_the_nodes_of_each_learner(browser: Browser, url: str) -> None:
+    open_tab(browser, url, "projector", 900)
+    # Of MeBNS: student and teacher after the warm-up, half of the run, and at its end
+    wait_for_text(browser, "2 runs found", "6 tensors found", "student, epoch 0002", "Points: 352", "Dimension: 32")
+    wait_for_text(browser, "share of hard pairs", "degree")
+    assert browser.ask("found('canvas').filter(shown).length") >= 1
+    browser.picture(PICTURES / "projector.png")
 
 
 def test_hparams_compare_options_with_what_came_of_them(browser: Browser, url: str) -> None:

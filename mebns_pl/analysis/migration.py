@@ -158,3 +158,50 @@ def transition_flow(hard: Tensor) -> Tensor:
     before, now = hard[:-1], hard[1:]
     parts = [before & now, ~before & now, before & ~now, ~before & ~now]
     return torch.stack([part.double().mean(dim=1) for part in parts], dim=1)
+
+
+def newcomers(hard: Tensor) -> Tensor:
+    """Of each snapshot's hard set the shares that were easy at the snapshot before.
+
+    Args:
+        hard: ``(T, M)`` bool, a hard set a row, none empty.
+
+    Returns:
+        ``(T - 1, 2)`` float64: hard again, having been so at an earlier snapshot, and hard for the first time. Their
+        sum is the churn since the snapshot before.
+    """
+    ever = hard.cumsum(dim=0)[:-1] > 0
+    new = hard[1:] & ~hard[:-1]
+    parts = torch.stack([new & ever, new & ~ever], dim=1)
+    return parts.double().sum(dim=2) / hard[1:].double().sum(dim=1, keepdim=True)
+
+
+def binned_crossings(flips: Tensor) -> list[tuple[int, int, int]]:
+    """How many pairs crossed how often, in bins of 0, 1, 2, 3-4, 5-8, 9-16, ...
+
+    Args:
+        flips: ``(M,)`` int64, 0 or more.
+
+    Returns:
+        Least and most crossings of each bin and how many pairs are in it, up to the bin of the most.
+    """
+    bins, low, high = [], 0, 0
+    while low <= int(flips.max()):
+        bins.append((low, high, int(((flips >= low) & (flips <= high)).sum())))
+        low, high = high + 1, max(1, 2 * high)
+    return bins
+
+
+def hard_shares(pairs: Tensor, hard: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+    """In how many pairs each node is, and which share of them is hard.
+
+    Args:
+        pairs: ``(2, M)`` int64.
+        hard: ``(M,)`` bool.
+        num_nodes: N.
+
+    Returns:
+        ``(N,)`` int64, and ``(N,)`` float64, NaN of a node that is in none.
+    """
+    count = torch.bincount(pairs.flatten(), minlength=num_nodes)
+    return count, torch.bincount(pairs[:, hard].flatten(), minlength=num_nodes) / count.double()

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from mebns_pl.analysis.migration import MigrationTracker, nearest_scores
+from mebns_pl.callbacks.cost import Stopwatch
 from mebns_pl.checks import expect
 from mebns_pl.data.datamodule import data_of
 from mebns_pl.keys import permutation
@@ -47,6 +48,7 @@ class MigrationMonitor(Callback):
         expect(probe_size >= 10, "10 pairs or more", probe_size=probe_size)
         self.probe_size = probe_size
         self.tracker = MigrationTracker(share, threshold, lags)
+        self.watch = Stopwatch()
         self.latest: dict[str, Tensor] = {}
         self._watched: dict[str, Tensor] = {}
         self._now: dict[str, Tensor] = {}
@@ -76,11 +78,16 @@ class MigrationMonitor(Callback):
         """Remembers what the epoch's first step picked and what it passed over."""
         if batch_idx == 0:
             assert isinstance(pl_module, AbstractLinkSystem)
-            whole = {name: pl_module.group.columns_of_all(outputs[name]) for name in ("picked", "unpicked")}
-            self._now = {name: pairs[:, : self.probe_size] for name, pairs in whole.items()}
+            with self.watch.running():
+                whole = {name: pl_module.group.columns_of_all(outputs[name]) for name in ("picked", "unpicked")}
+                self._now = {name: pairs[:, : self.probe_size] for name, pairs in whole.items()}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Scores the probe and the remembered pairs, and logs."""
+        with self.watch.running():
+            self._score(pl_module)
+
+    def _score(self, pl_module: LightningModule) -> None:
         groups = {**self._watched, **self._now}
         groups |= {f"{name} before": pairs for name, pairs in self._before.items()}
         # A checkpoint brings some back on the CPU
@@ -94,7 +101,9 @@ class MigrationMonitor(Callback):
             scalars[f"{name}_turned_easy"] = float((parts[f"{name} before"] < scalars["hard_score"]).float().mean())
         self._before = self._hard_and_controls(parts, groups, scalars["hard_score"])
         self._now = {}
-        pl_module.log_dict({f"migration/{name}": value for name, value in scalars.items()}, rank_zero_only=False)
+        # With a batch size given, Lightning does not search the batch for one, which takes as long as the scores
+        named = {f"migration/{name}": value for name, value in scalars.items()}
+        pl_module.log_dict(named, rank_zero_only=False, batch_size=1)
 
     def _hard_and_controls(
         self, scores: dict[str, Tensor], pairs: dict[str, Tensor], level: float

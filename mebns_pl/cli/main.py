@@ -18,12 +18,14 @@ from rich.console import Console
 
 from mebns_pl.allocator import keep_freed_memory
 from mebns_pl.callbacks.card import EvaluationCard
+from mebns_pl.callbacks.cost import InspectionCost
 from mebns_pl.callbacks.hparams import HyperParameters
 from mebns_pl.callbacks.last_checkpoint import LastCheckpoint
 from mebns_pl.callbacks.metrics_file import MetricsFile
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.preemption import EXIT_CODE, Preemption
+from mebns_pl.callbacks.projector import Projector
 from mebns_pl.callbacks.results import ResultTable
 from mebns_pl.cli.auto import with_choice
 from mebns_pl.cli.commands import WITHOUT_A_RUN
@@ -70,7 +72,7 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "accelerator": "auto",
     "devices": 1,
     "logger": {
-        "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
+        "class_path": "mebns_pl.callbacks.board.BoardLogger",
         "init_args": {"save_dir": "logs", "name": "mebns", "default_hp_metric": False},
     },
     "log_every_n_steps": 1,
@@ -189,6 +191,7 @@ class MeBNSCLI(LightningCLI):
         parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(MigrationMonitor, "migration")
         parser.add_lightning_class_args(MigrationFigures, "figures")
+        parser.add_lightning_class_args(Projector, "projector")
         parser.add_lightning_class_args(EvaluationCard, "card")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.add_lightning_class_args(Preemption, "preemption")
@@ -444,7 +447,9 @@ def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # checkpoints hold what a run was made of, and no hyperparameters
-            trainer_defaults={"callbacks": [MetricsFile(), ResultTable(), HyperParameters(), start_watch]},
+            trainer_defaults={
+                "callbacks": [MetricsFile(), ResultTable(), HyperParameters(), InspectionCost(), start_watch]
+            },
             save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},
             # Without abbreviations: `--trainer.max_epoch` would be taken for another option that begins so

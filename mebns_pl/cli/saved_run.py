@@ -27,7 +27,7 @@ from mebns_pl.systems.identity import KEY, describe_data, describe_system, diffe
 from mebns_pl.systems.link_system import AbstractLinkSystem
 
 CONFIG = "config.yaml"
-_LOGGERS = ("TensorBoardLogger", "CSVLogger")
+_LOGGERS = ("BoardLogger", "TensorBoardLogger", "CSVLogger")
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def log_into(run: SavedRun, config: Namespace, command: str) -> None:
         return
     folder = run.config.parent
     logger.init_args.save_dir, logger.init_args.name = str(folder.parent), ""
-    logger.init_args.version = folder.name if kind == "TensorBoardLogger" else f"{folder.name}/{command}"
+    logger.init_args.version = folder.name if kind != "CSVLogger" else f"{folder.name}/{command}"
 
 
 def _checkpoint_in(folder: Path) -> Path:

@@ -200,7 +200,7 @@ class Worker:
     def fit_arguments(self, claimed: Claimed, place: Path) -> list[str]:
         """The command line of a run's training, in a folder of its own."""
         own = {
-            "trainer.logger": "lightning.pytorch.loggers.TensorBoardLogger",
+            "trainer.logger": "mebns_pl.BoardLogger",
             "trainer.logger.save_dir": str(place.parent),
             "trainer.logger.name": place.name,
             "trainer.logger.version": 0,

@@ -18,19 +18,21 @@ class StepOutput(TypedDict):
         picked: ``(2, m)`` pairs the student learned from.
         unpicked: ``(2, n)`` legal candidates that were passed over.
         weights: ``(m,)`` weights of the picked pairs, mean 1 over the union batch.
+        starting: ``(m,)`` those before the weight net.
         logits: ``(m,)`` the student's logits of the picked pairs.
         hardness: ``(m,)`` the teacher's logits of the picked pairs; empty without a teacher.
         band: ``(2,)`` least and highest hardness that the filter kept, means over anchors; NaN without a teacher.
-        kept_share: ``()`` share of the legal candidates that the filter kept; 1 without a teacher.
+        offered: ``(2,)`` those of all legal candidates, of the same anchors.
     """
 
     picked: Tensor
     unpicked: Tensor
     weights: Tensor
+    starting: Tensor
     logits: Tensor
     hardness: Tensor
     band: Tensor
-    kept_share: Tensor
+    offered: Tensor
 
 
 def step_output(batch: TrainBatch, negatives: Negatives) -> StepOutput:
@@ -44,16 +46,18 @@ def step_output(batch: TrainBatch, negatives: Negatives) -> StepOutput:
         picked=negatives.pairs[:, negatives.mask],
         unpicked=torch.stack([anchors[passed_over], batch.candidates[passed_over]]),
         weights=negatives.weights[negatives.mask],
+        starting=negatives.starting[negatives.mask],
         logits=negatives.logits[negatives.mask],
         hardness=negatives.logits[:0] if negatives.hardness is None else negatives.hardness[negatives.mask],
-        band=_band_kept(negatives.candidate_hardness, negatives.kept),
-        kept_share=negatives.kept.sum() / batch.candidate_mask.sum().clamp(min=1),
+        band=_band(negatives.candidate_hardness, negatives.kept, negatives.kept),
+        offered=_band(negatives.candidate_hardness, batch.candidate_mask, negatives.kept),
     )
 
 
-def _band_kept(hardness: Tensor | None, kept: Tensor) -> Tensor:
+def _band(hardness: Tensor | None, among: Tensor, kept: Tensor) -> Tensor:
+    """Least and highest hardness ``(2,)`` among candidates, means over the anchors that keep any."""
     if hardness is None:
         return torch.full((2,), torch.nan)
-    least = hardness.masked_fill(~kept, torch.inf).amin(dim=1)
-    most = hardness.masked_fill(~kept, -torch.inf).amax(dim=1)
+    least = hardness.masked_fill(~among, torch.inf).amin(dim=1)
+    most = hardness.masked_fill(~among, -torch.inf).amax(dim=1)
     return torch.stack([least, most])[:, kept.any(dim=1)].mean(dim=1)

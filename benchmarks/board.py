@@ -1,0 +1,95 @@
+"""What TensorBoard's share of a run costs: seconds of monitor, figures and projector over those of the rest.
+
+Trains configs/experiment/cora_gcn_dns.yaml and cora_gcn_mebns.yaml (or others) as they are, with TensorBoard's logger
+into a temporary folder. All in processor seconds of this process, which other programs do not change: what is done
+before the first epoch and after the last one stands beside the epochs.
+
+    python benchmarks/board.py [--experiments cora_gcn_dns cora_gcn_mebns] [--epochs 100]
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from functools import wraps
+from typing import Any
+
+from _runs import begin, head, line, parser_of
+
+INSPECTED = ("MigrationMonitor", "MigrationFigures", "Projector")
+HOOKS = ("on_fit_start", "on_train_batch_end", "on_train_epoch_end", "on_fit_end")
+
+
+def main() -> None:
+    """Prints a row for each experiment."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--experiments", nargs="+", default=["cora_gcn_dns", "cora_gcn_mebns"])
+    parser.add_argument("--epochs", type=int, default=100)
+    args = parser.parse_args()
+    begin()
+    head("experiment", "epochs", "an epoch, s", "inspection an epoch, s", "share, %", "before, s", "after, s")
+    for experiment in args.experiments:
+        measure(experiment, args.epochs, args.root)
+
+
+def measure(experiment: str, epochs: int, root: str | None) -> None:
+    """Trains, and prints what it took."""
+    from lightning.pytorch import Callback
+
+    from mebns_pl.cli.main import MeBNSCLI, main
+
+    spent: dict[str, float] = dict.fromkeys(HOOKS, 0.0)
+    whole = 0.0
+
+    def timed(hook: str, call: Any) -> Any:
+        @wraps(call)
+        def run(*given: Any) -> None:
+            start = time.process_time()
+            call(*given)
+            spent[hook] += time.process_time() - start
+
+        return run
+
+    class Epochs(Callback):
+        """Adds up the epochs, first and last of the callbacks."""
+
+        def on_train_epoch_start(self, *_: Any) -> None:
+            self.start = time.process_time()
+
+    class Ends(Callback):
+        def on_train_epoch_end(self, *_: Any) -> None:
+            nonlocal whole
+            whole += time.process_time() - epochs_of.start
+
+    epochs_of = Epochs()
+
+    class Watched(MeBNSCLI):
+        """Times the hooks of what looks at the run."""
+
+        def fit(self, **options: Any) -> None:
+            for callback in self.trainer.callbacks:
+                if type(callback).__name__ in INSPECTED:
+                    for hook in HOOKS:
+                        setattr(callback, hook, timed(hook, getattr(callback, hook)))
+            self.trainer.callbacks = [epochs_of, *self.trainer.callbacks, Ends()]
+            super().fit(**options)
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = [f"--trainer.max_epochs={epochs}", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
+        options += [f"--trainer.logger.save_dir={folder}"] + ([f"--data.root={root}"] if root else [])
+        main(["fit", "-c", f"experiment/{experiment}", *options], Watched)
+    inspection = spent["on_train_batch_end"] + spent["on_train_epoch_end"]
+    rest = whole - inspection
+    line(
+        experiment,
+        epochs,
+        f"{rest / epochs:.3f}",
+        f"{inspection / epochs:.4f}",
+        f"{100 * inspection / rest:.1f}",
+        f"{spent['on_fit_start']:.2f}",
+        f"{spent['on_fit_end']:.2f}",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Node embeddings over a run, for TensorBoard's PROJECTOR."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from mebns_pl.analysis.figures import embeddings_figure
+from mebns_pl.analysis.migration import hard_set, hard_shares
+from mebns_pl.callbacks.board import writer_of
+from mebns_pl.callbacks.cost import Stopwatch
+from mebns_pl.callbacks.metrics_file import warmup_of
+from mebns_pl.callbacks.migration import MigrationMonitor
+from mebns_pl.callbacks.migration_figures import MigrationFigures, frame_due
+from mebns_pl.checks import at_least
+from mebns_pl.data.datamodule import data_of
+from mebns_pl.datasets.loaded import LoadedGraph
+from mebns_pl.escaping import visible
+from mebns_pl.files import write_atomically
+from mebns_pl.keys import permutation
+from mebns_pl.systems.link_system import AbstractLinkSystem
+from mebns_pl.systems.mebns import MeBNS
+
+FOLDER = "projector"
+CONFIG = "projector_config.pbtxt"
+TAG = "8_embeddings/picture"
+
+
+class Projector(Callback):
+    """Writes the nodes' embeddings by student and teacher at a few epochs, for TensorBoard's PROJECTOR.
+
+    After ``frames`` equal parts of the run, after the warm-up and when training ends, into ``projector/`` in the
+    run's folder: the first ``components`` principal components of each learner's embeddings, and of each node its
+    name, type (where the graph has any), degree among training edges, how many pairs of the migration monitor's probe
+    it is in, and the share of those that are hard then. A picture of the first two components goes beside the figures.
+    Needs a :class:`MigrationMonitor` before it among the callbacks. Nothing is written without TensorBoard's logger, of
+    a predictor without embeddings, or where :class:`MigrationFigures` are switched off.
+
+    Args:
+        frames: parts of the run, 1 or more, or 0 to write nothing.
+        max_nodes: of a larger graph so many nodes are drawn, the same in all runs of a split.
+        components: of each embedding so many are written, 2 or more.
+
+    Cost: one encoding for each learner and frame, and its principal components, ``O(N C^2)``.
+
+    Example:
+        >>> Projector().frames
+        2
+    """
+
+    def __init__(self, frames: int = 2, max_nodes: int = 2000, components: int = 32) -> None:
+        at_least(0, frames=frames)
+        at_least(1, max_nodes=max_nodes)
+        at_least(2, components=components)
+        self.frames = frames
+        self.max_nodes = max_nodes
+        self.components = components
+        self.watch = Stopwatch()
+        self.written: list[tuple[int, str]] = []  # epochs and learners
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks for the monitor.
+
+        Raises:
+            ValueError: there is no :class:`MigrationMonitor`.
+        """
+        _monitor_of(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes where an epoch is due."""
+        epoch, last_of_warmup = trainer.current_epoch, warmup_of(pl_module) - 1
+        if self._writes(trainer) and (frame_due(epoch, trainer.max_epochs, self.frames) or epoch == last_of_warmup):
+            self._write(trainer, pl_module, epoch)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes once more."""
+        if self._writes(trainer) and trainer.global_step:
+            self._write(trainer, pl_module, max(trainer.current_epoch - 1, 0))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been written."""
+        return {"written": list(self.written)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes it back."""
+        self.written = [(int(epoch), str(learner)) for epoch, learner in state_dict["written"]]
+
+    def _writes(self, trainer: Trainer) -> bool:
+        figures = [c for c in trainer.callbacks if isinstance(c, MigrationFigures)]  # type: ignore[attr-defined]
+        return self.frames > 0 and all(callback.max_snapshots for callback in figures)
+
+    def _write(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
+        writer = writer_of(trainer)
+        if writer is None:
+            return
+        assert isinstance(pl_module, AbstractLinkSystem)
+        with self.watch.running():
+            embeddings = embeddings_of(pl_module)
+            if not embeddings:
+                return
+            data, monitor, folder = data_of(trainer), _monitor_of(trainer), Path(writer.log_dir)
+            nodes = (
+                permutation(data.loaded.num_nodes, data.split_key.child("projector"))[: self.max_nodes].sort().values
+            )
+            hard = hard_set(monitor.latest["probe"], monitor.tracker.share)
+            count, share = hard_shares(monitor.probe.cpu(), hard, data.loaded.num_nodes)
+            about = nodes_table(data.loaded, data.train_graph.degree.cpu(), count, share, nodes)
+            write_atomically(folder / FOLDER / _nodes(epoch), about.to_csv(sep="\t", index=False, float_format="%.3f"))
+            places, kept = {}, {}
+            for learner, found in embeddings.items():
+                parts, variances = principal_components(found.cpu()[nodes], self.components)
+                table = pd.DataFrame(parts.numpy()).to_csv(sep="\t", index=False, header=False, float_format="%.5g")
+                write_atomically(folder / FOLDER / _vectors(epoch, learner), table)
+                places[learner], kept[learner] = parts[:, :2], float(variances[:2].sum())
+                self.written = [entry for entry in self.written if entry != (epoch, learner)] + [(epoch, learner)]
+            write_atomically(folder / CONFIG, projector_config(self.written))
+            figure = embeddings_figure(places, kept, share[nodes], f", epoch {epoch}")
+            writer.add_figure(TAG, figure, trainer.global_step)
+
+
+def embeddings_of(system: AbstractLinkSystem) -> dict[str, Tensor]:
+    """Embeddings ``(N, C)`` by learner, of those that have any, on the training graph."""
+    learners = {"student": system.student} | ({"teacher": system.teacher} if isinstance(system, MeBNS) else {})
+    with torch.no_grad():
+        found = {name: system.batching.embeddings(p, system.graph, system.device) for name, p in learners.items()}
+    return {name: embeddings for name, embeddings in found.items() if embeddings is not None}
+
+
+def principal_components(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Values along their principal components, the one of the greatest variance first.
+
+    Args:
+        values: ``(n, C)``.
+        count: how many components, if there are so many; 2 at least, filled up by zeros.
+
+    Returns:
+        ``(n, k)`` float32 and the components' shares of the variance ``(k,)``, 0 where there is none.
+    """
+    centered = values.double() - values.double().mean(dim=0)
+    variances, directions = torch.linalg.eigh(centered.t() @ centered)
+    parts = centered @ directions.flip(1)[:, :count]
+    # Up to its sign a component is the same: its largest entry shall be positive
+    parts = parts * parts.gather(0, parts.abs().argmax(dim=0, keepdim=True)).sign()
+    shares = variances.flip(0).clamp(min=0)[:count] / variances.clamp(min=0).sum().clamp(min=1e-30)
+    missing = max(0, 2 - parts.shape[1])
+    return torch.nn.functional.pad(parts, (0, missing)).float(), torch.nn.functional.pad(shares, (0, missing))
+
+
+def nodes_table(loaded: LoadedGraph, degree: Tensor, count: Tensor, share: Tensor, nodes: Tensor) -> pd.DataFrame:
+    """What the PROJECTOR tells of nodes, a row each; a node without probe pairs has a share of 0."""
+    names, chosen = np.array(loaded.node_names, dtype=object), nodes.numpy()
+    columns: dict[str, Any] = {"name": [visible(name) for name in names[chosen]]}
+    if loaded.node_types is not None:
+        columns["type"] = [visible(loaded.node_types[node]) for node in chosen.tolist()]
+    columns |= {"degree": degree[nodes].numpy(), "probe pairs": count[nodes].numpy()}
+    return pd.DataFrame({**columns, "share of hard pairs": share[nodes].nan_to_num().numpy()})
+
+
+def projector_config(written: list[tuple[int, str]]) -> str:
+    """TensorBoard's list of embeddings, which it sorts by their names."""
+    lines = []
+    for epoch, learner in sorted(written):
+        lines += [
+            "embeddings {",
+            f'  tensor_name: "{learner}, epoch {epoch:04d}"',
+            f'  tensor_path: "{FOLDER}/{_vectors(epoch, learner)}"',
+            f'  metadata_path: "{FOLDER}/{_nodes(epoch)}"',
+            "}",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _vectors(epoch: int, learner: str) -> str:
+    return f"epoch_{epoch}_{learner}.tsv"
+
+
+def _nodes(epoch: int) -> str:
+    return f"epoch_{epoch}_nodes.tsv"
+
+
+def _monitor_of(trainer: Trainer) -> MigrationMonitor:
+    found = (c for c in trainer.callbacks if isinstance(c, MigrationMonitor))  # type: ignore[attr-defined]
+    monitor = next(found, None)
+    if monitor is None:
+        raise ValueError("callbacks: Projector reads a MigrationMonitor's scores; put one before it")
+    return monitor
