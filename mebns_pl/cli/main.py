@@ -24,6 +24,7 @@ from mebns_pl.callbacks.metrics_file import MetricsFile
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.preemption import EXIT_CODE, Preemption
+from mebns_pl.callbacks.probe_record import ProbeRecord
 from mebns_pl.callbacks.results import ResultTable
 from mebns_pl.cli.commands import WITHOUT_A_RUN
 from mebns_pl.cli.messages import OneLineParser, bad_input, user_message
@@ -188,6 +189,7 @@ class MeBNSCLI(LightningCLI):
         parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(MigrationMonitor, "migration")
         parser.add_lightning_class_args(MigrationFigures, "figures")
+        parser.add_lightning_class_args(ProbeRecord, "record")
         parser.add_lightning_class_args(EvaluationCard, "card")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.add_lightning_class_args(Preemption, "preemption")
