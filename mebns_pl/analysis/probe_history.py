@@ -40,6 +40,8 @@ class Setting:
         share: rho, the share of the probe that counts as hard.
         threshold: tau on the probability.
         warmup: epochs in which the system trains like its sampler alone.
+        sampler: the classes of its proposal and its selector.
+        seed: of the run.
 
     Example:
         >>> Setting("air_routes", "Plain").warmup
@@ -51,6 +53,8 @@ class Setting:
     share: float = 0.2
     threshold: float = 0.5
     warmup: int = 0
+    sampler: tuple[str, str] = ("UniformProposal", "FirstSelector")
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -193,11 +197,13 @@ def read_history(path: str | Path) -> ProbeHistory:
     try:
         words = json.loads(found.pop("words").tobytes())
         number, names, types = words.pop("format"), words.pop("names"), words.pop("types")
-        setting = Setting(**words)
+        setting = Setting(**{**words, "sampler": tuple(words["sampler"])})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: no history of a probe: {error}") from error
     if number != FORMAT or wrong:
-        raise DataError(f"{path}: got format {number!r}{' with other numbers' * bool(wrong)}; this version has {FORMAT}")
+        raise DataError(
+            f"{path}: got format {number!r}{' with other numbers' * bool(wrong)}; this version has {FORMAT}"
+        )
     history = ProbeHistory(setting, names=names, types=types, **found)
     history.check(path)
     return history

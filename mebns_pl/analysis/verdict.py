@@ -114,7 +114,7 @@ def movement(run: Evidence, control: Evidence) -> Finding:
     low, high = bootstrap_interval(pair_churn(mine, epochs) - pair_churn(other, epochs))
     more = (
         f"from one kept epoch to the next {_percent(own)} of it is new, {_percent(its)} in the control: "
-        f"{_points(own - its)} (95 % interval over the probe's pairs {_points(low)} to {_points(high)}; one seed)."
+        f"{_points(own - its)} points (95 % interval over the probe's pairs {_points(low)} to {_points(high)}; one seed)."
     )
     if high < 0:
         return Finding(topic, GOOD, f"The hard set moved less than in the control: {more}")
@@ -125,8 +125,10 @@ def movement(run: Evidence, control: Evidence) -> Finding:
 
 def same_probe(one: ProbeHistory, other: ProbeHistory) -> bool:
     """Whether two runs have watched the same pairs of the same nodes."""
-    return np.array_equal(one.pairs, other.pairs) and _ends(one) == _ends(other) and one.setting.share == (
-        other.setting.share
+    return (
+        np.array_equal(one.pairs, other.pairs)
+        and _ends(one) == _ends(other)
+        and one.setting.share == (other.setting.share)
     )
 
 
@@ -172,7 +174,9 @@ def false_negatives(history: ProbeHistory) -> Finding:
     if not total:
         return Finding(topic, LEVEL, "Nothing crosses: no pair of the probe has entered or left the hard set.")
     low, high = share_interval(known, total)
-    one = f"of the {total:,} pairs that crossed {known:,} {'is a held-out edge' if known == 1 else 'are held-out edges'}"
+    one = (
+        f"of the {total:,} pairs that crossed {known:,} {'is a held-out edge' if known == 1 else 'are held-out edges'}"
+    )
     if low <= chance <= high:
         told = f", too few to tell from chance ({_percent(chance)})"
         if total < 100:
@@ -185,7 +189,9 @@ def false_negatives(history: ProbeHistory) -> Finding:
     if low > 0.5:
         return Finding(topic, BAD, f"It is mostly false negatives that cross: {numbers}.")
     return Finding(
-        topic, LEVEL, f"Mostly migration, but false negatives cross {known / total / chance:.1f} times as often: {numbers}."
+        topic,
+        LEVEL,
+        f"Mostly migration, but false negatives cross {known / total / chance:.1f} times as often: {numbers}.",
     )
 
 
@@ -216,7 +222,7 @@ def weights(learned: Mapping[str, float]) -> Finding:
     told += f", unevenness of the weights {uneven:.1e}" if uneven is not None else ""
     steady, ratio = learned.get("weights/signal"), learned.get("held_out/weight")
     if steady is not None:
-        told += f"; hypergradient's signal {steady:.2f}, where noise alone has {NOISE:.2f}"
+        told += f"; hypergradient's signal {steady:.2g}, where noise alone has {NOISE:.2f}"
     if ratio is not None:
         told += f"; held-out edges weigh {ratio:.2f} times what the other negatives do"
     if vary < LITTLE:
@@ -275,4 +281,4 @@ def _percent(value: float) -> str:
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:+.1f} points"
+    return f"{100 * value:+.1f}"

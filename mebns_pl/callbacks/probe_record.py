@@ -144,7 +144,8 @@ class ProbeRecord(Callback):
 
     def history(self, trainer: Trainer, pl_module: LightningModule) -> ProbeHistory:
         """What was kept so far, of at least one snapshot."""
-        data, probe = data_of(trainer), self._monitor.probe.cpu()
+        assert isinstance(pl_module, AbstractLinkSystem)
+        data, probe, sampler = data_of(trainer), self._monitor.probe.cpu(), pl_module.sampler
         tracker, empty = self._monitor.tracker, np.empty((0, probe.shape[1]), np.float32)
         counts = torch.stack(self.counts)[:, :, self._again].numpy()
         sets = common_neighbors(data.train_graph, probe)
@@ -152,7 +153,15 @@ class ProbeRecord(Callback):
         nodes = np.unique(np.concatenate([probe.flatten().numpy(), common[common >= 0]]))
         types = data.loaded.node_types
         return ProbeHistory(
-            Setting(data.loaded.name, type(pl_module).__name__, tracker.share, tracker.threshold, warmup_of(pl_module)),
+            Setting(
+                data.loaded.name,
+                type(pl_module).__name__,
+                tracker.share,
+                tracker.threshold,
+                warmup_of(pl_module),
+                (type(sampler.proposal).__name__, type(sampler.selector).__name__),
+                data.key.seed,
+            ),
             pairs=probe.numpy(),
             epochs=np.array(self.epochs),
             student=torch.stack(self.student).numpy(),

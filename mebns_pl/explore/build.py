@@ -62,16 +62,16 @@ def pictures(runs: Sequence[ExploredRun]) -> list[Picture]:
             figures.hard_set_figure(runs),
         ),
         Picture(
-            "flow",
-            "Flow between easy and hard",
-            f"Hard is here a probability above {setting.threshold:g}. Bars short and falling: few pairs change sides.",
-            figures.flow_figure(runs),
-        ),
-        Picture(
             "crossings",
             "Crossings of a pair",
             "How often pairs entered or left the hard set, from one kept epoch to the next. High at 0: little moved.",
             figures.crossings_figure(runs),
+        ),
+        Picture(
+            "flow",
+            "Flow between easy and hard",
+            f"Hard is here a probability above {setting.threshold:g}. Short bars: few pairs change sides. Dotted: the end of a warm-up.",
+            figures.flow_figure(runs),
         ),
     ]
     held_out = figures.held_out_figure(runs)
@@ -104,7 +104,10 @@ def as_page(runs: Sequence[ExploredRun], most_pairs: int = MOST_PAIRS) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     drawn = [
-        (item, item.figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"figure-{item.name}", config=_OPTIONS))
+        (
+            item,
+            item.figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"figure-{item.name}", config=_OPTIONS),
+        )
         for item in pictures(runs)
     ]
     return environment.from_string(PAGE.read_text("utf-8")).render(
@@ -121,7 +124,9 @@ def as_page(runs: Sequence[ExploredRun], most_pairs: int = MOST_PAIRS) -> str:
 
 def _head(number: int, run: ExploredRun, runs: Sequence[ExploredRun]) -> dict[str, Any]:
     control, mrr = control_of(run, runs), run.test.get("mrr")
-    told = [run.history.setting.system, f"{len(run.history.epochs)} epochs kept"]
+    setting = run.history.setting
+    told = [f"{setting.system} with {' + '.join(setting.sampler)}, seed {setting.seed}"]
+    told += [f"{len(run.history.epochs)} epochs kept"]
     told += [] if mrr is None else [f"test MRR {100 * mrr:.1f} %"]
     told += [] if control is None else [f"control: {control.name}"]
     return {
@@ -236,7 +241,10 @@ def in_script(value: Any) -> str:
 
 def _rows(table: pd.DataFrame) -> list[list[Any]]:
     columns = (table[name].tolist() for name in table.columns)
-    return [[visible(cell) if isinstance(cell, str) else cell for cell in row] for row in zip(*map(_rounded, columns), strict=True)]
+    return [
+        [visible(cell) if isinstance(cell, str) else cell for cell in row]
+        for row in zip(*map(_rounded, columns), strict=True)
+    ]
 
 
 def _rounded(values: list[Any]) -> list[Any]:

@@ -126,7 +126,7 @@
       const open = () => LISTS[state.list].open(row);
       const cells = columns.map((column, place) => {
         const value = column.value(row);
-        if (!place) return element('td', {}, element('button', { text: value, name: 'open' }));
+        if (!place) return element('td', {}, element('button', { text: value.replace(' \u2013 ', ' \u2013\n'), name: 'open' }));
         return element('td', { text: column.text ? value : number(value), name: column.text ? '' : 'number' });
       });
       return element('tr', { click: open }, ...cells);

@@ -56,7 +56,10 @@ def flow_figure(runs: Sequence[ExploredRun]) -> go.Figure:
     figure = make_subplots(1, len(runs), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.03)
     for number, run in enumerate(runs, 1):
         epochs, hard, easy = threshold_flow(run.history)
-        for name, values, sign, color in (("turned hard", hard, 1, TURNED_HARD), ("turned easy", easy, -1, TURNED_EASY)):
+        for name, values, sign, color in (
+            ("turned hard", hard, 1, TURNED_HARD),
+            ("turned easy", easy, -1, TURNED_EASY),
+        ):
             figure.add_trace(
                 go.Bar(
                     x=epochs,
@@ -74,7 +77,7 @@ def flow_figure(runs: Sequence[ExploredRun]) -> go.Figure:
         _mark_warm_up(figure, run, "#333333", row=1, col=number)
     figure.update_layout(barmode="relative", bargap=0.1)
     figure.update_xaxes(title="epoch")
-    figure.update_yaxes(title="pairs: up turned hard, down turned easy", col=1)
+    figure.update_yaxes(title="pairs that turned", col=1)
     return styled(figure, HEIGHT)
 
 
@@ -120,7 +123,9 @@ def held_out_figure(runs: Sequence[ExploredRun]) -> go.Figure | None:
     if not held.any():
         return None
     figure = go.Figure()
-    names = [f"{low}" if low == high else f"{low} or more" if high is None else f"{low} to {high}" for low, high in GROUPS]
+    names = [
+        f"{low}" if low == high else f"{low} or more" if high is None else f"{low} to {high}" for low, high in GROUPS
+    ]
     for number, run in enumerate(runs):
         color, symbol, _ = look(number)
         rows = held_out_by_crossings(run.history)
@@ -144,10 +149,15 @@ def held_out_figure(runs: Sequence[ExploredRun]) -> go.Figure | None:
     figure.add_hline(
         100 * float(held.mean()),
         line={"dash": "dash", "color": "#555555", "width": 1},
-        annotation_text="by chance",
-        annotation_font_size=12,
+        annotation={"text": f"by chance {100 * float(held.mean()):.1f} %", "font": {"size": 12, "color": "#555555"}},
+        annotation_position="top left",
     )
-    figure.update_xaxes(title="crossings of the hard set's border", tickvals=list(range(len(names))), ticktext=names)
+    figure.update_xaxes(
+        title="crossings of the hard set's border",
+        tickvals=list(range(len(names))),
+        ticktext=names,
+        range=[-0.6, len(GROUPS) - 0.4],
+    )
     figure.update_yaxes(title="held-out edges, in %", rangemode="tozero")
     return styled(figure, HEIGHT)
 
@@ -155,7 +165,9 @@ def held_out_figure(runs: Sequence[ExploredRun]) -> go.Figure | None:
 def held_out_by_crossings(history: ProbeHistory) -> list[tuple[int, int]]:
     """Of each of ``GROUPS`` how many pairs are held-out edges, and how many there are."""
     held, crossings = history.held_out > 0, history.crossings
-    inside = [(crossings >= low) & (crossings <= (crossings.max(initial=0) if high is None else high)) for low, high in GROUPS]
+    inside = [
+        (crossings >= low) & (crossings <= (crossings.max(initial=0) if high is None else high)) for low, high in GROUPS
+    ]
     return [(int((held & group).sum()), int(group.sum())) for group in inside]
 
 
@@ -242,7 +254,5 @@ def _mark_warm_up(figure: go.Figure, run: ExploredRun, color: str, **place: int)
         figure.add_vline(
             warmup - 0.5,
             line={"dash": "dot", "color": color, "width": 1.5},
-            annotation={"text": "warm-up ends", "font": {"size": 11}, "textangle": -90, "yanchor": "top"},
-            annotation_position="top right",
             **place,
         )

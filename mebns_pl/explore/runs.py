@@ -11,7 +11,6 @@ import pandas as pd
 
 from mebns_pl.analysis.probe_history import NAME, ProbeHistory, read_history
 from mebns_pl.analysis.verdict import Evidence, Finding, same_probe, verdict
-from mebns_pl.callbacks.card import plain_control
 from mebns_pl.errors import DataError
 from mebns_pl.escaping import visible
 from mebns_pl.metrics_json import NAME as METRICS
@@ -165,14 +164,26 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 
 def control_of(run: ExploredRun, runs: Sequence[ExploredRun]) -> ExploredRun | None:
-    """The run that another is held against: of MeBNS its plain control, else the first plain run; None of that itself."""
-    plain = [other for other in runs if other.history.setting.system == "Plain"]
-    if run.folder is not None and run.history.setting.system == "MeBNS":
-        own = plain_control(run.folder.resolve())
-        for other in plain:
-            if other.folder is not None and other.folder.resolve() == own:
-                return other
-    return plain[0] if plain and plain[0] is not run else None
+    """The run among ``runs`` that another is held against, or None.
+
+    Of MeBNS it is a plain run of the same sampler and seed, as far as there is one; of a plain run one that takes its
+    negatives as they come, unless it does so itself.
+    """
+    mine = run.history.setting
+    plain = [other for other in runs if other is not run and other.history.setting.system == "Plain"]
+    if mine.system == "Plain":
+        plain = [other for other in plain if _as_they_come(other) and not _as_they_come(run)]
+
+    def distance(other: ExploredRun) -> tuple[bool, bool, bool]:
+        its = other.history.setting
+        unlike = mine.system != "Plain" and its.sampler != mine.sampler
+        return unlike, not _as_they_come(other), its.seed != mine.seed
+
+    return min(plain, key=distance, default=None)
+
+
+def _as_they_come(run: ExploredRun) -> bool:
+    return run.history.setting.sampler[1] == "FirstSelector"
 
 
 def verdict_of(run: ExploredRun, runs: Sequence[ExploredRun]) -> list[Finding]:
