@@ -101,7 +101,7 @@ class ProbeHistory:
     @property
     def num_pairs(self) -> int:
         """M."""
-        return self.pairs.shape[1]
+        return int(self.pairs.shape[1])
 
     @cached_property
     def hard(self) -> np.ndarray:
@@ -111,7 +111,8 @@ class ProbeHistory:
     @cached_property
     def border(self) -> np.ndarray:
         """``(T,)`` float32: the lowest logit in the hard set."""
-        return np.where(self.hard, self.student, np.inf).min(axis=1).astype(np.float32)
+        lowest: np.ndarray = np.where(self.hard, self.student, np.inf).min(axis=1)
+        return lowest.astype(np.float32)
 
     @cached_property
     def above(self) -> np.ndarray:
@@ -122,7 +123,8 @@ class ProbeHistory:
     @cached_property
     def crossings(self) -> np.ndarray:
         """``(M,)`` int64: how often each pair has entered or left the hard set, from snapshot to snapshot."""
-        return (self.hard[1:] != self.hard[:-1]).sum(axis=0)
+        crossings: np.ndarray = (self.hard[1:] != self.hard[:-1]).sum(axis=0)
+        return crossings
 
     @cached_property
     def places(self) -> np.ndarray:

@@ -114,7 +114,8 @@ def movement(run: Evidence, control: Evidence) -> Finding:
     low, high = bootstrap_interval(pair_churn(mine, epochs) - pair_churn(other, epochs))
     more = (
         f"from one kept epoch to the next {_percent(own)} of it is new, {_percent(its)} in the control: "
-        f"{_points(own - its)} points (95 % interval over the probe's pairs {_points(low)} to {_points(high)}; one seed)."
+        f"{_points(own - its)} points (95 % interval over the probe's pairs {_points(low)} to {_points(high)}; "
+        "one seed)."
     )
     if high < 0:
         return Finding(topic, GOOD, f"The hard set moved less than in the control: {more}")

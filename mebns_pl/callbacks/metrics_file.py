@@ -114,10 +114,11 @@ class MetricsFile(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """After a fit adds what the system has found out about its negatives, which comes after all callbacks."""
-        if stage == "fit" and isinstance(pl_module, AbstractLinkSystem) and pl_module.diagnosis:
-            if self._path is not None and trainer.is_global_zero and "fit" in (found := read_metrics(self._path)):
-                found["fit"]["diagnosis"] = {**found["fit"].get("diagnosis", {}), **pl_module.diagnosis}
-                write_metrics(self._path, found)
+        if stage != "fit" or not isinstance(pl_module, AbstractLinkSystem) or not pl_module.diagnosis:
+            return
+        if self._path is not None and trainer.is_global_zero and "fit" in (found := read_metrics(self._path)):
+            found["fit"]["diagnosis"] = {**found["fit"].get("diagnosis", {}), **pl_module.diagnosis}
+            write_metrics(self._path, found)
 
     def _notes(self, trainer: Trainer, system: AbstractLinkSystem) -> list[Note]:
         uneven = [value for value in self.curves.get("weights/unevenness", ()) if value is not None]

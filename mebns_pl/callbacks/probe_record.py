@@ -124,9 +124,10 @@ class ProbeRecord(Callback):
         assert self._since is not None
         if len(self.counts) % 2 == 0:
             self._since += self.counts[-1].to(self._since.device)
-        self.counts = [self.counts[0]] + [sum(two) for two in zip(self.counts[1::2], self.counts[2::2], strict=False)]  # type: ignore[misc]
+        joined = [one + two for one, two in zip(self.counts[1::2], self.counts[2::2], strict=False)]
+        self.counts = [self.counts[0], *joined]
         for history in (self.epochs, self.student, self.teacher):
-            del history[1::2]  # type: ignore[attr-defined]
+            del history[1::2]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes."""

@@ -1,4 +1,4 @@
-"""The subcommands that run neither data module nor trainer: ``datasets | samplers | landscape | sweep | report | explore``."""
+"""The subcommands without data module and trainer: ``datasets | samplers | landscape | sweep | report | explore``."""
 
 from __future__ import annotations
 

@@ -56,8 +56,9 @@ log = logging.getLogger(__name__)
 DESCRIPTION = (
     "Link prediction with meta-bootstrapped negative sampling. `mebns datasets` lists the graphs there are, "
     "`mebns samplers` the samplers; `mebns landscape --ckpt FILE` looks at the loss round trained students; "
-    "`mebns sweep STUDY.yaml` runs many configurations, `mebns report FOLDER` says what they have shown, `mebns explore "
-    "RUN` what has migrated. --trust lets the saved options of a run, and a checkpoint, bring code of their own."
+    "`mebns sweep STUDY.yaml` runs many configurations, `mebns report FOLDER` says what they have shown, "
+    "`mebns explore RUN` what has migrated. --trust lets the saved options of a run, and a checkpoint, bring code of "
+    "their own."
 )
 
 FIT_DESCRIPTION = (
@@ -411,7 +412,8 @@ def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
         kind: what a run is made by.
 
     Raises:
-        SystemExit: after ``datasets``, ``samplers``, ``landscape``, ``sweep``, ``report``, ``explore``, as after ``--help``.
+        SystemExit: after ``datasets``, ``samplers``, ``landscape``, ``sweep``, ``report``, ``explore``, as after
+            ``--help``.
     """
     given = sys.argv[1:] if args is None else args
     quieten()

@@ -17,7 +17,6 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from mebns_pl.analysis.probe_history import ProbeHistory
 from mebns_pl.escaping import visible
 from mebns_pl.explore import figures
 from mebns_pl.explore.runs import ExploredRun, check_together, control_of, verdict_of
@@ -70,7 +69,8 @@ def pictures(runs: Sequence[ExploredRun]) -> list[Picture]:
         Picture(
             "flow",
             "Flow between easy and hard",
-            f"Hard is here a probability above {setting.threshold:g}. Short bars: few pairs change sides. Dotted: the end of a warm-up.",
+            f"Hard is here a probability above {setting.threshold:g}. Short bars: few pairs change sides. Dotted: the "
+            "end of a warm-up.",
             figures.flow_figure(runs),
         ),
     ]
@@ -227,11 +227,11 @@ def packed(values: np.ndarray) -> dict[str, Any]:
 
 
 def in_script(value: Any) -> str:
-    """JSON that a script's tag can hold: whatever a name says, it neither ends the tag nor the text.
+    r"""JSON that a script's tag can hold: whatever a name says, it neither ends the tag nor the text.
 
     Example:
         >>> in_script("</script>")
-        '"\\\\u003c/script\\\\u003e"'
+        '"\\u003c/script\\u003e"'
     """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     for mark in "<>&":

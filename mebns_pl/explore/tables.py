@@ -15,14 +15,14 @@ def pair_table(history: ProbeHistory) -> pd.DataFrame:
     """What became of each pair of the probe.
 
     Returns:
-        M rows in the order of the probe: ``source``, ``target``, ``crossings`` of the hard set's border, ``epochs_hard``
-        of the kept epochs, the last logits ``student`` and ``teacher`` (NaN without one), in how many steps it was
-        ``drawn``, ``dropped`` and ``picked``, its mean ``weight`` there (NaN where it never was), its
-        ``common_neighbors``, and, for analysis alone, ``held_out``.
+        M rows in the order of the probe: ``source``, ``target``, ``crossings`` of the hard set's border, in how many of
+        the kept epochs it was hard (``epochs_hard``), the last logits ``student`` and ``teacher`` (NaN without one), in
+        how many steps it was ``drawn``, ``dropped`` and ``picked``, its mean ``weight`` there (NaN where it never was),
+        its ``common_neighbors``, and, for analysis alone, ``held_out``.
 
     Example:
         >>> from mebns_pl.analysis.probe_history import toy_history
-        >>> pair_table(toy_history()).loc[1, ["target", "crossings", "picked", "weight", "held_out"]].tolist()
+        >>> pair_table(toy_history())[["target", "crossings", "picked", "weight", "held_out"]].values.tolist()[1]
         ['c', 1, 2, 0.75, 'test']
     """
     source, target = (np.array(history.names, dtype=object)[end] for end in history.places)
@@ -55,8 +55,8 @@ def node_table(history: ProbeHistory) -> pd.DataFrame:
 
     Example:
         >>> from mebns_pl.analysis.probe_history import toy_history
-        >>> node_table(toy_history()).iloc[0].tolist()
-        ['d', 2, 1, 2, 2.0]
+        >>> node_table(toy_history())[["node", "pairs", "crossings", "per_pair"]].head(1).values.tolist()
+        [['d', 1, 2, 2.0]]
     """
     ends = history.places.ravel()
     pairs = np.bincount(ends, minlength=len(history.nodes))
