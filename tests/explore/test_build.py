@@ -48,8 +48,8 @@ def test_the_page_holds_all_that_was_kept() -> None:
         assert found["epochs"] == history.epochs.tolist()
         assert found["border"] == pytest.approx(history.border.tolist(), rel=1e-5)
         for name, values in found["pairs"].items():
-            expected = [None if np.isnan(value) else value for value in pairs[name]]
-            assert values == pytest.approx(expected, rel=1e-5)
+            told = [np.nan if value is None else value for value in values]
+            assert told == pytest.approx(pairs[name].tolist(), rel=1e-5, nan_ok=True)
         assert (found["teacher"] is None) == (run.history.setting.system == "Plain")
 
 
