@@ -17,6 +17,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from mebns_pl.analysis.probe_history import ProbeHistory
 from mebns_pl.escaping import visible
 from mebns_pl.explore import figures
 from mebns_pl.explore.runs import ExploredRun, check_together, control_of, verdict_of
@@ -84,7 +85,7 @@ def pictures(runs: Sequence[ExploredRun]) -> list[Picture]:
         found.append(Picture("held-out", "Are they false negatives?", caption, held_out))
     landscape = figures.landscape_figure(runs)
     if landscape is not None:
-        caption = "Sharpness of the loss round the trained students, by mebns landscape. Left: flatter."
+        caption = "Sharpness of the loss round the trained students: of its Hessian, by mebns landscape. Left: flatter."
         found.append(Picture("landscape", "Loss landscape", caption, landscape))
     return found
 
@@ -144,10 +145,13 @@ def remarks(runs: Sequence[ExploredRun], most_pairs: int = MOST_PAIRS) -> list[s
         f"{first.num_pairs:,} pairs of nodes without a training edge were watched, half uniform, half near in the "
         "graph, the same in all runs."
     ]
-    if first.num_pairs > most_pairs:
+    distinct = len(shown_pairs(first, first.num_pairs))
+    if distinct > most_pairs:
         told.append(
             f"The list of pairs is a random sample of {most_pairs:,} of them; figures, nodes and types are of all."
         )
+    elif distinct < first.num_pairs:
+        told.append(f"Some were drawn more than once, which counts: the list has {distinct:,}, each once.")
     for run in runs:
         gaps = np.diff(run.history.epochs)
         if len(gaps) and gaps.max() > 1:
@@ -166,11 +170,10 @@ def _ordinal(number: int) -> str:
 def page_data(runs: Sequence[ExploredRun], most_pairs: int = MOST_PAIRS) -> dict[str, Any]:
     """What the page's script works with: names, tables and, packed, the scores of each pair over the epochs."""
     first = runs[0].history
-    shown = sample(first.num_pairs, most_pairs)
+    shown = shown_pairs(first, most_pairs)
     typed = {} if first.types is None else {"types": [visible(kind) for kind in first.types]}
     common = first.common[shown]
     positions = np.where(common >= 0, np.searchsorted(first.nodes, common.clip(min=0)), -1)
-    # Common neighbours of pairs that are not shown need no names
     return {
         "graph": visible(first.setting.graph),
         "names": [visible(name) for name in first.names],
@@ -207,11 +210,17 @@ def _run_data(number: int, run: ExploredRun, shown: np.ndarray) -> dict[str, Any
     }
 
 
-def sample(num_pairs: int, most: int) -> np.ndarray:
-    """Places of the pairs that a page holds: all, or a random sample of ``most``, ascending; always the same."""
-    if num_pairs <= most:
-        return np.arange(num_pairs)
-    return np.sort(np.random.default_rng(0).choice(num_pairs, most, replace=False))
+def shown_pairs(history: ProbeHistory, most: int) -> np.ndarray:
+    """Places in the probe of the pairs that a page lists, each once: all, or a random sample, always the same.
+
+    Args:
+        history: of the probe, in which a pair may stand twice.
+        most: how many are listed.
+    """
+    places = np.sort(np.unique(np.sort(history.pairs, axis=0), axis=1, return_index=True)[1])
+    if len(places) > most:
+        places = np.sort(np.random.default_rng(0).choice(places, most, replace=False))
+    return places
 
 
 def packed(values: np.ndarray) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def crossings_figure(runs: Sequence[ExploredRun]) -> go.Figure:
     most = min(max(int(run.history.crossings.max(initial=0)) for run in runs), MOST_BARS)
     labels = [str(number) for number in range(most + 1)]
     if any(run.history.crossings.max(initial=0) > most for run in runs):
-        labels[-1] += " or more"
+        labels[-1] += "+"
     for number, run in enumerate(runs):
         color, _, _ = look(number)
         counts = np.bincount(run.history.crossings.clip(max=most), minlength=most + 1)
@@ -103,7 +103,7 @@ def crossings_figure(runs: Sequence[ExploredRun]) -> go.Figure:
             customdata=counts,
             name=html.escape(run.name),
             marker={"color": color, "pattern": {"shape": ("", "/", ".", "x", "-", "\\", "|")[number % 7]}},
-            hovertemplate="%{x} crossings: %{y:.1f} %, %{customdata} pairs<extra></extra>",
+            hovertemplate="crossings %{x}: %{y:.1f} %, %{customdata} pairs<extra></extra>",
         )
     figure.update_layout(barmode="group", bargap=0.2)
     figure.update_xaxes(title="crossings of the hard set's border", type="category")
@@ -179,7 +179,7 @@ def landscape_figure(runs: Sequence[ExploredRun]) -> go.Figure | None:
     """
     if all(run.landscape is None for run in runs):
         return None
-    titles = ["top eigenvalue (to within 0.01 %)", "trace, \u00b1 standard error"]
+    titles = ["top eigenvalue, to 0.01 %", "trace \u00b1 standard error"]
     figure = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.08, shared_yaxes=True)
     for number, run in enumerate(runs):
         if run.landscape is None:
@@ -200,7 +200,7 @@ def landscape_figure(runs: Sequence[ExploredRun]) -> go.Figure | None:
                 row=1,
                 col=column,
             )
-    figure.update_xaxes(title="of the loss's Hessian; left: flatter", rangemode="tozero")
+    figure.update_xaxes(rangemode="tozero")
     figure.update_yaxes(autorange="reversed")
     rows = sum(len(run.landscape) for run in runs if run.landscape is not None)
     return styled(figure, 130 + 34 * rows)

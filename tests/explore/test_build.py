@@ -14,7 +14,7 @@ import pytest
 
 from mebns_pl.analysis.probe_history import NAME, read_history, write_history
 from mebns_pl.errors import DataError
-from mebns_pl.explore.build import as_page, in_script, packed, page_data, remarks, sample
+from mebns_pl.explore.build import as_page, in_script, packed, page_data, remarks, shown_pairs
 from mebns_pl.explore.runs import ExploredRun, control_of, read_landscape, read_runs
 from mebns_pl.explore.tables import pair_table
 from references.explored import NASTY, made_up_run, trained_runs
@@ -28,6 +28,12 @@ def unpacked(found: dict[str, object]) -> np.ndarray:
     return np.frombuffer(data, kinds[str(found["kind"])]).reshape(found["shape"])  # type: ignore[call-overload]
 
 
+def distinct(run: ExploredRun) -> list[int]:
+    """Where pairs stand first."""
+    keys = [frozenset(pair) for pair in run.history.pairs.T.tolist()]
+    return [place for place, key in enumerate(keys) if key not in keys[:place]]
+
+
 def data_in(page: str) -> dict[str, object]:
     (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, flags=re.DOTALL)
     return json.loads(text)  # type: ignore[no-any-return]
@@ -37,14 +43,14 @@ def test_the_page_holds_all_that_was_kept() -> None:
     data = data_in(as_page(RUNS))
     assert data == page_data(RUNS)
     for run, found in zip(RUNS, data["runs"], strict=True):  # type: ignore[call-overload]
-        history, pairs = run.history, pair_table(run.history)
+        history, pairs = run.history, pair_table(run.history).iloc[distinct(run)]
         for name, expected in (
             ("student", history.student),
             ("hard", history.hard),
             ("counts", history.counts),
             ("weights", history.weights),
         ):
-            np.testing.assert_array_equal(unpacked(found[name]), expected)
+            np.testing.assert_array_equal(unpacked(found[name]), expected[..., distinct(run)])
         assert found["epochs"] == history.epochs.tolist()
         assert found["border"] == pytest.approx(history.border.tolist(), rel=1e-5)
         for name, values in found["pairs"].items():
@@ -62,15 +68,16 @@ def test_names_are_text_wherever_they_stand() -> None:
 
 
 def test_many_pairs_are_sampled_which_is_said() -> None:
-    assert sample(5, 5).tolist() == [0, 1, 2, 3, 4]
-    places = sample(300, 40)
+    places = shown_pairs(RUNS[0].history, 40)
     assert len(set(places.tolist())) == 40
+    assert set(places.tolist()) <= set(distinct(RUNS[0]))
     assert (np.diff(places) > 0).all()
     data = page_data(RUNS, most_pairs=40)
     assert data["ends"] == RUNS[0].history.places[:, places].T.tolist()
     np.testing.assert_array_equal(unpacked(data["runs"][1]["student"]), RUNS[1].history.student[:, places])
     assert any("a random sample of 40" in remark for remark in remarks(RUNS, 40))
     assert not any("sample" in remark for remark in remarks(RUNS))
+    assert f"the list has {len(distinct(RUNS[0]))}, each once" in remarks(RUNS)[1]
     assert "a random sample of 40" in as_page(RUNS, most_pairs=40)
     rare = made_up_run(epochs=3)
     rare = replace(rare, history=replace(rare.history, epochs=np.array([0, 4, 8])))

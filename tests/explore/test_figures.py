@@ -81,7 +81,7 @@ def test_crossings_are_counted_by_whole_numbers(monkeypatch: pytest.MonkeyPatch)
             expected = [counts.get(number, 0) for number in range(len(trace.x))]
             assert list(trace.customdata) == expected
             assert trace.y == pytest.approx([100 * count / 300 for count in expected])
-    assert list(figure.data[0].x) == ["0", "1", "2", "3 or more"]
+    assert list(figure.data[0].x) == ["0", "1", "2", "3+"]
 
 
 def test_held_out_shares_by_crossings() -> None:
