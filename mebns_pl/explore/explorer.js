@@ -126,7 +126,10 @@
       const open = () => LISTS[state.list].open(row);
       const cells = columns.map((column, place) => {
         const value = column.value(row);
-        if (!place) return element('td', {}, element('button', { text: value.replace(' \u2013 ', ' \u2013\n'), name: 'open' }));
+        if (!place) { // a pair's ends have a line each
+          const text = state.list === 'pairs' ? value.replace(' \u2013 ', ' \u2013\n') : value;
+          return element('td', {}, element('button', { text, name: 'open' }));
+        }
         return element('td', { text: column.text ? value : number(value), name: column.text ? '' : 'number' });
       });
       return element('tr', { click: open }, ...cells);
