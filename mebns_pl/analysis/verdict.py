@@ -189,11 +189,10 @@ def false_negatives(history: ProbeHistory) -> Finding:
         return Finding(topic, GOOD, f"It is migration: {numbers}, fewer than by chance.")
     if low > 0.5:
         return Finding(topic, BAD, f"It is mostly false negatives that cross: {numbers}.")
-    return Finding(
-        topic,
-        LEVEL,
-        f"Mostly migration, but false negatives cross {known / total / chance:.1f} times as often: {numbers}.",
-    )
+    if high >= 0.5:
+        return Finding(topic, UNKNOWN, f"Whether it is mostly false negatives that cross cannot be told: {numbers}.")
+    more = f"false negatives are {known / total / chance:.1f} times as frequent among what crosses as by chance"
+    return Finding(topic, LEVEL, f"Mostly migration, but {more}: {numbers}.")
 
 
 def share_interval(part: int, whole: int) -> tuple[float, float]:

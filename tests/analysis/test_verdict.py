@@ -115,7 +115,8 @@ def test_interval_of_a_share_is_wilsons(part: int, whole: int) -> None:
     [
         (0.0, 0.3, GOOD, "fewer than by chance"),
         (0.8, 0.0, BAD, "mostly false negatives"),
-        (0.2, 0.02, LEVEL, "times as often"),
+        (0.2, 0.02, LEVEL, "times as frequent"),
+        (0.5, 0.02, UNKNOWN, "mostly false negatives that cross cannot be told"),
         (0.1, 0.1, LEVEL, "as by chance"),
         (0.0, 0.0, UNKNOWN, "no held-out edge is watched"),
     ],

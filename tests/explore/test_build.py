@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from mebns_pl.analysis.probe_history import NAME, read_history, write_history
+from mebns_pl.callbacks.card import _migration
 from mebns_pl.errors import DataError
 from mebns_pl.explore.build import as_page, in_script, packed, page_data, remarks, shown_pairs
-from mebns_pl.explore.runs import ExploredRun, control_of, read_landscape, read_runs
+from mebns_pl.explore.runs import ExploredRun, control_of, read_landscape, read_runs, verdict_of
 from mebns_pl.explore.tables import pair_table
 from references.explored import NASTY, made_up_run, trained_runs
 
@@ -133,6 +134,19 @@ def test_runs_in_folders(tmp_path: Path) -> None:
         read_runs([tmp_path])
     with pytest.raises(DataError, match=r"landscape.csv: no such file"):
         read_landscape(tmp_path / "Plain", tmp_path / "none")
+
+
+def test_the_card_says_what_the_explorer_says(tmp_path: Path) -> None:
+    runs, _ = trained_runs(tmp_path, epochs=4)
+    plain, mebns = (run.folder for run in runs)
+    assert plain is not None
+    assert mebns is not None
+    said = _migration(mebns / "metrics.json", plain)
+    assert said == [finding.text for finding in verdict_of(runs[1], runs)]
+    assert len(said) == 5
+    (mebns / NAME).write_bytes(b"damaged")
+    assert "this run has kept no probe" in _migration(mebns / "metrics.json", plain)[0]
+    assert _migration(tmp_path / "metrics.json", None) == _migration(None, None) == []
 
 
 def test_folders_that_are_no_runs(tmp_path: Path) -> None:
