@@ -41,8 +41,8 @@ test: $(READY) ## run the tests and the docstring examples, without the slow one
 test-slow: $(READY) ## run the slow tests, and all examples of hypothesis
 	@MEBNS_THOROUGH=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "slow or hypothesis" $(PYTEST_ARGS)
 
-test-browser: $(READY) ## look at a run in TensorBoard with a headless Chromium; pictures go to build/browser
-	@$(BIN)/python -m pytest -m browser -rs tests/test_browser.py
+test-browser: $(READY) ## look at runs in TensorBoard and in the explorer with a headless Chromium; pictures go to build/browser
+	@$(BIN)/python -m pytest -m browser -rs tests/test_browser.py tests/test_browser_explorer.py
 
 lint: $(READY) ## check style and formatting
 	@$(BIN)/ruff check .

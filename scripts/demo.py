@@ -70,6 +70,7 @@ def run() -> None:
     console.print(f"\n{len(writer.table)} predicted routes: {writer.path}")
     for name, folder in folders.items():
         console.print(f"TensorBoard logs, {name}: {folder}")
+    console.print(f"What migrates in them: mebns explore {' '.join(map(str, folders.values()))}", soft_wrap=True)
     console.print(f"Open them with: tensorboard --logdir logs\nTook {time.perf_counter() - start:.0f} s.")
 
 

@@ -39,6 +39,7 @@ LEVELS = (
     {"prediction", "callbacks"},
     {"study"},
     {"report"},
+    {"explore"},
     {"cli", "__main__"},
     {"__init__"},
 )

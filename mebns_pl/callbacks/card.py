@@ -15,6 +15,9 @@ from rich.text import Text
 
 from mebns_pl.analysis import card
 from mebns_pl.analysis.collapse import Note, are_constant, at_chance, constant_scores, dead_units
+from mebns_pl.analysis.probe_history import NAME as HISTORY
+from mebns_pl.analysis.probe_history import read_history
+from mebns_pl.analysis.verdict import Evidence, verdict
 from mebns_pl.bounded_yaml import load_yaml
 from mebns_pl.callbacks.metrics_file import (
     dead_units_of,
@@ -178,6 +181,7 @@ class EvaluationCard(Callback):
                 fit.get("val", {}).get("mrr"), metrics["mrr"], counted.get("total"), counted.get("test_edges")
             ),
             *(note.text[0].upper() + note.text[1:] + "." for note in notes),
+            *_migration(path, control),
             card.recommendation(
                 metrics["mrr"], intervals["mrr"], by_chance["mrr"], rival, name, plain["mrr"] if plain else None
             ),
@@ -219,6 +223,21 @@ class EvaluationCard(Callback):
         for note in made.notes:
             console.print(Text(f"{note.code}: {note.text}."))
         console.print(Text(f"Recommendation: {made.recommendation}", "bold"))
+
+
+def _migration(path: Path | None, control: Path | None) -> list[str]:
+    """What a run shows of migration, in sentences; nothing of one that was not trained here."""
+    if path is None or not (mine := _evidence(path.parent)).fit:
+        return []
+    return [finding.text for finding in verdict(mine, None if control is None else _evidence(control))]
+
+
+def _evidence(run: Path) -> Evidence:
+    try:
+        history = read_history(run / HISTORY)
+    except DataError:  # none was kept, or it is damaged, which need not spoil a test
+        history = None
+    return Evidence(read_metrics(run / NAME).get("fit", {}), history)
 
 
 def plain_control(run: Path) -> Path | None:

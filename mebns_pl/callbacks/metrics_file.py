@@ -29,6 +29,8 @@ from mebns_pl.types import EvalBatch
 
 log = logging.getLogger(__name__)
 
+WEIGHTS = ("weights/unevenness", "weights/learned", "weights/signal")
+"""What the last epoch tells of the weights."""
 _WATCHED = 500
 _MOST_COUNTED = 10**8
 _COUNTED_AT_ONCE = 2**22
@@ -108,7 +110,17 @@ class MetricsFile(Callback):
                 found = read_metrics(self._path)
                 if "val" in pl_module.scored:
                     found["fit"]["val_negatives"] = count_val_negatives(data_of(trainer))
+                last = {name: trainer.callback_metrics.get(name) for name in WEIGHTS}
+                found["fit"]["diagnosis"] = {name: float(value) for name, value in last.items() if value is not None}
                 write_metrics(self._path, with_notes(found, "fit", notes))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """After a fit adds what the system has found out about its negatives, which comes after all callbacks."""
+        if stage != "fit" or not isinstance(pl_module, AbstractLinkSystem) or not pl_module.diagnosis:
+            return
+        if self._path is not None and trainer.is_global_zero and "fit" in (found := read_metrics(self._path)):
+            found["fit"]["diagnosis"] = {**found["fit"].get("diagnosis", {}), **pl_module.diagnosis}
+            write_metrics(self._path, found)
 
     def _notes(self, trainer: Trainer, system: AbstractLinkSystem) -> list[Note]:
         uneven = [value for value in self.curves.get("weights/unevenness", ()) if value is not None]

@@ -1,4 +1,4 @@
-"""The subcommands that run neither data module nor trainer: ``datasets | samplers | landscape | sweep | report``."""
+"""The subcommands without data module and trainer: ``datasets | samplers | landscape | sweep | report | explore``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import fields
 from rich.console import Console
 
 from mebns_pl.analysis.landscape import LandscapeOptions
+from mebns_pl.cli.explore import explore
 from mebns_pl.cli.landscape import compare_checkpoints
 from mebns_pl.cli.listings import LISTINGS
 from mebns_pl.cli.messages import OneLineParser
@@ -47,4 +48,5 @@ WITHOUT_A_RUN = {
     "landscape": show_landscape,
     "sweep": sweep,
     "report": show_report,
+    "explore": explore,
 }

@@ -12,6 +12,7 @@ COMMANDS = {
     "landscape": "looks at the loss round trained students",
     "sweep": "runs many configurations over seeds: STUDY, a file",
     "report": "says what a study, or runs, have shown: FOLDER",
+    "explore": "shows what migrates in runs, on one page: RUN, a run's folder, and others",
     "datasets": "lists the graphs that are known by name",
     "samplers": "lists samplers, and what they are made of",
 }

@@ -26,6 +26,7 @@ from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.preemption import EXIT_CODE, Preemption
 from mebns_pl.callbacks.projector import Projector
+from mebns_pl.callbacks.probe_record import ProbeRecord
 from mebns_pl.callbacks.results import ResultTable
 from mebns_pl.cli.auto import with_choice
 from mebns_pl.cli.commands import WITHOUT_A_RUN
@@ -58,8 +59,9 @@ log = logging.getLogger(__name__)
 DESCRIPTION = (
     "Link prediction with meta-bootstrapped negative sampling. `mebns datasets` lists the graphs there are, "
     "`mebns samplers` the samplers; `mebns landscape --ckpt FILE` looks at the loss round trained students; "
-    "`mebns sweep STUDY.yaml` runs many configurations, `mebns report FOLDER` says what they have shown. --trust "
-    "lets the saved options of a run, and a checkpoint, bring code of their own."
+    "`mebns sweep STUDY.yaml` runs many configurations, `mebns report FOLDER` says what they have shown, "
+    "`mebns explore RUN` what has migrated. --trust lets the saved options of a run, and a checkpoint, bring code of "
+    "their own."
 )
 
 FIT_DESCRIPTION = (
@@ -192,6 +194,7 @@ class MeBNSCLI(LightningCLI):
         parser.add_lightning_class_args(MigrationMonitor, "migration")
         parser.add_lightning_class_args(MigrationFigures, "figures")
         parser.add_lightning_class_args(Projector, "projector")
+        parser.add_lightning_class_args(ProbeRecord, "record")
         parser.add_lightning_class_args(EvaluationCard, "card")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.add_lightning_class_args(Preemption, "preemption")
@@ -413,7 +416,8 @@ def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
         kind: what a run is made by.
 
     Raises:
-        SystemExit: after ``datasets``, ``samplers``, ``landscape``, ``sweep``, ``report``, as after ``--help``.
+        SystemExit: after ``datasets``, ``samplers``, ``landscape``, ``sweep``, ``report``, ``explore``, as after
+            ``--help``.
     """
     given = sys.argv[1:] if args is None else args
     quieten()

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 
 from mebns_pl.cli.help import COMMANDS, TOP, short_help
@@ -88,11 +89,27 @@ def _check_files(given: Sequence[str]) -> None:
             elsewhere = run in ("", "best", "last", "hpc") or run.startswith("registry") or "://" in run
             if not (elsewhere or os.path.exists(run)):
                 raise DataError(f"ckpt_path: no such file: {run!r}")
+    if given[0] == "explore":
+        _check_runs(given[1:])
     if given[0] in ("run", "score", "sweep", "report") and not first.startswith("-"):
         path = find_config_file(first) if given[0] == "sweep" else Path(first)
         looks_like_a_file = given[0] != "run" or Path(first).suffix
         if looks_like_a_file and (path is None or not path.exists()):
             raise DataError(f"{first}: no such {'folder' if given[0] == 'report' else 'file'}")
+
+
+def _check_runs(given: Sequence[str]) -> None:
+    """Looks whether the folders that come first are, or hold, runs.
+
+    Raises:
+        DataError: one is not there, or there is no run in it.
+    """
+    for name in takewhile(lambda arg: not arg.startswith("-"), given):
+        folder = Path(name)
+        if not folder.is_dir():
+            raise DataError(f"{name}: no such folder")
+        if not any(next(folder.rglob(kind), None) for kind in ("config.yaml", "migration.npz")):
+            raise DataError(f"{name}: no run in it; allowed is the folder of a run, with config.yaml and migration.npz")
 
 
 def _named(given: Sequence[str]) -> Iterator[tuple[str, str]]:

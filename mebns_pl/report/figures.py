@@ -68,7 +68,7 @@ def forest_figure(comparisons: Sequence[Comparison], metric: str) -> go.Figure:
     figure.update_yaxes(tickvals=list(range(len(labels))), ticktext=labels, range=[len(labels) - 0.4, -0.6])
     reference = html.escape(question.reference)
     figure.update_xaxes(title=f"difference in {html.escape(heading(metric))} to {reference} (right of 0: better)")
-    return _styled(figure, HEAD + ROW * len(labels))
+    return styled(figure, HEAD + ROW * len(labels))
 
 
 def _labels(one: Comparison) -> list[str]:
@@ -94,7 +94,7 @@ def curve_figure(results: Results, points: pd.DataFrame) -> go.Figure:
         if (arm, graph) not in by_arm:
             continue
         curve = by_arm[arm, graph]
-        color, symbol, dash = _look(number)
+        color, symbol, dash = look(number)
         place = _place(graphs.index(graph))
         if len(arms) <= len(COLORS):  # more bands than that hide each other
             there_and_back = [*curve["epoch"], *curve["epoch"][::-1]]
@@ -119,7 +119,7 @@ def curve_figure(results: Results, points: pd.DataFrame) -> go.Figure:
         seen.add(arm)
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title=f"validation {heading(results.metric).partition(' ')[2]}", col=1)
-    return _styled(figure, HEAD + PANEL * _rows(graphs), _legend_height(arms))
+    return styled(figure, HEAD + PANEL * _rows(graphs), _legend_height(arms))
 
 
 def cost_figure(results: Results) -> go.Figure | None:
@@ -138,7 +138,7 @@ def cost_figure(results: Results) -> go.Figure | None:
     figure, seen = _panels(results.graphs), set()
     for (graph, arm), runs in done.groupby(["graph", "arm"], sort=False):
         number = results.arms.index(arm)
-        color, symbol, _ = _look(number)
+        color, symbol, _ = look(number)
         spread = runs["value"].std(ddof=1) if len(runs) > 1 else 0.0
         figure.add_trace(
             go.Scatter(
@@ -157,7 +157,7 @@ def cost_figure(results: Results) -> go.Figure | None:
         seen.add(arm)
     figure.update_xaxes(title="seconds a run", rangemode="tozero")
     figure.update_yaxes(title=heading(results.metric), col=1)
-    return _styled(figure, HEAD + PANEL * _rows(results.graphs), _legend_height(results.arms))
+    return styled(figure, HEAD + PANEL * _rows(results.graphs), _legend_height(results.arms))
 
 
 def rank_figure(ranking: Ranking) -> go.Figure:
@@ -206,7 +206,7 @@ def rank_figure(ranking: Ranking) -> go.Figure:
     right = max(arms + (len(bars) + 1) * step, 1 + critical) + step
     title = f"average rank over {ranking.ranks.graphs} graphs (left: better)"
     figure.update_xaxes(title=title, range=[1 - step, right], tickvals=list(range(1, arms + 1)))
-    return _styled(figure, HEAD + ROW * (arms + 2))
+    return styled(figure, HEAD + ROW * (arms + 2))
 
 
 def _finite(value: float) -> float:
@@ -228,7 +228,7 @@ def _panels(graphs: Sequence[str]) -> go.Figure:
     return make_subplots(rows, columns, subplot_titles=titles, vertical_spacing=space, horizontal_spacing=0.07)
 
 
-def _look(number: int) -> tuple[str, str, str]:
+def look(number: int) -> tuple[str, str, str]:
     """Colour, symbol and dash of an arm: of two arms of the same colour the others differ."""
     color, again = number % len(COLORS), number // len(COLORS)
     return COLORS[color], SYMBOLS[(color + again) % len(SYMBOLS)], DASHES[again % len(DASHES)]
@@ -240,7 +240,8 @@ def _legend_height(arms: Sequence[str]) -> int:
     return 20 * ((len(arms) - 1) // per_line)
 
 
-def _styled(figure: go.Figure, height: int, legend: int = 0) -> go.Figure:
+def styled(figure: go.Figure, height: int, legend: int = 0) -> go.Figure:
+    """The figure in the page's style, ``height`` pixels high, with ``legend`` pixels more for lines of the legend."""
     figure.update_layout(
         template="plotly_white",
         height=height + legend,

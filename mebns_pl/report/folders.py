@@ -20,7 +20,16 @@ from mebns_pl.report.results import ABSENT, AXIS, GRAPH
 _BESIDES = (
     *("seed_everything", "data.seed", "data.split_seed", "data.root", "data.num_workers", "model.class_path"),
     *("trainer.logger", "trainer.default_root_dir", "trainer.enable_", "trainer.callbacks", "ckpt_path"),
-    *("checkpoint.", "last_checkpoint.", "migration.", "figures.", "predictions.", "preemption.", "weights_only"),
+    *(
+        "checkpoint.",
+        "last_checkpoint.",
+        "migration.",
+        "figures.",
+        "record.",
+        "predictions.",
+        "preemption.",
+        "weights_only",
+    ),
 )
 
 

@@ -37,8 +37,9 @@ def diagnose(data: LinkDataModule, batches: Iterator[TrainBatch], look: Look, gr
     Returns:
         ``held_out/candidates``: share among the legal candidates, what a rule that knows nothing would have;
         ``held_out/picked``: among those learned from, by weight; ``held_out/dropped``: among those that the filter
-        dropped; ``held_out/weight``: mean learned factor of held-out edges over that of the others. What there is
-        nothing of is left out; nothing at all without held-out edges.
+        dropped; ``held_out/weight``: mean learned factor of held-out edges over that of the others; and of how many
+        the first and the third are shares, ``num_candidates`` and ``num_dropped``. What there is nothing of is left
+        out; nothing at all without held-out edges.
     """
     edges = torch.cat([data.split.val, data.split.test], dim=1)
     if not edges.shape[1]:
@@ -76,7 +77,7 @@ def _shares(
     held: float, legal: float, held_dropped: float, dropped: float, held_weight: float, weight: float,
     held_factor: float, num_held: float, other_factor: float, num_others: float,
 ) -> dict[str, float]:  # fmt: skip
-    found = {}
+    found = {name: whole for name, whole in (("num_candidates", legal), ("num_dropped", dropped)) if whole > 0}
     for name, part, whole in (
         ("candidates", held, legal),
         ("dropped", held_dropped, dropped),

@@ -215,8 +215,9 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
             return batch, result.negatives
 
         self.diagnosis = diagnose(self.data, batches, look, self.group)
+        shares = {name: value for name, value in self.diagnosis.items() if name.startswith("held_out/")}
         for logger in self.trainer.loggers:
-            logger.log_metrics(self.diagnosis, self.trainer.global_step)
+            logger.log_metrics(shares, self.trainer.global_step)
 
     def validated(self, values: dict[str, Tensor]) -> None:
         """Steps the schedulers that watch a metric."""

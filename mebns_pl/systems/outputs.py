@@ -17,6 +17,7 @@ class StepOutput(TypedDict):
     Args:
         picked: ``(2, m)`` pairs the student learned from.
         unpicked: ``(2, n)`` legal candidates that were passed over.
+        dropped: ``(2, k)`` those of them that the filter had dropped.
         weights: ``(m,)`` weights of the picked pairs, mean 1 over the union batch.
         starting: ``(m,)`` those before the weight net.
         logits: ``(m,)`` the student's logits of the picked pairs.
@@ -27,6 +28,7 @@ class StepOutput(TypedDict):
 
     picked: Tensor
     unpicked: Tensor
+    dropped: Tensor
     weights: Tensor
     starting: Tensor
     logits: Tensor
@@ -41,10 +43,12 @@ def step_output(batch: TrainBatch, negatives: Negatives) -> StepOutput:
         1, negatives.columns, negatives.mask.view(negatives.columns.shape)
     )
     passed_over = batch.candidate_mask & ~picked_cells
+    dropped = batch.candidate_mask & ~negatives.kept
     anchors = batch.candidate_anchors[:, None].expand_as(batch.candidates)
     return StepOutput(
         picked=negatives.pairs[:, negatives.mask],
         unpicked=torch.stack([anchors[passed_over], batch.candidates[passed_over]]),
+        dropped=torch.stack([anchors[dropped], batch.candidates[dropped]]),
         weights=negatives.weights[negatives.mask],
         starting=negatives.starting[negatives.mask],
         logits=negatives.logits[negatives.mask],

@@ -35,9 +35,10 @@ def test_shares_are_those_of_the_steps(kind: str) -> None:
                 )
             )
     assert any(legal)
-    expected = {"held_out/candidates": sum(legal) / len(legal)}
+    expected = {"num_candidates": len(legal), "held_out/candidates": sum(legal) / len(legal)}
     expected["held_out/picked"] = sum(w for held, w, _ in picks if held) / sum(w for _, w, _ in picks)
     if dropped:
+        expected["num_dropped"] = len(dropped)
         expected["held_out/dropped"] = sum(dropped) / len(dropped)
     factors = {one: [w / s for held, w, s in picks if held is one] for one in (True, False)}
     if all(factors.values()):
