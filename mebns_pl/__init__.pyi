@@ -12,8 +12,8 @@ from .callbacks.metrics_file import MetricsFile as MetricsFile
 from .callbacks.migration import MigrationMonitor as MigrationMonitor
 from .callbacks.migration_figures import MigrationFigures as MigrationFigures
 from .callbacks.preemption import Preemption as Preemption
-from .callbacks.projector import Projector as Projector
 from .callbacks.probe_record import ProbeRecord as ProbeRecord
+from .callbacks.projector import Projector as Projector
 from .callbacks.results import ResultTable as ResultTable
 from .cli.landscape import compare_checkpoints as compare_checkpoints
 from .cli.own_graph import find_links as find_links

@@ -25,8 +25,8 @@ from mebns_pl.callbacks.metrics_file import MetricsFile
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.preemption import EXIT_CODE, Preemption
-from mebns_pl.callbacks.projector import Projector
 from mebns_pl.callbacks.probe_record import ProbeRecord
+from mebns_pl.callbacks.projector import Projector
 from mebns_pl.callbacks.results import ResultTable
 from mebns_pl.cli.auto import with_choice
 from mebns_pl.cli.commands import WITHOUT_A_RUN
