@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-browser lint format typecheck audit bench notebooks docs clean
+.PHONY: help install demo test test-slow test-slurm test-browser lint format typecheck audit bench notebooks docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,9 @@ test: $(READY) ## run the tests and the docstring examples, without the slow one
 
 test-slow: $(READY) ## run the slow tests, and all examples of hypothesis
 	@MEBNS_THOROUGH=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "slow or hypothesis" $(PYTEST_ARGS)
+
+test-slurm: $(READY) ## run jobs on a SLURM started on this machine, as root; skipped where there is none; logs go to build/slurm
+	@$(BIN)/python -m pytest -m slurm -rs tests/test_slurm.py $(PYTEST_ARGS)
 
 test-browser: $(READY) ## look at a run in TensorBoard with a headless Chromium; pictures go to build/browser
 	@$(BIN)/python -m pytest -m browser -rs tests/test_browser.py

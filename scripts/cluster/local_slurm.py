@@ -8,7 +8,7 @@
     python scripts/cluster/local_slurm.py down /tmp/slurm
 
 Nodes share the machine's files and cores, not its network: each has a host name, an address and a cable to a bridge.
-One such cluster at a time can be on a machine. Waiting times are set for trials: a silent node is down after 15 seconds
+One such cluster at a time can be on a machine. Waiting times are set for trials: a silent node is down after 60 seconds
 (SLURM's default is 300), and a job that is queued again starts 5 seconds later (120).
 """
 
@@ -27,7 +27,7 @@ from pathlib import Path
 BRIDGE = "mebns-slurm"
 NETWORK = "10.78.0"
 TOOLS = ("slurmctld", "slurmd", "munged", "ip", "unshare")
-SILENCE = 15
+SILENCE = 60
 """Seconds after which a node that does not answer is down."""
 CONF = """
 ClusterName=local
@@ -88,7 +88,12 @@ def up(folder: Path, nodes: int, cpus: int) -> None:
     (folder / "nodes").write_text("\n".join(names))
     _start_network(names)
     _start_munge(folder / "munge")
-    _start(folder, "slurmctld", ["unshare", "--uts", "sh", "-c", 'hostname controller && exec "$@"', "-"], ["slurmctld", "-D"])
+    _start(
+        folder,
+        "slurmctld",
+        ["unshare", "--uts", "sh", "-c", 'hostname controller && exec "$@"', "-"],
+        ["slurmctld", "-D"],
+    )
     for name in names:
         revive(folder, name)
     _wait_until_idle(folder, nodes)
