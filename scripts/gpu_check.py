@@ -6,12 +6,12 @@
 
 | check | passes when |
 |---|---|
-| `equal in float64`, `equal in float32` | MeBNS's weights after some epochs are the CPU's, within 1e-10 (1e-4 in float32) of the largest |
+| `equal in float64`, `equal in float32` | weights are the CPU's after some epochs, within 1e-10 (1e-4) of the largest |
 | `bf16 trains` | in `bf16-mixed` the loss is finite and falls |
 | `fp16 is refused` | by one line, as documented: the bilevel step has no room for a loss scaler |
 | `deterministic repeats` | two runs with `Trainer(deterministic=True)` have the same bits |
 | `no waiting in the step` | the profiler finds no call in a step by which the host waits for the device |
-| `ranks` | with NCCL (on the CPU gloo) on one rank, and on two where there are two GPUs, weights are a single process's |
+| `ranks` | weights are one process's with NCCL (on the CPU gloo) on one rank, and on two where there are two GPUs |
 | `cost` | always: seconds of an epoch and edges a second, plain and MeBNS, and peak memory |
 
 A check that fails says why, and the others are made. The last line is one JSON object; the exit status is 1 where one
@@ -167,7 +167,7 @@ class Setting:
 Check = Callable[[Setting], dict[str, Any]]
 
 
-class Failed(Exception):
+class FailedError(Exception):
     """What a check has found."""
 
 
@@ -191,7 +191,7 @@ def equal(setting: Setting, precision: str) -> dict[str, Any]:
     device, cpu = (setting.train(device, precision=precision) for device in (setting.device, "cpu"))
     found, allowed = difference(device, cpu), TOLERANCES[precision]
     if found > allowed:
-        raise Failed(f"weights differ by {found:.1e} of the largest; allowed are {allowed:.0e}")
+        raise FailedError(f"weights differ by {found:.1e} of the largest; allowed are {allowed:.0e}")
     return {"difference": found}
 
 
@@ -201,7 +201,7 @@ def bf16(setting: Setting) -> dict[str, Any]:
     setting.train(setting.device, callbacks=[clock], precision="bf16-mixed")
     first, last = clock.losses[0], clock.losses[-1]
     if not (math.isfinite(last) and last < first):
-        raise Failed(f"the loss goes from {first:.4f} to {last:.4f}")
+        raise FailedError(f"the loss goes from {first:.4f} to {last:.4f}")
     return {"first_loss": first, "last_loss": last}
 
 
@@ -211,7 +211,7 @@ def fp16(setting: Setting) -> dict[str, Any]:
         setting.train(setting.device, precision="16-mixed" if setting.device == "cuda" else "16-true")
     except ValueError as error:
         return {"told": str(error)}
-    raise Failed("it was not refused")
+    raise FailedError("it was not refused")
 
 
 def deterministic(setting: Setting) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def deterministic(setting: Setting) -> dict[str, Any]:
         one, two = (setting.train(setting.device, deterministic=True) for _ in range(2))
     torch.use_deterministic_algorithms(False)
     if unequal := [name for name, value in one.items() if not torch.equal(value, two[name])]:
-        raise Failed(f"{unequal[0]} and {len(unequal) - 1} other tensors differ")
+        raise FailedError(f"{unequal[0]} and {len(unequal) - 1} other tensors differ")
     return {"tensors": len(one)}
 
 
@@ -230,10 +230,10 @@ def waiting(setting: Setting) -> dict[str, Any]:
     profiled = Profiled(WAITS[setting.device])
     setting.train(setting.device, callbacks=[profiled])
     if not profiled.steps:
-        raise Failed("an epoch has no step that could be looked at")
+        raise FailedError("an epoch has no step that could be looked at")
     if profiled.found:
         told = ", ".join(f"{count} x {name}" for name, count in sorted(profiled.found.items()))
-        raise Failed(f"{told} in {profiled.steps} steps")
+        raise FailedError(f"{told} in {profiled.steps} steps")
     return {"steps": profiled.steps}
 
 
@@ -249,10 +249,10 @@ def ranks(setting: Setting) -> dict[str, Any]:
             command = [sys.executable, str(Path(__file__).resolve()), "--rank", options]
             done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
             if done.returncode:
-                raise Failed(f"{count} ranks: {done.stderr.strip().splitlines()[-1:]}")
+                raise FailedError(f"{count} ranks: {done.stderr.strip().splitlines()[-1:]}")
             gap = difference(torch.load(file, weights_only=True), alone)
         if gap > TOLERANCES["64-true"]:
-            raise Failed(f"on {count} ranks weights differ by {gap:.1e} of the largest")
+            raise FailedError(f"on {count} ranks weights differ by {gap:.1e} of the largest")
         found[f"difference_on_{count}"] = gap
     return found
 
@@ -308,7 +308,7 @@ def run(setting: Setting, checks: dict[str, Check]) -> dict[str, dict[str, Any]]
         except Exception as error:  # whatever it is, the others are to be made
             result = {
                 "passed": False,
-                "why": f"{'' if isinstance(error, Failed) else type(error).__name__ + ': '}{error}",
+                "why": f"{'' if isinstance(error, FailedError) else type(error).__name__ + ': '}{error}",
             }
         found[name] = {**result, "seconds": time.perf_counter() - start}
         print(told(name, found[name]), flush=True)

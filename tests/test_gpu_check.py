@@ -18,7 +18,7 @@ def test_equal_runs_pass_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> N
     assert CHECK["equal"](SETTING, "64-true") == {"difference": 0.0}
     weights = iter([{"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([1.0, 2.1])}])
     monkeypatch.setattr(CHECK["Setting"], "train", lambda *_, **__: next(weights))
-    with pytest.raises(CHECK["Failed"], match=r"weights differ by 5\.0e-02 of the largest"):
+    with pytest.raises(CHECK["FailedError"], match=r"weights differ by 5\.0e-02 of the largest"):
         CHECK["equal"](SETTING, "64-true")
 
 
@@ -45,7 +45,7 @@ def test_a_check_that_fails_says_why_and_the_others_are_made(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(setting: Any) -> dict[str, Any]:
-        raise CHECK["Failed"]("the bits differ")
+        raise CHECK["FailedError"]("the bits differ")
 
     def broken(setting: Any) -> dict[str, Any]:
         raise RuntimeError("no kernel image")

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import math
-import os
 import re
 import runpy
 import shutil
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -73,16 +74,19 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 
 def keep_log(name: str, *jobs: Job) -> None:
+    keep_text(name, jobs[0].slurm, *(job.said() for job in jobs))
+
+
+def keep_text(name: str, slurm: Slurm, *said: str) -> None:
     BUILD.mkdir(parents=True, exist_ok=True)
-    said = "\n".join(job.said() for job in jobs)
-    (BUILD / f"{name}.log").write_text(said.replace(f"{jobs[0].slurm.work}/", ""))
+    (BUILD / f"{name}.log").write_text("\n".join(said).replace(f"{slurm.work}/", ""))
 
 
-def row(fault: str, noticed: float, again: float, job: Job) -> None:
+def write_row(fault: str, noticed: float, again: float, twice: int, restarts: str) -> None:
     """A line of the table: when it was noticed, when the run was going on, and what was done a second time."""
     BUILD.mkdir(parents=True, exist_ok=True)
     with (BUILD / "table.md").open("a") as out:
-        out.write(f"| {fault} | {noticed:.1f} | {again:.0f} | {job.done_twice()} | {job.about('Restarts')} |\n")
+        out.write(f"| {fault} | {noticed:.1f} | {again:.0f} | {twice} | {restarts} |\n")
 
 
 def disturb(
@@ -106,7 +110,8 @@ def disturb(
     going_on = job.wait(lambda: len(job.steps()) > done, 300) - began
     assert job.wait_for_end() == "COMPLETED", job.said()
     keep_log(name, job)
-    row(fault, queued_again if words is None else noticed, going_on, job)
+    noticed = queued_again if words is None else noticed
+    write_row(fault, noticed, going_on, job.done_twice(), job.about("Restarts"))
     assert same(final(job), whole)
     assert not list(job.folder.rglob(".*.tmp"))
     return job
@@ -161,3 +166,59 @@ def test_a_node_without_power(cluster: Slurm, small: list[str], whole: dict[str,
                 cluster, small, whole, cut, LOST if node else None)  # fmt: skip
     finally:
         cluster.manage("revive", dead[0])
+
+
+def test_two_jobs_at_once_in_one_folder(cluster: Slurm, small: list[str], whole: dict[str, Tensor]) -> None:
+    """They share nodes, the folder of runs, and that of logs."""
+    runs = cluster.work / "both"
+    logger = [
+        "--trainer.logger=lightning.pytorch.loggers.TensorBoardLogger",
+        f"--trainer.logger.save_dir={runs}/logs",
+        "--trainer.logger.name=mebns",
+    ]
+    jobs = [submit(cluster, runs, [*small, *logger]) for _ in range(2)]
+    assert [job.wait_for_end() for job in jobs] == ["COMPLETED"] * 2, [job.said() for job in jobs]
+    keep_log("two_jobs", *jobs)
+    assert all(same(final(job), whole) for job in jobs)
+    logs = sorted(path.parent.name for path in (runs / "logs/mebns").glob("version_*/config.yaml"))
+    assert logs == ["version_0", "version_1"]
+
+
+def test_a_job_array_of_a_sweep(cluster: Slurm, small: list[str]) -> None:
+    """Two workers, of which one is told to stop in mid-run; the table is that of the same sweep without SLURM."""
+    study = cluster.work / "pair.yaml"
+    paced = {
+        "class_path": "references.slurm.Paced",
+        "init_args": {"file": str(cluster.work / "pair.txt"), "seconds": 0.3},
+    }
+    options = {"trainer": {"callbacks": [paced]}}
+    study.write_text(json.dumps({"name": "pair", "base": ["small.yaml", options], "seeds": 2}))
+
+    def sweep(out: str, *more: str) -> str:
+        command = [sys.executable, "-m", "mebns_pl", "sweep", str(study), f"--out={cluster.work / out}", *more]
+        done = subprocess.run(
+            command, cwd=cluster.work, env=cluster.environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout + done.stderr
+
+    found = re.search(r"Submitted batch job (\d+)", sweep("array", "--slurm", "--workers=2"))
+    assert found
+    job = Job(cluster, f"{found[1]}_0", cluster.work / "array")
+    steps = cluster.work / "pair.txt"
+    job.wait(lambda: steps.exists() and len(steps.read_text().splitlines()) > 4)
+    began = time.time()
+    cluster.tell("scancel", "--batch", "--signal=USR1", job.number)
+    output = cluster.work / "array" / f"slurm-{job.number}.out"
+    job.wait(lambda: output.exists() and re.search(STOPS, output.read_text()))
+    noticed = time.time() - began
+    job.wait(lambda: (read_results(cluster.work / "array")["status"] == "done").all(), 300)
+    again = time.time() - began
+    job.wait(lambda: not cluster.tell("squeue", "--noheader"))
+    keep_text("array", cluster, *(path.read_text() for path in sorted(output.parent.glob("slurm-*.out"))))
+    write_row("a worker of a job array, `scancel --batch --signal=USR1`", noticed, again, 0, job.about("Restarts"))
+    sweep("alone", "--workers=1")
+    array, alone = (read_results(cluster.work / name) for name in ("array", "alone"))
+    measured = [name for name in alone if name.startswith(("val/", "test/"))]
+    assert measured
+    pd.testing.assert_frame_equal(array[["run", *measured]], alone[["run", *measured]], check_exact=True)

@@ -69,9 +69,14 @@ class Preemption(Callback):
                         trainer.global_step)  # fmt: skip
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gives the signals back; the last checkpoint has been written, so the job can be queued again."""
-        self._give_back()
-        if self.preempted and trainer.is_global_zero:
+        """Gives the signals back; after a preemption the last checkpoint is there, and the job can be queued again.
+
+        SLURM then ends its tasks by SIGTERM, and Lightning's handler would wait for ranks that have gone: the signals
+        stay here until Lightning puts those of before the run into place.
+        """
+        if not self.preempted:
+            self._give_back()
+        elif trainer.is_global_zero:
             requeue()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -15,6 +15,7 @@ One such cluster at a time can be on a machine. Waiting times are set for trials
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -191,10 +192,8 @@ def _kill_all(node: str) -> None:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _run(command: Sequence[str], check: bool = True) -> subprocess.CompletedProcess[str]:
