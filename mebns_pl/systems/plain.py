@@ -13,7 +13,7 @@ from mebns_pl.mebns.learner import Learner
 from mebns_pl.mebns.losses.abstract import AbstractLoss
 from mebns_pl.mebns.losses.cross_entropy import BinaryCrossEntropy
 from mebns_pl.mebns.step import StepResult, plain_step
-from mebns_pl.models.batching import AbstractBatching
+from mebns_pl.models.batching import AbstractBatching, FullGraph
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.negatives.sampler import Sampler
@@ -58,7 +58,8 @@ class Plain(AbstractLinkSystem):
         lr_scheduler: LRSchedulerCallable | None = None,
         batching: AbstractBatching | None = None,
     ) -> None:
-        super().__init__(predictor(spec), sampler, updates, batching)
+        batching = batching or FullGraph()
+        super().__init__(batching.make(predictor, spec), sampler, updates, batching)
         self.optimizer = optimizer
         self.loss = loss or BinaryCrossEntropy()
         self.lr_scheduler = lr_scheduler
