@@ -93,7 +93,10 @@ class Preemption(Callback):
 
 
 def requeue() -> bool:
-    """Asks SLURM to queue this job again, where there is one; gives back whether that was done."""
+    """Asks SLURM to queue this job again, where there is one; gives back whether it is queued.
+
+    It may be already: ``scontrol requeue`` queues a job, and has SLURM tell its tasks to end.
+    """
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     task = os.environ.get("SLURM_ARRAY_TASK_ID", "0")
     job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
@@ -103,6 +106,9 @@ def requeue() -> bool:
         subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else ""
+        if "pending" in said:
+            log.warning("SLURM job %s is queued again already", job)
+            return True
         log.error("SLURM job %s is not queued again: scontrol: %s", job, said or error)
         return False
     log.warning("SLURM job %s is queued again", job)

@@ -111,8 +111,9 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
 
     def configure_model(self) -> None:
         """The ranks have met: each takes its rows of tables that are parted among them, and DDP lets them be."""
-        group = DistributedGroup() if self.trainer.world_size > 1 else SingleProcess()
-        place_tables(self, group)
+        if self._trainer is None:  # loaded from a checkpoint, by itself
+            return
+        place_tables(self, DistributedGroup() if self.trainer.world_size > 1 else SingleProcess())
         self._ddp_params_and_buffers_to_ignore = list(parted_of(self))
 
     def on_fit_start(self) -> None:

@@ -42,10 +42,13 @@ def take_rows_out(system: LightningModule, checkpoint: dict[str, Any]) -> None:
     for optimizer, place, name in _moved(system):
         if "optimizer_states" not in checkpoint:
             break
-        state = checkpoint["optimizer_states"][optimizer]["state"].get(place, {})
-        for key in [key for key, value in state.items() if isinstance(value, Tensor) and value.dim()]:
+        states = checkpoint["optimizer_states"][optimizer]["state"]
+        own = {key: value for key, value in states.get(place, {}).items() if isinstance(value, Tensor) and value.dim()}
+        if own:  # the dictionary is the optimizer's own
+            states[place] = {key: value for key, value in states[place].items() if key not in own}
+        for key, value in own.items():
             whole = f"optimizer/{optimizer}/{place}/{key}"
-            rows[whole], shards[whole] = state.pop(key), shards[name]
+            rows[whole], shards[whole] = value, shards[name]
     sizes = {name: [shards[name].num_rows, rows[name].shape[1]] for name in rows}
     checkpoint[KEY] = {"sizes": sizes, _HERE: _whole(rows, shards)}
 

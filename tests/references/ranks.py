@@ -89,13 +89,13 @@ def corrupted_run(ranks: int, folder: Path) -> dict[str, Any]:
 
 
 PARTED = NeighborSampling(fan_out=3, num_hops=2, shard_tables=True)
+PARTED_PREDICTOR = partial(EncoderDecoder, encoder=partial(GCN, hidden_channels=8, dropout=0.1), decoder=DotDecoder)
 
 
 def parted_system(kind: str, spec: GraphSpec, batching: NeighborSampling = PARTED) -> AbstractLinkSystem:
     """A system in float64 with tables of embeddings; on nodes without features."""
-    make = partial(EncoderDecoder, encoder=partial(GCN, hidden_channels=8, dropout=0.1), decoder=DotDecoder)
     changes = {"schedule": Schedule(warmup=0)} if kind == "MeBNS" else {}
-    return MAKE[kind](spec, predictor=make, batching=batching, **changes).double()
+    return MAKE[kind](spec, predictor=PARTED_PREDICTOR, batching=batching, **changes).double()
 
 
 def parted_data() -> LinkDataModule:
