@@ -119,7 +119,7 @@ class Job:
         steps = [(epoch, step) for epoch, step, _ in self.steps()]
         return len(steps) - len(set(steps))
 
-    def wait(self, what: Callable[[], object], patience: float = 120.0) -> float:
+    def wait(self, what: Callable[[], object], patience: float = 900.0) -> float:
         """Waits until something is so.
 
         Returns:
@@ -138,11 +138,11 @@ class Job:
         """Waits until a step is done."""
         self.wait(lambda: any(done[:2] >= (epoch, step) for done in self.steps()))
 
-    def wait_for_words(self, words: str, patience: float = 120.0) -> float:
+    def wait_for_words(self, words: str, patience: float = 900.0) -> float:
         """Waits until it has said something, a regular expression; gives back when."""
         return self.wait(lambda: re.search(words, self.said()), patience)
 
-    def wait_for_end(self, patience: float = 300.0) -> str:
+    def wait_for_end(self, patience: float = 900.0) -> str:
         """Waits until it is over; gives back its state."""
         self.wait(lambda: self.about("JobState") in OVER, patience)
         return self.about("JobState")
