@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 LOOSE := no-untyped-def arg-type assignment return-value operator no-any-return union-attr misc var-annotated index \
 	type-arg unused-ignore call-overload func-returns-value
 
-.PHONY: help install demo test test-slow test-browser lint format typecheck audit bench notebooks docs clean
+.PHONY: help install demo test test-slow test-slurm test-browser lint format typecheck audit bench notebooks docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ test: $(READY) ## run the tests and the docstring examples, without the slow one
 
 test-slow: $(READY) ## run the slow tests, and all examples of hypothesis
 	@MEBNS_THOROUGH=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "slow or hypothesis" $(PYTEST_ARGS)
+
+test-slurm: $(READY) ## run jobs on a SLURM started on this machine, as root; skipped where there is none; logs go to build/slurm
+	@$(BIN)/python -m pytest -m slurm -rs tests/test_slurm.py $(PYTEST_ARGS)
 
 test-browser: $(READY) ## look at runs in TensorBoard and in the explorer with a headless Chromium; pictures go to build/browser
 	@$(BIN)/python -m pytest -m browser -rs tests/test_browser.py tests/test_browser_explorer.py

@@ -14,8 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from torch import Tensor
 
+from mebns_pl.callbacks.preemption import requeue
+from mebns_pl.cli.main import main
+from mebns_pl.cli.preflight import check_launcher
+from mebns_pl.errors import DataError
 from mebns_pl.systems.identity import plain
 from references.command_line import REPOSITORY, environment, weights_of, write_small
 from references.ranks import free_port
@@ -53,6 +58,45 @@ def test_cluster_configurations_stack(name: str) -> None:
     assert config.trainer.use_distributed_sampler is False
     assert config.data.graph == "cora"
     assert "0:10:00" in str(plain(config.trainer.as_dict()))  # as checkpoints hold it
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("slurm", r"SLURMEnvironment .* started by srun in .*\(SLURM_NTASKS is not set\)"),
+     ("torchrun", r"TorchElasticEnvironment .* started by torchrun, .*\(WORLD_SIZE is not set\)")],
+)  # fmt: skip
+def test_a_clusters_configuration_is_refused_elsewhere(
+    name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in [*os.environ]:
+        if variable.startswith("SLURM_") or variable in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "GROUP_RANK"):
+            monkeypatch.delenv(variable)
+    with pytest.raises(DataError, match=told):
+        main(["fit", "-c", str(write_small(tmp_path)), "-c", str(CONFIGS / f"cluster/{name}.yaml")])
+
+
+def test_a_clusters_configuration_is_taken_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"):
+        monkeypatch.setenv(variable, "1")
+    check_launcher([SLURMEnvironment(auto_requeue=False)])
+    check_launcher(None)
+
+
+@pytest.mark.parametrize(
+    ("says", "done", "told"),
+    [("exit 0", True, "is queued again"),
+     ("echo 'Job is pending execution for job 7' >&2; exit 1", True, "is queued again already"),
+     ("echo 'Invalid job id specified' >&2; exit 1", False, "is not queued again: scontrol: Invalid job id")],
+)  # fmt: skip
+def test_what_scontrol_says_is_told(
+    says: str, done: bool, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "scontrol").write_text(f"#!/bin/bash\n{says}\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert requeue() is done
+    assert told in caplog.text
 
 
 @pytest.mark.parametrize("name", ["slurm.sbatch", "torchrun.sh"])

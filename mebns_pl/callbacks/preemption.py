@@ -69,9 +69,14 @@ class Preemption(Callback):
                         trainer.global_step)  # fmt: skip
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gives the signals back; the last checkpoint has been written, so the job can be queued again."""
-        self._give_back()
-        if self.preempted and trainer.is_global_zero:
+        """Gives the signals back; after a preemption the last checkpoint is there, and the job can be queued again.
+
+        SLURM then ends its tasks by SIGTERM, and Lightning's handler would wait for ranks that have gone: the signals
+        stay here until Lightning puts those of before the run into place.
+        """
+        if not self.preempted:
+            self._give_back()
+        elif trainer.is_global_zero:
             requeue()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -88,7 +93,10 @@ class Preemption(Callback):
 
 
 def requeue() -> bool:
-    """Asks SLURM to queue this job again, where there is one; gives back whether that was done."""
+    """Asks SLURM to queue this job again, where there is one; gives back whether it is queued.
+
+    It may be already: ``scontrol requeue`` queues a job, and has SLURM tell its tasks to end.
+    """
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     task = os.environ.get("SLURM_ARRAY_TASK_ID", "0")
     job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
@@ -98,6 +106,9 @@ def requeue() -> bool:
         subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else ""
+        if "pending" in said:
+            log.warning("SLURM job %s is queued again already", job)
+            return True
         log.error("SLURM job %s is not queued again: scontrol: %s", job, said or error)
         return False
     log.warning("SLURM job %s is queued again", job)

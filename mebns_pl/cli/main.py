@@ -32,7 +32,7 @@ from mebns_pl.cli.auto import with_choice
 from mebns_pl.cli.commands import WITHOUT_A_RUN
 from mebns_pl.cli.messages import OneLineParser, bad_input, user_message
 from mebns_pl.cli.notes import quieten
-from mebns_pl.cli.preflight import check_config_file, check_run
+from mebns_pl.cli.preflight import check_config_file, check_launcher, check_run
 from mebns_pl.cli.resume import FoundCheckpoint, Resume, take_resume, without_resume
 from mebns_pl.cli.run_folder import run_folders
 from mebns_pl.cli.saved_run import CONFIG, SavedRun, find_run, log_into, options_of
@@ -217,9 +217,10 @@ class MeBNSCLI(LightningCLI):
         """Makes the trainer; a refusal names the options that choose the device, which Lightning's need not.
 
         Raises:
-            DataError: an option out of its range, or no such device here.
+            DataError: an option out of its range, no such device here, or a cluster that this process is not on.
         """
         given = self._get(self.config_init, "trainer")
+        check_launcher(given.plugins)
         try:
             trainer = super().instantiate_trainer(**kwargs)
             # What people are told of a test comes after its table

@@ -47,8 +47,9 @@ class _StderrHandler(logging.Handler):
     """Writes to standard error as it is when something is said."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one record, on the first of several processes."""
-        if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        """Writes one record, on the first of several processes; a warning on each task of a SLURM job."""
+        others = "LOCAL_RANK" if "LOCAL_RANK" in os.environ or record.levelno >= logging.WARNING else "SLURM_PROCID"
+        if int(os.environ.get(others, "0")) == 0:
             sys.stderr.write("".join(f"{visible(line)}\n" for line in record.getMessage().split("\n")))
 
 

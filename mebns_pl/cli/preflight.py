@@ -6,12 +6,14 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.plugins import ClusterEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
 from mebns_pl.bounded_yaml import load_yaml
 from mebns_pl.callbacks.migration import MigrationMonitor
@@ -130,6 +132,37 @@ def _check_sizes(stage: str, system: AbstractEvaluation, data: LinkDataModule, t
             count = getattr(drawn, name, 0)
             beside = f"with {held_out:,} held-out edges"
             fits(_PAIR_BYTES * held_out * ends * count, beside, **{f"data.eval_negatives.{name}": count})
+
+
+_LAUNCHED: dict[type[ClusterEnvironment], tuple[str, tuple[str, ...]]] = {
+    SLURMEnvironment: (
+        "by srun in a SLURM job, as scripts/cluster/slurm.sbatch does it",
+        ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"),
+    ),
+    TorchElasticEnvironment: (
+        "by torchrun, as scripts/cluster/torchrun.sh does it",
+        ("WORLD_SIZE", "RANK", "LOCAL_RANK", "GROUP_RANK"),
+    ),
+}
+"""Who has to have started the process that makes such an environment, and the variables by which that shows."""
+
+
+def check_launcher(plugins: Any) -> None:
+    """Refuses an environment of a cluster where this process is none of its ranks.
+
+    Args:
+        plugins: the trainer's option: None, a plugin or several.
+
+    Raises:
+        DataError: it is such.
+    """
+    for plugin in plugins if isinstance(plugins, Sequence) else [plugins]:
+        how, variables = _LAUNCHED.get(type(plugin), ("", ()))
+        if unset := [name for name in variables if name not in os.environ]:
+            raise DataError(
+                f"trainer.plugins: {type(plugin).__name__} is for processes that are started {how}; this one was not "
+                f"({unset[0]} is not set). On one host take configs/cluster/single_host.yaml"
+            )
 
 
 def check_config_file(path: str | Path) -> None:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mebns_pl.models.layers import parted_of
+
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
@@ -20,23 +22,26 @@ class Gradients:
         loss: ``()``, detached.
         dense: one tensor a parameter, before clipping.
         tables: one sparse tensor of the batch's rows for each embedding table, never clipped.
+        parted: whether the tables' rows are parted among ranks: each has the sums over all ranks of its own rows.
     """
 
     loss: Tensor
     dense: list[Tensor]
     tables: list[Tensor] = field(default_factory=list)
+    parted: bool = False
 
     def __add__(self, other: Gradients) -> Gradients:
         """Both together, on the device of ``other``: a checkpoint brings its gradients back on the CPU."""
         parts = zip([self.loss, *self.dense, *self.tables], [other.loss, *other.dense, *other.tables], strict=True)
         loss, *rest = [mine.to(value.device) + value for mine, value in parts]
-        return Gradients(loss, rest[: len(self.dense)], rest[len(self.dense) :])
+        return Gradients(loss, rest[: len(self.dense)], rest[len(self.dense) :], self.parted)
 
     def __truediv__(self, count: int) -> Gradients:
         """The mean of ``count``."""
         if count == 1:
             return self
-        return Gradients(self.loss / count, [g / count for g in self.dense], [g / count for g in self.tables])
+        dense, tables = ([g / count for g in grads] for grads in (self.dense, self.tables))
+        return Gradients(self.loss / count, dense, tables, self.parted)
 
     def values(self) -> list[Tensor]:
         """All that must be finite, dense and without structure."""
@@ -71,4 +76,5 @@ class Learner(Generic[ModuleT]):
         """This rank's share: the derivatives of its share ``()`` of a loss."""
         params = self.params()
         grads = torch.autograd.grad(loss, [*params, *self.table_params()], materialize_grads=True)
-        return Gradients(loss.detach(), list(grads[: len(params)]), list(grads[len(params) :]))
+        parted = self.tables is not None and bool(parted_of(self.module))
+        return Gradients(loss.detach(), list(grads[: len(params)]), list(grads[len(params) :]), parted)

@@ -331,8 +331,8 @@ def negative_weights(scores: Tensor, mask: Tensor, num_negatives: Tensor, group:
 
 def union(found: Gradients, group: AbstractGroup) -> Gradients:
     """The sums over ranks, of a rank's shares."""
-    tables = [group.sum_rows(table) for table in found.tables]
-    return Gradients(group.sum(found.loss), group.sum_all(found.dense), tables)
+    tables = found.tables if found.parted else [group.sum_rows(table) for table in found.tables]
+    return Gradients(group.sum(found.loss), group.sum_all(found.dense), tables, found.parted)
 
 
 # 1. Teacher

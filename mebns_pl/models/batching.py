@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -15,9 +16,10 @@ from mebns_pl.graph.neighbors import sample_neighbors
 from mebns_pl.keys import Key
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.encoders.abstract import AbstractLayeredEncoder
-from mebns_pl.models.layers import tables_of
+from mebns_pl.models.layers import parted_tables, tables_of
 from mebns_pl.models.layerwise import embed_layerwise, layerwise_scorer
 from mebns_pl.models.predictor import Inputs, LinkPredictor, PairInputs, score_pairs
+from mebns_pl.types import GraphSpec
 
 Prepare = Callable[[Graph, Tensor, Tensor], Inputs]
 """(message-passing graph, pairs, row names) -> a predictor's inputs."""
@@ -28,6 +30,10 @@ PairScore = Callable[[Tensor], Tensor]
 
 class AbstractBatching(ABC):
     """Whether steps see the whole graph on the device, or a part of it that is made for them."""
+
+    def make(self, factory: Callable[[GraphSpec], LinkPredictor], spec: GraphSpec) -> LinkPredictor:
+        """A predictor, with its embedding tables where they are to be."""
+        return factory(spec)
 
     @abstractmethod
     def check(self, predictor: LinkPredictor, adaptive: bool, precision: str) -> None:
@@ -146,6 +152,8 @@ class NeighborSampling(AbstractBatching):
     Args:
         fan_out: largest number of neighbours that a node keeps, 1 or more.
         num_hops: how far to go, at least the encoder's number of layers.
+        shard_tables: whether the rows of learned embeddings, with their optimizer's state, are parted among the ranks,
+            for tables that are too large for a host; else each rank holds them all. See docs/cluster.md.
 
     Raises:
         ValueError: ``fan_out`` or ``num_hops`` is below 1.
@@ -157,9 +165,15 @@ class NeighborSampling(AbstractBatching):
 
     fan_out: int = 10
     num_hops: int = 2
+    shard_tables: bool = False
 
     def __post_init__(self) -> None:
         at_least(1, fan_out=self.fan_out, num_hops=self.num_hops)
+
+    def make(self, factory: Callable[[GraphSpec], LinkPredictor], spec: GraphSpec) -> LinkPredictor:
+        """A predictor; tables that are parted among ranks have no rows before the ranks have met."""
+        with parted_tables() if self.shard_tables else nullcontext():
+            return factory(spec)
 
     def check(self, predictor: LinkPredictor, adaptive: bool, precision: str) -> None:
         """An encoder with a decoder, of no more layers than hops; candidates that are drawn ahead."""

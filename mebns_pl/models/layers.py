@@ -3,18 +3,59 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mebns_pl.checks import at_least, fits, within
+from mebns_pl.distributed.group import AbstractGroup
+from mebns_pl.distributed.row_shards import RowShards
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key, dropout_mask
 from mebns_pl.types import GraphSpec
 
 _BYTES = 4 * 4
 """Of a parameter: with its gradient and Adam's two moments."""
+
+
+_parted: ContextVar[bool] = ContextVar("parted", default=False)
+
+
+@contextmanager
+def parted_tables() -> Iterator[None]:
+    """Within, layers make their embedding tables without rows: :func:`place_tables` gives each rank its own."""
+    before = _parted.set(True)
+    try:
+        yield
+    finally:
+        _parted.reset(before)
+
+
+@dataclass
+class Parted:
+    """How a table whose rows are parted among ranks begins, and where they are.
+
+    Args:
+        num_nodes: N.
+        std: of the first values.
+        seed: of the first values.
+        shards: where the rows are; None before :func:`place_tables`.
+    """
+
+    num_nodes: int
+    std: float
+    seed: int
+    shards: RowShards | None = None
+
+    @staticmethod
+    def begun(num_nodes: int, std: float) -> Parted | None:
+        """One with a seed of the global generator, or None where tables are not parted."""
+        return Parted(num_nodes, std, int(torch.randint(2**62, ()))) if _parted.get() else None
 
 
 class KeyedDropout(nn.Module):
@@ -64,8 +105,12 @@ class FeatureLinear(nn.Module):
     def __init__(self, spec: GraphSpec, out_channels: int) -> None:
         super().__init__()
         at_least(1, hidden_channels=out_channels)
-        fits(_BYTES * (spec.num_features or spec.num_nodes) * out_channels, hidden_channels=out_channels)
         self.spec = spec
+        self.parted = None if spec.num_features else Parted.begun(spec.num_nodes, 1 / math.sqrt(out_channels))
+        if self.parted is not None:
+            self.weight = nn.Parameter(torch.empty(0, out_channels))
+            return
+        fits(_BYTES * (spec.num_features or spec.num_nodes) * out_channels, hidden_channels=out_channels)
         self.weight = nn.Parameter(torch.empty(spec.num_features or spec.num_nodes, out_channels))
         nn.init.xavier_uniform_(self.weight)
         if not spec.num_features:
@@ -81,7 +126,7 @@ class FeatureLinear(nn.Module):
         if graph.node_ids is None and graph.spec != self.spec:
             raise ValueError(f"graph: the model was built for {self.spec}, got {graph.spec}")
         if graph.x is None:
-            return _node_rows(self.weight, graph)
+            return _node_rows(self.weight, graph, self.parted)
         weight = self.weight if graph.feature_mask is None else self.weight * graph.feature_mask[:, None]
         return graph.x @ weight
 
@@ -105,6 +150,11 @@ class NodeEmbedding(nn.Module):
 
     def __init__(self, num_nodes: int, out_channels: int) -> None:
         super().__init__()
+        self.num_nodes = num_nodes
+        self.parted = Parted.begun(num_nodes, 1 / math.sqrt(out_channels))
+        if self.parted is not None:  # orthogonal only nearly: no rank sees the whole
+            self.weight = nn.Parameter(torch.empty(0, out_channels))
+            return
         self.weight = nn.Parameter(torch.empty(num_nodes, out_channels))
         nn.init.orthogonal_(self.weight, max(1.0, num_nodes / out_channels) ** 0.5)
 
@@ -114,12 +164,12 @@ class NodeEmbedding(nn.Module):
         Raises:
             ValueError: the graph has another number of nodes.
         """
-        if graph.node_ids is None and graph.num_nodes != len(self.weight):
-            raise ValueError(f"graph: the model was built for {len(self.weight)} nodes, got {graph.num_nodes}")
-        return _node_rows(self.weight, graph)
+        if graph.node_ids is None and graph.num_nodes != self.num_nodes:
+            raise ValueError(f"graph: the model was built for {self.num_nodes} nodes, got {graph.num_nodes}")
+        return _node_rows(self.weight, graph, self.parted)
 
     def extra_repr(self) -> str:
-        return f"{self.weight.shape[0]}, out_channels={self.weight.shape[1]}"
+        return f"{self.num_nodes}, out_channels={self.weight.shape[1]}"
 
 
 class Perceptron(nn.Module):
@@ -162,8 +212,38 @@ def tables_of(module: nn.Module) -> list[nn.Parameter]:
     return [layer.weight for layer in layers if isinstance(layer, NodeEmbedding) or not layer.spec.num_features]
 
 
-def _node_rows(weight: Tensor, graph: Graph) -> Tensor:
+def parted_of(module: nn.Module) -> dict[str, Parted]:
+    """By the names of their parameters, the tables in a module whose rows are parted among ranks."""
+    layers = (
+        (name, layer) for name, layer in module.named_modules() if isinstance(layer, FeatureLinear | NodeEmbedding)
+    )
+    return {f"{name}.weight".lstrip("."): layer.parted for name, layer in layers if layer.parted is not None}
+
+
+def place_tables(module: nn.Module, group: AbstractGroup) -> None:
+    """Gives the tables that were made within :func:`parted_tables` this rank's rows, unless they have them.
+
+    Raises:
+        ValueError: they have those of another number of ranks.
+    """
+    for name, parted in parted_of(module).items():
+        shards = RowShards(parted.num_nodes, group.rank, group.size)
+        if parted.shards is not None:
+            if parted.shards != shards:
+                raise ValueError(f"group: {name} is parted among {parted.shards.size} ranks, got {group.size}")
+            continue
+        weight = module.get_parameter(name)
+        weight.data = shards.begin(weight.shape[1], parted.std, parted.seed).to(weight)
+        parted.shards = shards
+
+
+def _node_rows(weight: Tensor, graph: Graph, parted: Parted | None) -> Tensor:
     """The rows of a table that are the graph's nodes."""
+    if parted is not None:
+        if parted.shards is None or graph.sampled is None:
+            what = "on parts of a graph" if graph.sampled is None else "once a trainer has placed them"
+            raise ValueError(f"graph: tables that are parted among ranks are used {what}")
+        return parted.shards.lookup(weight, graph.dropout_rows)
     if graph.sampled is not None:  # a gradient of the batch's rows alone
         return functional.embedding(graph.dropout_rows, weight, sparse=True)
     return weight if graph.node_ids is None else weight[graph.node_ids]

@@ -100,11 +100,12 @@ class PredictionWriter(AbstractPredictionTable):
         names = data.loaded.node_names
         self.table = link_frame(best.pairs, best.logits, names)
         self.table.insert(0, "rank", best.ranks().numpy())
-        if self.explain and trainer.is_global_zero:
+        if self.explain:
             assert isinstance(pl_module, AbstractEvaluation)
-            if found := calibrate(pl_module, data):
+            if found := calibrate(pl_module, data):  # on all ranks, as in a validation
                 calibration, self.reliability = found
                 self.table.insert(4, "probability", calibration.probability(best.logits))
+        if self.explain and trainer.is_global_zero:
             self.table["why"] = common_neighbors(data.full_graph, best.pairs, names)
         if trainer.is_global_zero and self.path is not None:
             write_table(self.table, self.path)

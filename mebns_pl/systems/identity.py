@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mebns_pl.config_files import dotted
 from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.models.layers import parted_of
 
 KEY = "mebns_pl"
 """Where in a checkpoint the description stands."""
@@ -31,13 +32,14 @@ def describe_system(system: nn.Module) -> dict[str, Any]:
 
     Layers are told by their printed form, which is the same however the model was put together.
     """
+    parted = {name: [table.num_nodes, system.get_parameter(name).shape[1]] for name, table in parted_of(system).items()}
     parts = {name: part for name, part in system.named_children() if any(True for _ in part.parameters())}
     return {
         "version": version("mebns_pl"),
         "format": _FORMAT,
         "system": path_of(type(system)),
         "model": {name: _PASSING.sub("", str(part)) for name, part in parts.items()},
-        "shapes": {name: list(value.shape) for name, value in system.state_dict().items()},
+        "shapes": {name: list(value.shape) for name, value in system.state_dict().items()} | parted,
     }
 
 

@@ -24,6 +24,7 @@ from mebns_pl.distributed.replicas import check_replicas
 from mebns_pl.mebns.learner import Gradients, Learner, ModuleT
 from mebns_pl.mebns.step import Negatives, StepResult
 from mebns_pl.models.batching import AbstractBatching
+from mebns_pl.models.layers import parted_of, place_tables
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.negatives.proposals.abstract import AbstractAdaptiveProposal
 from mebns_pl.negatives.sampler import Sampler
@@ -33,6 +34,7 @@ from mebns_pl.systems.embedding_rows import table_optimizer
 from mebns_pl.systems.epoch_means import EpochMeans
 from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.identity import KEY
+from mebns_pl.systems.parted_tables import put_rows_in, take_rows_out, write_rows_beside
 from mebns_pl.systems.run_state import begin_epoch_anew, between_epochs, check_checkpoint, describe_run
 from mebns_pl.systems.schedulers import step_after_epoch, step_after_validation
 from mebns_pl.systems.updates import GradientAccumulator, Updates
@@ -92,6 +94,13 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
         self.batching.check(self.student, self.proposal is not None, str(self.trainer.precision))
         super().setup(stage)
         use_atomic_files(self.trainer)
+        if parted_of(self):
+            if self.updates.accumulate > 1:
+                raise ValueError(
+                    f"updates.accumulate: got {self.updates.accumulate}; with batching.shard_tables it is 1, for "
+                    "checkpoints keep no rank's own sums"
+                )
+            write_rows_beside(self.trainer)
         wanted, fewest = self.sampler.num_candidates, self.data.fewest_candidates if stage == "fit" else None
         if fewest is not None and wanted > fewest:
             log.info(
@@ -99,6 +108,13 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
                 f"{wanted:,}",
                 f"{fewest:,}",
             )
+
+    def configure_model(self) -> None:
+        """The ranks have met: each takes its rows of tables that are parted among them, and DDP lets them be."""
+        if self._trainer is None:  # loaded from a checkpoint, by itself
+            return
+        place_tables(self, DistributedGroup() if self.trainer.world_size > 1 else SingleProcess())
+        self._ddp_params_and_buffers_to_ignore = list(parted_of(self))
 
     def on_fit_start(self) -> None:
         """Takes the graph to the device, and the seed and ranks from the run."""
@@ -193,10 +209,13 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
 
     def replicated(self) -> dict[str, Tensor]:
         """Everything that must be the same on all ranks: parameters, optimizer states, gradients added up so far."""
-        found = dict(self.state_dict())
+        parted = parted_of(self)
+        found = {name: value for name, value in self.state_dict().items() if name not in parted}
         names: dict[Tensor, str] = {param: name for name, param in self.named_parameters()}
         for optimizer in self.trainer.optimizers:
             for param, state in optimizer.state.items():
+                if names[param] in parted:
+                    continue
                 values = {key: value for key, value in state.items() if isinstance(value, Tensor)}
                 found |= {f"{names[param]}, {key} of its optimizer": value for key, value in values.items()}
         for name, total in self.accumulator.totals.items():
@@ -275,6 +294,7 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
         means = self._means.state_dict()
         checkpoint[KEY] = {**describe_run(self), "epoch_means": means, "at_epoch_start": at_start}
         checkpoint["accumulated"] = self.accumulator.state_dict()
+        take_rows_out(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses a checkpoint of another version, model, graph or split, and goes on with what it holds.
@@ -283,6 +303,7 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
             CheckpointError: it does not belong to this system and its data; the message tells what differs.
         """
         check_checkpoint(self, checkpoint)
+        put_rows_in(self, checkpoint)
         self.loaded_epoch = checkpoint.get("epoch")
         self._means.load_state_dict(checkpoint[KEY]["epoch_means"])
         self._at_epoch_start = checkpoint[KEY]["at_epoch_start"]

@@ -33,7 +33,7 @@ from mebns_pl.mebns.teachings.abstract import AbstractTeaching
 from mebns_pl.mebns.teachings.learning import OwnLearning
 from mebns_pl.mebns.umd_collector import MetaSet, UMDCollector
 from mebns_pl.mebns.weight_net import WeightNet
-from mebns_pl.models.batching import AbstractBatching, PairScore
+from mebns_pl.models.batching import AbstractBatching, FullGraph, PairScore
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import Inputs, LinkPredictor
 from mebns_pl.negatives.sampler import Sampler
@@ -144,8 +144,9 @@ class MeBNS(AbstractLinkSystem):
         batching: AbstractBatching | None = None,
     ) -> None:
         # The student first: its initial weights are those of Plain with the same seed
-        super().__init__(predictor(spec), sampler, updates, batching)
-        self.teacher = predictor(spec)
+        batching = batching or FullGraph()
+        super().__init__(batching.make(predictor, spec), sampler, updates, batching)
+        self.teacher = batching.make(predictor, spec)
         refuse_batch_norm(self.teacher)
         self.weight_net = weight_net()
         asks = "change" in self.weight_net.inputs

@@ -15,7 +15,7 @@ from mebns_pl.mebns.learner import Learner
 from mebns_pl.mebns.losses.abstract import AbstractLoss
 from mebns_pl.mebns.losses.cross_entropy import BinaryCrossEntropy
 from mebns_pl.mebns.step import StepResult, plain_step
-from mebns_pl.models.batching import AbstractBatching
+from mebns_pl.models.batching import AbstractBatching, FullGraph
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.negatives.sampler import Sampler
@@ -63,7 +63,8 @@ class Plain(AbstractLinkSystem):
         batching: AbstractBatching | None = None,
         equal_data: bool = False,
     ) -> None:
-        super().__init__(predictor(spec), sampler, updates, batching)
+        batching = batching or FullGraph()
+        super().__init__(batching.make(predictor, spec), sampler, updates, batching)
         self.optimizer = optimizer
         self.equal_data = equal_data
         self.loss = loss or BinaryCrossEntropy()

@@ -6,6 +6,7 @@ import os
 import socket
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,26 @@ import torch.distributed
 import torch.multiprocessing
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from mebns_pl import EvaluationCard, MeBNS, MetricsFile, PredictionWriter, Schedule, Updates
+from mebns_pl import (
+    GCN,
+    DotDecoder,
+    EncoderDecoder,
+    EvaluationCard,
+    LastCheckpoint,
+    LinkDataModule,
+    MeBNS,
+    MetricsFile,
+    NeighborSampling,
+    PredictionWriter,
+    Schedule,
+    Updates,
+)
 from mebns_pl.distributed.replicas import ReplicaError
+from mebns_pl.models.layers import parted_of
+from mebns_pl.systems.link_system import AbstractLinkSystem
+from mebns_pl.types import GraphSpec
 from references.processes import in_processes
-from references.runs import fit, make_data, make_loaded, make_mebns, probe_monitor, weights
+from references.runs import MAKE, fit, make_data, make_loaded, make_mebns, probe_monitor, weights
 
 
 def whole_run(ranks: int, folder: Path) -> dict[str, Any]:
@@ -71,7 +88,50 @@ def corrupted_run(ranks: int, folder: Path) -> dict[str, Any]:
     return {"error": None, "epoch": trainer.current_epoch}
 
 
-RUNS = {"whole": whole_run, "corrupted": corrupted_run}
+PARTED = NeighborSampling(fan_out=3, num_hops=2, shard_tables=True)
+PARTED_PREDICTOR = partial(EncoderDecoder, encoder=partial(GCN, hidden_channels=8, dropout=0.1), decoder=DotDecoder)
+
+
+def parted_system(kind: str, spec: GraphSpec, batching: NeighborSampling = PARTED) -> AbstractLinkSystem:
+    """A system in float64 with tables of embeddings; on nodes without features."""
+    changes = {"schedule": Schedule(warmup=0)} if kind == "MeBNS" else {}
+    return MAKE[kind](spec, predictor=PARTED_PREDICTOR, batching=batching, **changes).double()
+
+
+def parted_data() -> LinkDataModule:
+    """Batches of 23, of which ranks have unequal parts, and the last one leaves ranks without any."""
+    return make_data(make_loaded(features=False), batch_size=23)
+
+
+def parted_run(ranks: int, folder: Path, epochs: int = 1, begun: Path | None = None) -> dict[str, Any]:
+    """An epoch and a test of each system, with tables parted among the ranks; or goes on with checkpoints."""
+    found = {}
+    for kind in MAKE:
+        data = parted_data()
+        system = parted_system(kind, data.spec)
+        last = None if begun is None else str(begun / kind / "last.ckpt")
+        callbacks = [LastCheckpoint(folder / kind)]
+        trainer = fit(
+            system, data, epochs, callbacks, last, devices=ranks, strategy="ddp" if ranks > 1 else "auto",
+            enable_checkpointing=True, default_root_dir=folder,
+        )  # fmt: skip
+        metrics = dict(trainer.callback_metrics)
+        trainer.test(system, data, verbose=False)
+        metrics |= trainer.callback_metrics
+        found[kind] = {
+            "weights": weights(system),
+            "parted": list(parted_of(system)),
+            "metrics": {name: float(value) for name, value in metrics.items() if name.startswith(("val/", "test/"))},
+        }
+    return found
+
+
+def resumed_run(ranks: int, folder: Path) -> dict[str, Any]:
+    """Goes on with the checkpoints of ``parted_run`` on two ranks."""
+    return parted_run(ranks, folder, 2, folder.parent / "parted-2")
+
+
+RUNS = {"whole": whole_run, "corrupted": corrupted_run, "parted": parted_run, "resumed": resumed_run}
 
 
 def free_port() -> int:
