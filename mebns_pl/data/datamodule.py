@@ -258,6 +258,7 @@ class LinkDataModule(LightningDataModule):
             share=self._share(),
             key=self.key.child("train"),
             graph=self.train_graph,
+            reorder=self.trainer is None or not self.trainer.overfit_batches,  # type: ignore[attr-defined]
         )
 
     @cached_property
