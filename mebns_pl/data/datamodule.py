@@ -192,7 +192,7 @@ class LinkDataModule(LightningDataModule):
     @cached_property
     def train_graph(self) -> Graph:
         """Message passing in training and evaluation: training and meta edges."""
-        return Graph.from_edges(self.split.observed, self.loaded.num_nodes, self.loaded.x)
+        return self._graph(self.split.observed)
 
     @cached_property
     def test_graph(self) -> Graph:
@@ -200,12 +200,22 @@ class LinkDataModule(LightningDataModule):
         if self.protocol is None or not self.protocol.val_in_test:
             return self.train_graph
         edges = torch.cat([self.split.observed, self.split.val], dim=1)
-        return Graph.from_edges(edges, self.loaded.num_nodes, self.loaded.x)
+        return self._graph(edges)
 
     @cached_property
     def full_graph(self) -> Graph:
         """Message passing in prediction: every known edge."""
-        return Graph.from_edges(self.split.all, self.loaded.num_nodes, self.loaded.x)
+        return self._graph(self.split.all)
+
+    def _graph(self, edges: Tensor) -> Graph:
+        """The graph of some edges ``(2, n)``, with the weights that they were read with; 1 for those of other edges."""
+        loaded, weight = self.loaded, None
+        if loaded.weights is not None:
+            keys = pair_keys(*loaded.edges, loaded.num_nodes)
+            asked = pair_keys(edges.min(dim=0).values, edges.max(dim=0).values, loaded.num_nodes)
+            place = torch.searchsorted(keys, asked).clamp(max=len(keys) - 1)
+            weight = torch.where(keys[place] == asked, loaded.weights[place], 1.0).float()
+        return Graph.from_edges(edges, loaded.num_nodes, loaded.x, weight)
 
     @cached_property
     def known(self) -> KnownEdges:
@@ -216,9 +226,10 @@ class LinkDataModule(LightningDataModule):
     def digests(self) -> dict[str, str]:
         """What names the whole graph and its split in checkpoints: digests of edges and features, and of the parts."""
         split, loaded = self.split, self.loaded
+        weights = [] if loaded.weights is None else [loaded.weights]
         nodes_alone = Graph.from_edges(loaded.edges[:, :0], loaded.num_nodes, loaded.x)
         return {
-            "graph": digest([*graph_parts(nodes_alone), loaded.edges]),
+            "graph": digest([*graph_parts(nodes_alone), loaded.edges, *weights]),
             "split": digest([split.train, split.meta, split.val, split.test]),
         }
 
