@@ -90,7 +90,10 @@ def _told(name: str, known: Iterable[str], group: Sequence[str] = ()) -> str:
     wanted = name
     if group:  # what is below the group's option says nothing of it
         wanted = ".".join(name.split(".")[: group[0].count(".") + 1])
-    near = [*difflib.get_close_matches(wanted, group, 1, 0.7), *difflib.get_close_matches(wanted, sorted(known), 1, 0.7)]
+    near = [
+        *difflib.get_close_matches(wanted, group, 1, 0.7),
+        *difflib.get_close_matches(wanted, sorted(known), 1, 0.7),
+    ]
     if near:
         return f"no option --{name}; did you mean --{near[0]}?"
     allowed = f"allowed are {', '.join(f'--{one}' for one in group)}" if group else "--help lists what is allowed"

@@ -78,7 +78,9 @@ class Shared(Logger):
 
 @pytest.mark.parametrize("model", ["Plain", "MeBNS"])
 def test_overfitting_repeats_the_same_positives(model: str) -> None:
-    run = fit("--trainer.overfit_batches=1", "--trainer.max_epochs=8", "--trainer.enable_checkpointing=false", model=model)
+    run = fit(
+        "--trainer.overfit_batches=1", "--trainer.max_epochs=8", "--trainer.enable_checkpointing=false", model=model
+    )
     steps = run.trainer.train_dataloader.dataset
     first, later = steps[0, 0], steps[7, 0]
     assert torch.equal(first.union_positives.sort(0).values, later.union_positives.sort(0).values)
@@ -141,7 +143,9 @@ def test_a_logger_of_a_server_keeps_runs_apart() -> None:
         assert "val/mrr" in logged.metrics
     files = {"config.yaml", "metrics.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt"}
     for run in ("one", "two"):
-        assert files <= {str(path.relative_to(f"shared/project/{run}")) for path in Path("shared/project", run).rglob("*")}
+        assert files <= {
+            str(path.relative_to(f"shared/project/{run}")) for path in Path("shared/project", run).rglob("*")
+        }
 
 
 @pytest.mark.slow

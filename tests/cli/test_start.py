@@ -182,7 +182,17 @@ def test_options_that_there_are_pass(command: str) -> None:
 
 def test_options_of_other_commands_pass() -> None:
     for arguments in (
-        ["run", "e.csv", "--nodes=n.csv", "--top_k", "-1", "--per_node", "--out=o", "--system=MeBNS", "--seed_everything=1"],
+        [
+            "run",
+            "e.csv",
+            "--nodes=n.csv",
+            "--top_k",
+            "-1",
+            "--per_node",
+            "--out=o",
+            "--system=MeBNS",
+            "--seed_everything=1",
+        ],
         ["sweep", "s.yaml", "--dry-run"],
         ["report", "f", "--format=md"],
         ["landscape", "--ckpt=a", "--device=cpu", "--trust", "--out=x"],

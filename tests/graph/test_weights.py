@@ -116,7 +116,9 @@ def test_a_weight_that_is_none_is_refused_by_line(bad: str, tmp_path: Path) -> N
 def test_a_column_of_weights_that_is_not_named_is_told(name: str, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"e{suffix}"
     table = pd.DataFrame({"source": [0, 1], "target": [1, 2], name: [1.0, 2.0]})
-    table.to_parquet(path) if suffix == ".parquet" else table.to_csv(path, sep={".csv": ","}.get(suffix, "\t"), index=False)
+    table.to_parquet(path) if suffix == ".parquet" else table.to_csv(
+        path, sep={".csv": ","}.get(suffix, "\t"), index=False
+    )
     assert read_graph(path).notes == [f"column {name!r} left out: edges count alike (columns.weight reads it)"]
 
 
