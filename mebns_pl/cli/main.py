@@ -276,6 +276,9 @@ class MeBNSCLI(LightningCLI):
         if command == "fit":
             if options.data.split.get("val") == 0 and options.data.get("protocol") is None:
                 options.checkpoint.monitor, options.trainer.limit_val_batches = None, 0  # the last epoch is kept
+            every, epochs = options.trainer.check_val_every_n_epoch, options.trainer.max_epochs
+            if every is not None and epochs is not None and 0 < epochs < every:
+                options.trainer.check_val_every_n_epoch = epochs  # a short run has a best epoch, too
             return
         if options is None or not options.get("ckpt_path"):
             return

@@ -106,6 +106,14 @@ def test_averaged_weights_by_the_configuration_file(model: str) -> None:
     assert run.trainer.global_step
 
 
+def test_a_run_shorter_than_the_time_between_validations_has_a_best_checkpoint() -> None:
+    run = fit("--trainer.check_val_every_n_epoch=5", "--checkpoint.dirpath=ck")
+    assert "val/mrr" in run.trainer.callback_metrics
+    links = cli.main(["predict", "--ckpt_path=ck/best.ckpt", "--predictions.path=p.csv", "--trainer.logger=false"])
+    assert links.model.loaded_epoch == 1
+    assert len(pd.read_csv("p.csv"))
+
+
 def test_without_checkpoints_none_are_written() -> None:
     run = fit("--trainer.enable_checkpointing=false")
     assert run.trainer.current_epoch == 2
