@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from rich.console import Console
 
@@ -26,6 +26,7 @@ from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.preemption import EXIT_CODE, Preemption
 from mebns_pl.callbacks.probe_record import ProbeRecord
+from mebns_pl.callbacks.progress_bar import OneLineBar
 from mebns_pl.callbacks.projector import Projector
 from mebns_pl.callbacks.results import ResultTable
 from mebns_pl.cli.auto import with_choice
@@ -51,6 +52,7 @@ from mebns_pl.prediction.writer import PredictionWriter
 from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.identity import plain
 from mebns_pl.systems.mebns import MeBNS
+from mebns_pl.systems.run_state import run_folder
 from mebns_pl.systems.scoring import AbstractScoring
 from mebns_pl.terminal import link_table, pool_table, say
 
@@ -105,7 +107,7 @@ class SaveConfig(SaveConfigCallback):
             return
         if stage == "fit":
             self.config = without_resume(self.config)
-        folder = trainer.log_dir
+        folder = run_folder(trainer)
         if folder is None or "://" in folder:
             super().setup(trainer, pl_module, stage)
             return
@@ -158,6 +160,10 @@ class FirstBatch(Callback):
     """Knows whether a run has come to its first batch: by then all that it was given has been looked at."""
 
     reached = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """In a process that Lightning has spawned, nobody has chosen yet what is said beside the results."""
+        quieten()
 
     def _reach(self, *_: Any) -> None:
         self.reached = True
@@ -230,6 +236,16 @@ class MeBNSCLI(LightningCLI):
             told = f"trainer, with accelerator {given.accelerator!r} and devices {given.devices!r}: {error}"
             raise DataError(told) from error
 
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        """Makes the trainer: with a bar on one line; where no checkpoints are wanted, with nothing that writes them."""
+        if config.get("enable_checkpointing") is False:
+            callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+        own = config.get("callbacks") or []
+        barred = any(isinstance(callback, ProgressBar) for callback in (own if isinstance(own, list) else [own]))
+        if config.get("enable_progress_bar") is not False and not config.get("barebones") and not barred:
+            callbacks = [*callbacks, OneLineBar()]
+        return super()._instantiate_trainer(config, callbacks)
+
     def _run_subcommand(self, subcommand: str) -> None:
         ckpt_path = self._get(self.config_init, "ckpt_path")
         first_batch = FirstBatch()
@@ -268,6 +284,9 @@ class MeBNSCLI(LightningCLI):
         if command == "fit":
             if options.data.split.get("val") == 0 and options.data.get("protocol") is None:
                 options.checkpoint.monitor, options.trainer.limit_val_batches = None, 0  # the last epoch is kept
+            every, epochs = options.trainer.check_val_every_n_epoch, options.trainer.max_epochs
+            if every is not None and epochs is not None and 0 < epochs < every:
+                options.trainer.check_val_every_n_epoch = epochs  # a short run has a best epoch, too
             return
         if options is None or not options.get("ckpt_path"):
             return

@@ -18,6 +18,7 @@ from mebns_pl.callbacks.metrics_file import metrics_path
 from mebns_pl.cli.main import MeBNSCLI, main
 from mebns_pl.cli.messages import bad_input
 from mebns_pl.cli.one_line import ShortParser
+from mebns_pl.data.datamodule import reading_once
 from mebns_pl.errors import DataError
 from mebns_pl.files import write_atomically
 from mebns_pl.metrics_json import read_metrics, write_metrics
@@ -25,6 +26,7 @@ from mebns_pl.prediction.files import write_table
 from mebns_pl.prediction.links import predict_links
 from mebns_pl.study.plan import as_arguments
 from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO
+from mebns_pl.systems.run_state import run_folder
 from mebns_pl.terminal import link_table, reliability_table, say
 
 LINKS = "links.csv"
@@ -129,14 +131,15 @@ def _found(
     lightning = logging.getLogger("lightning.pytorch")
     level = lightning.level
     try:
-        with bad_input():
-            # Of the writer's, and refused before anything is trained
-            predicted = as_arguments({f"predictions.{name}": value for name, value in wanted.items()})
-        lightning.setLevel(logging.WARNING)
-        logger = {"save_dir": str(place.parent), "name": place.name}
-        logs = as_arguments({f"trainer.logger.init_args.{key}": value for key, value in logger.items()})
-        chosen = ["-c", "base", "-c", "run/own", f"--model={system}"]
-        run = main(["fit", *chosen, *logs, *data, *predicted, *options])
+        with reading_once():  # choice and run look at the same graph
+            with bad_input():
+                # Of the writer's, and refused before anything is trained
+                predicted = as_arguments({f"predictions.{name}": value for name, value in wanted.items()})
+            lightning.setLevel(logging.WARNING)
+            logger = {"save_dir": str(place.parent), "name": place.name}
+            logs = as_arguments({f"trainer.logger.init_args.{key}": value for key, value in logger.items()})
+            chosen = ["-c", "base", "-c", "run/own", f"--model={system}"]
+            run = main(["fit", *chosen, *logs, *data, *predicted, *options])
         _test(run)
         links = predict_links(run.model, run.datamodule, explain=True, trainer=run.trainer, **wanted)
     finally:
@@ -158,7 +161,7 @@ def _test(run: MeBNSCLI) -> None:
 
 def _tell(links: pd.DataFrame, run: MeBNSCLI) -> None:
     """Writes the links and their reliability into the run's folder, and shows the first."""
-    folder = Path(run.trainer.log_dir or ".")
+    folder = Path(run_folder(run.trainer) or ".")
     links.attrs["folder"] = str(folder)
     write_table(links, folder / LINKS)
     console = Console()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mebns_pl.cli.help import COMMANDS, TOP, short_help
 from mebns_pl.cli.listings import LISTINGS
+from mebns_pl.cli.option_names import unknown_option
 from mebns_pl.config_files import find_config_file, near_config_name
 from mebns_pl.errors import DataError
 from mebns_pl.escaping import visible
@@ -33,6 +34,9 @@ def run(args: Sequence[str] | None = None) -> None:
     try:
         if _answered(given):
             return
+        if told := unknown_option(given):
+            sys.stderr.write(f"mebns: error: {visible(told)}\n")
+            sys.exit(2)
         if os.environ.get("WORLD_SIZE", "1") == "1":  # others wait for this rank: it tells them, from within the run
             _check_files(given)
     except DataError as error:

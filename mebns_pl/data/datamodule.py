@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -41,6 +44,19 @@ from mebns_pl.pools.restriction import DEFAULT_PAIRS, PredictionPairs
 from mebns_pl.types import EdgeSplit, EvalBatch, GraphSpec, Share, to_device
 
 log = logging.getLogger(__name__)
+
+
+_READ: ContextVar[dict[str, LoadedGraph] | None] = ContextVar("read", default=None)
+
+
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Within, data modules that name the same graph share what the first of them has read."""
+    token = _READ.set({})
+    try:
+        yield
+    finally:
+        _READ.reset(token)
 
 
 class LinkDataModule(LightningDataModule):
@@ -134,6 +150,15 @@ class LinkDataModule(LightningDataModule):
     @cached_property
     def loaded(self) -> LoadedGraph:
         """The whole graph as it was read."""
+        asked = repr((self.graph_name, self.root, self.nodes, self.time_column, self.columns))
+        read = {} if (shared := _READ.get()) is None else shared
+        if asked not in read:
+            read[asked] = self._read()
+        for note in read[asked].notes:
+            log.info("%s: %s", read[asked].name, note)
+        return read[asked]
+
+    def _read(self) -> LoadedGraph:
         if Path(self.graph_name).suffix:
             loaded = read_graph(self.graph_name, self.nodes, time_column=self.time_column, columns=self.columns)
             isolated = loaded.num_nodes - len(torch.unique(loaded.edges))
@@ -151,8 +176,6 @@ class LinkDataModule(LightningDataModule):
             raise DataError(f"columns: they go with a file of one's own, not with {self.graph_name!r}")
         else:
             loaded = load_graph(self.graph_name, self.root)
-        for note in loaded.notes:
-            log.info("%s: %s", loaded.name, note)
         return loaded
 
     @property
@@ -192,7 +215,7 @@ class LinkDataModule(LightningDataModule):
     @cached_property
     def train_graph(self) -> Graph:
         """Message passing in training and evaluation: training and meta edges."""
-        return Graph.from_edges(self.split.observed, self.loaded.num_nodes, self.loaded.x)
+        return self._graph(self.split.observed)
 
     @cached_property
     def test_graph(self) -> Graph:
@@ -200,12 +223,22 @@ class LinkDataModule(LightningDataModule):
         if self.protocol is None or not self.protocol.val_in_test:
             return self.train_graph
         edges = torch.cat([self.split.observed, self.split.val], dim=1)
-        return Graph.from_edges(edges, self.loaded.num_nodes, self.loaded.x)
+        return self._graph(edges)
 
     @cached_property
     def full_graph(self) -> Graph:
         """Message passing in prediction: every known edge."""
-        return Graph.from_edges(self.split.all, self.loaded.num_nodes, self.loaded.x)
+        return self._graph(self.split.all)
+
+    def _graph(self, edges: Tensor) -> Graph:
+        """The graph of some edges ``(2, n)``, with the weights that they were read with; 1 for those of other edges."""
+        loaded, weight = self.loaded, None
+        if loaded.weights is not None:
+            keys = pair_keys(loaded.edges[0], loaded.edges[1], loaded.num_nodes)
+            asked = pair_keys(edges.min(dim=0).values, edges.max(dim=0).values, loaded.num_nodes)
+            place = torch.searchsorted(keys, asked).clamp(max=len(keys) - 1)
+            weight = torch.where(keys[place] == asked, loaded.weights[place], 1.0).float()
+        return Graph.from_edges(edges, loaded.num_nodes, loaded.x, weight)
 
     @cached_property
     def known(self) -> KnownEdges:
@@ -216,9 +249,10 @@ class LinkDataModule(LightningDataModule):
     def digests(self) -> dict[str, str]:
         """What names the whole graph and its split in checkpoints: digests of edges and features, and of the parts."""
         split, loaded = self.split, self.loaded
+        weights = [] if loaded.weights is None else [loaded.weights]
         nodes_alone = Graph.from_edges(loaded.edges[:, :0], loaded.num_nodes, loaded.x)
         return {
-            "graph": digest([*graph_parts(nodes_alone), loaded.edges]),
+            "graph": digest([*graph_parts(nodes_alone), loaded.edges, *weights]),
             "split": digest([split.train, split.meta, split.val, split.test]),
         }
 
@@ -258,6 +292,7 @@ class LinkDataModule(LightningDataModule):
             share=self._share(),
             key=self.key.child("train"),
             graph=self.train_graph,
+            reorder=self.trainer is None or not self.trainer.overfit_batches,  # type: ignore[attr-defined]
         )
 
     @cached_property
