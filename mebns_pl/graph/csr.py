@@ -108,6 +108,15 @@ class Graph:
         return GraphSpec(self.num_nodes, (self.x.matrix if sparse else self.x).shape[1], sparse)  # type: ignore[union-attr]
 
     @property
+    def dense_x(self) -> Tensor | None:
+        """Features ``(N, F)`` as a dense matrix, made once where they are sparse; None where there are none."""
+        if isinstance(self.x, Features):
+            if "dense x" not in self._shared:
+                self._shared["dense x"] = self.x.to_dense()
+            return self._shared["dense x"]
+        return self.x
+
+    @property
     def rows(self) -> Tensor:
         """``(E,)`` int64, the row of each entry of ``indices``."""
         if "rows" not in self._shared:

@@ -12,10 +12,10 @@ from mebns_pl.checks import expect
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.pair_structure import STRUCTURE, log_structure, pair_structure
 from mebns_pl.keys import Key
-from mebns_pl.models.encoders.abstract import AbstractEncoder
 from mebns_pl.models.encoders.gcn import GCN
 from mebns_pl.models.layers import Perceptron
 from mebns_pl.models.predictor import AbstractEncodingPredictor, PairInputs
+from mebns_pl.models.pyg import EncoderFactory, make_encoder
 from mebns_pl.types import GraphSpec
 
 
@@ -70,12 +70,12 @@ class StructurePredictor(AbstractEncodingPredictor[StructureInputs]):
     def __init__(
         self,
         spec: GraphSpec,
-        encoder: Callable[[GraphSpec], AbstractEncoder] = GCN,
+        encoder: EncoderFactory = GCN,
         hidden_channels: int = 256,
         num_hops: int = 2,
         dropout: float = 0.1,
     ) -> None:
-        super().__init__(encoder(spec))
+        super().__init__(make_encoder(encoder, spec))
         expect(num_hops in (1, 2), "1 or 2", num_hops=num_hops)
         self.num_hops = num_hops
         num_numbers = sum(len(STRUCTURE[hop]) for hop in range(1, num_hops + 1))
