@@ -1,4 +1,4 @@
-"""The subcommands that run neither data module nor trainer: ``datasets | samplers | landscape | sweep | report``."""
+"""The subcommands that run neither data module nor trainer: ``datasets | samplers | landscape | sweep | report | check``."""
 
 from __future__ import annotations
 
@@ -42,9 +42,17 @@ def sweep(arguments: Sequence[str]) -> None:
     sweep_command(arguments)
 
 
+def check(arguments: Sequence[str]) -> None:
+    """``mebns check``: looks at an encoder of one's own."""
+    from mebns_pl.cli.check import check_class  # it brings every encoder's libraries, which no other command needs
+
+    check_class(arguments)
+
+
 WITHOUT_A_RUN = {
     **LISTINGS,
     "landscape": show_landscape,
     "sweep": sweep,
     "report": show_report,
+    "check": check,
 }

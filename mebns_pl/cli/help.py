@@ -12,6 +12,7 @@ COMMANDS = {
     "landscape": "looks at the loss round trained students",
     "sweep": "runs many configurations over seeds: STUDY, a file",
     "report": "says what a study, or runs, have shown: FOLDER",
+    "check": "looks whether an encoder of one's own can be trained: CLASS, its import path",
     "datasets": "lists the graphs that are known by name",
     "samplers": "lists samplers, and what they are made of",
 }

@@ -244,6 +244,8 @@ def _allowed(kind: Any) -> list[str]:
         return _allowed(inner[-1])
     if get_origin(kind) in (Union, UnionType):
         return list(dict.fromkeys(word for one in inner for word in _allowed(one)))
+    if kind is Any:
+        return ["a function"]
     if kind is nn.Module:
         return ["of any module with forward(x, edge_index)"]
     if kind in _WORDS or not isinstance(kind, type):
