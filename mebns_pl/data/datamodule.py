@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -25,11 +26,12 @@ from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns
 from mebns_pl.datasets.split import SplitFractions, check_split, split_edges
 from mebns_pl.errors import DataError
 from mebns_pl.evaluation.negative_cache import digest, graph_parts
-from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives
+from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives, num_of_type
 from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol, edge_split
 from mebns_pl.graph.csr import Graph, pair_keys
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
+from mebns_pl.graph.node_types import NodeTypes
 from mebns_pl.keys import Key, permutation
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.by_measure import ProximityProposal
@@ -57,6 +59,8 @@ class LinkDataModule(LightningDataModule):
             which stays on disk, beside any file of one's own.
         time_column: the edge list's column with the time of each edge, for a protocol that parts by time; or None.
         columns: what the columns of one's own tables are, or the attributes of GraphML.
+        typed: whether types of nodes govern what negatives may be, where the graph has any and not all are linked to
+            all: by ``columns.bipartite``, ``columns.label``, a column ``type`` of the node table, or GraphML.
         split: shares of the parts.
         structure: draws structural non-edges, for the teacher (STD-Generator), the meta set and the probe of migration;
             the top 50 by PageRank by default.
@@ -85,6 +89,7 @@ class LinkDataModule(LightningDataModule):
         nodes: str | Path | None = None,
         time_column: int | str | None = None,
         columns: GraphColumns = DEFAULT_COLUMNS,
+        typed: bool = True,
         split: SplitFractions = SplitFractions(),
         structure: AbstractStaticProposal | None = None,
         eval_negatives: AbstractEvalNegatives | None = None,
@@ -105,6 +110,7 @@ class LinkDataModule(LightningDataModule):
         self.nodes = nodes
         self.time_column = time_column
         self.columns = columns
+        self.typed = typed
         self.fractions = split
         self.structure = structure or ProximityProposal(PersonalizedPageRank(), top=50)
         self.eval_negatives = eval_negatives or HeartNegatives()
@@ -192,7 +198,20 @@ class LinkDataModule(LightningDataModule):
     @cached_property
     def train_graph(self) -> Graph:
         """Message passing in training and evaluation: training and meta edges."""
-        return Graph.from_edges(self.split.observed, self.loaded.num_nodes, self.loaded.x)
+        return Graph.from_edges(self.split.observed, self.loaded.num_nodes, self.loaded.x, self.types)
+
+    @cached_property
+    def types(self) -> NodeTypes | None:
+        """Types of the nodes, as far as they say what a negative may be: linked as training and meta edges link them."""
+        names = self.loaded.node_types
+        if not self.typed or names is None:
+            return None
+        types = NodeTypes.of(names, self.split.observed)
+        if types is not None:
+            order, (first, second) = sorted(set(names)), types.linked.triu().nonzero().t()
+            pairs = ", ".join(f"{order[a]} - {order[b]}" for a, b in zip(first.tolist(), second.tolist(), strict=True))
+            log.info("%s: negatives join the types that edges join: %s", self.loaded.name, pairs[:300])
+        return types
 
     @cached_property
     def test_graph(self) -> Graph:
@@ -200,12 +219,12 @@ class LinkDataModule(LightningDataModule):
         if self.protocol is None or not self.protocol.val_in_test:
             return self.train_graph
         edges = torch.cat([self.split.observed, self.split.val], dim=1)
-        return Graph.from_edges(edges, self.loaded.num_nodes, self.loaded.x)
+        return Graph.from_edges(edges, self.loaded.num_nodes, self.loaded.x, self.types)
 
     @cached_property
     def full_graph(self) -> Graph:
         """Message passing in prediction: every known edge."""
-        return Graph.from_edges(self.split.all, self.loaded.num_nodes, self.loaded.x)
+        return Graph.from_edges(self.split.all, self.loaded.num_nodes, self.loaded.x, self.types)
 
     @cached_property
     def known(self) -> KnownEdges:
@@ -352,7 +371,7 @@ class LinkDataModule(LightningDataModule):
 
     def _legal_pairs(self, proposal: AbstractStaticProposal, anchors: Tensor, key: Key) -> Tensor:
         """``(2, m)``: one draw for each anchor, without those that are known edges."""
-        nodes = proposal.propose(anchors, 1, key)[:, 0]
+        nodes = proposal.draw(anchors, 1, key)[:, 0]
         return torch.stack([anchors, nodes])[:, ~self.known.mask(anchors, nodes)]
 
     # Evaluation and prediction
@@ -394,7 +413,9 @@ class LinkDataModule(LightningDataModule):
             allowed = self.pairs.resolve(self.loaded.node_names, table, self.columns.node)
             held_out = torch.cat([self.split.val, self.split.test], dim=1)
             embed, limit = needs.embed or (lambda graph: None), self.pairs.max_pairs
-            pool = build_pool(self.pairs.pool, self.full_graph, self.train_graph, held_out, allowed, embed, limit)
+            full, asked = self.full_graph, self.pairs.source_type or self.pairs.target_type
+            full = full if asked is None else replace(full, types=None)
+            pool = build_pool(self.pairs.pool, full, self.train_graph, held_out, allowed, embed, limit)
         if self._share().size > 1:
             assert self.trainer is not None
             pool = self.trainer.strategy.broadcast(pool)
@@ -447,9 +468,18 @@ class LinkDataModule(LightningDataModule):
             return ""
         held_out = split.val if stage == "val" else split.test
         known = torch.cat([split.observed, split.val, *([split.test] if stage == "test" else [])], dim=1)
-        full = held_out[Graph.from_edges(known, size).degree[held_out] == size - 1]
+        graph = Graph.from_edges(known, size)
+        if self.types is None:
+            full = held_out[graph.degree[held_out] == size - 1]
+        else:
+            full = held_out[num_of_type(graph, self.types, held_out, self.types.kind[held_out.flip(0)]) == 0]
         if not len(full):
             return ""
+        if self.types is not None:
+            return (
+                f"split.{stage}: node {self.loaded.node_names[int(full[0])]!r} is linked to all nodes of the other end's "
+                "type by known edges; an end of a positive needs at least one of that type it is not linked to"
+            )
         return (
             f"split.{stage}: node {self.loaded.node_names[int(full[0])]!r} is linked to all other {size - 1:,} nodes "
             "by known edges; an end of a positive needs at least one node it is not linked to"

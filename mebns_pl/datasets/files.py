@@ -215,7 +215,7 @@ def _read_tables(
         ends = [
             pc.binary_join_element_wise(kind, end.cast(pa.string()), ":") for kind, end in zip(kinds, ends, strict=True)
         ]
-    x, node_types = None, None
+    x, labels, node_types = None, None, None
     if nodes_path is None:
         if columns.label is not None:
             raise DataError(
@@ -233,7 +233,8 @@ def _read_tables(
         names = _node_names(nodes, columns.node)
         wanted, told = chosen_features(nodes, columns, columns.node)
         x, encoded = table_features(nodes, wanted, standardize)
-        notes, node_types = [*notes, *encoded, *told], columns.labels(nodes)
+        notes, labels = [*notes, *encoded, *told], columns.labels(nodes)
+        node_types = labels or _types(nodes)
     pairs = torch.stack([places_in(names, end) for end in ends])
     unknown = (pairs < 0).t().nonzero()
     if len(unknown):
@@ -244,7 +245,7 @@ def _read_tables(
             f"(column {columns.node!r}); allowed are the {len(names):,} names there{_near_name(name, names)}"
         )
     if columns.bipartite:
-        node_types = node_types or _sides(names, kinds, nodes_path)
+        node_types = labels or _sides(names, kinds, nodes_path)
     elif mixed := _maybe_bipartite(ends):
         notes = [*notes, mixed]
     times = None if time_column is None else column_times(table, time_column)
@@ -334,6 +335,13 @@ def _maybe_bipartite(ends: Sequence[pa.ChunkedArray]) -> str:
 
 
 _LOOKED_AT = 1_000_000
+_TYPE = "type"
+
+
+def _types(nodes: Table) -> list[str] | None:
+    """The type of each node, where the node table says so of all by a column of this name."""
+    values = nodes.columns.get(_TYPE)
+    return None if values is None or values.null_count else [str(value) for value in values.to_pylist()]
 
 
 def _sides(names: Sequence[str], kinds: Sequence[str], nodes_path: str | Path | None) -> list[str]:

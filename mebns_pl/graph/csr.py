@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mebns_pl.graph.node_types import NodeTypes
 from mebns_pl.graph.sparse import Features, product
 from mebns_pl.types import GraphSpec, to_device
 
@@ -51,6 +52,8 @@ class Graph:
         sampled: what makes this a directed sample of a larger graph; None where it is undirected.
         present: ``(E,)`` bool, False where an edge is taken for missing (augmentation), so that it is left out of
             everything; None where all are there. Of target edges, ``keep`` alone knows.
+        types: kinds of the nodes, where only some of these are linked: no negative joins two others. None where any
+            two nodes may be linked.
 
     Example:
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=4)
@@ -66,10 +69,13 @@ class Graph:
     node_ids: Tensor | None = None
     sampled: Sampled | None = None
     present: Tensor | None = None
+    types: NodeTypes | None = None
     _shared: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
-    def from_edges(edges: Tensor, num_nodes: int, x: Tensor | Features | None = None) -> Graph:
+    def from_edges(
+        edges: Tensor, num_nodes: int, x: Tensor | Features | None = None, types: NodeTypes | None = None
+    ) -> Graph:
         """Builds the symmetric adjacency of undirected ``edges`` ``(2, n)``; duplicates count once.
 
         Raises:
@@ -87,7 +93,7 @@ class Graph:
         keys = torch.unique(pair_keys(both[0], both[1], num_nodes))
         counts = torch.bincount(keys // num_nodes, minlength=num_nodes)
         indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        return Graph(indptr, keys % num_nodes, x)
+        return Graph(indptr, keys % num_nodes, x, types=types)
 
     @property
     def num_nodes(self) -> int:
