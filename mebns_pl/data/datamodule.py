@@ -198,7 +198,12 @@ class LinkDataModule(LightningDataModule):
     @cached_property
     def train_graph(self) -> Graph:
         """Message passing in training and evaluation: training and meta edges."""
-        return Graph.from_edges(self.split.observed, self.loaded.num_nodes, self.loaded.x, self.types)
+        return self._message_graph(self.split.observed)
+
+    def _message_graph(self, edges: Tensor) -> Graph:
+        """Edges ``(2, n)``, and those of other relations, with features and types."""
+        context = [] if self.loaded.context is None else [self.loaded.context]
+        return Graph.from_edges(torch.cat([edges, *context], 1), self.loaded.num_nodes, self.loaded.x, self.types)
 
     @cached_property
     def types(self) -> NodeTypes | None:
@@ -218,26 +223,28 @@ class LinkDataModule(LightningDataModule):
         """Message passing in test: the training graph, unless a protocol adds the validation edges."""
         if self.protocol is None or not self.protocol.val_in_test:
             return self.train_graph
-        edges = torch.cat([self.split.observed, self.split.val], dim=1)
-        return Graph.from_edges(edges, self.loaded.num_nodes, self.loaded.x, self.types)
+        return self._message_graph(torch.cat([self.split.observed, self.split.val], dim=1))
 
     @cached_property
     def full_graph(self) -> Graph:
         """Message passing in prediction: every known edge."""
-        return Graph.from_edges(self.split.all, self.loaded.num_nodes, self.loaded.x, self.types)
+        return self._message_graph(self.split.all)
 
     @cached_property
     def known(self) -> KnownEdges:
         """What no negative may be: training and meta edges, and self-pairs. Held-out edges are unknown to samplers."""
-        return KnownEdges(self.train_graph)
+        if self.loaded.context is None:
+            return KnownEdges(self.train_graph)
+        return KnownEdges(Graph.from_edges(self.split.observed, self.loaded.num_nodes, types=self.types))
 
     @cached_property
     def digests(self) -> dict[str, str]:
         """What names the whole graph and its split in checkpoints: digests of edges and features, and of the parts."""
         split, loaded = self.split, self.loaded
         nodes_alone = Graph.from_edges(loaded.edges[:, :0], loaded.num_nodes, loaded.x)
+        context = [] if loaded.context is None else [loaded.context]
         return {
-            "graph": digest([*graph_parts(nodes_alone), loaded.edges]),
+            "graph": digest([*graph_parts(nodes_alone), loaded.edges, *context]),
             "split": digest([split.train, split.meta, split.val, split.test]),
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -25,8 +26,9 @@ class PyGEncoder(AbstractEncoder):
     """Any module with ``forward(x, edge_index)``, of PyG or one's own, as an encoder.
 
     ``x`` is the graph's features, dense; a graph without has a learned embedding of each node. ``edge_index`` holds
-    both directions of every edge that takes part in message passing, sorted by target. Wherever a predictor takes an
-    encoder the module's class can be named in its place.
+    both directions of every edge that takes part in message passing, sorted by target. A module whose ``forward`` takes
+    ``node_type``, too, is given the nodes' types ``(N,)``, numbered in the order of their names (for ``HeteroLinear``,
+    or embeddings of types). Wherever a predictor takes an encoder the module's class can be named in its place.
 
     Dropout, and all else that the module draws from torch's global generators, is drawn from generators that are
     seeded by the pass's key within ``forward`` and put back behind it: the same key gives the same draws, on any number
@@ -41,7 +43,7 @@ class PyGEncoder(AbstractEncoder):
         embedding_channels: columns of the learned embedding, where the graph has no features; 1 or more.
 
     Raises:
-        ValueError: the module cannot be run, gives no ``(N, C)``, draws in evaluation mode, writes buffers, or caches
+        ValueError: the module cannot be run (without edges, all nodes of the first type), gives no ``(N, C)``, draws in evaluation mode, writes buffers, or caches
             edges.
 
     Cost: the module's; E C messages are made in most of PyG's layers, about ten times the cost of GCN on a CPU.
@@ -69,12 +71,17 @@ class PyGEncoder(AbstractEncoder):
         """``(N, out_channels)``; with a key, the module is in training mode, and draws what the key names.
 
         Raises:
-            ValueError: the graph's features are not those that the encoder was built for.
+            ValueError: the graph's features are not those that the encoder was built for, or types are missing.
         """
         if graph.spec.num_features != self.num_features:
             raise ValueError(f"graph: built for {self.num_features} features, got {graph.spec.num_features}")
+        more = {}
+        if _takes_types(self.module):
+            if graph.types is None:
+                raise ValueError("module: its forward takes node_type, and the graph has no types that are linked apart")
+            more["node_type"] = graph.types.kind
         with _seeded(key, graph.indptr.device):
-            return _run(self.module, self._x(graph), graph.edge_index, key is not None)
+            return _run(self.module, self._x(graph), graph.edge_index, key is not None, **more)
 
     @property
     def inductive(self) -> bool:
@@ -144,10 +151,14 @@ def _seeded(key: Key | None, device: torch.device) -> Iterator[None]:
             generator.set_state(state)
 
 
-def _run(module: nn.Module, x: Tensor, edge_index: Tensor, training: bool) -> Tensor:
+def _takes_types(module: nn.Module) -> bool:
+    return "node_type" in inspect.signature(module.forward).parameters
+
+
+def _run(module: nn.Module, x: Tensor, edge_index: Tensor, training: bool, **more: Tensor) -> Tensor:
     if module.training != training or any(part.training != training for part in module.children()):
         module.train(training)
-    return module(x, edge_index)  # type: ignore[no-any-return]
+    return module(x, edge_index, **more)  # type: ignore[no-any-return]
 
 
 def _refuse_cached_edges(module: nn.Module) -> None:
@@ -165,13 +176,14 @@ def _dry_run(module: nn.Module, num_nodes: int, columns: int) -> int:
     """
     x, edge_index = torch.zeros(1, 1).expand(num_nodes, columns), torch.empty(2, 0, dtype=torch.int64)
     name = type(module).__name__
+    more = {"node_type": torch.zeros(num_nodes, dtype=torch.int64)} if _takes_types(module) else {}
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
             state = torch.get_rng_state()
-            result = _run(module, x, edge_index, training=False)
+            result = _run(module, x, edge_index, training=False, **more)
             drawn = not torch.equal(torch.get_rng_state(), state)
             written = {buffer: value._version for buffer, value in module.named_buffers()}
-            _run(module, x, edge_index, training=True)
+            _run(module, x, edge_index, training=True, **more)
         except (RuntimeError, TypeError, IndexError, NotImplementedError) as error:
             told = " ".join(str(error).split())
             raise ValueError(

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import GCN, GraphSAGE, SAGEConv
+from torch_geometric.nn import GCN, GraphSAGE, HeteroLinear, SAGEConv
 
 import mebns_pl
 from mebns_pl import EncoderDecoder, Graph, GraphSpec, Key, PyGEncoder
@@ -16,6 +16,7 @@ from mebns_pl.analysis.encoder_check import look_at_encoder, small_graph
 from mebns_pl.graph.sparse import Features
 from mebns_pl.models.pyg import make_encoder
 from references.step import make_edges, make_features
+from references.typed import typed_graph
 
 KEY = Key(4, "tests/pyg")
 SAGE = partial(GraphSAGE, hidden_channels=8, num_layers=2, dropout=0.5)
@@ -123,6 +124,27 @@ def test_making_one_draws_what_the_module_does() -> None:
 def test_what_cannot_be_trained_is_refused(module: partial[nn.Module], told: str) -> None:
     with pytest.raises(ValueError, match=f"^module: {told}"):
         PyGEncoder(GraphSpec(5, 3), module)
+
+
+class ByType(nn.Module):
+    """Weights by type: types are numbered in the order of their names, item, tag, user."""
+
+    def __init__(self, in_channels: int, num_types: int = 3) -> None:
+        super().__init__()
+        self.first, self.last = HeteroLinear(in_channels, 6, num_types), SAGEConv(6, 4)
+
+    def forward(self, x: Tensor, edge_index: Tensor, node_type: Tensor) -> Tensor:
+        return self.last(self.first(x, node_type), edge_index)  # type: ignore[no-any-return]
+
+
+def test_types_are_handed_over() -> None:
+    graph = typed_graph(features=True)
+    encoder = PyGEncoder(graph.spec, ByType)
+    assert graph.types is not None
+    expected = encoder.module(graph.x, graph.edge_index, torch.tensor([2, 0, 1] * 8))
+    torch.testing.assert_close(encoder(graph), expected)
+    with pytest.raises(ValueError, match="^module: its forward takes node_type, and the graph has no types"):
+        PyGEncoder(GraphSpec(60, 8), ByType)(small_graph())
 
 
 def test_another_number_of_features_is_refused() -> None:

@@ -220,6 +220,52 @@ def test_types_stand_in_a_node_table_or_are_none(tmp_path: Path) -> None:
     assert asked.build_pool(Needs()).report.total_size == 36
 
 
+def write_relations(folder: Path) -> None:
+    """Users like items; users follow users, and have seen all that they like and more."""
+    likes = [(f"u{i % 9}", "likes", f"i{i % 7}") for i in range(50)]
+    seen = [(f"u{i % 9}", "seen", f"i{i % 7}") for i in range(45, 60)]
+    follows = [(f"u{i}", "follows", f"u{(i + 2) % 9}") for i in range(9)]
+    lines = [",".join(row) for row in [*likes, *seen, *follows]]
+    (folder / "r.csv").write_text("source,how,target\n" + "\n".join(lines) + "\n")
+
+
+def test_one_relation_is_predicted_and_the_others_pass_messages(tmp_path: Path) -> None:
+    write_relations(tmp_path)
+    columns = GraphColumns(relation="how", predicted="likes")
+    data = LinkDataModule(str(tmp_path / "r.csv"), columns=columns, eval_negatives=RandomNegatives(3))
+    loaded = data.loaded
+    names = [[loaded.node_names[node] for node in pair] for pair in loaded.edges.t().tolist()]
+    assert {tuple(sorted(pair)) for pair in names} == {tuple(sorted((f"u{i % 9}", f"i{i % 7}"))) for i in range(50)}
+    assert loaded.context is not None
+    assert loaded.context.shape == (2, 9 + 10)
+    assert any("5 more join pairs of the predicted relation, dropped" in note for note in loaded.notes)
+    split = data.split
+    assert split.all.shape[1] == 50
+    for graph, edges in ((data.train_graph, split.observed), (data.full_graph, split.all)):
+        assert graph.num_edges == 2 * (edges.shape[1] + 19)
+    seen = loaded.context[:, 0]
+    assert not bool(data.known.mask(seen[0], seen[1]))  # seen and not liked: a negative
+    assert bool(data.known.mask(split.train[0], split.train[1]).all())
+    without = LinkDataModule(str(tmp_path / "r.csv"))
+    assert data.digests["graph"] != without.digests["graph"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"relation": "how", "predicted": "loves"}, "no edge of columns.predicted 'loves'; column 'how' has 'follows', 'likes'"),
+        ({"relation": "hw", "predicted": "likes"}, "no column 'hw'"),
+        ({"relation": 1, "predicted": "likes"}, "columns.relation: got 1; allowed is a name where columns.source is one"),
+    ],
+)
+def test_relations_that_are_not_there_are_refused(tmp_path: Path, columns: dict[str, str], told: str) -> None:
+    write_relations(tmp_path)
+    with pytest.raises(DataError, match=told):
+        LinkDataModule(str(tmp_path / "r.csv"), columns=GraphColumns(**columns)).loaded  # noqa: B018
+    with pytest.raises(ValueError, match="^columns.relation, columns.predicted: got None and 'likes'"):
+        GraphColumns(predicted="likes")
+
+
 def test_random_edges_are_as_likely_as_random_non_edges(tmp_path: Path) -> None:
     """AUC 0.5 within its 95 % interval; with negatives of either side it is far above."""
     write_random(tmp_path)
