@@ -168,7 +168,10 @@ def _second_derivatives(encoder: AbstractEncoder, graph: Graph) -> Finding:
 
 
 def _curvature_error(encoder: AbstractEncoder, graph: Graph, key: Key) -> float:
-    """At weights drawn anew, none of which is 0, how far the product of the loss's Hessian with a direction is from central differences, relative."""
+    """How far the product of the loss's Hessian with a direction is from central differences, relative.
+
+    At weights that are drawn anew: none of them is 0.
+    """
     x = graph.x
     graph = replace(graph, x=x.double() if isinstance(x, Tensor) else x)
     generator = key.generator()
@@ -193,7 +196,9 @@ def _curvature_error(encoder: AbstractEncoder, graph: Graph, key: Key) -> float:
 
 def _cost(encoder: AbstractEncoder, graph: Graph) -> Finding:
     seconds, kept = cost_of_step(encoder, graph)
-    return Finding("cost of a pass and its gradient here", None, f"{1000 * seconds:.1f} ms, {kept / 2**20:.2f} MiB kept")
+    return Finding(
+        "cost of a pass and its gradient here", None, f"{1000 * seconds:.1f} ms, {kept / 2**20:.2f} MiB kept"
+    )
 
 
 def cost_of_step(encoder: AbstractEncoder, graph: Graph, repeats: int = 5) -> tuple[float, int]:

@@ -1,4 +1,4 @@
-"""The subcommands that run neither data module nor trainer: ``datasets | samplers | landscape | sweep | report | check``."""
+"""The subcommands without data module and trainer: ``datasets | samplers | landscape | sweep | report | check``."""
 
 from __future__ import annotations
 

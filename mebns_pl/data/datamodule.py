@@ -207,7 +207,7 @@ class LinkDataModule(LightningDataModule):
 
     @cached_property
     def types(self) -> NodeTypes | None:
-        """Types of the nodes, as far as they say what a negative may be: linked as training and meta edges link them."""
+        """Types of the nodes, where they say what a negative may be: linked as training and meta edges link them."""
         names = self.loaded.node_types
         if not self.typed or names is None:
             return None
@@ -484,8 +484,8 @@ class LinkDataModule(LightningDataModule):
             return ""
         if self.types is not None:
             return (
-                f"split.{stage}: node {self.loaded.node_names[int(full[0])]!r} is linked to all nodes of the other end's "
-                "type by known edges; an end of a positive needs at least one of that type it is not linked to"
+                f"split.{stage}: node {self.loaded.node_names[int(full[0])]!r} is linked to all nodes of the other "
+                "end's type by known edges; an end of a positive needs at least one of that type it is not linked to"
             )
         return (
             f"split.{stage}: node {self.loaded.node_names[int(full[0])]!r} is linked to all other {size - 1:,} nodes "

@@ -15,12 +15,12 @@ from torch import Tensor
 from mebns_pl.errors import DataError
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges, fill_legal
-from mebns_pl.graph.node_types import NodeTypes
 from mebns_pl.graph.measures.abstract import AbstractMeasure
 from mebns_pl.graph.measures.cosine import FeatureCosine
 from mebns_pl.graph.measures.min_rank import MinRank
 from mebns_pl.graph.measures.neighbors import ResourceAllocation
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
+from mebns_pl.graph.node_types import NodeTypes
 from mebns_pl.keys import Key
 from mebns_pl.progress import with_progress
 

@@ -138,9 +138,10 @@ def fill_legal(anchors, own, names, seed, num_nodes, skip_indptr, skip_indices, 
     """Fills the -1 at the end of each row of ``lists`` ``(n, k)`` by random legal nodes of its anchor.
 
     Legal are the nodes that are neither ``own`` ``(n,)``, the anchor itself by its number among them, nor the anchor's
-    neighbours in the skip CSR; each anchor must have at least one. They are drawn without replacement, those already in the row included (Floyd's sampling, a bounded number of
-    steps); when a row holds every legal node, the places left are drawn with replacement. What a row draws depends on
-    ``seed`` and its name in ``names`` ``(n,)`` alone. (A remainder of 64 bits is uniform to 1 in 2^40 and better.)
+    neighbours in the skip CSR; each anchor must have at least one. They are drawn without replacement, those already in
+    the row included (Floyd's sampling, a bounded number of steps); when a row holds every legal node, the places left
+    are drawn with replacement. What a row draws depends on ``seed`` and its name in ``names`` ``(n,)`` alone. (A
+    remainder of 64 bits is uniform to 1 in 2^40 and better.)
     """
     k = lists.shape[1]
     rank_stamp = np.full(num_nodes, -1, np.int64)

@@ -43,8 +43,8 @@ class PyGEncoder(AbstractEncoder):
         embedding_channels: columns of the learned embedding, where the graph has no features; 1 or more.
 
     Raises:
-        ValueError: the module cannot be run (without edges, all nodes of the first type), gives no ``(N, C)``, draws in evaluation mode, writes buffers, or caches
-            edges.
+        ValueError: the module cannot be run (on nodes without edges, all of the first type), gives no ``(N, C)``,
+            draws in evaluation mode, writes buffers, or caches edges.
 
     Cost: the module's; E C messages are made in most of PyG's layers, about ten times the cost of GCN on a CPU.
 
@@ -78,7 +78,9 @@ class PyGEncoder(AbstractEncoder):
         more = {}
         if _takes_types(self.module):
             if graph.types is None:
-                raise ValueError("module: its forward takes node_type, and the graph has no types that are linked apart")
+                raise ValueError(
+                    "module: its forward takes node_type, and the graph has no types that are linked apart"
+                )
             more["node_type"] = graph.types.kind
         with _seeded(key, graph.indptr.device):
             return _run(self.module, self._x(graph), graph.edge_index, key is not None, **more)
@@ -140,7 +142,9 @@ def _seeded(key: Key | None, device: torch.device) -> Iterator[None]:
         return
     generators = [torch.default_generator]
     if device.type == "cuda":
-        generators.append(torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index])
+        generators.append(
+            torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+        )
     before = [generator.get_state() for generator in generators]
     try:
         for generator in generators:

@@ -116,9 +116,7 @@ def calibrate(system: AbstractEvaluation, data: LinkDataModule) -> tuple[Calibra
     if not split.val.shape[1] or not total:
         return None
     key = data.split_key.child("calibration")
-    fitted, seen = (
-        system.score(_non_edges(data, key.child(part)).to(system.device)) for part in ("fit", "look")
-    )
+    fitted, seen = (system.score(_non_edges(data, key.child(part)).to(system.device)) for part in ("fit", "look"))
     found = fit_calibration(system.score(split.val.to(system.device)), fitted, held_out, total)
     if not split.test.shape[1]:
         return found, reliability(found, fitted[:0], fitted[:0], held_out, total)

@@ -15,7 +15,7 @@ from mebns_pl.cli.own_code import look_here
 from references.command_line import environment
 from references.runs import command_line_parser
 
-OWN = '''
+OWN = """
 import torch
 from torch import nn
 from torch_geometric.nn import SAGEConv
@@ -33,7 +33,7 @@ class TwoSteps(nn.Module):
 
 def any_node(graph, anchors, num_candidates, generator):
     return torch.randint(graph.num_nodes, (len(anchors), num_candidates), generator=generator)
-'''
+"""
 SAGE = "{class_path: torch_geometric.nn.GraphSAGE, init_args: {hidden_channels: 8, num_layers: 2, dropout: 0.1}}"
 
 
@@ -73,7 +73,10 @@ def test_modules_are_named_in_yaml(own: str, encoder: str, predictor: str) -> No
 @pytest.mark.parametrize(
     ("encoder", "told"),
     [
-        ("nowhere_at_all.Encoder", "got 'nowhere_at_all.Encoder': no module 'nowhere_at_all' in the current folder, on"),
+        (
+            "nowhere_at_all.Encoder",
+            "got 'nowhere_at_all.Encoder': no module 'nowhere_at_all' in the current folder, on",
+        ),
         ("torch_geometric.nn.GraphSAGE", "the following arguments are required: hidden_channels, num_layers"),
     ],
 )
@@ -94,10 +97,14 @@ def test_check_tells_what_is_kept(own: str, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch was built without gloo")
-@pytest.mark.parametrize("options", [["OWN.TwoSteps"], ["torch_geometric.nn.GraphSAGE", "--hidden_channels=8", "--num_layers=2"]])
+@pytest.mark.parametrize(
+    "options", [["OWN.TwoSteps"], ["torch_geometric.nn.GraphSAGE", "--hidden_channels=8", "--num_layers=2"]]
+)
 def test_one_and_two_ranks_give_the_same(own: str, options: list[str]) -> None:
     command = [sys.executable, "-m", "mebns_pl", "check", *(part.replace("OWN", own) for part in options)]
-    done = subprocess.run(command, env=environment(COLUMNS="200"), capture_output=True, text=True, timeout=900, check=False)
+    done = subprocess.run(
+        command, env=environment(COLUMNS="200"), capture_output=True, text=True, timeout=900, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "one and two ranks" in done.stdout
     assert "they differ by" in done.stdout

@@ -152,7 +152,9 @@ def test_another_number_of_features_is_refused() -> None:
         PyGEncoder(GraphSpec(60, 3), SAGE)(small_graph())
 
 
-@pytest.mark.parametrize("make", [SAGE, TwoSteps, partial(PyGEncoder, module=SAGE), lambda spec: PyGEncoder(spec, SAGE)])
+@pytest.mark.parametrize(
+    "make", [SAGE, TwoSteps, partial(PyGEncoder, module=SAGE), lambda spec: PyGEncoder(spec, SAGE)]
+)
 def test_factories_of_either_kind(make: partial[nn.Module]) -> None:
     spec = GraphSpec(5, 3)
     assert type(make_encoder(make, spec)) is PyGEncoder
@@ -162,7 +164,9 @@ def test_factories_of_either_kind(make: partial[nn.Module]) -> None:
 
 
 def test_a_function_of_no_encoder_is_refused() -> None:
-    with pytest.raises(TypeError, match="^encoder: got Linear; allowed is an AbstractEncoder, or the class of a module"):
+    with pytest.raises(
+        TypeError, match="^encoder: got Linear; allowed is an AbstractEncoder, or the class of a module"
+    ):
         make_encoder(lambda spec: nn.Linear(2, 3), GraphSpec(3))  # type: ignore[arg-type,return-value]
 
 

@@ -33,7 +33,6 @@ from references import negatives as reference
 from references.negatives import GRAPHS, MIXED, Edges, members
 
 
-
 def any_node(graph: Graph, anchors: Tensor, num_candidates: int, generator: torch.Generator) -> Tensor:
     return torch.randint(graph.num_nodes, (len(anchors), num_candidates), generator=generator)
 

@@ -40,7 +40,6 @@ from references.negatives import GRAPHS, MIXED, Edges, members
 from references.runs import make_data, make_plain
 
 
-
 def any_node(graph: Graph, anchors: torch.Tensor, num_candidates: int, generator: torch.Generator) -> torch.Tensor:
     return torch.randint(graph.num_nodes, (len(anchors), num_candidates), generator=generator)
 

@@ -98,7 +98,9 @@ class ByNumber(AbstractMeasure):
 
     def top(self, graph, nodes, k, exclude=None):  # type: ignore[no-untyped-def]
         k = min(k, graph.num_nodes)
-        return torch.arange(k).expand(len(nodes), -1), (graph.num_nodes - torch.arange(k).float()).expand(len(nodes), -1)
+        return torch.arange(k).expand(len(nodes), -1), (graph.num_nodes - torch.arange(k).float()).expand(
+            len(nodes), -1
+        )
 
 
 # --- evaluation ------------------------------------------------------------------------------------------------------
@@ -253,9 +255,15 @@ def test_one_relation_is_predicted_and_the_others_pass_messages(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("columns", "told"),
     [
-        ({"relation": "how", "predicted": "loves"}, "no edge of columns.predicted 'loves'; column 'how' has 'follows', 'likes'"),
+        (
+            {"relation": "how", "predicted": "loves"},
+            "no edge of columns.predicted 'loves'; column 'how' has 'follows', 'likes'",
+        ),
         ({"relation": "hw", "predicted": "likes"}, "no column 'hw'"),
-        ({"relation": 1, "predicted": "likes"}, "columns.relation: got 1; allowed is a name where columns.source is one"),
+        (
+            {"relation": 1, "predicted": "likes"},
+            "columns.relation: got 1; allowed is a name where columns.source is one",
+        ),
     ],
 )
 def test_relations_that_are_not_there_are_refused(tmp_path: Path, columns: dict[str, str], told: str) -> None:

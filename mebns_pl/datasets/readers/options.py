@@ -65,8 +65,8 @@ class GraphColumns:
             )
         if (self.relation is None) != (self.predicted is None):
             raise ValueError(
-                f"columns.relation, columns.predicted: got {self.relation!r} and {self.predicted!r}; allowed is a column "
-                "with one of the relations in it, or neither"
+                f"columns.relation, columns.predicted: got {self.relation!r} and {self.predicted!r}; allowed is a "
+                "column with one of the relations in it, or neither"
             )
         both = set(self.features or ()) & {*(self.ignore or ()), *([self.label] if self.label is not None else [])}
         if both:

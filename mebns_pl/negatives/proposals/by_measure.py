@@ -12,7 +12,6 @@ from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.uniform import draw_legal
 
-
 _TYPED = 4
 """On a graph of types so many times as many nodes are looked at, for those of the right types among them."""
 
