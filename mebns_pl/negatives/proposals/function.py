@@ -49,18 +49,19 @@ class FunctionProposal(AbstractStaticProposal):
 
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
         """See :meth:`AbstractStaticProposal.propose`."""
+        known = self.known
         nodes = self.function(self._graph, anchors, num_candidates, key.generator())
         shape, name = (len(anchors), num_candidates), getattr(self.function, "__name__", "function")
         if not isinstance(nodes, Tensor) or tuple(nodes.shape) != shape or nodes.dtype != torch.int64:
             got = f"{nodes.dtype} of shape {tuple(nodes.shape)}" if isinstance(nodes, Tensor) else type(nodes).__name__
             raise DataError(f"proposal: {name} gave {got}; allowed are nodes, int64 of shape {shape}")
-        if nodes.numel() and not 0 <= int(nodes.min()) <= int(nodes.max()) < self.known.num_nodes:
+        if nodes.numel() and not 0 <= int(nodes.min()) <= int(nodes.max()) < known.num_nodes:
             raise DataError(
                 f"proposal: {name} gave nodes {int(nodes.min())} ... {int(nodes.max())}; "
-                f"allowed are 0 ... {self.known.num_nodes - 1}"
+                f"allowed are 0 ... {known.num_nodes - 1}"
             )
         source = anchors[:, None].expand(shape)
-        wrong = self.known.mask(source, nodes)
+        wrong = known.mask(source, nodes)
         drawn = nodes.clone()
-        drawn[wrong] = draw_legal(self.known, source[wrong], key.child("legal").generator())
+        drawn[wrong] = draw_legal(known, source[wrong], key.child("legal").generator())
         return drawn
