@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from mebns_pl.checks import above
 from mebns_pl.files import naming
+from mebns_pl.systems.run_state import run_folder
 
 
 class LastCheckpoint(Checkpoint):
@@ -47,12 +48,13 @@ class LastCheckpoint(Checkpoint):
         """Where the file is."""
         if self.dirpath is not None:
             return Path(self.dirpath) / "last.ckpt"
-        folder = trainer.log_dir if trainer.loggers else trainer.default_root_dir
-        return Path(folder or trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        return Path(run_folder(trainer) or trainer.default_root_dir) / "checkpoints" / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on, what goes wrong with logs waits for the next checkpoint."""
+        """From here on, what goes wrong with logs waits for the next checkpoint, and averaged weights for the last."""
         self._fault = None
+        for average in _averages(trainer):
+            vars(average)["on_train_end"] = _nothing
         for owner, name, folder in _log_writers(trainer):
             vars(owner)[name] = self._put_off(getattr(owner, name), folder)
 
@@ -75,11 +77,17 @@ class LastCheckpoint(Checkpoint):
         self._stopping = stops
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes, unless the last epoch was cut short: then the checkpoint within it is the one to go on from."""
+        """Writes, unless the last epoch was cut short: then the checkpoint within it is the one to go on from.
+
+        Averaged weights take the place of the present ones after that, so that the run can be made longer.
+        """
         if trainer.is_last_batch:
             self._write(trainer)
         for owner, name, _ in _log_writers(trainer):
             vars(owner).pop(name, None)
+        for average in _averages(trainer):
+            vars(average).pop("on_train_end", None)
+            average.on_train_end(trainer, pl_module)
         self._tell_fault()
 
     def _write(self, trainer: Trainer) -> None:
@@ -104,6 +112,14 @@ class LastCheckpoint(Checkpoint):
     def _tell_fault(self) -> None:
         if self._fault is not None:
             raise self._fault
+
+
+def _averages(trainer: Trainer) -> list[WeightAveraging]:
+    return [callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging)]  # type: ignore[attr-defined]
+
+
+def _nothing(*_: Any) -> None:
+    """In place of a hook that comes later."""
 
 
 def _log_writers(trainer: Trainer) -> Iterator[tuple[object, str, str]]:

@@ -25,6 +25,7 @@ from mebns_pl.models.batching import FullGraph
 from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.mebns import MeBNS
+from mebns_pl.systems.run_state import run_folder
 
 log = logging.getLogger(__name__)
 
@@ -197,8 +198,8 @@ def metrics_path(trainer: Trainer, folder: str | Path | None = None) -> Path | N
     """Where a trainer's ``metrics.json`` belongs, or None without a folder of logs; to be asked on all ranks."""
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         return None
-    if folder is None and trainer.loggers:
-        folder = trainer.log_dir
+    if folder is None:
+        folder = run_folder(trainer)
     return None if folder is None else Path(folder) / NAME
 
 

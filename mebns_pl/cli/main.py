@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from rich.console import Console
 
@@ -48,6 +48,7 @@ from mebns_pl.prediction.writer import PredictionWriter
 from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.identity import plain
 from mebns_pl.systems.mebns import MeBNS
+from mebns_pl.systems.run_state import run_folder
 from mebns_pl.systems.scoring import AbstractScoring
 from mebns_pl.terminal import link_table, pool_table, say
 
@@ -101,7 +102,7 @@ class SaveConfig(SaveConfigCallback):
             return
         if stage == "fit":
             self.config = without_resume(self.config)
-        folder = trainer.log_dir
+        folder = run_folder(trainer)
         if folder is None or "://" in folder:
             super().setup(trainer, pl_module, stage)
             return
@@ -154,6 +155,10 @@ class FirstBatch(Callback):
     """Knows whether a run has come to its first batch: by then all that it was given has been looked at."""
 
     reached = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """In a process that Lightning has spawned, nobody has chosen yet what is said beside the results."""
+        quieten()
 
     def _reach(self, *_: Any) -> None:
         self.reached = True
@@ -222,6 +227,12 @@ class MeBNSCLI(LightningCLI):
         except (MisconfigurationException, ValueError, TypeError) as error:
             told = f"trainer, with accelerator {given.accelerator!r} and devices {given.devices!r}: {error}"
             raise DataError(told) from error
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        """Makes the trainer; where no checkpoints are wanted, there is nothing that would write them."""
+        if config.get("enable_checkpointing") is False:
+            callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+        return super()._instantiate_trainer(config, callbacks)
 
     def _run_subcommand(self, subcommand: str) -> None:
         ckpt_path = self._get(self.config_init, "ckpt_path")

@@ -23,9 +23,11 @@ def quieten() -> None:
         "Experiment logs directory .* exists and is not empty",  # a run is tested once more
         "args parameter is intended to run from within Python",
         "does not have many workers which may be a bottleneck",
+        "You're using the WeightAveraging callback, but loading a checkpoint outside",  # which holds the average
+        "Unable to serialize instance cpu",  # a default of StochasticWeightAveraging
         "It is recommended to use `self.log.*sync_dist=True",  # what is logged is the same on all ranks
     ):
-        warnings.filterwarnings("ignore", message=f".*{told}")
+        warnings.filterwarnings("ignore", message=rf"[\s\S]*{told}")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
     if not isinstance(threading.excepthook, _QuietLogs):
         threading.excepthook = _QuietLogs(threading.excepthook)

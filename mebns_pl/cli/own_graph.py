@@ -26,6 +26,7 @@ from mebns_pl.prediction.files import write_table
 from mebns_pl.prediction.links import predict_links
 from mebns_pl.study.plan import as_arguments
 from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO
+from mebns_pl.systems.run_state import run_folder
 from mebns_pl.terminal import link_table, reliability_table, say
 
 LINKS = "links.csv"
@@ -184,7 +185,7 @@ def _test(run: MeBNSCLI) -> None:
 
 def _tell(links: pd.DataFrame, run: MeBNSCLI) -> None:
     """Writes the links and their reliability into the run's folder, and shows the first."""
-    folder = Path(run.trainer.log_dir or ".")
+    folder = Path(run_folder(run.trainer) or ".")
     links.attrs["folder"] = str(folder)
     write_table(links, folder / LINKS)
     console = Console()

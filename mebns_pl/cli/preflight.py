@@ -60,7 +60,7 @@ def check_run(
     every = trainer.check_val_every_n_epoch
     if every is not None and every < 1:
         raise ValueError(f"trainer.check_val_every_n_epoch: got {every}; allowed is an integer of 1 or more, or null")
-    check_trainer(trainer)
+    check_trainer(trainer, system.num_learners)
     _check_sizes(stage, system, data, trainer)
     checkpoints = stage == "fit" and bool(trainer.checkpoint_callbacks)
     room = _CHECKPOINT_COPIES * sum(param.nbytes for param in system.parameters()) if checkpoints else 0
@@ -68,6 +68,7 @@ def check_run(
         check_folder(folder, name, room)
     if stage == "fit":
         system.configure_optimizers()  # refuses what cannot be trained, or not so
+        system.batching.resident(data.train_graph, "cpu")
         data.train_steps(system.needs)
         if trainer.limit_val_batches and data.split.val.shape[1]:
             data.eval_set("val")

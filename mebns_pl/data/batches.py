@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
 from mebns_pl.data.needs import Needs
 from mebns_pl.data.train_batch import StepPairs, TrainBatch
@@ -29,8 +29,8 @@ EVAL_PAIRS = 2**17
 """Pairs scored in one go in evaluation and prediction: bounds their memory."""
 
 
-class StepSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, step) for each step of an epoch; Lightning tells it the epoch.
+class StepSampler(SequentialSampler):
+    """Yields (epoch, step) for each step of an epoch; Lightning tells it the epoch, and need put no other in its place.
 
     Args:
         num_steps: steps of an epoch.
@@ -43,6 +43,7 @@ class StepSampler(Sampler[tuple[int, int]]):
     """
 
     def __init__(self, num_steps: int) -> None:
+        super().__init__(range(num_steps))
         self.num_steps = num_steps
         self.epoch = 0
         self._done = (0, 0)
@@ -55,7 +56,7 @@ class StepSampler(Sampler[tuple[int, int]]):
         """Leaves out the first ``step`` steps of ``epoch``, which were taken before a run was stopped."""
         self._done = (epoch, step)
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
         first = self._done[1] if self.epoch == self._done[0] else 0
         return ((self.epoch, step) for step in range(first, self.num_steps))
 
@@ -116,6 +117,7 @@ class TrainSteps(Dataset[TrainBatch]):
         share: which slice is this rank's.
         key: names all draws.
         graph: the training graph, for inputs made ahead.
+        reorder: whether positives come in another order in every epoch; False repeats the first epoch's batches.
     """
 
     positives: Tensor
@@ -126,6 +128,7 @@ class TrainSteps(Dataset[TrainBatch]):
     share: Share
     key: Key
     graph: Graph
+    reorder: bool = True
     _orders: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -133,6 +136,7 @@ class TrainSteps(Dataset[TrainBatch]):
 
     def _order(self, epoch: int) -> Tensor:
         """The epoch's order of positives; kept, since drawing it is work that grows with the graph."""
+        epoch = epoch if self.reorder else 0
         if epoch not in self._orders:
             self._orders.clear()
             self._orders[epoch] = permutation(self.positives.shape[1], self.key.child("order").at(epoch))

@@ -198,12 +198,7 @@ class LinkDataModule(LightningDataModule):
     @cached_property
     def train_graph(self) -> Graph:
         """Message passing in training and evaluation: training and meta edges."""
-        return self._message_graph(self.split.observed)
-
-    def _message_graph(self, edges: Tensor) -> Graph:
-        """Edges ``(2, n)``, and those of other relations, with features and types."""
-        context = [] if self.loaded.context is None else [self.loaded.context]
-        return Graph.from_edges(torch.cat([edges, *context], 1), self.loaded.num_nodes, self.loaded.x, self.types)
+        return self._graph(self.split.observed)
 
     @cached_property
     def types(self) -> NodeTypes | None:
@@ -223,12 +218,26 @@ class LinkDataModule(LightningDataModule):
         """Message passing in test: the training graph, unless a protocol adds the validation edges."""
         if self.protocol is None or not self.protocol.val_in_test:
             return self.train_graph
-        return self._message_graph(torch.cat([self.split.observed, self.split.val], dim=1))
+        return self._graph(torch.cat([self.split.observed, self.split.val], dim=1))
 
     @cached_property
     def full_graph(self) -> Graph:
         """Message passing in prediction: every known edge."""
-        return self._message_graph(self.split.all)
+        return self._graph(self.split.all)
+
+    def _graph(self, edges: Tensor) -> Graph:
+        """The graph of some edges ``(2, n)``, and those of other relations, with features and types.
+
+        Edges have the weights that they were read with, and 1 where they were read with none.
+        """
+        loaded, weight = self.loaded, None
+        edges = edges if loaded.context is None else torch.cat([edges, loaded.context], dim=1)
+        if loaded.weights is not None:
+            keys = pair_keys(*loaded.edges, loaded.num_nodes)
+            asked = pair_keys(edges.min(dim=0).values, edges.max(dim=0).values, loaded.num_nodes)
+            place = torch.searchsorted(keys, asked).clamp(max=len(keys) - 1)
+            weight = torch.where(keys[place] == asked, loaded.weights[place], 1.0).float()
+        return Graph.from_edges(edges, loaded.num_nodes, loaded.x, weight, self.types)
 
     @cached_property
     def known(self) -> KnownEdges:
@@ -241,10 +250,11 @@ class LinkDataModule(LightningDataModule):
     def digests(self) -> dict[str, str]:
         """What names the whole graph and its split in checkpoints: digests of edges and features, and of the parts."""
         split, loaded = self.split, self.loaded
+        weights = [] if loaded.weights is None else [loaded.weights]
         nodes_alone = Graph.from_edges(loaded.edges[:, :0], loaded.num_nodes, loaded.x)
         context = [] if loaded.context is None else [loaded.context]
         return {
-            "graph": digest([*graph_parts(nodes_alone), loaded.edges, *context]),
+            "graph": digest([*graph_parts(nodes_alone), loaded.edges, *weights, *context]),
             "split": digest([split.train, split.meta, split.val, split.test]),
         }
 
@@ -284,6 +294,7 @@ class LinkDataModule(LightningDataModule):
             share=self._share(),
             key=self.key.child("train"),
             graph=self.train_graph,
+            reorder=self.trainer is None or not self.trainer.overfit_batches,  # type: ignore[attr-defined]
         )
 
     @cached_property

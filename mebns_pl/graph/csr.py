@@ -50,6 +50,8 @@ class Graph:
         node_ids: ``(N,)`` int64, the names of the nodes in the whole graph, for keyed draws in neighbour
             batches; None where this is the whole graph.
         sampled: what makes this a directed sample of a larger graph; None where it is undirected.
+        weight: ``(E,)`` floating point, 0 or more, by which messages along each entry count, the same in both
+            directions; None counts all alike. Structure (degrees, neighbours) takes no notice of it.
         present: ``(E,)`` bool, False where an edge is taken for missing (augmentation), so that it is left out of
             everything; None where all are there. Of target edges, ``keep`` alone knows.
         types: kinds of the nodes, where only some of these are linked: no negative joins two others. None where any
@@ -68,15 +70,27 @@ class Graph:
     feature_mask: Tensor | None = None
     node_ids: Tensor | None = None
     sampled: Sampled | None = None
+    weight: Tensor | None = None
     present: Tensor | None = None
     types: NodeTypes | None = None
     _shared: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
     def from_edges(
-        edges: Tensor, num_nodes: int, x: Tensor | Features | None = None, types: NodeTypes | None = None
+        edges: Tensor,
+        num_nodes: int,
+        x: Tensor | Features | None = None,
+        weight: Tensor | None = None,
+        types: NodeTypes | None = None,
     ) -> Graph:
         """Builds the symmetric adjacency of undirected ``edges`` ``(2, n)``; duplicates count once.
+
+        Args:
+            edges: ``(2, n)`` int64.
+            num_nodes: N.
+            x: node features.
+            weight: ``(n,)`` weights of the edges, of duplicates the greatest counts; or None.
+            types: of the nodes, or None.
 
         Raises:
             ValueError: an end outside ``0 ... num_nodes - 1``, or a self-loop.
@@ -93,7 +107,11 @@ class Graph:
         keys = torch.unique(pair_keys(both[0], both[1], num_nodes))
         counts = torch.bincount(keys // num_nodes, minlength=num_nodes)
         indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        return Graph(indptr, keys % num_nodes, x, types=types)
+        if weight is None:
+            return Graph(indptr, keys % num_nodes, x, types=types)
+        place = torch.searchsorted(keys, pair_keys(both[0], both[1], num_nodes))
+        by_entry = weight.new_zeros(len(keys)).scatter_reduce(0, place, weight.repeat(2), "amax")
+        return Graph(indptr, keys % num_nodes, x, weight=by_entry, types=types)
 
     @property
     def num_nodes(self) -> int:
@@ -144,6 +162,19 @@ class Graph:
         return edge_index if self.keep is None else edge_index[:, self.keep]
 
     @cached_property
+    def edge_weight(self) -> Tensor | None:
+        """``(E',)``, the weights of :attr:`edge_index`, or None."""
+        return self.weight if self.weight is None or self.keep is None else self.weight[self.keep]
+
+    @cached_property
+    def strength(self) -> Tensor:
+        """``(N,)``, the sum of the weights of each node's kept edges: its degree where edges have none."""
+        if self.weight is None:
+            return self.degree
+        weight = self.weight if self.keep is None else self.weight * self.keep
+        return weight.new_zeros(self.num_nodes).index_add_(0, self.rows, weight)
+
+    @cached_property
     def degree(self) -> Tensor:
         """``(N,)`` int64, kept neighbours of each node; of a sample, those in the graph it was drawn from."""
         if self.sampled is not None:
@@ -158,7 +189,7 @@ class Graph:
         return torch.arange(self.num_nodes, device=self.indptr.device) if self.node_ids is None else self.node_ids
 
     def neighbor_sum(self, h: Tensor) -> Tensor:
-        """A h, the sum over kept neighbours: ``(N, C) -> (N, C)``, differentiable to any order.
+        """A h, the (weighted) sum over kept neighbours: ``(N, C) -> (N, C)``, differentiable to any order.
 
         In a sample each row is scaled by degree / neighbours drawn: an unbiased estimate of the sum over all.
 
@@ -167,7 +198,7 @@ class Graph:
         return self._product("adjacency", h)
 
     def normalized_sum(self, h: Tensor) -> Tensor:
-        r""":math:`\hat D^{-1/2} (A + I) \hat D^{-1/2} h` with :math:`\hat D` = degree + 1: ``(N, C) -> (N, C)``.
+        r""":math:`\hat D^{-1/2} (A + I) \hat D^{-1/2} h` with :math:`\hat D` = strength + 1: ``(N, C) -> (N, C)``.
 
         The propagation of Kipf and Welling (1609.02907, eq. 2). Otherwise as :meth:`neighbor_sum`; the scaled matrix
         is made once for a graph, so that no scaled copy of ``h`` is.
@@ -232,7 +263,8 @@ class Graph:
     def _matrices(self, normalized: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """A matrix with its transpose."""
         if self.sampled is None:
-            values = torch.ones(self.num_edges, dtype=dtype, device=self.indptr.device)
+            ones = torch.ones(self.num_edges, dtype=dtype, device=self.indptr.device)
+            values = ones if self.weight is None else self.weight.to(dtype)
             matrix = self._matrix("own", self.indptr, self.rows, self.indices, values, normalized)
             return matrix, matrix
         counts = self.indptr.diff()
@@ -251,7 +283,7 @@ class Graph:
         if self.keep is not None:
             values = values * self.keep
         if normalized:
-            root = (self.degree + 1).to(values.dtype).rsqrt()
+            root = (self.strength + 1).to(values.dtype).rsqrt()
             values = _with_loops(values * root[rows] * root[indices], root.square(), indptr, rows)
         starts, columns = (f"{side} {part}{' with loops' * normalized}" for part in ("indptr", "indices"))
         if starts not in self._shared:

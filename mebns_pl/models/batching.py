@@ -184,7 +184,16 @@ class NeighborSampling(AbstractBatching):
         return tables_of(module)
 
     def resident(self, graph: Graph, device: torch.device | str) -> Graph:
-        """On the CPU."""
+        """On the CPU.
+
+        Raises:
+            ValueError: edges have weights, which draws of neighbours take no notice of.
+        """
+        if graph.weight is not None:
+            raise ValueError(
+                "batching: NeighborSampling takes all edges alike, and these have weights; allowed is FullGraph, or"
+                " data.columns.weight: null"
+            )
         return graph
 
     def inputs(

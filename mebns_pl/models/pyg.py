@@ -27,8 +27,9 @@ class PyGEncoder(AbstractEncoder):
 
     ``x`` is the graph's features, dense; a graph without has a learned embedding of each node. ``edge_index`` holds
     both directions of every edge that takes part in message passing, sorted by target. A module whose ``forward`` takes
-    ``node_type``, too, is given the nodes' types ``(N,)``, numbered in the order of their names (for ``HeteroLinear``,
-    or embeddings of types). Wherever a predictor takes an encoder the module's class can be named in its place.
+    ``edge_weight``, too, is given the edges' weights ``(E',)``, where the graph has any; one that takes ``node_type``
+    the nodes' types ``(N,)``, numbered in the order of their names (for ``HeteroLinear``, or embeddings of types).
+    Wherever a predictor takes an encoder the module's class can be named in its place.
 
     Dropout, and all else that the module draws from torch's global generators, is drawn from generators that are
     seeded by the pass's key within ``forward`` and put back behind it: the same key gives the same draws, on any number
@@ -76,6 +77,9 @@ class PyGEncoder(AbstractEncoder):
         if graph.spec.num_features != self.num_features:
             raise ValueError(f"graph: built for {self.num_features} features, got {graph.spec.num_features}")
         more = {}
+        if graph.weight is not None and _takes_weights(self.module):
+            weight = graph.weight if graph.keep is None else graph.weight[graph.keep]
+            more["edge_weight"] = weight.to(next(self.module.parameters(), weight).dtype)
         if _takes_types(self.module):
             if graph.types is None:
                 raise ValueError(
@@ -153,6 +157,10 @@ def _seeded(key: Key | None, device: torch.device) -> Iterator[None]:
     finally:
         for generator, state in zip(generators, before, strict=True):
             generator.set_state(state)
+
+
+def _takes_weights(module: nn.Module) -> bool:
+    return getattr(module, "supports_edge_weight", "edge_weight" in inspect.signature(module.forward).parameters)
 
 
 def _takes_types(module: nn.Module) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -82,7 +82,7 @@ def with_new_nodes(
             f"{table.at(row)}: node {all_names[repeat[0]]!r} is known already or stands twice; new nodes have new names"
         )
     x = _features(loaded, node_table, table, columns)
-    edges = torch.stack([graph.rows, graph.indices])
+    edges, weight = torch.stack([graph.rows, graph.indices]), graph.weight
     if new_edges is not None:
         added = read_named_pairs(new_edges, all_names, "new nodes stand in the table of new nodes")
         between_known = (added < loaded.num_nodes).all(dim=0)
@@ -93,9 +93,10 @@ def with_new_nodes(
                 "(edges of known nodes belong into the training graph)"
             )
         edges = torch.cat([edges, added], dim=1)
-    larger = Graph.from_edges(edges, len(all_names), x)
+        weight = None if weight is None else torch.cat([weight, weight.new_ones(added.shape[1])])
+    larger = Graph.from_edges(edges, len(all_names), x, weight)
     # Named nodes: layers that were made for another number of nodes look features up and do not compare sizes
-    return Graph(larger.indptr, larger.indices, x, node_ids=torch.arange(len(all_names))), all_names
+    return replace(larger, node_ids=torch.arange(len(all_names))), all_names
 
 
 def _features(loaded: LoadedGraph, node_table: str | Path | None, table: Table, columns: GraphColumns) -> Tensor | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -36,6 +37,8 @@ class AbstractEvaluation(LightningModule, ABC):
         batching: which part of the graph is looked at at once.
     """
 
+    num_learners = 1
+
     def __init__(self, student: LinkPredictor, batching: AbstractBatching | None = None) -> None:
         super().__init__()
         refuse_batch_norm(student)
@@ -61,7 +64,7 @@ class AbstractEvaluation(LightningModule, ABC):
 
     def configure_callbacks(self) -> Sequence[Callback] | Callback:
         """The first that Lightning calls: refuses what these systems cannot do, and has the ranks watch each other."""
-        check_trainer(self.trainer)
+        check_trainer(self.trainer, self.num_learners)
         watched = any(isinstance(callback, RankWatch) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
         return [] if watched or self.trainer.world_size == 1 else [RankWatch()]
 
@@ -71,7 +74,13 @@ class AbstractEvaluation(LightningModule, ABC):
             self.double()  # Lightning would do so after it has loaded a checkpoint, and round what it has loaded
 
     def teardown(self, stage: str) -> None:
-        """Lets the graph go: the next stage may bring other data, or another device."""
+        """Lets the graph go: the next stage may bring other data, or another device.
+
+        Averages of weights, too: Lightning's callbacks would put those of a fit in the place of a checkpoint's.
+        """
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, WeightAveraging):
+                callback._average_model = None
         self._score = self._graph = self._predict = None
         self.scored = {}
 

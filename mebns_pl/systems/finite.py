@@ -15,6 +15,7 @@ from mebns_pl.mebns.learner import Gradients
 from mebns_pl.mebns.step import StepResult
 from mebns_pl.models.layers import tables_of
 from mebns_pl.systems.checkpoint_io import save_atomically
+from mebns_pl.systems.run_state import run_folder
 
 
 class NonFiniteError(RuntimeError):
@@ -62,7 +63,7 @@ def refuse_non_finite(system: LightningModule, batch: TrainBatch, result: StepRe
         return
     trainer = system.trainer
     fault = first_fault(result.learned, dict(system.named_children()))
-    folder = Path(trainer.log_dir or trainer.default_root_dir)
+    folder = Path(run_folder(trainer) or trainer.default_root_dir)
     rank = f"_rank{trainer.global_rank}" if trainer.world_size > 1 else ""
     path = folder / f"not_finite_epoch{batch.epoch}_step{batch.step}{rank}.pt"
     values = ((field.name, getattr(batch, field.name)) for field in fields(batch))

@@ -122,6 +122,8 @@ class MeBNS(AbstractLinkSystem):
         False
     """
 
+    num_learners = 3
+
     def __init__(
         self,
         spec: GraphSpec,

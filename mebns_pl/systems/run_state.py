@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
@@ -23,6 +24,22 @@ from mebns_pl.systems.identity import (
     path_of,
     plain,
 )
+
+
+def run_folder(trainer: Trainer) -> str | None:
+    """The folder that a run's files go into, or None without a logger; to be asked on all ranks.
+
+    It is the first logger's. Loggers that send to a server (Weights & Biases, MLflow) share theirs among all their
+    runs; there it is the one within it in which ``ModelCheckpoint`` keeps a run's checkpoints.
+    """
+    logger = trainer.logger
+    if logger is None:
+        return None
+    if isinstance(logger, TensorBoardLogger | CSVLogger):
+        return trainer.log_dir
+    version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+    folder = os.path.join(logger.save_dir or trainer.default_root_dir, str(logger.name), version)
+    return trainer.strategy.broadcast(folder)
 
 
 def describe_run(system: LightningModule) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.plugins.precision import DoublePrecision
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
@@ -16,11 +17,16 @@ _WHY_NOT = {
 }
 
 
-def check_trainer(trainer: Trainer) -> None:
+def check_trainer(trainer: Trainer, num_learners: int = 1) -> None:
     """Refuses options that Lightning would refuse without naming ours, or would take without effect.
 
+    Args:
+        trainer: what was given to it.
+        num_learners: how many optimizers the system has.
+
     Raises:
-        ValueError: ``gradient_clip_val``, ``accumulate_grad_batches``, or a precision other than ``PRECISIONS``.
+        ValueError: ``gradient_clip_val``, ``accumulate_grad_batches``, a precision other than ``PRECISIONS``, or a
+            callback that works with automatic optimisation only.
     """
     if trainer.gradient_clip_val is not None:
         raise ValueError(
@@ -32,6 +38,20 @@ def check_trainer(trainer: Trainer) -> None:
             f"trainer.accumulate_grad_batches: expected 1, got {trainer.accumulate_grad_batches}; the model accumulates"
             " for its three learners: set model.updates.accumulate"
         )
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        name = type(callback).__name__
+        if isinstance(callback, LearningRateFinder | BatchSizeFinder):
+            raise ValueError(
+                f"trainer.callbacks: {name} works with automatic optimisation only; `mebns sweep` searches rates and"
+                " sizes, see docs/sweeps.md"
+            )
+        if isinstance(callback, StochasticWeightAveraging) and num_learners > 1:
+            raise ValueError(
+                f"trainer.callbacks: {name} works with one optimizer, and this system has {num_learners};"
+                " WeightAveraging and EMAWeightAveraging average all learners"
+            )
+        if isinstance(callback, WeightAveraging):
+            callback._use_buffers = False  # those of proposals hold nodes, which have no mean
     precision = str(trainer.precision)
     if precision not in PRECISIONS:
         why = f" ({_WHY_NOT[precision]})" if precision in _WHY_NOT else ""

@@ -147,6 +147,18 @@ def test_types_are_handed_over() -> None:
         PyGEncoder(GraphSpec(60, 8), ByType)(small_graph())
 
 
+def test_weights_are_handed_over_where_they_are_taken() -> None:
+    edges, weight = make_edges(), torch.rand(make_edges().shape[1]) + 0.5
+    graph = Graph.from_edges(edges, 24, make_features("dense"), weight)
+    gone = edges[:, :5]
+    both = torch.cat([edges[:, 5:], edges[:, 5:].flip(0)], dim=1)
+    encoder = PyGEncoder(graph.spec, partial(GCN, hidden_channels=4, num_layers=2))
+    expected = encoder.module.eval()(graph.x.float(), both, edge_weight=weight[5:].repeat(2))  # type: ignore[union-attr]
+    torch.testing.assert_close(encoder(graph.without(gone)), expected)
+    alike = PyGEncoder(graph.spec, SAGE)
+    assert torch.equal(alike(graph), alike(Graph.from_edges(edges, 24, graph.x)))
+
+
 def test_another_number_of_features_is_refused() -> None:
     with pytest.raises(ValueError, match="^graph: built for 3 features, got 8$"):
         PyGEncoder(GraphSpec(60, 3), SAGE)(small_graph())

@@ -16,7 +16,7 @@ EDGES = torch.tensor(
 
 def typed_graph(features: bool = False) -> Graph:
     x = torch.randn(24, 3, generator=torch.Generator().manual_seed(0)) if features else None
-    return Graph.from_edges(EDGES, 24, x, NodeTypes.of(NAMES, EDGES))
+    return Graph.from_edges(EDGES, 24, x, types=NodeTypes.of(NAMES, EDGES))
 
 
 LINKED = {("user", "item"), ("item", "user"), ("item", "tag"), ("tag", "item")}

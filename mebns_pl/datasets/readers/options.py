@@ -11,7 +11,11 @@ from torch import Tensor
 from mebns_pl.datasets.tables import Table, as_numbers
 from mebns_pl.errors import DataError
 
-_WEIGHTS = ("weight", "weights")
+_WEIGHTS = (
+    *("weight", "weights", "w", "wt", "score", "scores", "combined_score", "strength", "confidence", "probability"),
+    *("similarity", "rating", "ratings", "value", "values", "count", "counts", "frequency", "freq", "amount"),
+)
+"""What columns of weights are called, in small letters."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class GraphColumns:
         features: columns of nodes that are features; None takes all that are nothing else.
         ignore: columns of nodes that are left out.
         label: column of nodes with their class or type, which is no feature; None for none.
-        weight: column of edges with their weights, numbers of 0 or more; None for none.
+        weight: column of edges with their weights, numbers of 0 or more, by which GCN, GraphSAGE and the linear encoder
+            sum neighbours; None for none.
         relation: column of the edge list that says how its ends are related; None where all edges are of one kind.
         predicted: the relation whose links are predicted, one of that column; edges of the others pass messages and are
             neither positives nor held out.
@@ -137,4 +142,7 @@ def edge_weights(
     if bool(bad.any()):
         row = int(bad.nonzero()[0])
         raise DataError(f"{edges.value_at(row, columns.weight)}; allowed are finite weights of 0 or more")
-    return weights, [f"column {columns.weight!r} read as weights of edges"]
+    return weights, [
+        f"column {columns.weight!r} read as weights of edges: GCN, SAGE and LinearGCN sum neighbours by them; other "
+        "encoders, losses, samplers and proximities take edges alike"
+    ]

@@ -104,6 +104,9 @@ def _graph(arrays: Archive | SavedData, key: str, time_column: str | None, undir
     num_nodes = _num_nodes(told, pairs, where)
     times = None if time_column is None else _times(arrays[time_column], pairs, arrays.at(time_column))
     notes = [] if x is None else ["features taken as they are"]
+    notes += [f"{name!r} left out: edges count alike" for name in ("edge_weight", "edge_attr") if name in arrays]
+    if key in ADJACENCIES and bool((matrix.data != matrix.data[:1]).any()):
+        notes.append("values of the matrix left out: edges count alike, but for those of 0, which are none")
     return graph_of_pairs(
         path, pairs, names or num_nodes, x, times, notes, directed=key != "edges", undirected=undirected
     )

@@ -48,5 +48,6 @@ class SAGE(AbstractLayeredEncoder):
     def aggregate(self, layer: int, graph: Graph, messages: tuple[Tensor, ...]) -> Tensor:
         """The mean over neighbours, and the node's own part."""
         neighbors, own = messages
-        mean = graph.neighbor_sum(neighbors) / graph.degree.clamp(min=1).to(own.dtype)[:, None]
+        total = graph.strength
+        mean = graph.neighbor_sum(neighbors) / torch.where(total > 0, total, 1).to(own.dtype)[:, None]
         return mean + own + self.biases[layer]  # type: ignore[no-any-return]
