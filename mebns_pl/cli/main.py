@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from rich.console import Console
 
@@ -24,6 +24,7 @@ from mebns_pl.callbacks.metrics_file import MetricsFile
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.callbacks.migration_figures import MigrationFigures
 from mebns_pl.callbacks.preemption import EXIT_CODE, Preemption
+from mebns_pl.callbacks.progress_bar import OneLineBar
 from mebns_pl.callbacks.results import ResultTable
 from mebns_pl.cli.commands import WITHOUT_A_RUN
 from mebns_pl.cli.messages import OneLineParser, bad_input, user_message
@@ -229,9 +230,13 @@ class MeBNSCLI(LightningCLI):
             raise DataError(told) from error
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        """Makes the trainer; where no checkpoints are wanted, there is nothing that would write them."""
+        """Makes the trainer: with a bar on one line; where no checkpoints are wanted, with nothing that writes them."""
         if config.get("enable_checkpointing") is False:
             callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+        own = config.get("callbacks") or []
+        barred = any(isinstance(callback, ProgressBar) for callback in (own if isinstance(own, list) else [own]))
+        if config.get("enable_progress_bar") is not False and not config.get("barebones") and not barred:
+            callbacks = [*callbacks, OneLineBar()]
         return super()._instantiate_trainer(config, callbacks)
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -272,6 +277,9 @@ class MeBNSCLI(LightningCLI):
         if command == "fit":
             if options.data.split.get("val") == 0 and options.data.get("protocol") is None:
                 options.checkpoint.monitor, options.trainer.limit_val_batches = None, 0  # the last epoch is kept
+            every, epochs = options.trainer.check_val_every_n_epoch, options.trainer.max_epochs
+            if every is not None and epochs is not None and 0 < epochs < every:
+                options.trainer.check_val_every_n_epoch = epochs  # a short run has a best epoch, too
             return
         if options is None or not options.get("ckpt_path"):
             return

@@ -18,7 +18,7 @@ from mebns_pl.callbacks.metrics_file import metrics_path
 from mebns_pl.cli.main import MeBNSCLI, main
 from mebns_pl.cli.messages import OneLineParser, bad_input
 from mebns_pl.cli.one_line import ShortParser
-from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.data.datamodule import LinkDataModule, reading_once
 from mebns_pl.errors import DataError
 from mebns_pl.files import write_atomically
 from mebns_pl.metrics_json import read_metrics, write_metrics
@@ -134,16 +134,17 @@ def _found(
     lightning = logging.getLogger("lightning.pytorch")
     level = lightning.level
     try:
-        with bad_input():
-            # Of the writer's, and refused before anything is trained
-            predicted = as_arguments({f"predictions.{name}": value for name, value in wanted.items()})
-            model = WITH_FEATURES if _has_features([*data, *options]) else WITHOUT_FEATURES
-        say(f"Training {'GCN and MLP on features' if model is WITH_FEATURES else 'a linear encoder of embeddings'}")
-        lightning.setLevel(logging.WARNING)
-        logger = {"save_dir": str(place.parent), "name": place.name}
-        logs = as_arguments({f"trainer.logger.init_args.{key}": value for key, value in logger.items()})
-        chosen = ["-c", "base", "-c", "run/own", *model, f"--model={system}"]
-        run = main(["fit", *chosen, *logs, *data, *predicted, *options])
+        with reading_once():
+            with bad_input():
+                # Of the writer's, and refused before anything is trained
+                predicted = as_arguments({f"predictions.{name}": value for name, value in wanted.items()})
+                model = WITH_FEATURES if _has_features([*data, *options]) else WITHOUT_FEATURES
+            say(f"Training {'GCN and MLP on features' if model is WITH_FEATURES else 'a linear encoder of embeddings'}")
+            lightning.setLevel(logging.WARNING)
+            logger = {"save_dir": str(place.parent), "name": place.name}
+            logs = as_arguments({f"trainer.logger.init_args.{key}": value for key, value in logger.items()})
+            chosen = ["-c", "base", "-c", "run/own", *model, f"--model={system}"]
+            run = main(["fit", *chosen, *logs, *data, *predicted, *options])
         _test(run)
         links = predict_links(run.model, run.datamodule, explain=True, trainer=run.trainer, **wanted)
     finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mebns_pl.cli.help import COMMANDS, TOP, short_help
 from mebns_pl.cli.listings import LISTINGS
+from mebns_pl.cli.option_names import unknown_option
 from mebns_pl.config_files import find_config_file, near_config_name
 from mebns_pl.errors import DataError
 from mebns_pl.escaping import visible
@@ -32,6 +33,9 @@ def run(args: Sequence[str] | None = None) -> None:
     try:
         if _answered(given):
             return
+        if told := unknown_option(given):
+            sys.stderr.write(f"mebns: error: {visible(told)}\n")
+            sys.exit(2)
         _check_files(given)
     except DataError as error:
         sys.stderr.write(f"mebns: error: {visible(str(error))}\n")

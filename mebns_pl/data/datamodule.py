@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +46,19 @@ from mebns_pl.pools.restriction import DEFAULT_PAIRS, PredictionPairs
 from mebns_pl.types import EdgeSplit, EvalBatch, GraphSpec, Share, to_device
 
 log = logging.getLogger(__name__)
+
+
+_READ: ContextVar[dict[str, LoadedGraph] | None] = ContextVar("read", default=None)
+
+
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Within, data modules that name the same graph share what the first of them has read."""
+    token = _READ.set({})
+    try:
+        yield
+    finally:
+        _READ.reset(token)
 
 
 class LinkDataModule(LightningDataModule):
@@ -140,6 +156,15 @@ class LinkDataModule(LightningDataModule):
     @cached_property
     def loaded(self) -> LoadedGraph:
         """The whole graph as it was read."""
+        asked = repr((self.graph_name, self.root, self.nodes, self.time_column, self.columns))
+        read = {} if (shared := _READ.get()) is None else shared
+        if asked not in read:
+            read[asked] = self._read()
+        for note in read[asked].notes:
+            log.info("%s: %s", read[asked].name, note)
+        return read[asked]
+
+    def _read(self) -> LoadedGraph:
         if Path(self.graph_name).suffix:
             loaded = read_graph(self.graph_name, self.nodes, time_column=self.time_column, columns=self.columns)
             isolated = loaded.num_nodes - len(torch.unique(loaded.edges))
@@ -157,8 +182,6 @@ class LinkDataModule(LightningDataModule):
             raise DataError(f"columns: they go with a file of one's own, not with {self.graph_name!r}")
         else:
             loaded = load_graph(self.graph_name, self.root)
-        for note in loaded.notes:
-            log.info("%s: %s", loaded.name, note)
         return loaded
 
     @property

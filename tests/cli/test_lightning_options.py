@@ -78,7 +78,9 @@ class Shared(Logger):
 
 @pytest.mark.parametrize("model", ["Plain", "MeBNS"])
 def test_overfitting_repeats_the_same_positives(model: str) -> None:
-    run = fit("--trainer.overfit_batches=1", "--trainer.max_epochs=8", "--trainer.enable_checkpointing=false", model=model)
+    run = fit(
+        "--trainer.overfit_batches=1", "--trainer.max_epochs=8", "--trainer.enable_checkpointing=false", model=model
+    )
     steps = run.trainer.train_dataloader.dataset
     first, later = steps[0, 0], steps[7, 0]
     assert torch.equal(first.union_positives.sort(0).values, later.union_positives.sort(0).values)
@@ -102,6 +104,14 @@ def test_averaged_weights_by_the_configuration_file(model: str) -> None:
     for name, value in best["state_dict"].items():
         assert torch.equal(value, tested.lightning_module.state_dict()[name])
     assert run.trainer.global_step
+
+
+def test_a_run_shorter_than_the_time_between_validations_has_a_best_checkpoint() -> None:
+    run = fit("--trainer.check_val_every_n_epoch=5", "--checkpoint.dirpath=ck")
+    assert "val/mrr" in run.trainer.callback_metrics
+    links = cli.main(["predict", "--ckpt_path=ck/best.ckpt", "--predictions.path=p.csv", "--trainer.logger=false"])
+    assert links.model.loaded_epoch == 1
+    assert len(pd.read_csv("p.csv"))
 
 
 def test_without_checkpoints_none_are_written() -> None:
@@ -141,7 +151,9 @@ def test_a_logger_of_a_server_keeps_runs_apart() -> None:
         assert "val/mrr" in logged.metrics
     files = {"config.yaml", "metrics.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt"}
     for run in ("one", "two"):
-        assert files <= {str(path.relative_to(f"shared/project/{run}")) for path in Path("shared/project", run).rglob("*")}
+        assert files <= {
+            str(path.relative_to(f"shared/project/{run}")) for path in Path("shared/project", run).rglob("*")
+        }
 
 
 @pytest.mark.slow

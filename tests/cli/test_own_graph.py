@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import networkx
 import pandas as pd
@@ -16,6 +17,7 @@ from mebns_pl import LinkDataModule, find_links
 from mebns_pl.cli import start
 from mebns_pl.cli.own_graph import WITH_FEATURES, WITHOUT_FEATURES, _as_path, _has_features
 from mebns_pl.config_files import FOLDER, find_config_file
+from mebns_pl.data import datamodule
 from mebns_pl.errors import DataError
 from references.runs import ALL_WARM_UP, make_loaded
 
@@ -77,7 +79,9 @@ def test_the_command_takes_a_path_and_options_of_fit(capsys: pytest.CaptureFixtu
     edge_table().rename(columns={"source": "from"}).to_csv("friends.csv", index=False)
     short = [f"--{name}={value}" for name, value in SHORT.items()]
     more = ["--data.columns.source", "from", "--per_node", "--top_k=2", "--system=MeBNS", "-c", "sampler/dns"]
-    start.run(["run", "friends.csv", *more, *short, "--model.schedule.warmup=1"])
+    with patch.object(datamodule, "read_graph", wraps=datamodule.read_graph) as reading:
+        start.run(["run", "friends.csv", *more, *short, "--model.schedule.warmup=1"])
+    assert reading.call_count == 1
     links = pd.read_csv("logs/friends/version_0/links.csv")
     assert links.groupby("source").size().max() == 2
     config = Path("logs/friends/version_0/config.yaml").read_text()

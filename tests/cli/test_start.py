@@ -13,6 +13,7 @@ from mebns_pl.cli import main as cli
 from mebns_pl.cli import start
 from mebns_pl.cli.help import _OPTIONS, COMMANDS, short_help
 from mebns_pl.cli.messages import _option_names
+from mebns_pl.cli.option_names import unknown_option
 from references.command_line import environment
 from references.runs import command_line_parser
 
@@ -133,3 +134,68 @@ def test_stopped_by_hand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
     monkeypatch.setattr(start, "_run", stop)
     assert told(["fit"], capsys) == (130, "mebns: stopped\n")
+
+
+@pytest.mark.usefixtures("_nothing_runs")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "--data.grpah=empty.csv"], "no option --data.grpah; did you mean --data.graph?"),
+        (["fit", "--trianer.max_epochs", "3"], "did you mean --trainer.max_epochs?"),
+        (["fit", "--trainer.max_epoch", "3"], "did you mean --trainer.max_epochs?"),
+        (["fit", "--data.split.vla=0.1"], "did you mean --data.split.val?"),
+        (["fit", "--data.splits.val=0.1"], "did you mean --data.split?"),
+        (["fit", "--model.samplr.num_candidates=3"], "did you mean --model.sampler?"),
+        (["fit", "--model=Plain", "-c", "base", "--model.optimiser.lr=1"], "did you mean --model.optimizer?"),
+        (["fit", "--checkpoint.montor=val/auc"], "did you mean --checkpoint.monitor?"),
+        (["fit", "--sed_everything=3"], "did you mean --seed_everything?"),
+        (["fit", "--card.xyzzy=3"], "no option --card.xyzzy; allowed are --card.max_edges, --card.max_pairs, "),
+        (["fit", "--xyzzy"], "no option --xyzzy; --help lists what is allowed"),
+        (["test", "--ckpt_pth=x.ckpt"], "did you mean --ckpt_path?"),
+        (["predict", "--predictions.topk=3"], "did you mean --predictions.top_k?"),
+        (["score", "empty.csv", "--node=n.csv"], "did you mean --nodes?"),
+        (["run", "empty.csv", "--top-k=3"], "did you mean --top_k?"),
+        (["run", "empty.csv", "--data.columns.weigth=w"], "did you mean --data.columns.weight?"),
+        (["sweep", "--dryrun", "configs/study/demo.yaml"], "did you mean --dry-run?"),
+        (["report", ".", "--fromat=md"], "did you mean --format?"),
+        (["landscape", "--ckp=x.ckpt"], "did you mean --ckpt?"),
+        (["datasets", "--rot=x"], "did you mean --root?"),
+    ],
+)
+def test_misspelt_options_are_told_at_once(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended, said = told(arguments, capsys)
+    assert ended == 2
+    assert message in said
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict", "score"])
+def test_options_that_there_are_pass(command: str) -> None:
+    parser = command_line_parser(command)
+    assert parser is not None
+    for name in _option_names(parser):
+        assert unknown_option([command, f"--{name}=x"]) == "", name
+    for more in ("--trainer.callbacks+=a.B", "--trainer.logger.save_dir=x", "--data.structure.help=A", "--model.x=1"):
+        assert unknown_option([command, "-c", "base", more, "-1"]) == ""
+
+
+def test_options_of_other_commands_pass() -> None:
+    for arguments in (
+        [
+            "run",
+            "e.csv",
+            "--nodes=n.csv",
+            "--top_k",
+            "-1",
+            "--per_node",
+            "--out=o",
+            "--system=MeBNS",
+            "--seed_everything=1",
+        ],
+        ["sweep", "s.yaml", "--dry-run"],
+        ["report", "f", "--format=md"],
+        ["landscape", "--ckpt=a", "--device=cpu", "--trust", "--out=x"],
+        ["fit", "--resume=x", "--trust"],
+    ):
+        assert unknown_option(arguments) == ""

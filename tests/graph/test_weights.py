@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import GCNConv
 
-from mebns_pl import GCN, SAGE, LinearGCN, LinkDataModule, NeighborSampling, Plain, SplitFractions
+from mebns_pl import GCN, SAGE, LinearGCN, LinkDataModule, NeighborSampling, Plain
 from mebns_pl.cli.preflight import check_run
 from mebns_pl.datasets.files import read_graph
 from mebns_pl.datasets.readers.options import GraphColumns
@@ -82,7 +82,7 @@ def write(path: Path, weights: object = None) -> None:
 
 def test_weights_of_a_column_reach_training_and_prediction(tmp_path: Path) -> None:
     write(path := tmp_path / "e.csv")
-    data = LinkDataModule(str(path), columns=WEIGHTED, split=SplitFractions(meta=0.1))
+    data = LinkDataModule(str(path), columns=WEIGHTED, batch_size=30)
     table = pd.read_csv(path)
     for graph in (data.train_graph, data.test_graph, data.full_graph):
         assert graph.weight is not None
@@ -90,7 +90,7 @@ def test_weights_of_a_column_reach_training_and_prediction(tmp_path: Path) -> No
         name = data.loaded.node_names.index
         wanted = {(name(str(int(u))), name(str(int(v)))): w for u, v, w in table.itertuples(index=False)}
         assert all(found[edge] == found[edge[::-1]] == wanted.get(edge, wanted.get(edge[::-1])) for edge in found)
-    alike = LinkDataModule(str(path), split=SplitFractions(meta=0.1))
+    alike = LinkDataModule(str(path), batch_size=30)
     assert alike.train_graph.weight is None
     assert alike.digests["graph"] != data.digests["graph"]
     assert any("GCN, SAGE and LinearGCN sum neighbours" in note for note in data.loaded.notes)
@@ -116,7 +116,9 @@ def test_a_weight_that_is_none_is_refused_by_line(bad: str, tmp_path: Path) -> N
 def test_a_column_of_weights_that_is_not_named_is_told(name: str, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"e{suffix}"
     table = pd.DataFrame({"source": [0, 1], "target": [1, 2], name: [1.0, 2.0]})
-    table.to_parquet(path) if suffix == ".parquet" else table.to_csv(path, sep={".csv": ","}.get(suffix, "\t"), index=False)
+    table.to_parquet(path) if suffix == ".parquet" else table.to_csv(
+        path, sep={".csv": ","}.get(suffix, "\t"), index=False
+    )
     assert read_graph(path).notes == [f"column {name!r} left out: edges count alike (columns.weight reads it)"]
 
 
