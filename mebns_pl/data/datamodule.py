@@ -256,7 +256,7 @@ class LinkDataModule(LightningDataModule):
         loaded, weight = self.loaded, None
         edges = edges if loaded.context is None else torch.cat([edges, loaded.context], dim=1)
         if loaded.weights is not None:
-            keys = pair_keys(*loaded.edges, loaded.num_nodes)
+            keys = pair_keys(loaded.edges[0], loaded.edges[1], loaded.num_nodes)
             asked = pair_keys(edges.min(dim=0).values, edges.max(dim=0).values, loaded.num_nodes)
             place = torch.searchsorted(keys, asked).clamp(max=len(keys) - 1)
             weight = torch.where(keys[place] == asked, loaded.weights[place], 1.0).float()
