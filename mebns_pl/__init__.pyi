@@ -83,6 +83,7 @@ from .models.encoders.sage import SAGE as SAGE
 from .models.measure_predictor import MeasurePredictor as MeasurePredictor
 from .models.ncn import NCN as NCN
 from .models.predictor import LinkPredictor as LinkPredictor
+from .models.pyg import PyGEncoder as PyGEncoder
 from .models.seal import SEAL as SEAL
 from .models.structure import StructureMLP as StructureMLP
 from .models.structure import StructurePredictor as StructurePredictor
@@ -93,6 +94,7 @@ from .negatives.proposals.by_measure import ProximityProposal as ProximityPropos
 from .negatives.proposals.cache import CacheProposal as CacheProposal
 from .negatives.proposals.chain import ChainProposal as ChainProposal
 from .negatives.proposals.degree import DegreeProposal as DegreeProposal
+from .negatives.proposals.function import FunctionProposal as FunctionProposal
 from .negatives.proposals.generator import GeneratorProposal as GeneratorProposal
 from .negatives.proposals.khop import KHopProposal as KHopProposal
 from .negatives.proposals.khop import WalkProposal as WalkProposal

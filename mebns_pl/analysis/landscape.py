@@ -123,7 +123,7 @@ def fixed_loss(
     anchors = torch.where(turned, positives[1], positives[0])
     proposal = UniformProposal()
     proposal.setup(data.train_graph, data.known)
-    nodes = proposal.propose(anchors, 1, key.child("nodes"))[:, 0]
+    nodes = proposal.draw(anchors, 1, key.child("nodes"))[:, 0]
     negatives = torch.stack([anchors, nodes])[:, ~data.known.mask(anchors, nodes)]
     if not positives.shape[1] or not negatives.shape[1]:
         raise DataError(f"{data.loaded.name}: too small for a loss of training edges against legal negatives")

@@ -1,4 +1,4 @@
-"""The subcommands without data module and trainer: ``datasets | samplers | landscape | sweep | report | explore``."""
+"""The subcommands without data module and trainer: listings, ``landscape | sweep | report | explore | check``."""
 
 from __future__ import annotations
 
@@ -43,10 +43,18 @@ def sweep(arguments: Sequence[str]) -> None:
     sweep_command(arguments)
 
 
+def check(arguments: Sequence[str]) -> None:
+    """``mebns check``: looks at an encoder of one's own."""
+    from mebns_pl.cli.check import check_class  # it brings every encoder's libraries, which no other command needs
+
+    check_class(arguments)
+
+
 WITHOUT_A_RUN = {
     **LISTINGS,
     "landscape": show_landscape,
     "sweep": sweep,
     "report": show_report,
     "explore": explore,
+    "check": check,
 }

@@ -13,6 +13,7 @@ COMMANDS = {
     "sweep": "runs many configurations over seeds: STUDY, a file",
     "report": "says what a study, or runs, have shown: FOLDER",
     "explore": "shows what migrates in runs, on one page: RUN, a run's folder, and others",
+    "check": "looks whether an encoder of one's own can be trained: CLASS, its import path",
     "datasets": "lists the graphs that are known by name",
     "samplers": "lists samplers, and what they are made of",
 }

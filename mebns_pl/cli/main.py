@@ -33,6 +33,7 @@ from mebns_pl.cli.auto import with_choice
 from mebns_pl.cli.commands import WITHOUT_A_RUN
 from mebns_pl.cli.messages import OneLineParser, bad_input, user_message
 from mebns_pl.cli.notes import quieten
+from mebns_pl.cli.own_code import look_here
 from mebns_pl.cli.preflight import check_config_file, check_launcher, check_run
 from mebns_pl.cli.resume import FoundCheckpoint, Resume, take_resume, without_resume
 from mebns_pl.cli.run_folder import run_folders
@@ -453,6 +454,7 @@ def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
             trust, given = take_trust(given)
             given = with_config_files(given)
             words, files = given, _given(given, *_CONFIG_OPTIONS)
+            look_here([*words, *(Path(path).read_text("utf-8", errors="replace") for path in files)])
             resume, given = take_resume(completed(given))
             for path in (found := _given(given, *_CONFIG_OPTIONS)):
                 check_config_file(path)

@@ -16,6 +16,7 @@ import yaml
 from jsonargparse import Namespace, get_loader, set_loader
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
+from torch import nn
 
 from mebns_pl.bounded_yaml import check_yaml
 from mebns_pl.cli.trust import refusal
@@ -140,17 +141,16 @@ class OneLineParser(LightningArgumentParser):
                 refused = cause
         allowed = _allowed(refused.kind) if refused else []
         if refused and refused.value.rpartition(".")[2] not in allowed:
+            # A class of one's own, which may be allowed, and of which the arguments are wrong
+            if (told := _of_arguments(error)) and not _MISSING.search(told):
+                return f".{refused.key}: {told}"
             *others, last = allowed
             words = f"{', '.join(others)} or {last}" if others else last
             value = refused.value if len(refused.value) <= _LONGEST else f"{refused.value[:_LONGEST]}..."
-            return f".{refused.key}: got {value!r}; allowed is {words}"
+            return f".{refused.key}: got {value!r}{_not_found(error)}; allowed is {words}"
         if refused and (told := _of_arguments(error)):  # of a class that is allowed the arguments are wrong
             name = refused.value.rpartition(".")[2]
-            hint = (
-                f"; the bare name {name} is enough"
-                if re.search(r"has no attribute|No module|No \w+ attribute", told)
-                else ""
-            )
+            hint = f"; the bare name {name} is enough" if _MISSING.search(told) else ""
             return f".{refused.key}: {told}{hint}"
         if error is None or isinstance(error, KeyError):  # no such argument
             message += self._hint(message)
@@ -195,6 +195,8 @@ class OneLineParser(LightningArgumentParser):
             raise _RefusedError(error, action, key, value) from error
 
 
+_MISSING = re.compile(r"has no attribute|No module|No \w+ attribute")
+"""What is said of a name that there is not, and not of a class's arguments."""
 _LONGEST = 200
 """Characters of a value that a message repeats."""
 
@@ -212,8 +214,14 @@ def _of_arguments(error: BaseException | None) -> str:
         r"No [\w.]{1,200} attribute \w{1,200}",
     ):
         if found := re.search(what, told):
-            return found[0]
+            return found[0].partition(" Given value")[0]
     return ""
+
+
+def _not_found(error: BaseException | None) -> str:
+    """Where modules are looked for, if one was not found; or ""."""
+    missing = next((cause.name for cause in _causes(error) if isinstance(cause, ModuleNotFoundError)), None)
+    return f": no module {missing!r} in the current folder, on PYTHONPATH, or installed" if missing else ""
 
 
 def _option_names(parser: ArgumentParser) -> list[str]:
@@ -236,6 +244,10 @@ def _allowed(kind: Any) -> list[str]:
         return _allowed(inner[-1])
     if get_origin(kind) in (Union, UnionType):
         return list(dict.fromkeys(word for one in inner for word in _allowed(one)))
+    if kind is Any:
+        return ["a function"]
+    if kind is nn.Module:
+        return ["of any module with forward(x, edge_index)"]
     if kind in _WORDS or not isinstance(kind, type):
         return [_WORDS.get(kind, str(kind))]
     own = sorted({cls.__name__ for cls in _concrete(kind) if cls.__module__.startswith("mebns_pl.")})

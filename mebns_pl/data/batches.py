@@ -175,7 +175,7 @@ class TrainSteps(Dataset[TrainBatch]):
         asked = self.needs.teacher
         if self.teacher is None or asked is None or (asked.epochs is not None and epoch >= asked.epochs):
             return anchors[:, None][:, :0]
-        return self.teacher.propose(anchors, asked.count, key)
+        return self.teacher.draw(anchors, asked.count, key)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -28,11 +29,12 @@ from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns
 from mebns_pl.datasets.split import SplitFractions, check_split, split_edges
 from mebns_pl.errors import DataError
 from mebns_pl.evaluation.negative_cache import digest, graph_parts
-from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives
+from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives, num_of_type
 from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol, edge_split
 from mebns_pl.graph.csr import Graph, pair_keys
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
+from mebns_pl.graph.node_types import NodeTypes
 from mebns_pl.keys import Key, permutation
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.by_measure import ProximityProposal
@@ -73,6 +75,8 @@ class LinkDataModule(LightningDataModule):
             which stays on disk, beside any file of one's own.
         time_column: the edge list's column with the time of each edge, for a protocol that parts by time; or None.
         columns: what the columns of one's own tables are, or the attributes of GraphML.
+        typed: whether types of nodes govern what negatives may be, where the graph has any and not all are linked to
+            all: by ``columns.bipartite``, ``columns.label``, a column ``type`` of the node table, or GraphML.
         split: shares of the parts.
         structure: draws structural non-edges, for the teacher (STD-Generator), the meta set and the probe of migration;
             the top 50 by PageRank by default.
@@ -101,6 +105,7 @@ class LinkDataModule(LightningDataModule):
         nodes: str | Path | None = None,
         time_column: int | str | None = None,
         columns: GraphColumns = DEFAULT_COLUMNS,
+        typed: bool = True,
         split: SplitFractions = SplitFractions(),
         structure: AbstractStaticProposal | None = None,
         eval_negatives: AbstractEvalNegatives | None = None,
@@ -121,6 +126,7 @@ class LinkDataModule(LightningDataModule):
         self.nodes = nodes
         self.time_column = time_column
         self.columns = columns
+        self.typed = typed
         self.fractions = split
         self.structure = structure or ProximityProposal(PersonalizedPageRank(), top=50)
         self.eval_negatives = eval_negatives or HeartNegatives()
@@ -218,12 +224,24 @@ class LinkDataModule(LightningDataModule):
         return self._graph(self.split.observed)
 
     @cached_property
+    def types(self) -> NodeTypes | None:
+        """Types of the nodes, where they say what a negative may be: linked as training and meta edges link them."""
+        names = self.loaded.node_types
+        if not self.typed or names is None:
+            return None
+        types = NodeTypes.of(names, self.split.observed)
+        if types is not None:
+            order, (first, second) = sorted(set(names)), types.linked.triu().nonzero().t()
+            pairs = ", ".join(f"{order[a]} - {order[b]}" for a, b in zip(first.tolist(), second.tolist(), strict=True))
+            log.info("%s: negatives join the types that edges join: %s", self.loaded.name, pairs[:300])
+        return types
+
+    @cached_property
     def test_graph(self) -> Graph:
         """Message passing in test: the training graph, unless a protocol adds the validation edges."""
         if self.protocol is None or not self.protocol.val_in_test:
             return self.train_graph
-        edges = torch.cat([self.split.observed, self.split.val], dim=1)
-        return self._graph(edges)
+        return self._graph(torch.cat([self.split.observed, self.split.val], dim=1))
 
     @cached_property
     def full_graph(self) -> Graph:
@@ -231,19 +249,25 @@ class LinkDataModule(LightningDataModule):
         return self._graph(self.split.all)
 
     def _graph(self, edges: Tensor) -> Graph:
-        """The graph of some edges ``(2, n)``, with the weights that they were read with; 1 for those of other edges."""
+        """The graph of some edges ``(2, n)``, and those of other relations, with features and types.
+
+        Edges have the weights that they were read with, and 1 where they were read with none.
+        """
         loaded, weight = self.loaded, None
+        edges = edges if loaded.context is None else torch.cat([edges, loaded.context], dim=1)
         if loaded.weights is not None:
             keys = pair_keys(loaded.edges[0], loaded.edges[1], loaded.num_nodes)
             asked = pair_keys(edges.min(dim=0).values, edges.max(dim=0).values, loaded.num_nodes)
             place = torch.searchsorted(keys, asked).clamp(max=len(keys) - 1)
             weight = torch.where(keys[place] == asked, loaded.weights[place], 1.0).float()
-        return Graph.from_edges(edges, loaded.num_nodes, loaded.x, weight)
+        return Graph.from_edges(edges, loaded.num_nodes, loaded.x, weight, self.types)
 
     @cached_property
     def known(self) -> KnownEdges:
         """What no negative may be: training and meta edges, and self-pairs. Held-out edges are unknown to samplers."""
-        return KnownEdges(self.train_graph)
+        if self.loaded.context is None:
+            return KnownEdges(self.train_graph)
+        return KnownEdges(Graph.from_edges(self.split.observed, self.loaded.num_nodes, types=self.types))
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -251,8 +275,9 @@ class LinkDataModule(LightningDataModule):
         split, loaded = self.split, self.loaded
         weights = [] if loaded.weights is None else [loaded.weights]
         nodes_alone = Graph.from_edges(loaded.edges[:, :0], loaded.num_nodes, loaded.x)
+        context = [] if loaded.context is None else [loaded.context]
         return {
-            "graph": digest([*graph_parts(nodes_alone), loaded.edges, *weights]),
+            "graph": digest([*graph_parts(nodes_alone), loaded.edges, *weights, *context]),
             "split": digest([split.train, split.meta, split.val, split.test]),
         }
 
@@ -387,7 +412,7 @@ class LinkDataModule(LightningDataModule):
 
     def _legal_pairs(self, proposal: AbstractStaticProposal, anchors: Tensor, key: Key) -> Tensor:
         """``(2, m)``: one draw for each anchor, without those that are known edges."""
-        nodes = proposal.propose(anchors, 1, key)[:, 0]
+        nodes = proposal.draw(anchors, 1, key)[:, 0]
         return torch.stack([anchors, nodes])[:, ~self.known.mask(anchors, nodes)]
 
     # Evaluation and prediction
@@ -429,7 +454,9 @@ class LinkDataModule(LightningDataModule):
             allowed = self.pairs.resolve(self.loaded.node_names, table, self.columns.node)
             held_out = torch.cat([self.split.val, self.split.test], dim=1)
             embed, limit = needs.embed or (lambda graph: None), self.pairs.max_pairs
-            pool = build_pool(self.pairs.pool, self.full_graph, self.train_graph, held_out, allowed, embed, limit)
+            full, asked = self.full_graph, self.pairs.source_type or self.pairs.target_type
+            full = full if asked is None else replace(full, types=None)
+            pool = build_pool(self.pairs.pool, full, self.train_graph, held_out, allowed, embed, limit)
         if self._share().size > 1:
             assert self.trainer is not None
             pool = self.trainer.strategy.broadcast(pool)
@@ -482,9 +509,18 @@ class LinkDataModule(LightningDataModule):
             return ""
         held_out = split.val if stage == "val" else split.test
         known = torch.cat([split.observed, split.val, *([split.test] if stage == "test" else [])], dim=1)
-        full = held_out[Graph.from_edges(known, size).degree[held_out] == size - 1]
+        graph = Graph.from_edges(known, size)
+        if self.types is None:
+            full = held_out[graph.degree[held_out] == size - 1]
+        else:
+            full = held_out[num_of_type(graph, self.types, held_out, self.types.kind[held_out.flip(0)]) == 0]
         if not len(full):
             return ""
+        if self.types is not None:
+            return (
+                f"split.{stage}: node {self.loaded.node_names[int(full[0])]!r} is linked to all nodes of the other "
+                "end's type by known edges; an end of a positive needs at least one of that type it is not linked to"
+            )
         return (
             f"split.{stage}: node {self.loaded.node_names[int(full[0])]!r} is linked to all other {size - 1:,} nodes "
             "by known edges; an end of a positive needs at least one node it is not linked to"

@@ -10,8 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from torch import Tensor
 
-from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs, name_order
+from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs, name_order, unique_edges
 from mebns_pl.datasets.readers import mapped
 from mebns_pl.datasets.readers.columns import DELIMITERS, commented, read_columns, separator_of, standard_suffix
 from mebns_pl.datasets.readers.columns import SUFFIXES as TABLES
@@ -28,6 +29,7 @@ from mebns_pl.datasets.tables import (
     table_features,
 )
 from mebns_pl.errors import DataError
+from mebns_pl.graph.csr import pair_keys
 
 SUFFIXES = (*TABLES, ".graphml", ".npz", ".pt", ".mat")
 
@@ -205,7 +207,11 @@ def _read_tables(
         raise DataError(
             f"columns.weight: got {columns.weight!r}; allowed is a name where columns.source is one, or a number"
         )
-    others = [column for column in (time_column, columns.weight) if column is not None]
+    if columns.relation is not None and isinstance(columns.relation, str) != isinstance(columns.source, str):
+        raise DataError(
+            f"columns.relation: got {columns.relation!r}; allowed is a name where columns.source is one, or a number"
+        )
+    others = [column for column in (time_column, columns.weight, columns.relation) if column is not None]
     ends_in = [columns.source, columns.target]
     table = read_columns(path, ends_in, others, columns.delimiter, columns.comment, skip)
     ends = table.names(*ends_in)
@@ -215,7 +221,7 @@ def _read_tables(
         ends = [
             pc.binary_join_element_wise(kind, end.cast(pa.string()), ":") for kind, end in zip(kinds, ends, strict=True)
         ]
-    x, node_types = None, None
+    x, labels, node_types = None, None, None
     if nodes_path is None:
         if columns.label is not None:
             raise DataError(
@@ -233,7 +239,8 @@ def _read_tables(
         names = _node_names(nodes, columns.node)
         wanted, told = chosen_features(nodes, columns, columns.node)
         x, encoded = table_features(nodes, wanted, standardize)
-        notes, node_types = [*notes, *encoded, *told], columns.labels(nodes)
+        notes, labels = [*notes, *encoded, *told], columns.labels(nodes)
+        node_types = labels or _types(nodes)
     pairs = torch.stack([places_in(names, end) for end in ends])
     unknown = (pairs < 0).t().nonzero()
     if len(unknown):
@@ -244,23 +251,49 @@ def _read_tables(
             f"(column {columns.node!r}); allowed are the {len(names):,} names there{_near_name(name, names)}"
         )
     if columns.bipartite:
-        node_types = node_types or _sides(names, kinds, nodes_path)
+        node_types = labels or _sides(names, kinds, nodes_path)
     elif mixed := _maybe_bipartite(ends):
         notes = [*notes, mixed]
     times = None if time_column is None else column_times(table, time_column)
-    weights, told = edge_weights(table, columns, {time_column, *ends_in})
-    return graph_of_pairs(
+    weights, told = edge_weights(table, columns, {time_column, columns.relation, *ends_in})
+    chosen = _predicted(table, columns)
+    loaded = graph_of_pairs(
         path,
-        pairs,
+        pairs[:, chosen],
         names,
         x,
-        times,
+        None if times is None else times[chosen],
         [*notes, *told],
         called="lines",
         directed=False,
-        weights=weights,
+        weights=None if weights is None else weights[chosen],
         node_types=node_types,
     )
+    return loaded if columns.relation is None else _with_context(loaded, pairs[:, ~chosen])
+
+
+def _predicted(table: Table, columns: GraphColumns) -> Tensor:
+    """``(m,)`` bool, the rows whose relation is the one that is predicted; all, where there is one alone."""
+    if columns.relation is None:
+        return torch.ones(len(table.column(columns.source)), dtype=torch.bool)
+    relations = table.column(columns.relation).cast(pa.string())
+    chosen = pc.fill_null(pc.equal(relations, columns.predicted), False)
+    if not pc.any(chosen).as_py():
+        there = ", ".join(repr(name) for name in sorted(filter(None, relations.unique().to_pylist()))[:10])
+        raise DataError(
+            f"{table.path}: no edge of columns.predicted {columns.predicted!r}; column {columns.relation!r} has {there}"
+        )
+    return torch.tensor(chosen.to_numpy(zero_copy_only=False))
+
+
+def _with_context(loaded: LoadedGraph, pairs: Tensor) -> LoadedGraph:
+    """The graph with edges of other relations, but for pairs that the predicted one joins, too."""
+    edges, dropped = unique_edges(pairs, loaded.num_nodes)
+    keys = pair_keys(edges[0], edges[1], loaded.num_nodes)
+    also = torch.isin(keys, pair_keys(loaded.edges[0], loaded.edges[1], loaded.num_nodes))
+    told = [f"{edges.shape[1] - int(also.sum()):,} edges of other relations pass messages", *dropped]
+    told += [f"{int(also.sum()):,} more join pairs of the predicted relation, dropped"] * bool(also.any())
+    return replace(loaded, notes=[*loaded.notes, *told], context=edges[:, ~also])
 
 
 def _below_comments(
@@ -334,6 +367,13 @@ def _maybe_bipartite(ends: Sequence[pa.ChunkedArray]) -> str:
 
 
 _LOOKED_AT = 1_000_000
+_TYPE = "type"
+
+
+def _types(nodes: Table) -> list[str] | None:
+    """The type of each node, where the node table says so of all by a column of this name."""
+    values = nodes.columns.get(_TYPE)
+    return None if values is None or values.null_count else [str(value) for value in values.to_pylist()]
 
 
 def _sides(names: Sequence[str], kinds: Sequence[str], nodes_path: str | Path | None) -> list[str]:

@@ -33,6 +33,8 @@ class LoadedGraph:
         times: ``(n,)`` float64, when each edge came to be (its first time, where it was repeated), or None.
         weights: ``(n,)`` float64, weights of the edges (the greatest, where one was repeated), or None.
         node_types: N texts, the kind of thing that each node is, or None.
+        context: ``(2, c)`` int64, edges of other relations, as ``edges`` and none of them: they pass messages alone; or
+            None.
 
     Example:
         >>> graph = LoadedGraph("path", torch.tensor([[0, 1], [1, 2]]), ["a", "b", "c"])
@@ -48,6 +50,7 @@ class LoadedGraph:
     times: Tensor | None = None
     weights: Tensor | None = None
     node_types: list[str] | None = None
+    context: Tensor | None = None
 
     @property
     def num_nodes(self) -> int:

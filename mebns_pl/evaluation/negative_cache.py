@@ -116,6 +116,8 @@ def graph_parts(graph: Graph) -> list[str | Tensor]:
         parts += [str(tuple(matrix.shape)), matrix.crow_indices(), matrix.col_indices(), matrix.values()]
     elif graph.x is not None:
         parts.append(graph.x)
+    if graph.types is not None:
+        parts += ["types", graph.types.kind]
     return parts
 
 

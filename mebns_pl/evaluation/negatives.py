@@ -20,9 +20,11 @@ from mebns_pl.graph.measures.cosine import FeatureCosine
 from mebns_pl.graph.measures.min_rank import MinRank
 from mebns_pl.graph.measures.neighbors import ResourceAllocation
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
+from mebns_pl.graph.node_types import NodeTypes
 from mebns_pl.keys import Key
 from mebns_pl.progress import with_progress
 
+_TYPED = 4  # times as many of the nearest nodes are looked at, for those of a type among them
 _ENDS = 1024  # nodes between two steps of the progress bar; how they are cut shows in no result
 
 
@@ -43,7 +45,7 @@ class AbstractEvalNegatives(ABC):
             ``(2, p, n)`` int64. In the first half of a row (the larger one when n is odd) the positive's source is kept
             in ``[0]``, in the second half its target in ``[1]``. Within a half no node stands twice, unless the kept
             end has fewer legal nodes than are asked for: then all of them are there, and the others are drawn from
-            them again.
+            them again. On a graph of types a node stands in for one of its own type.
 
         Raises:
             DataError: an end of a positive is linked to every other node, so it has no negative.
@@ -75,11 +77,15 @@ class RandomNegatives(AbstractEvalNegatives):
 
     def generate(self, positives: Tensor, graph: Graph, known_edges: Tensor, key: Key) -> Tensor:
         known = _known_graph(positives, graph, known_edges)
-        rows = torch.arange(positives.shape[1])
+        rows, types = torch.arange(positives.shape[1]), graph.types
         lists = []
         for end, count in enumerate(((self.num_negatives + 1) // 2, self.num_negatives // 2)):
             empty = torch.full((len(rows), count), -1)
-            lists.append(_filled(positives[end], rows, empty, known, key.child(end)))
+            if types is None:
+                lists.append(_filled(positives[end], rows, empty, known, key.child(end)))
+            else:
+                asked = positives[end], types.kind[positives[1 - end]]
+                lists.append(_filled_by_type(*asked, rows, empty, known, types, key.child(end)))
         return ends_replaced(positives, *lists)
 
 
@@ -120,8 +126,18 @@ class HeartNegatives(AbstractEvalNegatives):
         measures += [] if graph.x is None else [FeatureCosine()]
         ends, place = torch.unique(positives, return_inverse=True)
         blocks = with_progress(ends.split(_ENDS), -(-len(ends) // _ENDS), "HeaRT negatives")
-        nearest = [MinRank(measures).top(graph, block, self.num_per_end, exclude=known)[0] for block in blocks]
-        lists = _filled(ends, ends, torch.cat(nearest), known, key)
+        types, count = graph.types, self.num_per_end
+        looked_at = count if types is None else min(_TYPED * count, graph.num_nodes)
+        nearest = torch.cat([MinRank(measures).top(graph, block, looked_at, exclude=known)[0] for block in blocks])
+        if types is None:
+            lists = _filled(ends, ends, nearest, known, key)
+            return ends_replaced(positives, lists[place[0]], lists[place[1]])
+        # An end has a list for each type that it is linked to
+        wanted = place * len(types.linked) + types.kind[positives.flip(0)]
+        asked, place = torch.unique(wanted, return_inverse=True)
+        of, kinds = asked // len(types.linked), asked % len(types.linked)
+        near = _nearest_of_type(nearest[of], kinds, count, types)
+        lists = _filled_by_type(ends[of], kinds, asked, near, known, types, key)
         return ends_replaced(positives, lists[place[0]], lists[place[1]])
 
 
@@ -151,7 +167,58 @@ def uniform_non_edges(num: int, num_nodes: int, known_edges: Tensor, key: Key) -
     return torch.stack([torch.minimum(source, target), torch.maximum(source, target)])
 
 
-def repeated_pairs(positives: Tensor, negatives: Tensor, num_nodes: int, known_edges: Tensor) -> Tensor | None:
+def non_edges_like(pairs: Tensor, num_nodes: int, types: NodeTypes, known_edges: Tensor, key: Key) -> Tensor:
+    """A uniform non-edge for each pair, its ends of the same two types.
+
+    Args:
+        pairs: ``(2, m)`` int64.
+        num_nodes: N.
+        types: of the nodes.
+        known_edges: ``(2, n)`` int64, pairs not to be drawn.
+        key: the draw's key.
+
+    Returns:
+        ``(2, m)`` int64 with ``source < target``; a pair can occur more than once.
+
+    Raises:
+        DataError: every pair of two types is a known edge.
+    """
+    kinds = types.kind[pairs].sort(dim=0).values
+    result = torch.empty_like(pairs)
+    for first, second in torch.unique(kinds, dim=1).t().tolist():
+        these = ((kinds[0] == first) & (kinds[1] == second)).nonzero().flatten()
+        known = KnownEdges(Graph.from_edges(known_edges, num_nodes, types=types.only(first, second)))
+        sources = (types.kind == first).nonzero().flatten()
+        ends = known.num_legal(sources).cumsum(0)
+        if int(ends[-1]) == 0:
+            raise DataError("known_edges: all pairs of two types are edges; at least one non-edge of them is needed")
+        generator = key.child(f"{first} {second}").generator()
+        rank = torch.randint(int(ends[-1]), (len(these),), generator=generator)
+        place = torch.searchsorted(ends, rank, right=True)
+        source = sources[place]
+        target = known.legal_node(source, rank - (ends[place] - known.num_legal(source)))
+        result[:, these] = torch.stack([torch.minimum(source, target), torch.maximum(source, target)])
+    return result
+
+
+def num_of_type(known: Graph, types: NodeTypes, nodes: Tensor, kinds: Tensor) -> Tensor:
+    """How many nodes of a kind each node is not linked to, itself left out.
+
+    Args:
+        known: the edges.
+        types: of the nodes.
+        nodes: ``(...)`` int64.
+        kinds: ``(...)`` int64.
+    """
+    num_kinds = len(types.linked)
+    cells = known.rows * num_kinds + types.kind[known.indices]
+    linked = torch.bincount(cells, minlength=known.num_nodes * num_kinds)[nodes * num_kinds + kinds]
+    return torch.bincount(types.kind, minlength=num_kinds)[kinds] - linked - (types.kind[nodes] == kinds).long()
+
+
+def repeated_pairs(
+    positives: Tensor, negatives: Tensor, num_nodes: int, known_edges: Tensor, types: NodeTypes | None = None
+) -> Tensor | None:
     """Which negatives stand in their row before, where ends have fewer legal nodes than were asked for.
 
     Args:
@@ -159,12 +226,16 @@ def repeated_pairs(positives: Tensor, negatives: Tensor, num_nodes: int, known_e
         negatives: ``(2, p, n)`` int64, as :meth:`AbstractEvalNegatives.generate` makes them.
         num_nodes: N.
         known_edges: ``(2, m)`` int64, what no negative may be, beside the positives.
+        types: of the nodes, by which the negatives were made; or None.
 
     Returns:
         ``(p, n)`` bool, or None where no end has so few.
     """
     known = Graph.from_edges(torch.cat([known_edges, positives], dim=1), num_nodes)
-    legal = num_nodes - 1 - known.degree[positives]
+    if types is None:
+        legal = num_nodes - 1 - known.degree[positives]
+    else:
+        legal = num_of_type(known, types, positives, types.kind[positives.flip(0)])
     few = (legal < (negatives.shape[2] + 1) // 2).any(dim=0)
     if not bool(few.any()):
         return None
@@ -178,7 +249,15 @@ def repeated_pairs(positives: Tensor, negatives: Tensor, num_nodes: int, known_e
 
 
 def _known_graph(positives: Tensor, graph: Graph, known_edges: Tensor) -> Graph:
-    known = Graph.from_edges(torch.cat([known_edges, positives], dim=1), graph.num_nodes)
+    known, types = Graph.from_edges(torch.cat([known_edges, positives], dim=1), graph.num_nodes), graph.types
+    if types is not None:
+        none = positives[num_of_type(known, types, positives, types.kind[positives.flip(0)]) == 0]
+        if len(none):
+            raise DataError(
+                f"positives: node {int(none[0])} is linked to all nodes of the other end's type by known edges; an end "
+                "of a positive needs at least one node of that type it is not linked to"
+            )
+        return known
     full = positives[known.degree[positives] == graph.num_nodes - 1]
     if len(full):
         raise DataError(
@@ -192,7 +271,39 @@ def _filled(anchors: Tensor, rows: Tensor, lists: Tensor, known: Graph, key: Key
     """``lists`` ``(n, k)`` with its -1 replaced by legal nodes; a row draws by the key and its name in ``rows``."""
     filled = lists.clone()
     names, structure = (anchors.contiguous().numpy(), rows.numpy()), (known.indptr.numpy(), known.indices.numpy())
-    fill_legal(*names, key.integer(), known.num_nodes, *structure, filled.numpy())
+    fill_legal(names[0], *names, key.integer(), known.num_nodes, *structure, filled.numpy())
+    return filled
+
+
+def _nearest_of_type(nearest: Tensor, kinds: Tensor, count: int, types: NodeTypes) -> Tensor:
+    """The first ``count`` nodes of each row ``(n, k)`` that are of the row's kind; -1 where there are no more."""
+    right = (nearest >= 0) & (types.kind[nearest.clamp_min(0)] == kinds[:, None])
+    order = (~right).byte().argsort(dim=1, stable=True)[:, :count]
+    found = nearest.masked_fill(~right, -1).gather(1, order)
+    return torch.nn.functional.pad(found, (0, count - found.shape[1]), value=-1)
+
+
+def _filled_by_type(
+    anchors: Tensor, kinds: Tensor, rows: Tensor, lists: Tensor, known: Graph, types: NodeTypes, key: Key
+) -> Tensor:
+    """As :func:`_filled`, each row ``(n, k)`` with nodes of its kind ``(n,)`` alone."""
+    filled = torch.empty_like(lists)
+    own_kinds = types.kind[anchors]
+    for own, kind in torch.unique(torch.stack([own_kinds, kinds]), dim=1).t().tolist():
+        these = ((own_kinds == own) & (kinds == kind)).nonzero().flatten()
+        members = (types.kind == kind).nonzero().flatten()
+        number = torch.full((known.num_nodes,), len(members))  # of each node among those of the kind
+        number[members] = torch.arange(len(members))
+        inside = types.kind[known.indices] == kind
+        counts = torch.bincount(known.rows[inside], minlength=known.num_nodes)
+        indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).numpy()
+        asked = anchors[these]
+        part = torch.where(lists[these] >= 0, number[lists[these].clamp_min(0)], -1).contiguous()
+        names = asked.numpy(), number[asked].numpy(), rows[these].contiguous().numpy()
+        # An anchor of another kind is one node more, its own, which is never drawn
+        size = len(members) + int(own != kind)
+        fill_legal(*names, key.integer(), size, indptr, number[known.indices[inside]].numpy(), part.numpy())
+        filled[these] = members[part]
     return filled
 
 

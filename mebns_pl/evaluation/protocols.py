@@ -15,8 +15,9 @@ from mebns_pl.datasets.split import canonical_edges, split_edges
 from mebns_pl.errors import DataError
 from mebns_pl.evaluation.heart_released import HeartReleasedGenerator
 from mebns_pl.evaluation.negative_cache import cached, describe, graph_parts
-from mebns_pl.evaluation.negatives import AbstractEvalNegatives, repeated_pairs, uniform_non_edges
+from mebns_pl.evaluation.negatives import AbstractEvalNegatives, non_edges_like, repeated_pairs, uniform_non_edges
 from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.node_types import NodeTypes
 from mebns_pl.keys import Key, permutation
 from mebns_pl.types import EdgeSplit, EvalBatch
 
@@ -144,7 +145,7 @@ class UniformComparison(AbstractComparison):
 
     def compare(self, stage: str, parts: OfficialSplit, graph: Graph, key: Key) -> EvalBatch:
         positives = held_out_of(parts, stage)
-        return EvalBatch(positives, None, _uniform(stage, parts, key))
+        return EvalBatch(positives, None, _uniform(stage, parts, key, graph.types))
 
 
 class OfficialComparison(AbstractComparison):
@@ -162,7 +163,7 @@ class OfficialComparison(AbstractComparison):
             return EvalBatch(held_out_of(parts, stage), None, shared)
         if hard is None:
             raise DataError(f"{parts.name}: its split comes without {stage} negatives; choose another comparison")
-        return EvalBatch(held_out_of(parts, stage), hard, _uniform(stage, parts, key))
+        return EvalBatch(held_out_of(parts, stage), hard, _uniform(stage, parts, key, graph.types))
 
 
 class ReleasedComparison(AbstractComparison):
@@ -180,7 +181,7 @@ class ReleasedComparison(AbstractComparison):
                 f"{parts.name}: no released hard negatives of {stage} edges; allowed are graphs with "
                 "heart_valid_samples.npz and heart_test_samples.npz; heart_as_released makes them"
             )
-        return EvalBatch(held_out_of(parts, stage), hard, classes_of(stage, parts, key))
+        return EvalBatch(held_out_of(parts, stage), hard, classes_of(stage, parts, key, graph.types))
 
 
 class AsReleasedComparison(AbstractComparison):
@@ -206,7 +207,7 @@ class AsReleasedComparison(AbstractComparison):
             return dict(zip(STAGES, self.generator.generate(graph, parts.val, parts.test), strict=True))
 
         made = cached([describe(self.generator), parts.val, parts.test, *graph_parts(graph)], build, self.folder)
-        return EvalBatch(held_out_of(parts, stage), made[stage], classes_of(stage, parts, key))
+        return EvalBatch(held_out_of(parts, stage), made[stage], classes_of(stage, parts, key, graph.types))
 
 
 @dataclass(frozen=True)
@@ -229,8 +230,8 @@ class GeneratedComparison(AbstractComparison):
     def compare(self, stage: str, parts: OfficialSplit, graph: Graph, key: Key) -> EvalBatch:
         positives, known = held_out_of(parts, stage), known_to(stage, parts)
         negatives = self.negatives.generate(positives, graph, known, key.child("negatives"))
-        repeated = repeated_pairs(positives, negatives, parts.num_nodes, known)
-        return EvalBatch(positives, negatives, classes_of(stage, parts, key), repeated)
+        repeated = repeated_pairs(positives, negatives, parts.num_nodes, known, graph.types)
+        return EvalBatch(positives, negatives, classes_of(stage, parts, key, graph.types), repeated)
 
 
 class Protocol:
@@ -291,12 +292,14 @@ def known_to(stage: str, parts: OfficialSplit) -> Tensor:
     return torch.cat([parts.train, parts.val] + ([parts.test] if stage == "test" else []), dim=1)
 
 
-def _uniform(stage: str, parts: OfficialSplit, key: Key) -> Tensor:
-    num = held_out_of(parts, stage).shape[1]
-    return uniform_non_edges(num, parts.num_nodes, known_to(stage, parts), key.child("random"))
+def _uniform(stage: str, parts: OfficialSplit, key: Key, types: NodeTypes | None) -> Tensor:
+    positives, known, key = held_out_of(parts, stage), known_to(stage, parts), key.child("random")
+    if types is not None:
+        return non_edges_like(positives, parts.num_nodes, types, known, key)
+    return uniform_non_edges(positives.shape[1], parts.num_nodes, known, key)
 
 
-def classes_of(stage: str, parts: OfficialSplit, key: Key) -> Tensor:
+def classes_of(stage: str, parts: OfficialSplit, key: Key, types: NodeTypes | None) -> Tensor:
     """What AUC and AP are measured against: the split's own shared negatives, or else uniform ones."""
     shared = _shared(parts, stage)
-    return _uniform(stage, parts, key) if shared is None else shared
+    return _uniform(stage, parts, key, types) if shared is None else shared

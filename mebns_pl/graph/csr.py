@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mebns_pl.graph.node_types import NodeTypes
 from mebns_pl.graph.sparse import Features, product
 from mebns_pl.types import GraphSpec, to_device
 
@@ -53,6 +54,8 @@ class Graph:
             directions; None counts all alike. Structure (degrees, neighbours) takes no notice of it.
         present: ``(E,)`` bool, False where an edge is taken for missing (augmentation), so that it is left out of
             everything; None where all are there. Of target edges, ``keep`` alone knows.
+        types: kinds of the nodes, where only some of these are linked: no negative joins two others. None where any
+            two nodes may be linked.
 
     Example:
         >>> graph = Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=4)
@@ -69,11 +72,16 @@ class Graph:
     sampled: Sampled | None = None
     weight: Tensor | None = None
     present: Tensor | None = None
+    types: NodeTypes | None = None
     _shared: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
     def from_edges(
-        edges: Tensor, num_nodes: int, x: Tensor | Features | None = None, weight: Tensor | None = None
+        edges: Tensor,
+        num_nodes: int,
+        x: Tensor | Features | None = None,
+        weight: Tensor | None = None,
+        types: NodeTypes | None = None,
     ) -> Graph:
         """Builds the symmetric adjacency of undirected ``edges`` ``(2, n)``; duplicates count once.
 
@@ -82,6 +90,7 @@ class Graph:
             num_nodes: N.
             x: node features.
             weight: ``(n,)`` weights of the edges, of duplicates the greatest counts; or None.
+            types: of the nodes, or None.
 
         Raises:
             ValueError: an end outside ``0 ... num_nodes - 1``, or a self-loop.
@@ -99,10 +108,10 @@ class Graph:
         counts = torch.bincount(keys // num_nodes, minlength=num_nodes)
         indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         if weight is None:
-            return Graph(indptr, keys % num_nodes, x)
+            return Graph(indptr, keys % num_nodes, x, types=types)
         place = torch.searchsorted(keys, pair_keys(both[0], both[1], num_nodes))
         by_entry = weight.new_zeros(len(keys)).scatter_reduce(0, place, weight.repeat(2), "amax")
-        return Graph(indptr, keys % num_nodes, x, weight=by_entry)
+        return Graph(indptr, keys % num_nodes, x, weight=by_entry, types=types)
 
     @property
     def num_nodes(self) -> int:
@@ -121,6 +130,15 @@ class Graph:
             return GraphSpec(self.num_nodes)
         sparse = isinstance(self.x, Features)
         return GraphSpec(self.num_nodes, (self.x.matrix if sparse else self.x).shape[1], sparse)  # type: ignore[union-attr]
+
+    @property
+    def dense_x(self) -> Tensor | None:
+        """Features ``(N, F)`` as a dense matrix, made once where they are sparse; None where there are none."""
+        if isinstance(self.x, Features):
+            if "dense x" not in self._shared:
+                self._shared["dense x"] = self.x.to_dense()
+            return self._shared["dense x"]
+        return self.x
 
     @property
     def rows(self) -> Tensor:

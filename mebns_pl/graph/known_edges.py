@@ -8,16 +8,21 @@ from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.hashing import mix, pair_hash
+from mebns_pl.graph.node_types import NodeTypes
 from mebns_pl.kernels import kernel
+from mebns_pl.types import to_device
 
 # mypy: disable-error-code="no-untyped-def"
 
 
 class KnownEdges:
-    """The edges a negative must not be: those of one graph, and self-pairs.
+    """The pairs a negative must not be: the edges of one graph, self-pairs, and pairs of types that are not linked.
 
     Args:
-        graph: the *training* graph; held-out edges are unknown to samplers.
+        graph: the *training* graph, with its types; held-out edges are unknown to samplers.
+
+    Attributes:
+        types: those of the graph, or None.
 
     Example:
         >>> known = KnownEdges(Graph.from_edges(torch.tensor([[0, 1], [1, 2]]), num_nodes=4))
@@ -41,16 +46,43 @@ class KnownEdges:
         # Number of legal nodes below the j-th blocked one of a row; ascending within rows, so ascending overall
         # once rows are told apart: one binary search finds the r-th legal node of any row.
         self._legal_below = row * (self.num_nodes + 1) + (blocked - place)
-        self._first = torch.cat([first, first.new_tensor([len(self._keys)])])
+        self._row_ends = torch.cat([first, first.new_tensor([len(self._keys)])])
+        self._first = self._row_ends
+        self.types = graph.types
+        if graph.types is not None:
+            self._of_types(graph.types, row, blocked)
+
+    def _of_types(self, types: NodeTypes, row: Tensor, blocked: Tensor) -> None:
+        """Counts legal nodes among those alone that a row's type is linked to: the partners of the type, in order."""
+        kind = types.kind
+        fit = types.linked[:, kind]  # (T, N)
+        self._num_partners = fit.sum(dim=1)
+        self._partners = fit.nonzero()[:, 1]
+        self._partner_start = self._num_partners.cumsum(0) - self._num_partners
+        among = fit[kind[row], blocked]
+        row, blocked = row[among], blocked[among]
+        position = torch.empty_like(row)
+        for number, partners in enumerate(fit):
+            own = kind[row] == number
+            position[own] = (partners.cumsum(0) - 1)[blocked[own]]
+        self._degree = torch.bincount(row, minlength=self.num_nodes)  # blocked partners of each node
+        self._first = torch.cat([self._degree.new_zeros(1), self._degree.cumsum(0)])
+        place = torch.arange(len(row), device=row.device) - self._first[row]
+        self._legal_below = row * (self.num_nodes + 1) + (position - place)
 
     def mask(self, source: Tensor, target: Tensor) -> Tensor:
+        """True where (source, target) is no legal negative; shapes broadcast, int64 in, bool out."""
+        found = self.listed(source, target)
+        return found if self.types is None else found | ~self.types.fit(source, target)
+
+    def listed(self, source: Tensor, target: Tensor) -> Tensor:
         """True where (source, target) is a known edge or a self-pair; shapes broadcast, int64 in, bool out."""
         keys = source * self.num_nodes + target
         if not keys.is_cpu:
             return self._known_anywhere(keys)
         found = torch.empty(keys.shape, dtype=torch.bool)
         rows = source.expand(keys.shape).reshape(-1).numpy()
-        _known(rows, keys.reshape(-1).numpy(), self._first.numpy(), self._keys.numpy(), found.view(-1).numpy())
+        _known(rows, keys.reshape(-1).numpy(), self._row_ends.numpy(), self._keys.numpy(), found.view(-1).numpy())
         return found
 
     def _known_anywhere(self, keys: Tensor) -> Tensor:
@@ -59,7 +91,9 @@ class KnownEdges:
         return self._keys[place] == keys
 
     def num_legal(self, anchors: Tensor) -> Tensor:
-        """How many nodes are a legal negative for each anchor: N - 1 - degree."""
+        """How many nodes are a legal negative for each anchor: N - 1 - degree, or of partners those that are left."""
+        if self.types is not None:
+            return self._num_partners[self.types.kind[anchors]] - self._degree[anchors]
         return self.num_nodes - 1 - self._degree[anchors]
 
     def legal_node(self, anchors: Tensor, rank: Tensor) -> Tensor:
@@ -70,18 +104,41 @@ class KnownEdges:
             rank: ``(...)`` int64.
         """
         query = anchors * (self.num_nodes + 1) + rank
-        if not query.is_cpu:
-            return rank + self._passed_anywhere(anchors, query)
+        passed = self._passed_in_rows(anchors, query) if query.is_cpu else self._passed_anywhere(anchors, query)
+        position = rank + passed
+        if self.types is None:
+            return position
+        start = self._partner_start[self.types.kind[anchors]]
+        return self._partners[(start + position).clamp(0, len(self._partners) - 1)]
+
+    def _passed_in_rows(self, anchors: Tensor, query: Tensor) -> Tensor:
         passed = torch.empty(query.shape, dtype=torch.int64)
         rows, first = anchors.expand(query.shape).reshape(-1).numpy(), self._first.numpy()
         _passed(rows, query.reshape(-1).numpy(), first, self._legal_below.numpy(), passed.view(-1).numpy())
-        return rank + passed
+        return passed
 
     def _passed_anywhere(self, anchors: Tensor, query: Tensor) -> Tensor:
+        """On any device: a search among all rows, not in one."""
         return torch.searchsorted(self._legal_below, query, right=True) - self._first[anchors]
 
+    def legal_nodes(self, anchors: Tensor, generator: torch.Generator) -> Tensor:
+        """One uniform legal node for each anchor, an arbitrary node for one that has none.
+
+        The chance of two legal nodes differs by less than N / 2**63, the price of a modulo.
+
+        Args:
+            anchors: ``(...)`` int64.
+            generator: CPU generator.
+
+        Returns:
+            int64 of the shape of ``anchors``.
+        """
+        rank = torch.randint(2**63 - 1, anchors.shape, generator=generator) % self.num_legal(anchors).clamp_min(1)
+        # Where nothing is legal there is no such rank, and the search ends past the last node.
+        return self.legal_node(anchors, rank).clamp_max(self.num_nodes - 1)
+
     def blocked(self) -> tuple[Tensor, Tensor]:
-        """All that is not legal as CSR ``(N + 1,), (E + N,)``, int64: each node's neighbours and the node itself."""
+        """What is known as CSR ``(N + 1,), (E + N,)``, int64: each node's neighbours and the node itself."""
         loops = torch.arange(self.num_nodes + 1, device=self.indptr.device)
         return self.indptr + loops, self._keys % self.num_nodes
 
@@ -89,7 +146,9 @@ class KnownEdges:
         """The same edges on ``device``."""
         moved = object.__new__(KnownEdges)
         moved.num_nodes = self.num_nodes
-        for name in ("indptr", "_degree", "_keys", "_legal_below", "_first"):
+        moved.types = None if self.types is None else to_device(self.types, device)
+        typed = () if self.types is None else ("_num_partners", "_partners", "_partner_start")
+        for name in ("indptr", "_degree", "_keys", "_legal_below", "_first", "_row_ends", *typed):
             setattr(moved, name, getattr(self, name).to(device))
         return moved
 
@@ -126,13 +185,14 @@ def _passed(rows, queries, first, legal_below, passed):  # pragma: no cover (com
 
 
 @kernel
-def fill_legal(anchors, names, seed, num_nodes, skip_indptr, skip_indices, lists):  # pragma: no cover (compiled)
+def fill_legal(anchors, own, names, seed, num_nodes, skip_indptr, skip_indices, lists):  # pragma: no cover (compiled)
     """Fills the -1 at the end of each row of ``lists`` ``(n, k)`` by random legal nodes of its anchor.
 
-    Legal are the nodes that are neither the anchor nor its neighbours in the skip CSR; each anchor must have at least
-    one. They are drawn without replacement, those already in the row included (Floyd's sampling, a bounded number of
-    steps); when a row holds every legal node, the places left are drawn with replacement. What a row draws depends on
-    ``seed`` and its name in ``names`` ``(n,)`` alone. (A remainder of 64 bits is uniform to 1 in 2^40 and better.)
+    Legal are the nodes that are neither ``own`` ``(n,)``, the anchor itself by its number among them, nor the anchor's
+    neighbours in the skip CSR; each anchor must have at least one. They are drawn without replacement, those already in
+    the row included (Floyd's sampling, a bounded number of steps); when a row holds every legal node, the places left
+    are drawn with replacement. What a row draws depends on ``seed`` and its name in ``names`` ``(n,)`` alone. (A
+    remainder of 64 bits is uniform to 1 in 2^40 and better.)
     """
     k = lists.shape[1]
     rank_stamp = np.full(num_nodes, -1, np.int64)
@@ -144,7 +204,7 @@ def fill_legal(anchors, names, seed, num_nodes, skip_indptr, skip_indices, lists
         neighbors = skip_indices[skip_indptr[node] : skip_indptr[node + 1]]
         blocked = np.empty(neighbors.shape[0] + 1 + taken, np.int64)
         blocked[: neighbors.shape[0]] = neighbors
-        blocked[neighbors.shape[0]] = node
+        blocked[neighbors.shape[0]] = own[row]
         for place in range(taken):
             blocked[neighbors.shape[0] + 1 + place] = lists[row, place]
         blocked.sort()

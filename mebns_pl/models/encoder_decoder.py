@@ -11,9 +11,9 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.models.decoders.abstract import AbstractDecoder
 from mebns_pl.models.decoders.mlp import MLPDecoder
-from mebns_pl.models.encoders.abstract import AbstractEncoder
 from mebns_pl.models.encoders.gcn import GCN
 from mebns_pl.models.predictor import AbstractEncodingPredictor, PairInputs
+from mebns_pl.models.pyg import EncoderFactory, make_encoder
 from mebns_pl.types import GraphSpec
 
 CACHE_BLOCK = 1024
@@ -44,10 +44,10 @@ class EncoderDecoder(AbstractEncodingPredictor[PairInputs]):
     def __init__(
         self,
         spec: GraphSpec,
-        encoder: Callable[[GraphSpec], AbstractEncoder] = GCN,
+        encoder: EncoderFactory = GCN,
         decoder: Callable[[int], AbstractDecoder] = MLPDecoder,
     ) -> None:
-        super().__init__(encoder(spec))
+        super().__init__(make_encoder(encoder, spec))
         self.decoder = decoder(self.encoder.out_channels)
 
     def prepare(self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None) -> PairInputs:

@@ -11,10 +11,10 @@ from torch import Tensor
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.row_sets import RowSets, common_neighbors
 from mebns_pl.keys import Key
-from mebns_pl.models.encoders.abstract import AbstractEncoder
 from mebns_pl.models.encoders.gcn import GCN
 from mebns_pl.models.layers import Perceptron
 from mebns_pl.models.predictor import AbstractEncodingPredictor, PairInputs
+from mebns_pl.models.pyg import EncoderFactory, make_encoder
 from mebns_pl.types import GraphSpec
 
 
@@ -63,11 +63,11 @@ class NCN(AbstractEncodingPredictor[NCNInputs]):
     def __init__(
         self,
         spec: GraphSpec,
-        encoder: Callable[[GraphSpec], AbstractEncoder] = GCN,
+        encoder: EncoderFactory = GCN,
         hidden_channels: int = 256,
         dropout: float = 0.5,
     ) -> None:
-        super().__init__(encoder(spec))
+        super().__init__(make_encoder(encoder, spec))
         self.ends = Perceptron(self.encoder.out_channels, hidden_channels, hidden_channels, dropout)
         self.common = Perceptron(self.encoder.out_channels, hidden_channels, hidden_channels, dropout)
         self.head = Perceptron(hidden_channels, hidden_channels, 1, dropout)

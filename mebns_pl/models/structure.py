@@ -12,10 +12,10 @@ from mebns_pl.checks import expect
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.pair_structure import STRUCTURE, log_structure, pair_structure
 from mebns_pl.keys import Key
-from mebns_pl.models.encoders.abstract import AbstractEncoder
 from mebns_pl.models.encoders.gcn import GCN
 from mebns_pl.models.layers import Perceptron
 from mebns_pl.models.predictor import AbstractEncodingPredictor, LinkPredictor, PairInputs
+from mebns_pl.models.pyg import EncoderFactory, make_encoder
 from mebns_pl.types import GraphSpec
 
 
@@ -140,12 +140,12 @@ class StructurePredictor(AbstractEncodingPredictor[StructureInputs]):
     def __init__(
         self,
         spec: GraphSpec,
-        encoder: Callable[[GraphSpec], AbstractEncoder] = GCN,
+        encoder: EncoderFactory = GCN,
         hidden_channels: int = 256,
         num_hops: int = 2,
         dropout: float = 0.1,
     ) -> None:
-        super().__init__(encoder(spec))
+        super().__init__(make_encoder(encoder, spec))
         self.num_hops = num_hops
         self.ends = Perceptron(self.encoder.out_channels, hidden_channels, hidden_channels, dropout)
         self.structure = Perceptron(num_numbers(num_hops), hidden_channels, hidden_channels, dropout)

@@ -40,7 +40,7 @@ def drawn_ahead(sampler: Sampler, anchors: Tensor, known: KnownEdges, key: Key, 
         nothing = anchors[part, None][:, :0]
         return Candidates(None, nothing, nothing.bool())
     opposite = sampler.static.anchors(anchors, key.child("anchors"))
-    nodes = sampler.static.propose(opposite, sampler.num_candidates, key.child("candidates"))[part]
+    nodes = sampler.static.draw(opposite, sampler.num_candidates, key.child("candidates"))[part]
     mask = ~known.mask(opposite[part, None], nodes)
     return Candidates(None if opposite is anchors else opposite[part], nodes, mask)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
-from mebns_pl.pools.abstract import AbstractPool, AllowedPairs, Embed, PoolRequest
+from mebns_pl.pools.abstract import AbstractPool, AllowedPairs, Embed, PoolPart, PoolRequest, pairs_of
 from mebns_pl.pools.union import default_pool
 
 
@@ -96,7 +96,7 @@ def build_pool(
     """
     request = PoolRequest(full, allowed, embed, max_pairs)
     chosen = default_pool(request) if pool is None else pool
-    parts = chosen.parts(request)
+    parts = [of_linked_types(part, full) for part in chosen.parts(request)]
     keys = parts[0].keys if len(parts) == 1 else torch.unique(torch.cat([part.keys for part in parts]))
     names, sizes = [part.name for part in parts], [len(part.keys) for part in parts]
     notes = [note for part in parts for note in part.notes]
@@ -107,3 +107,11 @@ def build_pool(
     counts = [int(part.sum()) for part in found] or [0] * len(names)
     report = PoolReport(names, sizes, counts, len(keys), int(either.sum()), looked_for.shape[1], notes)
     return PairPool(keys, allowed, report)
+
+
+def of_linked_types(part: PoolPart, graph: Graph) -> PoolPart:
+    """The pairs of types that are linked, where the graph has types; the others are no missing links."""
+    if graph.types is None:
+        return part
+    source, target = pairs_of(part.keys, graph.num_nodes)
+    return replace(part, keys=part.keys[graph.types.fit(source, target)])

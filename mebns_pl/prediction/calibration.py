@@ -11,7 +11,8 @@ from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.evaluation.negatives import uniform_non_edges
+from mebns_pl.evaluation.negatives import non_edges_like, uniform_non_edges
+from mebns_pl.keys import Key
 from mebns_pl.systems.evaluation import AbstractEvaluation
 
 NUM_NON_EDGES = 2**18
@@ -109,16 +110,23 @@ def calibrate(system: AbstractEvaluation, data: LinkDataModule) -> tuple[Calibra
         The calibration and its reliability (empty without test edges); None without validation edges or non-edges.
     """
     split, size = data.split, data.loaded.num_nodes
-    total = size * (size - 1) // 2 - split.all.shape[1]
+    pairs = size * (size - 1) // 2 if data.types is None else data.types.num_pairs
+    total = pairs - split.all.shape[1]
     held_out = split.val.shape[1] + split.test.shape[1]
     if not split.val.shape[1] or not total:
         return None
     key = data.split_key.child("calibration")
-    fitted, seen = (
-        system.score(uniform_non_edges(NUM_NON_EDGES, size, split.all, key.child(part)).to(system.device))
-        for part in ("fit", "look")
-    )
+    fitted, seen = (system.score(_non_edges(data, key.child(part)).to(system.device)) for part in ("fit", "look"))
     found = fit_calibration(system.score(split.val.to(system.device)), fitted, held_out, total)
     if not split.test.shape[1]:
         return found, reliability(found, fitted[:0], fitted[:0], held_out, total)
     return found, reliability(found, system.score(split.test.to(system.device)), seen, held_out, total)
+
+
+def _non_edges(data: LinkDataModule, key: Key) -> Tensor:
+    """Uniform non-edges; on a graph of types as edges are that are drawn at random."""
+    split, size = data.split, data.loaded.num_nodes
+    if data.types is None:
+        return uniform_non_edges(NUM_NON_EDGES, size, split.all, key)
+    drawn = torch.randint(split.all.shape[1], (NUM_NON_EDGES,), generator=key.child("like").generator())
+    return non_edges_like(split.all[:, drawn], size, data.types, split.all, key)

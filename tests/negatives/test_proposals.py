@@ -17,6 +17,7 @@ from torch import Tensor
 from mebns_pl import (
     AbstractStaticProposal,
     DegreeProposal,
+    FunctionProposal,
     KHopProposal,
     MixtureProposal,
     ProximityProposal,
@@ -31,12 +32,18 @@ from mebns_pl.negatives.proposals.abstract import PROPOSALS
 from references import negatives as reference
 from references.negatives import GRAPHS, MIXED, Edges, members
 
+
+def any_node(graph: Graph, anchors: Tensor, num_candidates: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(graph.num_nodes, (len(anchors), num_candidates), generator=generator)
+
+
 WAYS: dict[type, list[Callable[[], AbstractStaticProposal]]] = {
     DegreeProposal: [DegreeProposal, lambda: DegreeProposal(power=0.0), lambda: DegreeProposal(power=3.0)],
     ProximityProposal: [
         lambda: ProximityProposal(CommonNeighbors()),
         lambda: ProximityProposal(CommonNeighbors(), top=2, power=1.5, skip=1),
     ],
+    FunctionProposal: [lambda: FunctionProposal(any_node)],
     KHopProposal: [KHopProposal, lambda: KHopProposal(hops=4)],
     WalkProposal: [WalkProposal, lambda: WalkProposal(length=5)],
     MixtureProposal: [

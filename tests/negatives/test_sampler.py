@@ -18,6 +18,7 @@ from mebns_pl import (
     DegreeProposal,
     EqualWeighting,
     FirstSelector,
+    FunctionProposal,
     GeneratorProposal,
     Graph,
     HardestSelector,
@@ -38,7 +39,13 @@ from mebns_pl.negatives.weightings.abstract import WEIGHTINGS
 from references.negatives import GRAPHS, MIXED, Edges, members
 from references.runs import make_data, make_plain
 
+
+def any_node(graph: Graph, anchors: torch.Tensor, num_candidates: int, generator: torch.Generator) -> torch.Tensor:
+    return torch.randint(graph.num_nodes, (len(anchors), num_candidates), generator=generator)
+
+
 WAYS = {
+    FunctionProposal: [lambda: FunctionProposal(any_node)],
     MixtureProposal: [lambda: MixtureProposal([UniformPairProposal(), DegreeProposal()], [0.5, 0.5])],
     ProximityProposal: [lambda: ProximityProposal(CommonNeighbors())],
 }

@@ -31,6 +31,9 @@ class GraphColumns:
         label: column of nodes with their class or type, which is no feature; None for none.
         weight: column of edges with their weights, numbers of 0 or more, by which GCN, GraphSAGE and the linear encoder
             sum neighbours; None for none.
+        relation: column of the edge list that says how its ends are related; None where all edges are of one kind.
+        predicted: the relation whose links are predicted, one of that column; edges of the others pass messages and are
+            neither positives nor held out.
         bipartite: whether source and target name different kinds of things, so that user 7 and item 7 are two nodes:
             names begin with the column's name, ``source:7`` and ``target:7``, and nodes have these as their types.
         delimiter: the character between fields of a text, a space for any run of spaces and tabs; None chooses by the
@@ -53,6 +56,8 @@ class GraphColumns:
     ignore: list[str] | None = None
     label: str | None = None
     weight: int | str | None = None
+    relation: int | str | None = None
+    predicted: str | None = None
     bipartite: bool = False
     delimiter: str | None = None
     comment: str | None = None
@@ -62,6 +67,11 @@ class GraphColumns:
             raise DataError(
                 f"source_column, target_column: got {self.source!r} and {self.target!r}; "
                 "allowed are two names (the file has a header) or two numbers (it has none)"
+            )
+        if (self.relation is None) != (self.predicted is None):
+            raise ValueError(
+                f"columns.relation, columns.predicted: got {self.relation!r} and {self.predicted!r}; allowed is a "
+                "column with one of the relations in it, or neither"
             )
         both = set(self.features or ()) & {*(self.ignore or ()), *([self.label] if self.label is not None else [])}
         if both:

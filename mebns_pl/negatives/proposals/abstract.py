@@ -102,6 +102,18 @@ class AbstractStaticProposal(AbstractProposal):
         """
         return anchors
 
+    def draw(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
+        """:meth:`propose`, and on a graph of types uniform legal nodes in place of those that do not fit the anchor's.
+
+        Arguments and result as of :meth:`propose`.
+        """
+        nodes = self.propose(anchors, num_candidates, key)
+        if self.known.types is None:
+            return nodes
+        source = anchors[:, None].expand_as(nodes)
+        other = self.known.legal_nodes(source, key.child("types").generator())
+        return torch.where(self.known.mask(source, nodes), other, nodes)
+
     @abstractmethod
     def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
         """Draws candidates.

@@ -12,6 +12,9 @@ from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.uniform import draw_legal
 
+_TYPED = 4
+"""On a graph of types so many times as many nodes are looked at, for those of the right types among them."""
+
 
 class ProximityProposal(AbstractStaticProposal):
     """Legal nodes of the highest proximity to the anchor, in proportion to a power of it.
@@ -49,7 +52,13 @@ class ProximityProposal(AbstractStaticProposal):
     def prepare(self, graph: Graph) -> None:
         """See :meth:`AbstractStaticProposal.prepare`."""
         anchors = torch.arange(graph.num_nodes)
-        nodes, scores = self.measure.top(graph, anchors, self.skip + self.top, exclude=graph)
+        if self.known.types is None:
+            nodes, scores = self.measure.top(graph, anchors, self.skip + self.top, exclude=graph)
+        else:  # nodes of other types stand among the nearest
+            nodes, scores = self.measure.top(graph, anchors, _TYPED * (self.skip + self.top), exclude=graph)
+            wrong = self.known.mask(anchors[:, None], nodes.clamp_min(0)) | (nodes < 0)
+            order = wrong.byte().argsort(dim=1, stable=True)[:, : self.skip + self.top]
+            nodes, scores = nodes.masked_fill(wrong, -1).gather(1, order), scores.gather(1, order)
         nodes, scores = nodes[:, self.skip :], scores[:, self.skip :].double()
         usable = (nodes >= 0) & ~self.known.mask(anchors[:, None], nodes.clamp_min(0))
         scores = scores * usable

@@ -99,5 +99,5 @@ class ChainProposal(AbstractAdaptiveProposal):
     def _log_move(self, anchors: Tensor, start: Tensor, end: Tensor) -> Tensor:
         """``log q(end | start)`` where the two differ."""
         far = self.uniform_share / self.known.num_legal(anchors).clamp_min(1).double()[:, None]
-        near = (1 - self.uniform_share) * self.known.mask(start, end) / self._choices[start]
+        near = (1 - self.uniform_share) * self.known.listed(start, end) / self._choices[start]
         return (far + near).log()

@@ -40,9 +40,7 @@ class UniformProposal(AbstractStaticProposal):
 
 
 def draw_legal(known: KnownEdges, anchors: Tensor, generator: torch.Generator) -> Tensor:
-    """One uniform legal node for each anchor, an arbitrary node for one that has none.
-
-    The chance of two legal nodes differs by less than N / 2**63, the price of a modulo.
+    """One uniform legal node for each anchor: :meth:`~mebns_pl.graph.known_edges.KnownEdges.legal_nodes`.
 
     Args:
         known: the pairs that are not legal.
@@ -52,9 +50,7 @@ def draw_legal(known: KnownEdges, anchors: Tensor, generator: torch.Generator) -
     Returns:
         int64 of the shape of ``anchors``.
     """
-    rank = torch.randint(2**63 - 1, anchors.shape, generator=generator) % known.num_legal(anchors).clamp_min(1)
-    # Where nothing is legal there is no such rank, and the search ends past the last node.
-    return known.legal_node(anchors, rank).clamp_max(known.num_nodes - 1)
+    return known.legal_nodes(anchors, generator)
 
 
 def draw_until_legal(
