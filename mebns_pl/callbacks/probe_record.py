@@ -112,7 +112,8 @@ class ProbeRecord(Callback):
         if epoch % self.stride:
             return
         self.epochs.append(epoch)
-        self.student.append(self._monitor.latest["probe"])
+        # Not a part of all that the monitor has scored, which checkpoints would hold with it
+        self.student.append(self._monitor.latest["probe"].clone())
         if isinstance(pl_module, MeBNS):
             self.teacher.append(self._teachers(pl_module))
         self.counts.append(whole.cpu())

@@ -179,7 +179,7 @@ def landscape_figure(runs: Sequence[ExploredRun]) -> go.Figure | None:
     """
     if all(run.landscape is None for run in runs):
         return None
-    titles = ["top eigenvalue, to 0.01 %", "trace \u00b1 standard error"]
+    titles = ["top eigenvalue", "trace"]
     figure = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.08, shared_yaxes=True)
     for number, run in enumerate(runs):
         if run.landscape is None:
