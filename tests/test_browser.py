@@ -144,8 +144,7 @@ def test_custom_scalars_show_runs_side_by_side(browser: Browser, url: str) -> No
 def test_projector_has_the_nodes_of_each_learner(browser: Browser, url: str) -> None:
     open_tab(browser, url, "projector", 900)
     # Of MeBNS: student and teacher after the warm-up, half of the run, and at its end
-    wait_for_text(browser, "2 runs found", "6 tensors found", "student, epoch 0002", "Points: 352", "Dimension: 32")
-    wait_for_text(browser, "share of hard pairs", "degree")
+    wait_for_text(browser, "student, epoch 0002", "teacher, epoch 0011", "352", "share of hard pairs", "degree")
     assert browser.ask("found('canvas').filter(shown).length") >= 1
     browser.picture(PICTURES / "projector.png")
 

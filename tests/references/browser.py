@@ -25,12 +25,13 @@ OPTIONS = (
     "--no-first-run",
     "--remote-debugging-port=0",
 )
-# Pages of TensorBoard nest shadow trees, into which document.querySelectorAll does not look
+# Pages of TensorBoard nest shadow trees and frames, into which document.querySelectorAll does not look
 HELPERS = """
 window.everything = function* (root) {
   for (const element of root.querySelectorAll('*')) {
     yield element;
     if (element.shadowRoot) yield* window.everything(element.shadowRoot);
+    if (element.contentDocument) yield* window.everything(element.contentDocument);
   }
 };
 window.found = (selector) => [...window.everything(document)].filter((element) => element.matches(selector));
