@@ -40,7 +40,7 @@ def test_nothing_commands_a_terminal(name: str, capsys: pytest.CaptureFixture[st
     shown = console.file.getvalue()
     assert visible(name) in shown
     say(f"\n12 links: {name}.csv")
-    _StderrHandler().emit(logging.makeLogRecord({"msg": "%s: told", "args": (name,)}))
+    _StderrHandler().emit(logging.makeLogRecord({"msg": "%s: told", "args": (name,), "levelno": logging.INFO}))
     told = user_message(DataError(f"{name}: no such file"))
     out = capsys.readouterr()
     assert told is not None

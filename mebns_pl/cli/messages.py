@@ -22,6 +22,7 @@ from mebns_pl.bounded_yaml import check_yaml
 from mebns_pl.cli.trust import refusal
 from mebns_pl.errors import DataError
 from mebns_pl.escaping import visible
+from mebns_pl.models.encoders.abstract import AbstractEncoder
 from mebns_pl.negatives.sampler import Sampler
 
 _WORDS = {NoneType: "null", int: "an integer", float: "a number", bool: "true or false", str: "a text", list: "a list"}
@@ -246,8 +247,9 @@ def _allowed(kind: Any) -> list[str]:
         return list(dict.fromkeys(word for one in inner for word in _allowed(one)))
     if kind is Any:
         return ["a function"]
-    if kind is nn.Module:
-        return ["of any module with forward(x, edge_index)"]
+    if kind is nn.Module:  # an encoder
+        own = sorted(cls.__name__ for cls in _concrete(AbstractEncoder) if cls.__module__.startswith("mebns_pl."))
+        return [*own, "the import path of a module with forward(x, edge_index)"]
     if kind in _WORDS or not isinstance(kind, type):
         return [_WORDS.get(kind, str(kind))]
     own = sorted({cls.__name__ for cls in _concrete(kind) if cls.__module__.startswith("mebns_pl.")})

@@ -21,6 +21,8 @@ SECTIONS = {
     "last_checkpoint": (f"{_CALLBACKS}.last_checkpoint", "LastCheckpoint"),
     "migration": (f"{_CALLBACKS}.migration", "MigrationMonitor"),
     "figures": (f"{_CALLBACKS}.migration_figures", "MigrationFigures"),
+    "projector": (f"{_CALLBACKS}.projector", "Projector"),
+    "record": (f"{_CALLBACKS}.probe_record", "ProbeRecord"),
     "card": (f"{_CALLBACKS}.card", "EvaluationCard"),
     "predictions": ("mebns_pl.prediction.writer", "PredictionWriter"),
     "preemption": (f"{_CALLBACKS}.preemption", "Preemption"),

@@ -91,7 +91,7 @@ def _folders(trainer: Trainer, stage: str) -> list[Path]:
     found = [logger.log_dir for logger in trainer.loggers if isinstance(logger, TensorBoardLogger | CSVLogger)]
     if stage == "fit":
         for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, LastCheckpoint) and (found or callback.dirpath):
+            if isinstance(callback, LastCheckpoint) and (found or callback.dirpath or not trainer.loggers):
                 found.append(str(callback.path(trainer).parent))
             elif isinstance(callback, ModelCheckpoint) and callback.dirpath:
                 found.append(str(callback.dirpath))

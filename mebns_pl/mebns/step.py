@@ -129,16 +129,17 @@ class Meta:
         Args:
             weight_net: as in the class.
             engine: as in the class.
-            edges: ``(2, p)`` int64, of the union's meta batch, the same on all ranks.
+            edges: ``(2, p)`` int64, of the union's meta batch, the same on all ranks; on any device.
             others: ``(2, n)`` int64, its non-edges.
             loss: as in the class.
-            prepare: makes the student's inputs of pairs, without the edges ``(2, p)`` in message passing.
+            prepare: makes the student's inputs of pairs, without the edges ``(2, p)`` in message passing; on the
+                weight net's device.
             group: the ranks.
             previous: as in the class.
         """
         num_edges, num_others, share = edges.shape[1], others.shape[1], group.share(edges.shape[1])
-        sizes = (float(count) for count in (num_edges, num_edges * num_others, num_edges))
-        counts = Counts(*(torch.tensor(size, device=edges.device) for size in sizes))
+        sizes, device = (num_edges, num_edges * num_others, num_edges), next(iter(weight_net.params())).device
+        counts = Counts(*(torch.full((), float(size), device=device) for size in sizes))  # a fill waits for nothing
         inputs = prepare(torch.cat([edges[:, share], others], dim=1), edges)
         return Meta(weight_net, engine, loss, inputs, (share.stop - share.start, num_others), counts, previous)
 

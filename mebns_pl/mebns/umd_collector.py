@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from mebns_pl.keys import Key, permutation
 
 @dataclass(frozen=True)
 class MetaSet:
-    """Pairs of low uncertainty with their labels, as many positives as negatives (UMD-Collector).
+    """Pairs of low uncertainty with their labels, as many positives as negatives (UMD-Collector); on the CPU.
 
     Args:
         pairs: ``(2, m)`` int64.
@@ -35,12 +36,16 @@ class MetaSet:
     @property
     def edges(self) -> Tensor:
         """``(2, p)``, those labelled 1."""
-        return self.pairs[:, self.labels > 0.5]
+        return self.pairs[:, self._places(1.0)]
 
     @property
     def others(self) -> Tensor:
         """``(2, n)``, those labelled 0."""
-        return self.pairs[:, self.labels <= 0.5]
+        return self.pairs[:, self._places(0.0)]
+
+    def _places(self, label: float) -> Tensor:
+        """By numpy: the set lives on the CPU, and no device is to be waited for."""
+        return torch.from_numpy(np.flatnonzero(self.labels.cpu().numpy() == label))
 
     def check(self, num_nodes: int | None = None) -> None:
         """Looks whether the parts are what they should be, where they come from a file.
@@ -71,7 +76,7 @@ class MetaSet:
         half = max(1, size // 2)
         chosen = []
         for label in (1.0, 0.0):
-            index = (self.labels == label).nonzero().flatten().cpu()
+            index = self._places(label)
             chosen.append(index[torch.randperm(len(index), generator=generator)[:half]])
         index = torch.cat(chosen).to(self.pairs.device)
         return replace(

@@ -18,7 +18,7 @@ from mebns_pl.models.encoders.abstract import AbstractEncoder
 from mebns_pl.models.layers import FeatureLinear
 from mebns_pl.types import GraphSpec
 
-EncoderFactory = Callable[[GraphSpec], AbstractEncoder] | Callable[[int], nn.Module]
+EncoderFactory = Callable[[Any], nn.Module]
 """What makes an encoder of a graph's size; or a module with ``forward(x, edge_index)`` of the number of x's columns."""
 
 

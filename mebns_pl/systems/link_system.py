@@ -108,11 +108,7 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
                 f"{wanted:,}",
                 f"{fewest:,}",
             )
-
-    def configure_model(self) -> None:
-        """The ranks have met: each takes its rows of tables that are parted among them, and DDP lets them be."""
-        if self._trainer is None:  # loaded from a checkpoint, by itself
-            return
+        # The ranks have met: each takes its rows of tables that are parted among them, and DDP lets them be
         place_tables(self, DistributedGroup() if self.trainer.world_size > 1 else SingleProcess())
         self._ddp_params_and_buffers_to_ignore = list(parted_of(self))
 

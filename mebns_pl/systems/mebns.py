@@ -268,7 +268,8 @@ class MeBNS(AbstractLinkSystem):
         pairs, labels = data.meta_pool(negatives, self.collector.negatives_per_positive, key)
         graph = self.batching.resident(data.train_graph.without(data.split.meta), self.device)
         pool = pairs.to(self.device), labels.to(self.device)
-        return self.collector.collect(self.teacher_score, graph, *pool, key.child("passes"), self.group.spread)
+        found = self.collector.collect(self.teacher_score, graph, *pool, key.child("passes"), self.group.spread)
+        return to_device(found, "cpu")  # a few are taken to the device in each step
 
     def teach_filter(self) -> None:
         """Fits the filter to meta edges, which the teacher has not seen, against candidates as they are drawn."""
@@ -349,21 +350,21 @@ class MeBNS(AbstractLinkSystem):
         """The upper level of a step: the union batch's meta pairs, the same on all ranks."""
         assert self.meta_set is not None
         drawn = self.meta_set.draw(self.collector.batch_size, key.child("meta").generator())
-        edges, others = drawn.edges.to(self.device), drawn.others.to(self.device)  # a checkpoint brings the CPU's
         if self._previous_score is None and self.previous is not None:
             self._previous_score = self.logits_of(self.previous)  # encodes once an epoch
         neighbors = key.child("meta/neighbors")
 
         def prepare(pairs: Tensor, left_out: Tensor) -> Inputs:
             rows, whole = torch.arange(pairs.shape[1]), self.data.train_graph
-            made = self.batching.inputs(None, whole, pairs.cpu(), rows, left_out.cpu(), neighbors)
+            made = self.batching.inputs(None, whole, pairs, rows, left_out, neighbors)
             if made is not None:
                 return to_device(made, self.device)
+            pairs, left_out = (part.to(self.device, non_blocking=True) for part in (pairs, left_out))
             inputs: Inputs = self.student.prepare(self.graph.without(left_out), pairs)
             return inputs
 
         loss, previous = self.meta_loss, self._previous_score
-        return Meta.of(weight_net, self.engine, edges, others, loss, prepare, self.group, previous)
+        return Meta.of(weight_net, self.engine, drawn.edges, drawn.others, loss, prepare, self.group, previous)
 
     def log_step(self, batch: TrainBatch, result: StepResult) -> None:
         """Losses, and how the filter and the weights behave."""

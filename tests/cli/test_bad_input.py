@@ -294,7 +294,11 @@ ARGUMENTS: list[tuple[list[str], list[str], int]] = [
         2,
     ),
     (["--model.predictor=EncoderDecodr"], ["model.predictor: got 'EncoderDecodr'", "EncoderDecoder, "], 2),
-    (["--model.predictor.encoder=GNC"], ["encoder: got 'GNC'", "GAT, GCN, LinearGCN, PyGEncoder, SAGE"], 2),
+    (
+        ["--model.predictor.encoder=GNC"],
+        ["model.predictor.encoder: got 'GNC'", "GAT, GCN, LinearGCN, PyGEncoder, SAGE or the import path of a module"],
+        2,
+    ),
     (["--model.optimizer=RMSprop"], ["optimizer: the bilevel step can look ahead through SGD, Adam", "RMSprop"], 1),
     (["--model.optimizer=Adam", "--model.optimizer.lr=x"], ["model.optimizer.lr: got 'x'; allowed is a number"], 2),
     (["--model.optimizer.learning_rate=1"], ["model.optimizer: ", "'learning_rate'", "allowed are lr, "], 2),

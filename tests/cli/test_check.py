@@ -77,7 +77,7 @@ def test_modules_are_named_in_yaml(own: str, encoder: str, predictor: str) -> No
             "nowhere_at_all.Encoder",
             "got 'nowhere_at_all.Encoder': no module 'nowhere_at_all' in the current folder, on",
         ),
-        ("torch_geometric.nn.GraphSAGE", "the following arguments are required: hidden_channels, num_layers"),
+        ("torch_geometric.nn.ChebConv", "the following arguments are required: out_channels, K"),
     ],
 )
 def test_what_is_wrong_with_a_module_is_told(capsys: pytest.CaptureFixture[str], encoder: str, told: str) -> None:

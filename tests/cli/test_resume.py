@@ -71,7 +71,8 @@ def scalars(run: Path) -> dict[tuple[str, int], set[float]]:
     for path in sorted(run.glob("events.*")):
         for event in LegacyEventFileLoader(str(path)).Load():
             for value in event.summary.value:
-                if value.HasField("simple_value"):  # figures are drawn when there is time
+                # Figures are drawn when there is time, and times differ
+                if value.HasField("simple_value") and "_cost/" not in value.tag:
                     found.setdefault((value.tag, event.step), set()).add(value.simple_value)
     return found
 

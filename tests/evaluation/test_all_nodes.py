@@ -10,6 +10,7 @@ from lightning.pytorch import Trainer
 
 from mebns_pl.analysis.card import heuristic_results, patterns_of
 from mebns_pl.callbacks.metrics_file import count_val_negatives
+from mebns_pl.cli import main
 from mebns_pl.data import batches
 from mebns_pl.data.batches import EvalChunks
 from mebns_pl.data.datamodule import LinkDataModule
@@ -85,11 +86,12 @@ def test_card_and_counts_take_them_part_by_part(data: LinkDataModule) -> None:
     assert count_val_negatives(data) == {"total": len(pairs), "test_edges": sum(pair in test for pair in pairs)}
 
 
-def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The card says what edges were ranked against."""
-    from mebns_pl.cli import main
-
+    monkeypatch.chdir(tmp_path)
     args = ["test", "-c", "protocol/all_nodes", "--model=Heuristic", "--data.graph=air_routes"]
-    main.main([*args, f"--trainer.default_root_dir={tmp_path}", "--trainer.accelerator=cpu"])
+    main.main([*args, "--trainer.accelerator=cpu"])
     said = " ".join(capsys.readouterr().out.split())
     assert "against every node in place of either end, but known edges" in said
