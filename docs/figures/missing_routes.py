@@ -42,7 +42,6 @@ def main() -> None:
     axes.set(xlim=MAINLAND["longitude"], ylim=MAINLAND["latitude"], aspect=1.25)
     axes.set_axis_off()
     figure.savefig(Path(__file__).with_suffix(".png"), dpi=110, pil_kwargs={"optimize": True})
-    print(links[["source", "target", "probability", "why"]])
 
 
 KNOWN = {"color": "0.85", "linewidth": 0.5, "zorder": 1}
