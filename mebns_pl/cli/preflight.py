@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric.plugins import ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
 from mebns_pl.bounded_yaml import load_yaml
 from mebns_pl.callbacks.migration import MigrationMonitor

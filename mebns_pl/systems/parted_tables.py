@@ -15,10 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch.distributed.checkpoint
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Shard, init_device_mesh
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Shard
 
 from mebns_pl.distributed.row_shards import RowShards
 from mebns_pl.models.layers import parted_of
@@ -58,16 +61,16 @@ def write_rows_beside(trainer: Trainer) -> None:
     strategy = trainer.strategy
     if "save_checkpoint" in vars(strategy):
         return
-    save = strategy.save_checkpoint
+    write = strategy.save_checkpoint
 
     def save_with_rows(checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
         path = Path(filepath)
         about = checkpoint[KEY]
         folder = path.with_name(strategy.broadcast(_next_name(path)))
         with _quiet():
-            torch.distributed.checkpoint.save(about.pop(_HERE), checkpoint_id=folder)
+            save(about.pop(_HERE), checkpoint_id=folder)
         about["folder"] = folder.name
-        save(checkpoint, filepath, storage_options)
+        write(checkpoint, filepath, storage_options)
         strategy.barrier("tables")
         if trainer.is_global_zero:
             for other in _folders(path):
@@ -101,7 +104,7 @@ def put_rows_in(system: LightningModule, checkpoint: dict[str, Any]) -> None:
     counts = {name: part.own.stop - part.own.start for name, part in shards.items()}
     rows = {name: torch.zeros(counts[name], size[1], dtype=dtype) for name, size in wanted.items()}
     with _quiet():
-        torch.distributed.checkpoint.load(_whole(rows, shards), checkpoint_id=folder)
+        load(_whole(rows, shards), checkpoint_id=folder)
     for name, value in rows.items():
         if name in parted:
             checkpoint["state_dict"][name] = value
