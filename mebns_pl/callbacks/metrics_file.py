@@ -103,11 +103,9 @@ class MetricsFile(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes what the last epoch has left, and what a person must know."""
-        if not isinstance(pl_module, AbstractLinkSystem):
-            return
-        notes = self._notes(trainer, pl_module)  # on all ranks: one may have to ask others for rows of embeddings
-        if trainer.is_global_zero:
+        if isinstance(pl_module, AbstractLinkSystem) and trainer.is_global_zero:
             self._write_fit(trainer, pl_module, trainer.current_epoch)
+            notes = self._notes(trainer, pl_module)
             self._tell(notes)
             if self._path is not None:
                 found = read_metrics(self._path)

@@ -21,6 +21,7 @@ class ResultTable(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prints."""
+        folder = trainer.log_dir  # asked on all ranks
         if not trainer.is_global_zero:
             return
         logged = {name.removeprefix("test/"): float(value) for name, value in trainer.callback_metrics.items()}
@@ -34,4 +35,4 @@ class ResultTable(Callback):
             rows.append((metric_heading(metric), against, f"{100 * logged[metric]:.2f}"))
         Console().print(text_table(["metric", "against"], ["value"], rows))
         if trainer.logger is not None:
-            say(f"TensorBoard: tensorboard --logdir {trainer.log_dir}")
+            say(f"TensorBoard: tensorboard --logdir {folder}")

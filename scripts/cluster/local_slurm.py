@@ -27,7 +27,7 @@ from pathlib import Path
 
 BRIDGE = "mebns-slurm"
 NETWORK = "10.78.0"
-TOOLS = ("slurmctld", "slurmd", "munged", "ip", "unshare")
+TOOLS = ("slurmctld", "slurmd", "sbatch", "srun", "munged", "ip", "unshare")
 SILENCE = 60
 """Seconds after which a node that does not answer is down."""
 CONF = """
