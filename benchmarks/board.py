@@ -67,11 +67,12 @@ def measure(experiment: str, epochs: int, root: str | None) -> None:
         """Times the hooks of what looks at the run."""
 
         def fit(self, **options: Any) -> None:
-            for callback in self.trainer.callbacks:
+            callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+            for callback in callbacks:
                 if type(callback).__name__ in INSPECTED:
                     for hook in HOOKS:
                         setattr(callback, hook, timed(hook, getattr(callback, hook)))
-            self.trainer.callbacks = [epochs_of, *self.trainer.callbacks, Ends()]
+            callbacks[:] = [epochs_of, *callbacks, Ends()]
             super().fit(**options)
 
     with tempfile.TemporaryDirectory() as folder:

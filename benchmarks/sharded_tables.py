@@ -54,9 +54,7 @@ def work(rank: int, size: int, rows: int, channels: int, batch: int, steps: int,
 def measure(size: int, rows: int, channels: int, batch: int, steps: int) -> dict[str, float]:
     """The worst rank's memory, and the slowest one's step."""
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.start_processes(
-            work, (size, rows, channels, batch, steps, folder), nprocs=size, start_method="spawn"
-        )
+        torch.multiprocessing.spawn(work, (size, rows, channels, batch, steps, folder), nprocs=size)  # type: ignore[attr-defined]
         found = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
     return {name: max(rank[name] for rank in found) for name in ("gb", "seconds")}
 

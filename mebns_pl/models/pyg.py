@@ -121,8 +121,8 @@ def make_encoder(make: EncoderFactory, spec: GraphSpec) -> AbstractEncoder:
     """
     cls = _class_of(make)
     if cls is not None and issubclass(cls, nn.Module) and not issubclass(cls, AbstractEncoder):
-        return PyGEncoder(spec, make)  # type: ignore[arg-type]
-    made = make(spec)  # type: ignore[arg-type]
+        return PyGEncoder(spec, make)
+    made = make(spec)
     if not isinstance(made, AbstractEncoder):
         raise TypeError(
             f"encoder: got {type(made).__name__}; allowed is an AbstractEncoder, or the class of a module with "
