@@ -58,7 +58,7 @@ def run() -> None:
     console.print(metric_table(rows, ["mrr", "hits@10", "auc"]))
     console.print(f"MeBNS: {made.recommendation}", highlight=False)
     console.print(
-        "One seed of a small graph: differences of a few points are noise. docs/results.md compares over seeds.\n"
+        "One seed of a small graph: differences of a few points are noise. README.md has ten seeds, docs/results.md more.\n"
     )
 
     # The last of the runs, MeBNS, goes on to say what is missing
