@@ -57,9 +57,7 @@ def run() -> None:
     console.print("In %. MRR, Hits: each route against its 500 hard non-routes; AUC: against random ones")
     console.print(metric_table(rows, ["mrr", "hits@10", "auc"]))
     console.print(f"MeBNS: {made.recommendation}", highlight=False)
-    console.print(
-        "One seed of a small graph: differences of a few points are noise. README.md has ten seeds, docs/results.md more.\n"
-    )
+    console.print("One seed of a small graph: differences of a few points are noise. README.md has ten seeds.\n")
 
     # The last of the runs, MeBNS, goes on to say what is missing
     cli.trainer.predict(cli.model, cli.datamodule, ckpt_path=best, return_predictions=False)
