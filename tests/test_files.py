@@ -41,9 +41,8 @@ FORKER = f"""{ALONE}
 import os
 from mebns_pl.files import locked
 with locked(sys.argv[2]):
-    child = os.fork()
-    if child:
-        print(child, flush=True)
+    if not os.fork():
+        print(os.getpid(), flush=True)  # by then it has let go of what was its parent's
     time.sleep(60)
 """
 HOLDER = f"""{ALONE}
