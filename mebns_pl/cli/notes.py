@@ -21,6 +21,7 @@ def quieten() -> None:
         "The dirpath has changed from",
         "Checkpoint directory .* exists and is not empty",  # a run goes on
         "Experiment logs directory .* exists and is not empty",  # a run is tested once more
+        "The `srun` command is available on your system but is not used",  # a cluster's login node, say
         "args parameter is intended to run from within Python",
         "does not have many workers which may be a bottleneck",
         "You're using the WeightAveraging callback, but loading a checkpoint outside",  # which holds the average
