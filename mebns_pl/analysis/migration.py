@@ -145,21 +145,6 @@ def hard_set_overlap(hard: Tensor) -> Tensor:
     return both / (sizes[:, None] + sizes[None, :] - both)
 
 
-def transition_flow(hard: Tensor) -> Tensor:
-    """What became of the probe's pairs from each snapshot to the next.
-
-    Args:
-        hard: ``(T, M)`` bool, a hard set a row.
-
-    Returns:
-        ``(T - 1, 4)`` float64, shares of the probe that stayed hard, turned hard, turned easy, stayed easy; each row
-        sums to 1.
-    """
-    before, now = hard[:-1], hard[1:]
-    parts = [before & now, ~before & now, before & ~now, ~before & ~now]
-    return torch.stack([part.double().mean(dim=1) for part in parts], dim=1)
-
-
 def newcomers(hard: Tensor) -> Tensor:
     """Of each snapshot's hard set the shares that were easy at the snapshot before.
 

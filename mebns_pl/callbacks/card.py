@@ -21,8 +21,8 @@ from mebns_pl.analysis.verdict import Evidence, verdict
 from mebns_pl.bounded_yaml import load_yaml
 from mebns_pl.callbacks.metrics_file import (
     dead_units_of,
+    metrics_of_test,
     metrics_path,
-    test_metrics,
     with_notes,
 )
 from mebns_pl.checks import at_least
@@ -131,7 +131,7 @@ class EvaluationCard(Callback):
         if not trainer.is_global_zero or not isinstance(pl_module, AbstractEvaluation):
             return
         found = {} if path is None else read_metrics(path)
-        self.card = self._made(pl_module, data_of(trainer), test_metrics(trainer), found, path)
+        self.card = self._made(pl_module, data_of(trainer), metrics_of_test(trainer), found, path)
         if self.show:
             self._print(Console(), type(pl_module).__name__, self.card)
         else:

@@ -202,7 +202,7 @@ class MetricsFile(Callback):
             "checkpoint": None if trainer.ckpt_path is None else str(trainer.ckpt_path),
             "epoch": getattr(pl_module, "loaded_epoch", None),
             "seconds": time.perf_counter() - self._since,
-            "metrics": test_metrics(trainer),
+            "metrics": metrics_of_test(trainer),
         }
         found = read_metrics(self._path)
         write_metrics(self._path, {**found, "test": {**found.get("test", {}), **test}})
@@ -217,7 +217,7 @@ def metrics_path(trainer: Trainer, folder: str | Path | None = None) -> Path | N
     return None if folder is None else Path(folder) / NAME
 
 
-def test_metrics(trainer: Trainer) -> dict[str, float]:
+def metrics_of_test(trainer: Trainer) -> dict[str, float]:
     """The metrics of a test by their short names: ``mrr``, ``hits@10``, ``auc``, ..."""
     logged = trainer.callback_metrics.items()
     return {name.removeprefix("test/"): float(value) for name, value in logged if name.startswith("test/")}

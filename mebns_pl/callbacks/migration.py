@@ -123,3 +123,16 @@ class MigrationMonitor(Callback):
         """Takes the history back."""
         self.tracker.load_state_dict(state_dict["tracker"])
         self._before, self._now = dict(state_dict["before"]), dict(state_dict["now"])
+
+
+def monitor_before(callback: Callback, trainer: Trainer) -> MigrationMonitor:
+    """The monitor that stands before a callback which reads its scores.
+
+    Raises:
+        ValueError: there is none.
+    """
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for other in callbacks[: callbacks.index(callback)]:
+        if isinstance(other, MigrationMonitor):
+            return other
+    raise ValueError(f"callbacks: {type(callback).__name__} reads a MigrationMonitor's scores; put one before it")

@@ -22,7 +22,7 @@ from mebns_pl.analysis.figures import Phases
 from mebns_pl.analysis.migration import hard_set
 from mebns_pl.callbacks.board import writer_of
 from mebns_pl.callbacks.cost import Stopwatch, inspected
-from mebns_pl.callbacks.migration import MigrationMonitor
+from mebns_pl.callbacks.migration import MigrationMonitor, monitor_before
 from mebns_pl.checks import expect, within
 from mebns_pl.data.datamodule import data_of
 from mebns_pl.escaping import in_markdown
@@ -126,11 +126,7 @@ class MigrationFigures(Callback):
         Raises:
             ValueError: no :class:`MigrationMonitor` stands before this callback.
         """
-        before = trainer.callbacks[: trainer.callbacks.index(self)]  # type: ignore[attr-defined]
-        monitor = next((callback for callback in before if isinstance(callback, MigrationMonitor)), None)
-        if monitor is None:
-            raise ValueError("callbacks: MigrationFigures reads a MigrationMonitor's scores; put one before it")
-        self._monitor = monitor
+        self._monitor = monitor_before(self, trainer)
         self._started, self._before = time.perf_counter(), inspected(trainer)
 
     def on_train_batch_end(

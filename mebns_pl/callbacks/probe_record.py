@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mebns_pl.analysis.probe_history import COUNTS, NAME, TEST, VALIDATION, ProbeHistory, Setting, write_history
 from mebns_pl.callbacks.metrics_file import metrics_path, warmup_of
-from mebns_pl.callbacks.migration import MigrationMonitor
+from mebns_pl.callbacks.migration import MigrationMonitor, monitor_before
 from mebns_pl.checks import expect
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.graph.csr import Graph, pair_keys
@@ -65,12 +65,8 @@ class ProbeRecord(Callback):
         Raises:
             ValueError: no :class:`MigrationMonitor` stands before this callback.
         """
-        before = trainer.callbacks[: trainer.callbacks.index(self)]  # type: ignore[attr-defined]
-        monitor = next((callback for callback in before if isinstance(callback, MigrationMonitor)), None)
-        if monitor is None:
-            raise ValueError("callbacks: ProbeRecord reads a MigrationMonitor's scores; put one before it")
-        self._monitor = monitor
-        keys, again = self._keys_of(trainer, monitor.probe).unique(return_inverse=True)
+        self._monitor = monitor_before(self, trainer)
+        keys, again = self._keys_of(trainer, self._monitor.probe).unique(return_inverse=True)
         self._keys, self._again = keys, again.cpu()
         # A checkpoint brings the first rank's to all of them
         if self._since is None or not trainer.is_global_zero:

@@ -16,7 +16,7 @@ from mebns_pl.analysis.migration import hard_set, hard_shares
 from mebns_pl.callbacks.board import writer_of
 from mebns_pl.callbacks.cost import Stopwatch
 from mebns_pl.callbacks.metrics_file import warmup_of
-from mebns_pl.callbacks.migration import MigrationMonitor
+from mebns_pl.callbacks.migration import monitor_before
 from mebns_pl.callbacks.migration_figures import MigrationFigures, frame_due
 from mebns_pl.checks import at_least
 from mebns_pl.data.datamodule import data_of
@@ -68,9 +68,9 @@ class Projector(Callback):
         """Looks for the monitor.
 
         Raises:
-            ValueError: there is no :class:`MigrationMonitor`.
+            ValueError: no :class:`MigrationMonitor` stands before this callback.
         """
-        _monitor_of(trainer)
+        monitor_before(self, trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes where an epoch is due."""
@@ -104,7 +104,7 @@ class Projector(Callback):
             embeddings = embeddings_of(pl_module)
             if not embeddings:
                 return
-            data, monitor, folder = data_of(trainer), _monitor_of(trainer), Path(writer.log_dir)
+            data, monitor, folder = data_of(trainer), monitor_before(self, trainer), Path(writer.log_dir)
             nodes = (
                 permutation(data.loaded.num_nodes, data.split_key.child("projector"))[: self.max_nodes].sort().values
             )
@@ -182,11 +182,3 @@ def _vectors(epoch: int, learner: str) -> str:
 
 def _nodes(epoch: int) -> str:
     return f"epoch_{epoch}_nodes.tsv"
-
-
-def _monitor_of(trainer: Trainer) -> MigrationMonitor:
-    found = (c for c in trainer.callbacks if isinstance(c, MigrationMonitor))  # type: ignore[attr-defined]
-    monitor = next(found, None)
-    if monitor is None:
-        raise ValueError("callbacks: Projector reads a MigrationMonitor's scores; put one before it")
-    return monitor

@@ -41,7 +41,7 @@ from mebns_pl.cli.saved_run import CONFIG, SavedRun, find_run, log_into, options
 from mebns_pl.cli.seal import sealed
 from mebns_pl.cli.trust import FLAG, only_trusted, take_trust
 from mebns_pl.config_files import find_config_file, near_config_name
-from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.data.datamodule import LinkDataModule, reading_once
 from mebns_pl.distributed.heartbeats import RankError
 from mebns_pl.distributed.start_watch import StartWatch
 from mebns_pl.errors import DataError
@@ -449,7 +449,8 @@ def main(args: ArgsType = None, kind: type[MeBNSCLI] = MeBNSCLI) -> MeBNSCLI:
     import_all()  # options name classes, which are looked for among those that have been imported
     keep_freed_memory()
     resume, trust = None, False
-    with StartWatch() as start_watch, ExitStack() as guard:
+    # What `auto` looks at is the graph of the run
+    with StartWatch() as start_watch, reading_once(), ExitStack() as guard:
         if isinstance(given, list):
             trust, given = take_trust(given)
             given = with_config_files(given)

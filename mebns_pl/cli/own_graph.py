@@ -18,7 +18,6 @@ from mebns_pl.callbacks.metrics_file import metrics_path
 from mebns_pl.cli.main import MeBNSCLI, main
 from mebns_pl.cli.messages import bad_input
 from mebns_pl.cli.one_line import ShortParser
-from mebns_pl.data.datamodule import reading_once
 from mebns_pl.errors import DataError
 from mebns_pl.files import write_atomically
 from mebns_pl.metrics_json import read_metrics, write_metrics
@@ -131,15 +130,14 @@ def _found(
     lightning = logging.getLogger("lightning.pytorch")
     level = lightning.level
     try:
-        with reading_once():  # choice and run look at the same graph
-            with bad_input():
-                # Of the writer's, and refused before anything is trained
-                predicted = as_arguments({f"predictions.{name}": value for name, value in wanted.items()})
-            lightning.setLevel(logging.WARNING)
-            logger = {"save_dir": str(place.parent), "name": place.name}
-            logs = as_arguments({f"trainer.logger.init_args.{key}": value for key, value in logger.items()})
-            chosen = ["-c", "base", "-c", "run/own", f"--model={system}"]
-            run = main(["fit", *chosen, *logs, *data, *predicted, *options])
+        with bad_input():
+            # Of the writer's, and refused before anything is trained
+            predicted = as_arguments({f"predictions.{name}": value for name, value in wanted.items()})
+        lightning.setLevel(logging.WARNING)
+        logger = {"save_dir": str(place.parent), "name": place.name}
+        logs = as_arguments({f"trainer.logger.init_args.{key}": value for key, value in logger.items()})
+        chosen = ["-c", "base", "-c", "run/own", f"--model={system}"]
+        run = main(["fit", *chosen, *logs, *data, *predicted, *options])
         _test(run)
         links = predict_links(run.model, run.datamodule, explain=True, trainer=run.trainer, **wanted)
     finally:

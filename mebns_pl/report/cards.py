@@ -44,15 +44,14 @@ def beside(results: Results) -> pd.DataFrame:
         metric is none of test, or no run has a card.
     """
     stage, _, metric = results.metric.partition("/")
-    rows: dict[tuple[Any, ...], float] = {}
-    for row, found in _with_cards(results) if stage == "test" else ():
-        held = {**found["card"]["heuristics"], CHANCE: found["card"]["chance"]}
-        for name, values in held.items():
-            if metric in values:
-                rows.setdefault((row["graph"], name, row["split_seed"]), values[metric])
-    return pd.DataFrame(
-        [(graph, name, value) for (graph, name, _), value in rows.items()], columns=["graph", "name", "value"]
-    )
+    rows = []
+    splits = results.frame.groupby(["graph", "split_seed"], sort=False) if stage == "test" else ()
+    for (graph, _), runs in splits:
+        card = next((found["card"] for _, found in _with_cards(results, runs)), None)  # the same in all of a split
+        if card is not None:
+            held = {**card["heuristics"], CHANCE: card["chance"]}
+            rows += [(graph, name, values[metric]) for name, values in held.items() if metric in values]
+    return pd.DataFrame(rows, columns=["graph", "name", "value"])
 
 
 def cards_of(results: Results) -> list[RunCard]:
@@ -60,7 +59,7 @@ def cards_of(results: Results) -> list[RunCard]:
     if len(results.frame) > MOST_CARDS:
         return []
     made = []
-    for number, (row, found) in enumerate(_with_cards(results)):
+    for number, (row, found) in enumerate(_with_cards(results, results.frame)):
         card, own = found["card"], found["test"]["metrics"]
         interval = found["test"].get("intervals", {}).get("mrr")
         plain = {} if card.get("plain") is None else {"Plain, the control": card["plain"]}
@@ -84,9 +83,9 @@ def _number(values: Mapping[str, float], metric: str) -> str:
     return f"{values[metric]:.3f}" if metric in values else MISSING
 
 
-def _with_cards(results: Results) -> Iterator[tuple[pd.Series, dict[str, Any]]]:
-    """Rows of the runs that have a card, with their ``metrics.json``."""
-    for _, row in results.frame.iterrows():
+def _with_cards(results: Results, runs: pd.DataFrame) -> Iterator[tuple[pd.Series, dict[str, Any]]]:
+    """Rows of the ``runs`` that have a card, with their ``metrics.json``."""
+    for _, row in runs.iterrows():
         path = results.folder / str(row.get("folder")) / NAME
         if row["status"] == "done" and isinstance(row.get("folder"), str) and path.is_file():
             found = load_metrics(path)

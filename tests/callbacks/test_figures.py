@@ -23,7 +23,6 @@ from mebns_pl.analysis.migration import (
     hard_set_overlap,
     hard_shares,
     newcomers,
-    transition_flow,
 )
 from mebns_pl.callbacks.board import LAYOUT, BoardLogger
 from mebns_pl.callbacks.cost import InspectionCost
@@ -50,12 +49,6 @@ def test_overlap_by_hand() -> None:
     third = 1 / 3
     expected = [[1, third, 0, 0], [third, 1, third, third], [0, third, 1, 1], [0, third, 1, 1]]
     torch.testing.assert_close(hard_set_overlap(HARD), torch.tensor(expected, dtype=torch.float64))
-
-
-def test_flow_by_hand() -> None:
-    """Stayed hard, turned hard, turned easy, stayed easy."""
-    expected = [[0.2, 0.2, 0.2, 0.4], [0.2, 0.2, 0.2, 0.4], [0.4, 0.0, 0.0, 0.6]]
-    torch.testing.assert_close(transition_flow(HARD), torch.tensor(expected, dtype=torch.float64))
 
 
 def test_newcomers_by_hand() -> None:

@@ -15,6 +15,7 @@ from mebns_pl.cli import auto
 from mebns_pl.cli.auto import with_choice
 from mebns_pl.cli.main import main
 from mebns_pl.config_files import find_config_file
+from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.errors import DataError
 from mebns_pl.models.auto import CHOICES, Choice, GraphFacts, chosen
 from mebns_pl.types import GraphSpec
@@ -156,9 +157,12 @@ def test_a_graph_that_cannot_be_read_is_told_in_one_line() -> None:
         with_choice(["fit", "--model.predictor=auto", "--data.graph=nowhere.csv"])
 
 
-def test_a_run_writes_down_what_was_chosen() -> None:
+def test_a_run_writes_down_what_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, read = [], LinkDataModule._read
+    monkeypatch.setattr(LinkDataModule, "_read", lambda data: reads.append(data.graph_name) or read(data))
     short = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
     run = main(["fit", *file("base"), *file("run/own"), "--model=Plain", *DATA, *short])
+    assert reads == ["e.csv"]  # choice and run look at the same graph
     text = Path(run.trainer.log_dir or "", "config.yaml").read_text()
     assert "predictor: auto" not in text
     choice = chosen(GraphFacts(make_loaded(features=False).spec, make_loaded().num_edges))
