@@ -1,109 +1,95 @@
-"""What it costs a run to be looked at: the monitor and the record of its probe, as a share of an epoch's work.
+"""What it costs a run to be looked at: seconds of monitor, record, figures and projector over those of the rest.
 
-    python benchmarks/inspection.py --root ../shared/data
+Trains configs/experiment/cora_gcn_dns.yaml and cora_gcn_mebns.yaml (or others) as they are, with TensorBoard's logger
+into a temporary folder. All in processor seconds of this process, which other programs do not change: what is done
+before the first epoch and after the last one stands beside the epochs.
 
-Seconds are those of the processor, so that other programs on the machine count for little. Prints a table and, as the
-last line, one JSON object.
+    python benchmarks/inspection.py [--experiments cora_gcn_dns cora_gcn_mebns] [--epochs 100]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import logging
 import tempfile
 import time
-from functools import partial
-from pathlib import Path
+from functools import wraps
+from typing import Any
 
-import torch
-from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.loggers import CSVLogger
-from rich.console import Console
-from rich.table import Table
+from _runs import begin, head, line, parser_of
 
-import mebns_pl as m
-from mebns_pl.analysis.probe_history import NAME
-
-HOOKS = ("on_train_batch_end", "on_train_epoch_end")
-
-
-class Epochs(Callback):
-    """Seconds of each epoch; validation is left out."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    def on_train_epoch_start(self, trainer, pl_module) -> None:
-        self.since = time.process_time()
-
-    def on_train_epoch_end(self, trainer, pl_module) -> None:
-        self.seconds.append(time.process_time() - self.since)
-
-
-def timed(callback: Callback, seconds: list[float]) -> Callback:
-    """The callback, whose hooks add up what they take in each epoch."""
-
-    def wrapped(hook, ends):
-        def run(*given) -> None:
-            since = time.process_time()
-            hook(*given)
-            seconds[-1] += time.process_time() - since
-            if ends:
-                seconds.append(0.0)
-
-        return run
-
-    for name in HOOKS:
-        setattr(callback, name, wrapped(getattr(callback, name), name == HOOKS[-1]))
-    return callback
-
-
-def measure(system: str, root: str | None, epochs: int) -> dict[str, float]:
-    """Shares of an epoch, medians over the epochs after the warm-up, and the record's size."""
-    seed_everything(0, verbose=False)
-    data = m.LinkDataModule(graph="cora", root=root, batch_size=1024, seed=0)
-    predictor = partial(m.EncoderDecoder, encoder=partial(m.GCN, hidden_channels=256, num_layers=1))
-    made = getattr(m, system)(data.spec, predictor, m.Sampler(num_candidates=8), partial(torch.optim.Adam, lr=0.01))
-    parts: dict[str, list[float]] = {"monitor": [0.0], "record": [0.0]}
-    clock = Epochs()
-    watching = [timed(m.MigrationMonitor(), parts["monitor"]), timed(m.ProbeRecord(), parts["record"])]
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            max_epochs=epochs,
-            accelerator="cpu",
-            callbacks=[*watching, clock],
-            logger=CSVLogger(folder),
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            limit_val_batches=0,
-            use_distributed_sampler=False,
-        )
-        trainer.fit(made, data)
-        size = next(Path(folder).rglob(NAME)).stat().st_size
-    first = epochs // 3
-    whole = torch.tensor(clock.seconds)[first:]
-    shares = {name: float((torch.tensor(took[:epochs])[first:] / whole).median()) for name, took in parts.items()}
-    return {"epoch_seconds": float(whole.median()), **shares, "together": sum(shares.values()), "file_kib": size / 1024}
+INSPECTED = ("MigrationMonitor", "ProbeRecord", "MigrationFigures", "Projector")
+HOOKS = ("on_fit_start", "on_train_batch_end", "on_train_epoch_end", "on_fit_end")
 
 
 def main() -> None:
-    """Measures both systems."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", help="where the graph is")
-    parser.add_argument("--epochs", type=int, default=30)
-    given = parser.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    found = {system: measure(system, given.root, given.epochs) for system in ("Plain", "MeBNS")}
-    table = Table(
-        "system", "epoch", "monitor", "record", "together", "file", title="Cora, GCN + dot product, 8 candidates"
+    """Prints a row for each experiment."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--experiments", nargs="+", default=["cora_gcn_dns", "cora_gcn_mebns"])
+    parser.add_argument("--epochs", type=int, default=100)
+    args = parser.parse_args()
+    begin()
+    head("experiment", "epochs", "an epoch, s", "inspection an epoch, s", "share, %", "before, s", "after, s")
+    for experiment in args.experiments:
+        measure(experiment, args.epochs, args.root)
+
+
+def measure(experiment: str, epochs: int, root: str | None) -> None:
+    """Trains, and prints what it took."""
+    from lightning.pytorch import Callback
+
+    from mebns_pl.cli.main import MeBNSCLI, main
+
+    spent: dict[str, float] = dict.fromkeys(HOOKS, 0.0)
+    whole = 0.0
+
+    def timed(hook: str, call: Any) -> Any:
+        @wraps(call)
+        def run(*given: Any) -> None:
+            start = time.process_time()
+            call(*given)
+            spent[hook] += time.process_time() - start
+
+        return run
+
+    class Epochs(Callback):
+        """Adds up the epochs, first and last of the callbacks."""
+
+        def on_train_epoch_start(self, *_: Any) -> None:
+            self.start = time.process_time()
+
+    class Ends(Callback):
+        def on_train_epoch_end(self, *_: Any) -> None:
+            nonlocal whole
+            whole += time.process_time() - epochs_of.start
+
+    epochs_of = Epochs()
+
+    class Watched(MeBNSCLI):
+        """Times the hooks of what looks at the run."""
+
+        def fit(self, **options: Any) -> None:
+            callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+            for callback in callbacks:
+                if type(callback).__name__ in INSPECTED:
+                    for hook in HOOKS:
+                        setattr(callback, hook, timed(hook, getattr(callback, hook)))
+            callbacks[:] = [epochs_of, *callbacks, Ends()]
+            super().fit(**options)
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = [f"--trainer.max_epochs={epochs}", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
+        options += [f"--trainer.logger.save_dir={folder}"] + ([f"--data.root={root}"] if root else [])
+        main(["fit", "-c", f"experiment/{experiment}", *options], Watched)
+    inspection = spent["on_train_batch_end"] + spent["on_train_epoch_end"]
+    rest = whole - inspection
+    line(
+        experiment,
+        epochs,
+        f"{rest / epochs:.3f}",
+        f"{inspection / epochs:.4f}",
+        f"{100 * inspection / rest:.1f}",
+        f"{spent['on_fit_start']:.2f}",
+        f"{spent['on_fit_end']:.2f}",
     )
-    for system, row in found.items():
-        shares = [f"{100 * row[name]:.1f} %" for name in ("monitor", "record", "together")]
-        table.add_row(system, f"{1000 * row['epoch_seconds']:.0f} ms", *shares, f"{row['file_kib']:.0f} KiB")
-    Console().print(table)
-    print(json.dumps({system: {name: round(value, 4) for name, value in row.items()} for system, row in found.items()}))
 
 
 if __name__ == "__main__":

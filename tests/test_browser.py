@@ -12,21 +12,16 @@ from tensorboard import program
 
 from mebns_pl.callbacks.board import LAYOUT
 from mebns_pl.cli import main as cli
-from references.browser import Browser, find_chromium
+from references.browser import LISTEN, MARKS, PICTURES, Browser, find_chromium
 from references.studies import made_up_study, write_study
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "experiment"
-PICTURES = Path(__file__).resolve().parent.parent / "build" / "browser"
 RUNS = ("air_routes_gcn_dns", "air_routes_gcn_mebns")
 GROUPS = ("1_quality", "2_migration", "2_migration_pictures", "3_filter", "4_weights", "5_meta", "6_losses", "7_cost")
 FRAMES = 5
 """Of each picture."""
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(find_chromium() is None, reason="no Chromium on the path (apt-get install chromium)"),
-]
+pytestmark = MARKS
 
 LOADED = "found('img').filter(shown).every(i => i.complete && i.naturalWidth > 0)"
 # The share of a picture's pixels that are not of its commonest colour, which is its background
@@ -159,13 +154,6 @@ def test_hparams_compare_options_with_what_came_of_them(browser: Browser, url: s
 
 # --- the page of a report ---
 
-LISTEN = """
-window.complaints = [];
-addEventListener('error', (event) => complaints.push(String(event.message || event.target.src)), true);
-addEventListener('unhandledrejection', (event) => complaints.push(String(event.reason)));
-addEventListener('securitypolicyviolation', (event) => complaints.push(event.violatedDirective + event.blockedURI));
-for (const name of ['error', 'warn']) console[name] = (...words) => complaints.push(words.join(' '));
-"""
 NASTY = "<img src=x onerror=alert(1)> & 'quotes'"
 AXES = {
     "graph": ["air_routes", "usair", "celegans", NASTY],

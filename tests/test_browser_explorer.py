@@ -14,26 +14,14 @@ from mebns_pl.cli import main as cli
 from mebns_pl.explore.build import shown_pairs, write_page
 from mebns_pl.explore.runs import ExploredRun, read_runs
 from mebns_pl.explore.tables import node_table, pair_table
-from references.browser import Browser, find_chromium
+from references.browser import LISTEN, MARKS, PICTURES, Browser, find_chromium
 from references.explored import NASTY, made_up_run
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "experiment"
-PICTURES = Path(__file__).resolve().parent.parent / "build" / "browser"
 NAMES = [f"air_routes_gcn_{name}" for name in ("plain", "dns", "mebns")]
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(find_chromium() is None, reason="no Chromium on the path (apt-get install chromium)"),
-]
+pytestmark = MARKS
 
-LISTEN = """
-window.complaints = [];
-addEventListener('error', (event) => complaints.push(String(event.message || event.target.src)), true);
-addEventListener('unhandledrejection', (event) => complaints.push(String(event.reason)));
-addEventListener('securitypolicyviolation', (event) => complaints.push(event.violatedDirective + event.blockedURI));
-for (const name of ['error', 'warn']) console[name] = (...words) => complaints.push(words.join(' '));
-"""
 DRAWN = "['scores', 'fate'].every((id) => document.querySelector(`#${id} .main-svg`))"
 CELLS = "found('#rows tr').map((row) => [...row.cells].map((cell) => cell.textContent))"
 

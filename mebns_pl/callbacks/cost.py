@@ -37,8 +37,8 @@ class InspectionCost(Callback):
     """Logs what an epoch takes, and which share of it goes into looking at the run.
 
     ``cost/epoch_seconds``, all in all; ``cost/inspection_share``: the seconds of callbacks with a :class:`Stopwatch`
-    named ``watch`` (migration monitor, figures, projector) over those of the rest of the epoch. They go to the loggers
-    alone: no two runs have the same.
+    named ``watch`` (migration monitor, record, figures, projector) over those of the rest of the epoch. They go to the
+    loggers alone: no two runs have the same.
 
     Example:
         >>> InspectionCost().inspected

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from mebns_pl.analysis.probe_history import COUNTS, NAME, TEST, VALIDATION, ProbeHistory, Setting, write_history
+from mebns_pl.callbacks.cost import Stopwatch
 from mebns_pl.callbacks.metrics_file import metrics_path, warmup_of
 from mebns_pl.callbacks.migration import MigrationMonitor, monitor_before
 from mebns_pl.checks import expect
@@ -56,6 +57,7 @@ class ProbeRecord(Callback):
         self.student: list[Tensor] = []
         self.teacher: list[Tensor] = []
         self.counts: list[Tensor] = []
+        self.watch = Stopwatch()
         self._since: Tensor | None = None  # (4, m) of the probe's distinct pairs, since the last snapshot
         self._keys = self._again = torch.empty(0, dtype=torch.int64)
 
@@ -77,8 +79,11 @@ class ProbeRecord(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Counts which pairs of the probe the step has drawn, dropped and picked."""
-        if not self.max_snapshots:
-            return
+        if self.max_snapshots:
+            with self.watch.running():
+                self._count(trainer, outputs)
+
+    def _count(self, trainer: Trainer, outputs: Any) -> None:
         assert self._since is not None
         drawn, dropped, picked, weight = self._since
         # One search for all: the picked ones stand first among those that were drawn
@@ -97,14 +102,16 @@ class ProbeRecord(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keeps a snapshot when one is due."""
-        epoch = trainer.current_epoch
-        if not self.max_snapshots:
-            return
-        assert isinstance(pl_module, AbstractLinkSystem)
+        if self.max_snapshots:
+            assert isinstance(pl_module, AbstractLinkSystem)
+            with self.watch.running():
+                self._keep(pl_module, trainer.current_epoch)
+
+    def _keep(self, pl_module: AbstractLinkSystem, epoch: int) -> None:
         assert self._since is not None
         # All ranks' together, which only the first goes on with
         whole = pl_module.group.sum(self._since)
-        self._since = whole if trainer.is_global_zero else torch.zeros_like(whole)
+        self._since = whole if pl_module.trainer.is_global_zero else torch.zeros_like(whole)
         if epoch % self.stride:
             return
         self.epochs.append(epoch)

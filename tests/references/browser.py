@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 OPTIONS = (
@@ -40,11 +41,28 @@ window.text = () => found('body, *').filter((element) => !['SCRIPT', 'STYLE', 'T
   .flatMap((element) => [...element.childNodes, ...(element.shadowRoot ? element.shadowRoot.childNodes : [])])
   .filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => node.textContent.trim()).join('\\n');
 """
+# What a page of the package's own complains of
+LISTEN = """
+window.complaints = [];
+addEventListener('error', (event) => complaints.push(String(event.message || event.target.src)), true);
+addEventListener('unhandledrejection', (event) => complaints.push(String(event.reason)));
+addEventListener('securitypolicyviolation', (event) => complaints.push(event.violatedDirective + event.blockedURI));
+for (const name of ['error', 'warn']) console[name] = (...words) => complaints.push(words.join(' '));
+"""
+PICTURES = Path(__file__).resolve().parents[2] / "build" / "browser"
 
 
 def find_chromium() -> str | None:
     """The path of a Chromium or Chrome, or None."""
     return next((path for path in map(shutil.which, NAMES) if path is not None), None)
+
+
+MARKS = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(find_chromium() is None, reason="no Chromium on the path (apt-get install chromium)"),
+]
+"""Of a file of tests that look at pages."""
 
 
 class Browser:
