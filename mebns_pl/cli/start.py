@@ -34,10 +34,10 @@ def run(args: Sequence[str] | None = None) -> None:
     try:
         if _answered(given):
             return
-        if told := unknown_option(given):
-            sys.stderr.write(f"mebns: error: {visible(told)}\n")
-            sys.exit(2)
         if os.environ.get("WORLD_SIZE", "1") == "1":  # others wait for this rank: it tells them, from within the run
+            if told := unknown_option(given):
+                sys.stderr.write(f"mebns: error: {visible(told)}\n")
+                sys.exit(2)
             _check_files(given)
     except DataError as error:
         sys.stderr.write(f"mebns: error: {visible(str(error))}\n")

@@ -93,7 +93,8 @@ def test_one_of_several_ranks_fails_from_within_the_run(monkeypatch: pytest.Monk
     monkeypatch.setattr(start, "_run", runs.append)
     monkeypatch.setenv("WORLD_SIZE", "2")
     start.run(["fit", "--data.graph", "none.csv"])
-    assert runs == [["fit", "--data.graph", "none.csv"]]
+    start.run(["fit", "--data.grpah", "none.csv"])
+    assert runs == [["fit", "--data.graph", "none.csv"], ["fit", "--data.grpah", "none.csv"]]
 
 
 @pytest.mark.usefixtures("_nothing_runs")
