@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
+import runpy
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -210,48 +211,18 @@ def test_resume_on_cora(tmp_path: Path, data_root: Path) -> None:
 
 # --- hosts ----------------------------------------------------------------------------------------------------------
 
-ADDRESSES = ("10.77.0.1", "10.77.0.2")
-
-
-Host = tuple[list[str], dict[str, str]]
-
-
-def ip(*args: str, check: bool = True) -> None:
-    subprocess.run(["ip", *args], check=check, capture_output=True)
-
-
-def linked_namespaces(names: list[str], ends: list[str]) -> None:
-    """Two network namespaces with a cable between them."""
-    for name in names:
-        ip("netns", "add", name)
-    ip("link", "add", ends[0], "type", "veth", "peer", "name", ends[1])
-    for name, end, address in zip(names, ends, ADDRESSES, strict=True):
-        ip("link", "set", end, "netns", name)
-        ip("-n", name, "addr", "add", f"{address}/24", "dev", end)
-        ip("-n", name, "link", "set", end, "up")
-        ip("-n", name, "link", "set", "lo", "up")
+HOSTS = runpy.run_path(str(REPOSITORY / "scripts" / "campaigns" / "hosts.py"))
+Host = Any  # of that module
 
 
 @pytest.fixture(params=["loopback", "namespaces"])
 def hosts(request: pytest.FixtureRequest) -> Iterator[list[Host]]:
-    """Two hosts: what to write before a command to run it there, and variables."""
-    if request.param == "loopback":
-        yield [([], {"MASTER": "127.0.0.1"})] * 2
-        return
-    if shutil.which("ip") is None or os.geteuid() != 0:
-        pytest.skip("network namespaces need root and the ip command")
-    names, ends = ([f"mb{os.getpid()}{kind}{side}" for side in "ab"] for kind in "nv")
-    try:
-        linked_namespaces(names, ends)
-        yield [
-            (["ip", "netns", "exec", name], {"MASTER": ADDRESSES[0], "GLOO_SOCKET_IFNAME": end})
-            for name, end in zip(names, ends, strict=True)
-        ]
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"no network namespaces here: {error.stderr.decode().strip()}")
-    finally:
-        for name in names:
-            ip("netns", "del", name, check=False)
+    """Two hosts."""
+    apart = request.param == "namespaces"
+    if apart and not HOSTS["namespaces_work"]():
+        pytest.skip("network namespaces need root, the ip command and a kernel that has them")
+    with HOSTS["hosts_of"](2, apart) as found:
+        yield found
 
 
 def on_hosts(hosts: list[Host], folder: Path, args: list[list[str]]) -> tuple[list[int], list[str], list[float]]:
@@ -262,11 +233,11 @@ def on_hosts(hosts: list[Host], folder: Path, args: list[list[str]]) -> tuple[li
     """
     port, parts = free_port(), []
     folder.mkdir(exist_ok=True)
-    for number, (prefix, variables) in enumerate(hosts):
+    for number, host in enumerate(hosts):
         own = {"NODES": str(len(hosts)), "NODE": str(number), "PORT": str(port), "RUN": str(folder)}
-        command = [*prefix, str(SCRIPTS / "torchrun.sh"), "--trainer.accelerator=cpu", *args[number]]
+        command = [*host.prefix, str(SCRIPTS / "torchrun.sh"), "--trainer.accelerator=cpu", *args[number]]
         with (folder / f"{number}.err").open("w") as out:
-            env = environment(**variables, **own)
+            env = environment(**host.variables, **own)
             parts.append(subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=out, stderr=out))
     ended: dict[int, float] = {}
     while len(ended) < len(parts):
@@ -281,8 +252,8 @@ def test_a_host_without_the_data_ends_the_other(tmp_path: Path) -> None:
     """Before the ranks have met: no heartbeats of theirs, no process group."""
     small = ["-c", str(write_small(tmp_path))]
     bad = [*small, "--data.graph=nowhere.csv"]
-    hosts: list[Host] = [([], {"MASTER": "127.0.0.1"})] * 2
-    codes, said, ended = on_hosts(hosts, tmp_path / "run", [small, bad])
+    with HOSTS["hosts_of"](2, False) as hosts:
+        codes, said, ended = on_hosts(hosts, tmp_path / "run", [small, bad])
     assert all(codes)
     assert abs(ended[0] - ended[1]) < 60
     assert re.search(r"rank 1 of 2 on .* failed before the ranks had met: DataError: .*nowhere\.csv", said[0]), said[0]
