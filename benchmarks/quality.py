@@ -1,82 +1,109 @@
-"""Tables of docs/quality.md, from the committed runs in docs/results/quality.csv.
+"""What arms of a study gain over one of them in test MRR, AUC and churn, by setting and over all: tables of docs/quality.md.
 
-The runs are those of configs/study/quality.yaml (validation alone) and quality_winners.yaml; `mebns sweep` makes them
-anew, and `mebns report` tells of them.
+    python benchmarks/quality.py docs/results/forms.csv --axis variant --reference plain
+    python benchmarks/quality.py studies/forms --axis variant --reference plain --csv docs/results/forms.csv
 
-    python benchmarks/quality.py factors
-    python benchmarks/quality.py winners --graphs cora usair
+Pairs are runs of the same graph, split and seed; a setting is a value of each other axis. Over all settings a pair is
+the mean of its runs in all of them, so that pairs stay independent. In brackets 95 % intervals: of differences by the
+studentized bootstrap, of relative gains over graphs by the hierarchical one. A study of a few graphs tells of those.
 """
 
 from __future__ import annotations
 
-from itertools import product
-from math import nan
+import argparse
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-from _runs import gain, head, line, parser_of, read, told
+import numpy as np
+import pandas as pd
+from _runs import head, line
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-RESULTS = REPOSITORY / "docs" / "results" / "quality.csv"
-STUDIES = REPOSITORY / "configs" / "study"
-CONTROL = "plain, DNS of 8"
+from mebns_pl.report.statistics import holm, paired_difference, relative_gain
+from mebns_pl.study.store import read_results
+
+PAIR = ["axis/graph", "split_seed", "seed"]
+VALUES = {"test/mrr": "MRR", "test/auc": "AUC", "churn": "churn"}
+ALL = "all settings"
 
 
-def variants_of(part: str) -> list[str]:
-    """Rows of a part's table, in the order of its study."""
-    if part == "winners":
-        samplers = yaml.safe_load((STUDIES / "quality_winners.yaml").read_text())["axes"]["negatives"]
-        return [f"{kind}{sampler}" for sampler in samplers for kind in ("plain, ", "MeBNS round ")]
-    names = list(yaml.safe_load((STUDIES / "quality.yaml").read_text())["axes"]["variant"])
-    together = [name for name in names if name.startswith("together")]
-    return [CONTROL, *together] if part == "together" else [name for name in names if name not in together]
+def read(path: Path) -> pd.DataFrame:
+    """Finished runs of a study's folder, or of a table that ``--csv`` has written."""
+    if path.is_dir():
+        frame = read_results(path)
+        frame = frame[frame["status"] == "done"]
+    else:
+        frame = pd.read_csv(path)
+    axes = [name for name in frame if name.startswith("axis/")]
+    return frame[[*axes, "split_seed", "seed", *VALUES, "seconds", "commit"]].reset_index(drop=True)
+
+
+def settings_of(frame: pd.DataFrame, axis: str) -> list[str]:
+    """The other axes that vary."""
+    axes = [name for name in frame if name.startswith("axis/") and name not in (axis, "axis/graph")]
+    return [name for name in axes if frame[name].nunique() > 1]
+
+
+def cells(frame: pd.DataFrame, axis: str, reference: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Arm, setting and pairs: a row each, with the columns ``<name>`` of the arm and ``<name> control``."""
+    others = settings_of(frame, axis)
+    numbers = [*VALUES, "seconds"]
+    key = [*PAIR, *others]
+    control = frame[frame[axis] == reference].set_index(key)[numbers].add_suffix(" control")
+    for arm in [value for value in frame[axis].unique() if value != reference]:
+        both = frame[frame[axis] == arm].set_index(key)[numbers].join(control, how="inner").reset_index()
+        for setting, rows in both.groupby(others, sort=False) if others else []:
+            yield arm, ", ".join(map(str, setting)), rows
+        yield arm, ALL, both.groupby(PAIR, sort=False).mean(numeric_only=True).reset_index()
+
+
+def difference(rows: pd.DataFrame, name: str, scale: float, digits: int) -> str:
+    """Mean difference to the control with its interval."""
+    found = paired_difference((scale * (rows[name] - rows[f"{name} control"])).dropna().to_numpy())
+    return f"{found.mean:+.{digits}f} ({found.low:+.{digits}f}, {found.high:+.{digits}f})"
 
 
 def main() -> None:
-    """Prints a table."""
-    parser = parser_of(__doc__)
-    parser.add_argument("part", choices=("factors", "together", "winners"))
-    parser.add_argument("--graphs", nargs="+", help="those of the part unless told")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=100)
-    args = parser.parse_args()
-    graphs = args.graphs or ["cora", "citeseer", *(["usair", "yeast"] if args.part == "winners" else [])]
-    rows = [row for row in read(RESULTS) if int(row["epochs"]) == args.epochs and int(row["seed"]) in args.seeds]
-    if args.part == "winners":
-        report_test(rows, graphs, variants_of(args.part))
-    else:
-        report(rows, graphs, variants_of(args.part), churn=args.part == "together")
-
-
-def column(rows: list[dict[str, str]], graph: str, variant: str, name: str) -> list[float]:
-    """One number for each seed of any row, NaN where this variant has none."""
-    chosen = [row for row in rows if (row["graph"], row["variant"]) == (graph, variant)]
-    by_seed = {row["seed"]: float(row[name] or "nan") for row in chosen}
-    return [by_seed.get(seed, nan) for seed in sorted({row["seed"] for row in rows})]
-
-
-def report(rows: list[dict[str, str]], graphs: list[str], variants: list[str], churn: bool) -> None:
-    """Prints a Markdown table: validation only, so that what is chosen by it has not seen the test edges."""
-    names = {"val_mrr": "val MRR", **({"churn@1": "churn@1"} if churn else {})}
-    columns = [column for name in names.values() for column in (name, "- DNS")]
-    head("variant", *(f"{graph}: {column}" for graph in graphs for column in columns))
-    for variant in variants:
-        cells = []
-        for graph, name in product(graphs, names):
-            own, control = (column(rows, graph, which, name) for which in (variant, CONTROL))
-            cells += [told(own), gain(own, control) if variant != CONTROL else ""]
-        line(variant, *cells)
-
-
-def report_test(rows: list[dict[str, str]], graphs: list[str], variants: list[str]) -> None:
-    """Prints a Markdown table: each sampler alone and inside MeBNS, in test."""
-    names = {"test_mrr": "test MRR", "test_auc": "AUC", "churn@1": "churn@1", "val_mrr": "val MRR"}
-    head("graph", "negatives", *names.values(), *(f"{name} - plain" for name in names.values()))
-    for graph, variant in product(graphs, variants):
-        values = {name: column(rows, graph, variant, name) for name in names}
-        control = variant.replace("MeBNS round ", "plain, ")
-        gains = [gain(own, column(rows, graph, control, name)) for name, own in values.items()]
-        line(graph, variant, *map(told, values.values()), *(gains if variant != control else [""] * len(names)))
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, help="folder of a study, or a table of its runs")
+    parser.add_argument("--axis", default="variant", help="whose values are compared")
+    parser.add_argument("--reference", default="plain", help="with which of them")
+    parser.add_argument("--csv", type=Path, help="also writes the runs into this table")
+    parser.add_argument("--graphs", nargs="+", help="all unless told")
+    given = parser.parse_args()
+    frame = read(given.study)
+    if given.csv:
+        frame.to_csv(given.csv, index=False, float_format="%.6g")
+    if given.graphs:
+        frame = frame[frame["axis/graph"].isin(given.graphs)]
+    axis = f"axis/{given.axis}"
+    if axis not in frame or given.reference not in set(frame[axis]):
+        parser.error(f"--axis, --reference: there is no {given.axis}={given.reference} in {given.study}")
+    print(f"In points of a hundred, beside {given.reference}; churn as it is\n")
+    head(given.axis, "setting", "pairs", "MRR", "relative gain, %", "AUC", "churn", "times its seconds")
+    found = list(cells(frame, axis, given.reference))
+    for arm, setting, rows in found:
+        graphs = [(part["test/mrr"].to_numpy(), part["test/mrr control"].to_numpy())
+                  for _, part in rows.groupby("axis/graph", sort=False)]  # fmt: skip
+        gain = relative_gain(graphs)
+        told = "-" if gain is None else f"{100 * gain.mean:+.1f} ({100 * gain.low:+.1f}, {100 * gain.high:+.1f})"
+        slower = rows["seconds"].mean() / rows["seconds control"].mean()
+        mrr, auc = (difference(rows, name, 100, 2) for name in ("test/mrr", "test/auc"))
+        line(arm, setting, len(rows), mrr, told, auc, difference(rows, "churn", 1, 3), f"{slower:.1f}")
+    single = [(arm, setting, rows) for arm, setting, rows in found if setting != ALL]
+    by_graph = [(arm, setting, graph, part["test/mrr"] - part["test/mrr control"])
+                for arm, setting, rows in single for graph, part in rows.groupby("axis/graph", sort=False)]  # fmt: skip
+    enough = [(*name, gaps.to_numpy()) for *name, gaps in by_graph if len(gaps) > 1]
+    corrected = holm(np.array([paired_difference(gaps).p_value for *_, gaps in enough]))
+    for side, words in ((1, "above"), (-1, "below")):
+        cases = [
+            f"{arm}, {setting}, {graph} ({100 * gaps.mean():+.1f})"
+            for (arm, setting, graph, gaps), p_value in zip(enough, corrected, strict=True)
+            if p_value <= 0.05 and math.copysign(1, gaps.mean()) == side
+        ]
+        print(f"\n{len(cases)} of {len(enough)} cells are {words} {given.reference} (Wilcoxon, Holm over all cells): "
+              + ("; ".join(cases) or "none"))  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -108,6 +108,11 @@ CHOICES = (
             "model.predictor": "mebns_pl.StructureMLP",
             # Every node in equally many negatives: what degrees tell is not to be lost
             "model.sampler.proposal": "mebns_pl.UniformPairProposal",
+            # Each edge against several: what is learned is their order
+            "model.loss": "mebns_pl.SoftmaxCrossEntropy",
+            "model.sampler.num_candidates": 8,
+            "model.sampler.selector": "mebns_pl.FirstSelector",
+            "model.sampler.selector.num_negatives": 8,
             **_ADAM,
             "data.batch_size": 256,
         },

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mebns_pl.checks import expect
 from mebns_pl.graph.csr import Graph
@@ -54,10 +54,11 @@ class StructureMLP(LinkPredictor[StructureInputs]):
     r"""Common neighbours, paths and degrees of a pair, weighed by learning: the heuristics in one, without embeddings.
 
     With the logarithms :math:`s_{uv}` of the numbers that :func:`~mebns_pl.graph.pair_structure.pair_structure` finds,
-    the logit of :math:`(u, v)` is :math:`f(h(s_{uv}))`, f and h perceptrons of two layers: what
-    :class:`StructurePredictor` makes of them where it has no embeddings. Numbers of a graph without the pair's own edge
-    look alike in training and test, and so few parameters do not overfit. Nodes that training has not seen are scored
-    as others are.
+    the logit of :math:`(u, v)` is :math:`f(h(s_{uv})) + w^\top s_{uv}`, f and h perceptrons of two layers: what
+    :class:`StructurePredictor` makes of them where it has no embeddings, and a linear part beside it (as "wide and
+    deep" models, 1606.07792), which keeps apart the pairs with the highest numbers, as heuristics do: the perceptrons
+    normalise them. Numbers of a graph without the pair's own edge look alike in training and test, and so few
+    parameters do not overfit. Nodes that training has not seen are scored as others are.
 
     Args:
         spec: the graph's size, which it does not need.
@@ -84,6 +85,8 @@ class StructureMLP(LinkPredictor[StructureInputs]):
         self.num_hops = num_hops
         self.structure = Perceptron(num_numbers(num_hops), hidden_channels, hidden_channels, dropout)
         self.head = Perceptron(hidden_channels, hidden_channels, 1, dropout)
+        self.linear = nn.Linear(num_numbers(num_hops), 1, bias=False)
+        nn.init.zeros_(self.linear.weight)
 
     def prepare(
         self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None
@@ -96,7 +99,8 @@ class StructureMLP(LinkPredictor[StructureInputs]):
         key, rows = inputs.key, inputs.rows
         numbers = inputs.structure.to(self.head.last.weight.dtype)
         hidden = self.structure(numbers, rows, key and key.child("structure"))
-        return self.head(hidden, rows, key and key.child("head")).squeeze(1)  # type: ignore[no-any-return]
+        logits: Tensor = self.head(hidden, rows, key and key.child("head")) + self.linear(numbers)
+        return logits.squeeze(1)
 
     @property
     def inductive(self) -> bool:

@@ -35,11 +35,21 @@ def test_logits_equal_the_reference() -> None:
 def test_numbers_alone_are_told_as_beside_embeddings_that_say_nothing() -> None:
     graph, pairs = Graph.from_edges(make_edges(), NUM_NODES), torch.tensor([[0, 3, 22, 5], [9, 11, 4, 0]])
     both, alone = StructurePredictor(graph.spec, hidden_channels=6), StructureMLP(graph.spec, 6)
-    alone.load_state_dict({name: value for name, value in both.state_dict().items() if name in alone.state_dict()})
+    shared = {name: value for name, value in both.state_dict().items() if name in alone.state_dict()}
+    assert alone.load_state_dict(shared, strict=False).missing_keys == ["linear.weight"]  # 0 to begin with
     torch.nn.init.zeros_(both.ends.last.weight)
     torch.nn.init.zeros_(both.ends.last.bias)
     found = alone(alone.prepare(graph.without(make_edges()[:, ::4]), pairs))
     torch.testing.assert_close(both(both.prepare(graph, pairs)), found)
+
+
+def test_the_linear_part_stands_beside_the_rest() -> None:
+    graph, pairs = Graph.from_edges(make_edges(), NUM_NODES), torch.tensor([[0, 3, 22, 5], [9, 11, 4, 0]])
+    model = StructureMLP(graph.spec, 6)
+    inputs = model.prepare(graph, pairs)
+    before = model(inputs)
+    torch.nn.init.normal_(model.linear.weight)
+    torch.testing.assert_close(model(inputs) - before, (inputs.structure @ model.linear.weight.t()).squeeze(1))
 
 
 def test_nodes_that_training_has_not_seen_are_scored() -> None:
