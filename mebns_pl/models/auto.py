@@ -106,9 +106,8 @@ CHOICES = (
         lambda facts: True,
         {
             "model.predictor": "mebns_pl.StructureMLP",
-            # Every node in equally many negatives: what degrees tell is not to be lost
-            "model.sampler.proposal": "mebns_pl.UniformPairProposal",
-            # Each edge against several: what is learned is their order
+            # Each edge against several of its anchor's: what is learned is their order
+            "model.sampler.proposal": "mebns_pl.UniformProposal",
             "model.loss": "mebns_pl.SoftmaxCrossEntropy",
             "model.sampler.num_candidates": 8,
             "model.sampler.selector": "mebns_pl.FirstSelector",
@@ -116,7 +115,7 @@ CHOICES = (
             **_ADAM,
             "data.batch_size": 256,
         },
-        {0: 60, 5_000: 30, 20_000: 15},
+        {0: 60, 5_000: 30, 10_000: 15},
     ),
 )
 """The first whose condition holds is taken."""
