@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mebns_pl.checks import above, at_least
+from mebns_pl.checks import above, at_least, fits
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
 from mebns_pl.graph.near_nodes import NearNodes, near_nodes, page_rank_table
 from mebns_pl.graph.row_sets import RowSets
 from mebns_pl.keys import Key
 from mebns_pl.models.encoders.gcn import GCN
-from mebns_pl.models.layers import Perceptron, check_width
+from mebns_pl.models.layers import Perceptron
 from mebns_pl.models.predictor import AbstractEncodingPredictor, PairInputs
 from mebns_pl.models.pyg import EncoderFactory, make_encoder
 from mebns_pl.types import GraphSpec
@@ -112,8 +112,9 @@ class LPFormer(AbstractEncodingPredictor[LPFormerInputs]):
         above(0, one_hop=one_hop, farther=farther)
         super().__init__(make_encoder(encoder, spec))
         channels = self.encoder.out_channels
-        check_width(attention_channels, 1, channels + place_channels)
-        check_width(place_channels, NUM_GROUPS)
+        fits(16 * attention_channels * (2 * channels + place_channels), attention_channels=attention_channels)
+        fits(16 * NUM_GROUPS * place_channels**2, place_channels=place_channels)
+        fits(12 * min(top, spec.num_nodes) * spec.num_nodes, top=top)
         self.measure = PersonalizedPageRank(alpha, eps)
         self.top = top
         self.thresholds = (0.0, one_hop, farther)

@@ -29,6 +29,7 @@ from mebns_pl import (
     EqualWeighting,
     LinearGCN,
     LinkPredictor,
+    LPFormer,
     MLPDecoder,
     ResidualMLPDecoder,
     SelfAdversarialWeighting,
@@ -82,6 +83,15 @@ LOSSES: dict[str, AbstractLoss] = {
     "margin": MarginLoss(),
 }
 PREDICTORS: dict[str, Callable[[GraphSpec], LinkPredictor]] = {
+    "LPFormer": partial(
+        LPFormer,
+        encoder=ENCODERS["GCN"],
+        hidden_channels=6,
+        attention_channels=4,
+        place_channels=3,
+        eps=1e-12,
+        dropout=0.3,
+    ),  # fmt: skip
     "NCN": partial(NCN, encoder=ENCODERS["GCN"], hidden_channels=6, dropout=0.3),
     "Refined-GAE": partial(
         EncoderDecoder,
