@@ -178,7 +178,7 @@ def _pick(ends, lists, table, edges, alpha, least, out):  # pragma: no cover (co
             of_v = factors[1, 0] * ranks[i] + factors[1, 1] * ranks[j]
             i += 1
             j += 1
-            if node == u or node == v:
+            if node in (u, v):
                 continue
             kind = 2 - _linked(u, node, edges) - _linked(v, node, edges)
             if min(of_u, of_v) > least[kind]:
