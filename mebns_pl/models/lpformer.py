@@ -92,7 +92,7 @@ class LPFormer(AbstractEncodingPredictor[LPFormerInputs]):
         torch.Size([1])
     """
 
-    score_block = 2**13
+    score_block = 2**12
 
     def __init__(
         self,
@@ -189,4 +189,5 @@ def attention_means(logits: Tensor, x: Tensor, ptr: Tensor, pair: Tensor) -> Ten
     highest = logits.new_zeros(own.num_sets).scatter_reduce(0, pair, logits.detach(), "amax", include_self=False)
     powers = (logits - highest.index_select(0, pair)).exp()[:, None]
     weighed = own.sums(torch.cat([powers * x, powers], dim=1))
+    # The highest power of a set is 1, so that no sum is small
     return weighed[:, :-1] / (weighed[:, -1:] + (own.sizes == 0)[:, None])

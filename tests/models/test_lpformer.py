@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from mebns_pl import GCN, LPFormer
+from mebns_pl import GCN, SAGE, LPFormer
 from mebns_pl.graph.csr import Graph
 from mebns_pl.models import lpformer
 from mebns_pl.models.lpformer import attention_means
@@ -118,6 +118,18 @@ def test_attention_is_a_mean_of_each_set() -> None:
     slope = share[0] * share[1] * (x[1] - x[2]).item()
     torch.testing.assert_close(grad, torch.stack([slope * 0, slope, -slope, slope * 0]), rtol=1e-10, atol=1e-13)
     assert bool(torch.autograd.grad(grad.square().sum(), logits)[0].isfinite().all())
+
+
+@pytest.mark.parametrize("encoder", [GCN, SAGE])
+def test_half_precision_gives_nearly_the_same(encoder: type[GCN | SAGE]) -> None:
+    graph = Graph.from_edges(make_edges(), NUM_NODES)
+    model = make_model(graph, encoder=partial(encoder, hidden_channels=6)).float()
+    inputs = model.prepare(graph, all_pairs())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(inputs)
+    found.sum().backward()
+    torch.testing.assert_close(found.float(), model(inputs), rtol=0.1, atol=0.1)
+    assert all(bool(param.grad.isfinite().all()) for param in model.parameters())
 
 
 @pytest.mark.parametrize(
