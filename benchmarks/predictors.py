@@ -3,7 +3,7 @@
     python benchmarks/predictors.py --root DATA
 
 One thread, seconds of the processor, the predictors in turn, the best of several rounds; uniform negatives, one an
-edge. Prints a table of the steps, with the share of `prepare` in them (common neighbours, paths).
+edge. Prints a table of the steps, with the share of `prepare` in them (common neighbours, paths, nodes near both ends).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ PREDICTORS = {
     ),
     "Refined-GAE": partial(m.EncoderDecoder, encoder=LINEAR, decoder=partial(m.ResidualMLPDecoder, num_layers=3)),
     "NCN": partial(m.NCN, encoder=GCN, hidden_channels=WIDTH),
+    "LPFormer": partial(m.LPFormer, encoder=GCN, hidden_channels=WIDTH),
     "structure": partial(m.StructurePredictor, encoder=GCN, hidden_channels=WIDTH),
 }
 AUTO_ENCODER = "auto-encoder"

@@ -80,6 +80,7 @@ from .models.encoders.gat import GAT as GAT
 from .models.encoders.gcn import GCN as GCN
 from .models.encoders.linear import LinearGCN as LinearGCN
 from .models.encoders.sage import SAGE as SAGE
+from .models.lpformer import LPFormer as LPFormer
 from .models.measure_predictor import MeasurePredictor as MeasurePredictor
 from .models.ncn import NCN as NCN
 from .models.predictor import LinkPredictor as LinkPredictor

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +14,8 @@ from torch import Tensor
 from mebns_pl.graph.node_types import NodeTypes
 from mebns_pl.graph.sparse import Features, product
 from mebns_pl.types import GraphSpec, to_device
+
+T = TypeVar("T")
 
 
 def pair_keys(source: Tensor, target: Tensor, num_nodes: int) -> Tensor:
@@ -73,7 +77,7 @@ class Graph:
     weight: Tensor | None = None
     present: Tensor | None = None
     types: NodeTypes | None = None
-    _shared: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _shared: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
     def from_edges(
@@ -137,7 +141,7 @@ class Graph:
         if isinstance(self.x, Features):
             if "dense x" not in self._shared:
                 self._shared["dense x"] = self.x.to_dense()
-            return self._shared["dense x"]
+            return self._shared["dense x"]  # type: ignore[no-any-return]
         return self.x
 
     @property
@@ -146,14 +150,14 @@ class Graph:
         if "rows" not in self._shared:
             counts = self.indptr.diff()
             self._shared["rows"] = torch.repeat_interleave(torch.arange(self.num_nodes, device=counts.device), counts)
-        return self._shared["rows"]
+        return self._shared["rows"]  # type: ignore[no-any-return]
 
     @property
     def edge_keys(self) -> Tensor:
         """``(E,)`` int64 ascending, :func:`pair_keys` of every entry."""
         if "edge_keys" not in self._shared:
             self._shared["edge_keys"] = pair_keys(self.rows, self.indices, self.num_nodes)
-        return self._shared["edge_keys"]
+        return self._shared["edge_keys"]  # type: ignore[no-any-return]
 
     @cached_property
     def edge_index(self) -> Tensor:
@@ -222,6 +226,17 @@ class Graph:
     def with_targets(self) -> Graph:
         """The graph with all edges that :meth:`without` has left out, for what leaves each pair's own edge out."""
         return replace(self, keep=self.present)
+
+    def once(self, name: str, make: Callable[[Graph], T]) -> T:
+        """What ``make`` makes of all edges, targets or not; kept under ``name`` for all that :meth:`without` makes.
+
+        Where edges are taken for missing it is made anew at each call.
+        """
+        if self.present is not None:
+            return make(self.with_targets())
+        if name not in self._shared:
+            self._shared[name] = make(self.with_targets())
+        return self._shared[name]  # type: ignore[no-any-return]
 
     def dropped(self, keep_edge: Tensor) -> Graph:
         """Leaves undirected edges out by a mask over those with ``source < target``, in CSR order.

@@ -49,6 +49,7 @@ class RowSets:
 
         Cost: m C additions; m + N once for the transpose, where derivatives may be asked for.
         """
+        h = h.float() if h.dtype == torch.bfloat16 else h  # sparse kernels have no bfloat16
         matrix = _ones(self.ptr, self.members, self.num_rows, h.dtype)
         if not torch.is_grad_enabled():
             return product(matrix, matrix, h)  # the transpose would not be read

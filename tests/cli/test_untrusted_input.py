@@ -156,7 +156,7 @@ def test_widths_that_cannot_be_are_refused_with_their_memory(width: int) -> None
     featureless = spec._replace(num_features=0)
     makers: list[Callable[[], object]] = [
         *(lambda name=name, of=of: getattr(mebns_pl, name)(of, hidden_channels=width)
-          for name in ("GCN", "SAGE", "GAT", "SEAL", "NCN") for of in (spec, featureless)),
+          for name in ("GCN", "SAGE", "GAT", "SEAL", "NCN", "LPFormer") for of in (spec, featureless)),
         lambda: mebns_pl.MLPDecoder(16, hidden_channels=width),
         lambda: mebns_pl.WeightNet(hidden_channels=width) if width < 1 else fits(10**20, hidden_channels=width),
     ]  # fmt: skip

@@ -258,6 +258,8 @@ CASES = {
     "GAT, sgd, clipping": (Setting(encoder="GAT", optimizer="sgd", clip=0.03), {}, 0),
     "SAGE, adam": (Setting(encoder="SAGE", optimizer="adam"), {"eps": 1e-3}, 2),
     "SAGE, sgd": (Setting(encoder="SAGE", optimizer="sgd"), {}, 0),
+    "LPFormer, adam": (Setting(encoder="LPFormer", optimizer="adam"), {"eps": 1e-3}, 2),
+    "LPFormer, sgd, clipping": (Setting(encoder="LPFormer", optimizer="sgd", clip=0.03), {}, 0),
     "NCN, adam": (Setting(encoder="NCN", optimizer="adam"), {"eps": 1e-3}, 2),
     "NCN, sgd, sparse": (Setting(encoder="NCN", optimizer="sgd", features="sparse"), {}, 0),
     "Refined-GAE, adam, clipping": (Setting(encoder="Refined-GAE", optimizer="adam", clip=0.03), {"eps": 1e-3}, 2),
@@ -299,7 +301,7 @@ def flat(tensors: list[Tensor] | None) -> Tensor:
 
 ALWAYS = {
     "GCN, sgd", "GCN, adam", "GCN, adamw", "GCN, momentum, clipping", "GCN, adam, clipping", "GAT, adam", "SAGE, sgd",
-    "NCN, sgd, sparse", "Refined-GAE, adam, clipping", "SEAL, adam",
+    "LPFormer, adam", "NCN, sgd, sparse", "Refined-GAE, adam, clipping", "SEAL, adam",
 }  # fmt: skip
 
 

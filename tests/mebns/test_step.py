@@ -151,7 +151,7 @@ def test_selectors_are_told_what_they_ask_for() -> None:
     state, batch, graph = reference.make_state(setting), reference.make_batch(0), reference.make_graph("dense")
     plain_step(state.student, Sampler(selector=Asking()), BinaryCrossEntropy(), batch, graph, KEY, SingleProcess())
     student, key = state.student.module, KEY.child("student")
-    params, masked = reference.params_of(student), reference.graph_without("dense", batch.union_positives)
+    params, masked = reference.params_of(student), reference.graph_without(reference.Setting(), batch.union_positives)
     # The plain step draws no teacher negatives: names of pairs count those of the batch all the same
     expected = reference.candidate_pass(student, params, masked, batch, key)
     torch.testing.assert_close(asked["candidates"], torch.stack([torch.stack(row) for row in expected]).detach())
@@ -255,7 +255,7 @@ def test_plain_step_is_balanced_cross_entropy() -> None:
             names.append(row * 8 + column)
     label = torch.tensor(labels, dtype=torch.float64)
     inputs = student.module.prepare(
-        reference.graph_without("dense", batch.positives),
+        reference.graph_without(reference.Setting(), batch.positives),
         torch.tensor([anchors, nodes]),
         torch.tensor(names),
         KEY.child("student"),

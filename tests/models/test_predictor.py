@@ -20,6 +20,7 @@ from mebns_pl import (
     EncoderDecoder,
     LinearGCN,
     LinkPredictor,
+    LPFormer,
     MLPDecoder,
     ResidualMLPDecoder,
     StructureMLP,
@@ -57,6 +58,13 @@ BUILDERS: dict[type, list[Build]] = {
             encoder=partial(LinearGCN, hidden_channels=4, embed_nodes=True, dropout=0.3),
             decoder=partial(ResidualMLPDecoder, dropout=0.3),
         ),
+    ],
+    LPFormer: [
+        partial(
+            LPFormer, encoder=partial(GCN, hidden_channels=4, dropout=0.3), hidden_channels=5, attention_channels=3,
+            place_channels=2, dropout=0.3,
+        ),
+        partial(LPFormer, encoder=partial(SAGE, hidden_channels=4), hidden_channels=5, top=6, farther=0.05),
     ],
     NCN: [partial(NCN, encoder=partial(GCN, hidden_channels=4, dropout=0.3), hidden_channels=5, dropout=0.3)],
     StructureMLP: [partial(StructureMLP, hidden_channels=5, dropout=0.3), partial(StructureMLP, num_hops=1)],

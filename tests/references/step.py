@@ -29,6 +29,7 @@ from mebns_pl import (
     EqualWeighting,
     LinearGCN,
     LinkPredictor,
+    LPFormer,
     MLPDecoder,
     ResidualMLPDecoder,
     SelfAdversarialWeighting,
@@ -82,6 +83,14 @@ LOSSES: dict[str, AbstractLoss] = {
     "margin": MarginLoss(),
 }
 PREDICTORS: dict[str, Callable[[GraphSpec], LinkPredictor]] = {
+    "LPFormer": partial(
+        LPFormer,
+        encoder=ENCODERS["GCN"],
+        hidden_channels=6,
+        attention_channels=4,
+        place_channels=3,
+        dropout=0.3,
+    ),
     "NCN": partial(NCN, encoder=ENCODERS["GCN"], hidden_channels=6, dropout=0.3),
     "Refined-GAE": partial(
         EncoderDecoder,
@@ -90,6 +99,8 @@ PREDICTORS: dict[str, Callable[[GraphSpec], LinkPredictor]] = {
     ),
     "SEAL": partial(SEAL, num_pooled=10, hidden_channels=4, num_layers=2, dropout=0.3),
 }
+SEES_TARGETS = {"LPFormer"}
+"""Predictors that leave each pair's own edge out of the whole graph by themselves."""
 
 
 @dataclass(frozen=True)
@@ -309,11 +320,13 @@ def apply_all(state: State, setting: Setting, result: StepResult) -> None:
 # --- the slow step --------------------------------------------------------------------------------
 
 
-def graph_without(features: str, pairs: Tensor) -> Graph:
-    """A graph rebuilt from the edges that are not among ``pairs``."""
+def graph_without(setting: Setting, pairs: Tensor) -> Graph:
+    """A graph rebuilt from the edges that are not among ``pairs``; a mask for predictors that look at these, too."""
+    if setting.encoder in SEES_TARGETS:
+        return make_graph(setting.features).without(pairs)
     gone = {frozenset(pair) for pair in pairs.t().tolist()}
     left = [pair for pair in make_edges().t().tolist() if frozenset(pair) not in gone]
-    return Graph.from_edges(torch.tensor(left).t(), NUM_NODES, make_features(features))
+    return Graph.from_edges(torch.tensor(left).t(), NUM_NODES, make_features(setting.features))
 
 
 def pass_of(
@@ -512,7 +525,7 @@ def params_of(module: nn.Module) -> Params:
 
 def prepare(state: State, setting: Setting, batch: TrainBatch, meta_batch: MetaSet, key: Key) -> Slow:
     """Teacher's scores, filter, selector; reads ``state`` only."""
-    graph = graph_without(setting.features, batch.union_positives)
+    graph = graph_without(setting, batch.union_positives)
     teacher, student = state.teacher.module, state.student.module
     teacher_key, student_key = key.child("teacher") if setting.learns else None, key.child("student")
     with torch.no_grad():
@@ -575,7 +588,7 @@ def prepare(state: State, setting: Setting, batch: TrainBatch, meta_batch: MetaS
     meta_positives = torch.tensor(
         [pair for pair, label in zip(meta_batch.pairs.t().tolist(), labels, strict=True) if label == 1]
     )
-    meta_graph = graph_without(setting.features, meta_positives.t())
+    meta_graph = graph_without(setting, meta_positives.t())
 
     def meta_loss_at(params: Params) -> Tensor:
         logits = functional_call(student, params, (student.prepare(meta_graph, meta_batch.pairs),))
@@ -637,7 +650,7 @@ def slow_step(state: State, setting: Setting, batch: TrainBatch, meta_batch: Met
     real_step(new.student, slow, weights, setting.clip)
 
     if setting.learns:
-        graph = graph_without(setting.features, batch.union_positives)
+        graph = graph_without(setting, batch.union_positives)
         teacher = new.teacher.module
         logits = teacher_pass(teacher, params_of(teacher), graph, batch, key.child("teacher"))
         positive = positive_pass(teacher, params_of(teacher), graph, batch, key.child("teacher"))

@@ -7,13 +7,16 @@ from functools import partial
 import pytest
 import torch
 
-from mebns_pl import GCN, NCN, SEAL, EncoderDecoder, LinearGCN, ResidualMLPDecoder, StructurePredictor
+from mebns_pl import GCN, NCN, SEAL, EncoderDecoder, LinearGCN, LPFormer, ResidualMLPDecoder, StructurePredictor
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.first import FirstSelector
 from references.runs import equal, fit, make_data, make_mebns, make_plain, make_trainer, weights
 
 BACKBONES = {
+    "LPFormer": partial(
+        LPFormer, encoder=partial(GCN, hidden_channels=16), hidden_channels=16, attention_channels=8, dropout=0.2
+    ),
     "NCN": partial(NCN, encoder=partial(GCN, hidden_channels=16), hidden_channels=16, dropout=0.2),
     "Refined-GAE": partial(
         EncoderDecoder,

@@ -43,14 +43,15 @@ class PersonalizedPageRank(AbstractMeasure, AbstractPairMeasure):
         self.eps = eps
 
     def top(self, graph: Graph, nodes: Tensor, k: int, exclude: Graph | None = None) -> tuple[Tensor, Tensor]:
-        return top_lists(self._rows(graph), graph, nodes, k, exclude)
+        return top_lists(self.rows(graph), graph, nodes, k, exclude)
 
     def pairs(self, graph: Graph, source: Tensor, target: Tensor) -> Tensor:
-        rows, n = self._rows(graph), graph.num_nodes
+        rows, n = self.rows(graph), graph.num_nodes
         # Symmetric to the last bit: a sum of two numbers has no order
         return (row_scores(rows, source, target, n) + row_scores(rows, target, source, n)).float()
 
-    def _rows(self, graph: Graph) -> Rows:
+    def rows(self, graph: Graph) -> Rows:
+        """The scores of all nodes that a push reaches, of a graph on the CPU; a row begins with the node itself."""
         arguments = (*structure(graph), float(self.alpha), float(self.eps))
         return compiled_rows(lambda nodes, *out: _push_rows(nodes, *arguments, *out), graph.num_nodes)
 
