@@ -32,14 +32,16 @@ from references.effort import examples
 from references.negatives import joined, members
 
 
-
 def near_the_middle(score: CandidateScores, uniform: torch.Tensor) -> torch.Tensor:
     return uniform - score().abs()
 
 
 WAYS: dict[type, list[Callable[..., AbstractSelector]]] = {
     TopSelector: [lambda num_negatives: TopSelector(num_negatives + 1, num_negatives)],
-    FunctionSelector: [partial(FunctionSelector, near_the_middle), partial(FunctionSelector, lambda _, uniform: uniform)],
+    FunctionSelector: [
+        partial(FunctionSelector, near_the_middle),
+        partial(FunctionSelector, lambda _, uniform: uniform),
+    ],
     SoftmaxSelector: [SoftmaxSelector, partial(SoftmaxSelector, temperature=0.5)],
 }
 EACH = members(SELECTORS, WAYS)
@@ -232,7 +234,9 @@ def test_what_a_function_of_ones_own_may_not_give_is_named(given):
     def mine(score, uniform):
         return given
 
-    with pytest.raises(DataError, match=r"^selector: mine gave .*; allowed are floating point numbers of shape \(6, 5\)"):
+    with pytest.raises(
+        DataError, match=r"^selector: mine gave .*; allowed are floating point numbers of shape \(6, 5\)"
+    ):
         FunctionSelector(mine).select(MASKS["all"], known_scores(torch.zeros(6, 5)), torch.arange(6), KEY)
 
 

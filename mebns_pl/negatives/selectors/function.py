@@ -16,12 +16,12 @@ from mebns_pl.negatives.selectors.ordering import highest
 
 @dataclass(frozen=True)
 class FunctionSelector(AbstractSelector):
-    """The M legal candidates to which a function gives most: function(score, uniform), named in YAML by its import path.
+    """The M legal candidates to which a function gives most: function(score, uniform), named by its import path.
 
-    It is given ``score``, whose ``score()``, ``score.positives()``, ``score.degrees()`` and ``score.common_neighbors()``
-    tell of the candidates (:class:`~mebns_pl.negatives.selectors.abstract.CandidateScores`), and for what it draws
-    uniform numbers ``(b, K)`` in [0, 1), the same on any number of ranks. It gives a floating point number for each
-    candidate, ``(b, K)``, which must depend on nothing but its own row.
+    Of ``score`` it can ask ``score()``, ``score.positives()``, ``score.degrees()`` and ``score.common_neighbors()``
+    (:class:`~mebns_pl.negatives.selectors.abstract.CandidateScores`); ``uniform`` are numbers ``(b, K)`` in [0, 1) for
+    what it draws, the same on any number of ranks. It gives a floating point number for each candidate, ``(b, K)``,
+    which must depend on nothing but its own row.
 
     Args:
         function: the function.
