@@ -151,10 +151,8 @@ def table_features(table: Table, columns: Sequence[str], standardize: bool) -> t
 
 def _refuse_commas(table: Table, name: str | int, values: pa.ChunkedArray) -> None:
     """Refuses numbers with a comma before their fraction, which would be taken for texts."""
-    is_one = pc.match_substring_regex(values, r"^[+-]?[0-9]*,[0-9]+$")
-    if pc.any(is_one).as_py() and pc.all(pc.or_(is_one, pc.match_substring_regex(values, r"^[+-]?[0-9]+$"))).as_py():
-        where = table.value_at(is_one.index(True).as_py(), name)
-        raise DataError(f"{where}; allowed are numbers with a point before their fraction, or texts")
+    if pc.all(pc.match_substring_regex(values, r"^[+-]?[0-9]*,[0-9]+$")).as_py():
+        raise DataError(f"{table.value_at(0, name)}; allowed are numbers with a point before their fraction, or texts")
 
 
 def with_lists(table: Table, columns: Sequence[str]) -> list[str]:

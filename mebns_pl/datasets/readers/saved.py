@@ -112,9 +112,7 @@ class SavedData:
         x = fields.get("x")
         if x is not None and (not isinstance(x, Tensor | np.ndarray) or x.ndim != 2):
             raise DataError(f"{where}x: got {_kind(x)}; allowed is a tensor of shape (N, F)")
-        if x is not None and not x.shape[1] and "num_nodes" not in fields:  # no feature, but a row of each node
-            fields = {**fields, "x": None, "num_nodes": len(x)}
-        elif isinstance(x, Tensor) and x.layout != torch.strided:
+        if isinstance(x, Tensor) and x.layout != torch.strided:
             matrix = _sparse_matrix(x, f"{where}x")
             parts = {"indptr": matrix.indptr, "indices": matrix.indices, "data": matrix.data, "shape": [*x.shape]}
             fields = {**fields, "x": None} | {f"attr_{name}": value for name, value in parts.items()}

@@ -155,7 +155,7 @@ def weights_of(arrays: Archive | SavedData, key: int | str | None, pairs: Tensor
     """
     if key is None:
         there = [name for name in ("edge_weight", "edge_attr") if name in arrays]
-        return None, [f"{name!r} left out: edges count alike (columns.weight reads weights)" for name in there]
+        return None, [f"{name!r} left out: edges count alike" for name in there]
     weights = numbers_of_edges(arrays, str(key), pairs)
     if bool((weights < 0).any()):
         place = int((weights < 0).nonzero()[0])
