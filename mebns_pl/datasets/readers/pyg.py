@@ -147,7 +147,8 @@ def _side_by_side(path: Path, blocks: list[tuple[int, Tensor | Features | None]]
     if all(isinstance(x, Tensor) for x in given):
         size, width = sum(size for size, _ in blocks), sum(x.shape[1] for x in given if isinstance(x, Tensor))
         check_size(path, 4 * size * width, "bytes of arrays")
-        return torch.block_diag(*(torch.zeros(size, 0) if x is None else x for size, x in blocks))  # type: ignore[misc]
+        wide: Tensor = torch.block_diag(*(torch.zeros(size, 0) if x is None else x for size, x in blocks))
+        return wide
     return sparse_features(scipy.sparse.block_diag([_csr(size, x) for size, x in blocks], format="csr"))
 
 
