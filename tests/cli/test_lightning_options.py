@@ -5,7 +5,7 @@
 | overfit_batches, fast_dev_run, max_steps, max_time, limit_*_batches, val_check_interval, precision 64 | work |
 | reload_dataloaders_every_n_epochs, inference_mode, num_sanity_val_steps, detect_anomaly, deterministic | work |
 | EMA, early stopping, summaries, learning rates; loggers of tables and servers; folders and names with spaces | work |
-| learning rate finder, accumulation, finetuning, SWA of MeBNS; barebones, 0 devices, 16-mixed | one line |
+| learning rate finder, accumulation, finetuning, SWA of MeBNS; barebones, 0 devices, 16-true | one line |
 | a metric that nobody logs; a logger or strategy whose package is absent; a folder without rights | one line |
 """
 
@@ -196,7 +196,7 @@ def test_spawned_ranks_equal_one_process(capfd: pytest.CaptureFixture[str]) -> N
         (["--trainer.barebones=true"], "disabled in barebones mode"),
         (["--trainer.devices=0"], "devices '0'"),
         (["--trainer.strategy=deepspeed"], "pip install -U deepspeed"),
-        (["--trainer.precision=16-mixed"], "float16 needs a loss scaler"),
+        (["--trainer.precision=16-true"], "float16 parameters lose the updates"),
         (
             [f"--trainer.logger={LOGGERS}CSVLogger", "--trainer.logger.save_dir=/proc/nope"],
             "trainer.logger: cannot write to '/proc/nope",
