@@ -109,11 +109,13 @@ from .negatives.selectors.abstract import Picks as Picks
 from .negatives.selectors.adaptive_hardness import AdaptiveHardnessSelector as AdaptiveHardnessSelector
 from .negatives.selectors.bayesian import BayesianSelector as BayesianSelector
 from .negatives.selectors.first import FirstSelector as FirstSelector
+from .negatives.selectors.function import FunctionSelector as FunctionSelector
 from .negatives.selectors.hardest import HardestSelector as HardestSelector
 from .negatives.selectors.softmax import SoftmaxSelector as SoftmaxSelector
 from .negatives.selectors.top import TopSelector as TopSelector
 from .negatives.weightings.abstract import AbstractNegativeWeighting as AbstractNegativeWeighting
 from .negatives.weightings.equal import EqualWeighting as EqualWeighting
+from .negatives.weightings.function import FunctionWeighting as FunctionWeighting
 from .negatives.weightings.self_adversarial import SelfAdversarialWeighting as SelfAdversarialWeighting
 from .pools.all_pairs import AllPairsPool as AllPairsPool
 from .pools.listed import PageRankPool as PageRankPool

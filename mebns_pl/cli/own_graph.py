@@ -52,7 +52,7 @@ def find_links(
 
     Args:
         edges: a path, a name of the catalogue, a table with the columns ``source`` and ``target`` (pandas or polars), a
-            networkx graph, or PyG ``Data``.
+            networkx graph, or PyG ``Data`` or ``HeteroData``.
         nodes: a path or a table with the column ``node`` and features, beside an edge list; or None.
         top_k: how many links, 1 or more.
         per_node: whether these are the links of each node and not of all.

@@ -29,7 +29,7 @@ from mebns_pl.evaluation.protocols import GeneratedComparison
 from mebns_pl.prediction.writer import PredictionWriter
 from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.link_system import AbstractLinkSystem
-from mebns_pl.systems.trainer_options import check_trainer
+from mebns_pl.systems.trainer_options import check_monitors, check_trainer
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +73,11 @@ def check_run(
         system.configure_optimizers()  # refuses what cannot be trained, or not so
         system.batching.resident(data.train_graph, "cpu")
         data.train_steps(system.needs)
-        if trainer.limit_val_batches and data.split.val.shape[1]:
+        validated = bool(trainer.limit_val_batches and data.split.val.shape[1])
+        if validated:
             data.eval_set("val")
+        if trainer.limit_val_batches:
+            check_monitors(trainer, [f"val/{name}" for name in system.stages["val"].names] * validated)
         if told := data.unrankable("test"):
             log.warning("%s; `mebns test` would refuse it", told)
     elif stage in ("validate", "test"):

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from torch import Tensor
 
-from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs, name_order, unique_edges
+from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs, name_order
 from mebns_pl.datasets.readers import mapped
 from mebns_pl.datasets.readers.columns import DELIMITERS, commented, read_columns, separator_of, standard_suffix
 from mebns_pl.datasets.readers.columns import SUFFIXES as TABLES
 from mebns_pl.datasets.readers.graphml import read_graphml
-from mebns_pl.datasets.readers.matrices import read_mat
+from mebns_pl.datasets.readers.matrices import read_mat, read_matrix_market
 from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns, chosen_features, edge_weights
-from mebns_pl.datasets.readers.whole import read_archive, read_saved
+from mebns_pl.datasets.readers.pyg import read_saved
+from mebns_pl.datasets.readers.whole import read_archive
+from mebns_pl.datasets.relations import predicted_rows, with_context
 from mebns_pl.datasets.tables import (
     Table,
     column_times,
@@ -29,9 +31,8 @@ from mebns_pl.datasets.tables import (
     table_features,
 )
 from mebns_pl.errors import DataError
-from mebns_pl.graph.csr import pair_keys
 
-SUFFIXES = (*TABLES, ".graphml", ".npz", ".pt", ".mat")
+SUFFIXES = (*TABLES, ".graphml", ".npz", ".pt", ".mat", ".mtx")
 
 
 def read_graph(
@@ -50,8 +51,12 @@ def read_graph(
     - ``.graphml`` (also with ``.gz``): nodes with attributes, and edges
       (:func:`~mebns_pl.datasets.readers.graphml.read_graphml`);
     - ``.npz``: arrays (:func:`~mebns_pl.datasets.readers.whole.read_archive`);
-    - ``.pt``: a saved PyG ``Data`` (:func:`~mebns_pl.datasets.readers.whole.read_saved`);
-    - ``.mat``: an adjacency matrix ``net`` (:func:`~mebns_pl.datasets.readers.matrices.read_mat`).
+    - ``.pt``: a saved PyG ``Data`` or ``HeteroData`` (:func:`~mebns_pl.datasets.readers.pyg.read_saved`);
+    - ``.mat``: an adjacency matrix ``net`` (:func:`~mebns_pl.datasets.readers.matrices.read_mat`);
+    - ``.mtx`` (also with ``.gz``): the same, numbered from 1
+      (:func:`~mebns_pl.datasets.readers.matrices.read_matrix_market`).
+
+    A text of edges with any other suffix is read as an edge list where ``columns.delimiter`` is given.
 
     No code that a file might hold is run: pickled objects are refused. What a file may ask for is bounded
     (:mod:`mebns_pl.datasets.limits`).
@@ -98,7 +103,11 @@ def _read(
     if nodes_path is not None and Path(nodes_path).suffix == mapped.SUFFIX:
         return mapped.with_mapped_features(_read(path, None, columns, time_column, undirected), nodes_path)
     suffix = standard_suffix(path)
-    if suffix in TABLES:
+    if columns.predicted is not None and columns.relation is None and suffix != ".pt":
+        raise DataError(
+            f"columns.predicted: got {columns.predicted!r} without columns.relation, the column it stands in"
+        )
+    if suffix in TABLES or (columns.delimiter is not None and suffix not in SUFFIXES):
         return _read_tables(path, nodes_path, columns, time_column)
     if nodes_path is not None:
         raise DataError(f"nodes: got {str(nodes_path)!r}; a node table goes with an edge list, not with {path}")
@@ -110,19 +119,51 @@ def _read(
         if columns.bipartite:
             raise DataError(f"columns.bipartite: it goes with an edge list, not with {path}")
         return read_graphml(path, columns, time_column, undirected)
-    if suffix not in SUFFIXES or path.suffix == ".gz":
-        raise DataError(f"{path}: suffix {''.join(path.suffixes[-2:])!r}; allowed are {', '.join(SUFFIXES)}")
+    if suffix not in SUFFIXES or (path.suffix == ".gz" and suffix != ".mtx"):
+        raise DataError(
+            f"{path}: suffix {''.join(path.suffixes[-2:])!r}; allowed are {', '.join(SUFFIXES)}{_instead(path.suffix)}"
+        )
     if columns.features is not None:
         raise DataError(f"feature_columns: got {columns.features}; {suffix} files have no columns to choose from")
-    if columns != DEFAULT_COLUMNS:
-        raise DataError(f"columns: {suffix} files have none to choose from; allowed are tables and GraphML")
+    _refuse_others(columns, {".npz": ("weight",), ".pt": ("weight", "predicted")}.get(suffix, ()), suffix)
     if suffix == ".npz":
-        return read_archive(path, time_column, undirected)
+        return read_archive(path, time_column, undirected, columns.weight)
     if suffix == ".pt":
-        return read_saved(path, time_column, undirected)
+        return read_saved(path, time_column, undirected, columns)
     if time_column is not None:
         raise DataError(f"time_column: got {time_column!r}; {suffix} files have no times")
+    if suffix == ".mtx":
+        return read_matrix_market(path, undirected)
     return read_mat(path.name.split(".")[0], path, undirected=undirected)
+
+
+def _instead(suffix: str) -> str:
+    """What to do with a file of another kind."""
+    return f"; {_INSTEAD.get(suffix.lower(), 'other texts of edges are read where columns.delimiter is given')}"
+
+
+_GRAPHML = "write it anew by networkx.write_graphml(networkx.{}, 'graph.graphml')"
+_INSTEAD = {
+    ".gml": _GRAPHML.format("read_gml(path)"),
+    ".gexf": _GRAPHML.format("read_gexf(path)"),
+    ".net": _GRAPHML.format("Graph(networkx.read_pajek(path))"),
+    ".json": _GRAPHML.format("node_link_graph(json.load(open(path)))"),
+    ".adjlist": _GRAPHML.format("read_adjlist(path)"),
+    ".npy": "put it into an archive, numpy.savez('graph.npz', edges=numpy.load(path))",
+    **dict.fromkeys((".feather", ".arrow", ".ipc"), "write it anew as Parquet, pandas.read_feather(path).to_parquet"),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as 'CSV UTF-8'"),
+    **dict.fromkeys((".pkl", ".pickle", ".gpickle"), "a pickle can run code; save the graph in another way"),
+    **dict.fromkeys((".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz"), "unpack it first (.gz is read as it is)"),
+}
+"""What people have graphs in, and how these become files that are read."""
+
+
+def _refuse_others(columns: GraphColumns, known: Sequence[str], suffix: str) -> None:
+    """Refuses a choice of columns that a file without columns cannot have."""
+    for given in fields(columns):
+        if given.name not in known and getattr(columns, given.name) != getattr(DEFAULT_COLUMNS, given.name):
+            allowed = " and ".join(f"columns.{name}" for name in known) or "tables and GraphML"
+            raise DataError(f"columns.{given.name}: {suffix} files have none to choose from; allowed are {allowed}")
 
 
 def read_edge_list(
@@ -252,11 +293,13 @@ def _read_tables(
         )
     if columns.bipartite:
         node_types = labels or _sides(names, kinds, nodes_path)
-    elif mixed := _maybe_bipartite(ends):
-        notes = [*notes, mixed]
+    else:
+        notes = [*notes, *_odd_names(ends), *_maybe_bipartite(ends)]
     times = None if time_column is None else column_times(table, time_column)
     weights, told = edge_weights(table, columns, {time_column, columns.relation, *ends_in})
-    chosen = _predicted(table, columns)
+    chosen = torch.ones(pairs.shape[1], dtype=torch.bool)
+    if columns.relation is not None:
+        chosen = predicted_rows(table, columns)
     loaded = graph_of_pairs(
         path,
         pairs[:, chosen],
@@ -269,31 +312,7 @@ def _read_tables(
         weights=None if weights is None else weights[chosen],
         node_types=node_types,
     )
-    return loaded if columns.relation is None else _with_context(loaded, pairs[:, ~chosen])
-
-
-def _predicted(table: Table, columns: GraphColumns) -> Tensor:
-    """``(m,)`` bool, the rows whose relation is the one that is predicted; all, where there is one alone."""
-    if columns.relation is None:
-        return torch.ones(len(table.column(columns.source)), dtype=torch.bool)
-    relations = table.column(columns.relation).cast(pa.string())
-    chosen = pc.fill_null(pc.equal(relations, columns.predicted), False)
-    if not pc.any(chosen).as_py():
-        there = ", ".join(repr(name) for name in sorted(filter(None, relations.unique().to_pylist()))[:10])
-        raise DataError(
-            f"{table.path}: no edge of columns.predicted {columns.predicted!r}; column {columns.relation!r} has {there}"
-        )
-    return torch.tensor(chosen.to_numpy(zero_copy_only=False))
-
-
-def _with_context(loaded: LoadedGraph, pairs: Tensor) -> LoadedGraph:
-    """The graph with edges of other relations, but for pairs that the predicted one joins, too."""
-    edges, dropped = unique_edges(pairs, loaded.num_nodes)
-    keys = pair_keys(edges[0], edges[1], loaded.num_nodes)
-    also = torch.isin(keys, pair_keys(loaded.edges[0], loaded.edges[1], loaded.num_nodes))
-    told = [f"{edges.shape[1] - int(also.sum()):,} edges of other relations pass messages", *dropped]
-    told += [f"{int(also.sum()):,} more join pairs of the predicted relation, dropped"] * bool(also.any())
-    return replace(loaded, notes=[*loaded.notes, *told], context=edges[:, ~also])
+    return loaded if columns.relation is None else with_context(loaded, pairs[:, ~chosen])
 
 
 def _below_comments(
@@ -336,34 +355,65 @@ def _needed(columns: GraphColumns) -> list[str]:
 
 
 def _check_spellings(table: Table, ends: Sequence[pa.ChunkedArray]) -> None:
-    """Refuses numbers that stand as fractions in one place and not in another: pandas writes 7.0 beside empty cells."""
+    """Refuses a number written in two ways: pandas writes 7.0 beside empty cells, spreadsheets 1E+05 for 100000."""
     for end in ends:
         fractions = end.filter(pc.match_substring_regex(end, r"^[+-]?[0-9]+\.0*$")).unique()
-        whole = pc.replace_substring_regex(fractions, r"\.0*$", "")
+        shortened = end.filter(pc.match_substring_regex(end, _SHORTENED)).unique()
+        spelt = pa.concat_arrays([fractions, shortened])
+        whole = pa.concat_arrays(
+            [pc.replace_substring_regex(fractions, r"\.0*$", ""), pa.array(map(_written_out, shortened), pa.string())]
+        )
         for other in ends:
-            both = whole.filter(pc.is_in(whole, other.unique())) if len(fractions) else whole
+            both = whole.filter(pc.is_in(whole, other.unique())) if len(whole) else whole
             if len(both):
                 name = both[0].as_py()
-                spelt = fractions[pc.index(whole, name).as_py()].as_py()
-                row = pc.index(end, spelt).as_py()
+                found = spelt[pc.index(whole, name).as_py()].as_py()
+                row = pc.index(end, found).as_py()
                 raise DataError(
-                    f"{table.at(row)}: node {spelt!r}, and {name!r} elsewhere; these would be two nodes. Write numbers "
+                    f"{table.at(row)}: node {found!r}, and {name!r} elsewhere; these would be two nodes. Write numbers "
                     "in one way (pandas makes fractions of integers beside empty cells: use its type Int64)"
                 )
 
 
-def _maybe_bipartite(ends: Sequence[pa.ChunkedArray]) -> str:
-    """A note, where numbers stand on both sides as those of different things do; or ""."""
+def _written_out(name: pa.Scalar) -> str:
+    """The integer that a number such as 1.2E+05 stands for."""
+    number = Decimal(name.as_py())
+    return str(int(number)) if number.adjusted() < _DIGITS and number == number.to_integral_value() else name.as_py()
+
+
+def _odd_names(ends: Sequence[pa.ChunkedArray]) -> list[str]:
+    """Notes on names that other programs may have made of something else."""
+    names = pa.chunked_array([end.unique() for end in ends]).unique()
+    shortened = names.filter(pc.match_substring_regex(names, _SHORTENED))
+    notes = []
+    if len(shortened):
+        notes.append(
+            f"{len(shortened):,} names such as {shortened[0].as_py()!r}: a spreadsheet may have shortened longer "
+            "numbers, of which several then are one node"
+        )
+    absent = names.filter(pc.is_in(names, pa.array(_ABSENT)))
+    if len(absent):
+        notes.append(f"{absent[0].as_py()!r} is taken for a name; where it stands for no value, leave its lines out")
+    return notes
+
+
+_SHORTENED = r"^[+-]?[0-9](\.[0-9]+)?[eE]\+[0-9]+$"
+_DIGITS = 40
+_ABSENT = ["nan", "NaN", "None", "null", "NULL", "<NA>", "NaT", "#N/A"]
+
+
+def _maybe_bipartite(ends: Sequence[pa.ChunkedArray]) -> list[str]:
+    """A note, where numbers stand on both sides as those of different things do."""
     sides = [set(end.unique().to_pylist()) for end in ends if len(end) <= _LOOKED_AT]
     if len(sides) < 2 or not pc.any(pc.equal(*ends)).as_py():
-        return ""
+        return []
     both = sides[0] & sides[1]
     if 2 * len(both) < min(map(len, sides)) or not all(re.fullmatch(r"[0-9]+", name) for name in both):
-        return ""
-    return (
+        return []
+    return [
         f"{len(both):,} numbers stand in both columns, some beside themselves; where these name different kinds of "
         "things, columns.bipartite keeps them apart"
-    )
+    ]
 
 
 _LOOKED_AT = 1_000_000

@@ -113,8 +113,10 @@ def graph_of_pairs(
     else:
         edges, dropped = unique_edges(pairs, len(names))
     first = None if times is None else first_times(edges, pairs, times, len(names))
+    weighs = weights is not None and not bool((weights == weights[:1]).all())
     greatest = None if weights is None else -first_times(edges, pairs, -weights, len(names))
-    told = dropped + list(notes)
+    told = [f"{note}, of weights the greatest kept" if weighs and "repeat" in note else note for note in dropped]
+    told += notes
     return LoadedGraph(name or path.name.split(".")[0], edges, names, x, told, first, greatest, node_types)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from mebns_pl.datasets.limits import check_size
+from mebns_pl.datasets.readers.contents import looks_like
 from mebns_pl.errors import DataError
 
 MAX_LEVELS = 256
@@ -51,7 +52,7 @@ class Table:
         """
         if name not in self.columns:
             header = [*self.columns, *self.unread]
-            there = f"the header has {shown(header)}{_other_delimiter(header)}"
+            there = f"the header has {shown(header)}{_hint(header, name)}"
             if isinstance(name, int):
                 there = f"the lines have columns 0 ... {len(header) - 1}"
             raise DataError(f"{self.path}: no column {name!r}; {there}")
@@ -126,6 +127,7 @@ def table_features(table: Table, columns: Sequence[str], standardize: bool) -> t
             raise DataError(f"{table.at(row)}: column {name!r} has no value; every node needs one")
         numbers = as_numbers(values)
         if numbers.null_count == len(numbers):
+            _refuse_commas(table, name, values)
             levels = sorted(distinct(values))
             if len(levels) > MAX_LEVELS:
                 raise DataError(
@@ -145,6 +147,12 @@ def table_features(table: Table, columns: Sequence[str], standardize: bool) -> t
     what = f"column {numeric[0]!r}" if len(numeric) == 1 else f"{len(numeric):,} columns of numbers"
     done = [f"{what} standardised" if standardize else f"{what} taken as they are"] * bool(numeric)
     return (torch.cat(blocks, dim=1) if blocks else None), done + notes
+
+
+def _refuse_commas(table: Table, name: str | int, values: pa.ChunkedArray) -> None:
+    """Refuses numbers with a comma before their fraction, which would be taken for texts."""
+    if pc.all(pc.match_substring_regex(values, r"^[+-]?[0-9]*,[0-9]+$")).as_py():
+        raise DataError(f"{table.value_at(0, name)}; allowed are numbers with a point before their fraction, or texts")
 
 
 def with_lists(table: Table, columns: Sequence[str]) -> list[str]:
@@ -270,10 +278,17 @@ def _seconds(value: str | float | None) -> float | None:
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
-def _other_delimiter(header: Sequence[str | int]) -> str:
-    """A hint, where the whole header was taken for one name."""
-    marks = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+def _hint(header: Sequence[str | int], asked: str | int) -> str:
+    """What may be wrong where the header lacks a column."""
+    marks = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
+    other = looks_like(str(header[0]).encode())
+    if other:
+        return other
     found = [name for mark, name in marks.items() if len(header) == 1 and mark in str(header[0])]
-    if not found:
-        return ""
-    return f"; it seems to be separated by {found[0]}: .csv files have commas, .tsv, .tab and .txt files have tabs"
+    told = ""
+    if found:
+        told = f"; it seems to be separated by {found[0]}: .csv files have commas, .tsv, .tab and .txt files have tabs"
+        told += ", columns.delimiter names another"
+    if asked == "source":
+        told += "; columns.source and columns.target name others, or are 0 and 1 where there is no header"
+    return told

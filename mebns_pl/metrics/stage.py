@@ -71,6 +71,11 @@ class StageMetrics(nn.Module):
         """``mrr``, ``hits@k``, ``auc``, ``ap`` of all ranks' batches since the last reset."""
         return self.shared.compute() if self._shares else {**self.ranking.compute(), **self.classes.compute()}
 
+    @property
+    def names(self) -> list[str]:
+        """What :meth:`compute` gives."""
+        return [str(name) for name in self.shared]
+
     def scores(self) -> StageScores:
         """Ranks and scores of all ranks' batches since the last reset; every rank must ask."""
         positive, negative = _any_of(self.shared if self._shares else self.classes).of_all()

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BatchSizeFinder,
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 from lightning.pytorch.plugins.precision import DoublePrecision
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
@@ -45,6 +55,12 @@ def check_trainer(trainer: Trainer, num_learners: int = 1) -> None:
                 f"trainer.callbacks: {name} works with automatic optimisation only; `mebns sweep` searches rates and"
                 " sizes, see docs/sweeps.md"
             )
+        if isinstance(callback, GradientAccumulationScheduler):
+            raise ValueError(
+                f"trainer.callbacks: {name} works with automatic optimisation only; set model.updates.accumulate"
+            )
+        if isinstance(callback, BackboneFinetuning):
+            raise ValueError(f"trainer.callbacks: {name} freezes a module `backbone`, and no system here has one")
         if isinstance(callback, StochasticWeightAveraging) and num_learners > 1:
             raise ValueError(
                 f"trainer.callbacks: {name} works with one optimizer, and this system has {num_learners};"
@@ -58,6 +74,28 @@ def check_trainer(trainer: Trainer, num_learners: int = 1) -> None:
         raise ValueError(f"trainer.precision: expected one of {', '.join(PRECISIONS)}, got {precision}{why}")
     if type(trainer.strategy.precision_plugin) is DoublePrecision:
         trainer.strategy.precision_plugin = FrozenBatchDouble()
+
+
+def check_monitors(trainer: Trainer, metrics: Collection[str]) -> None:
+    """Refuses callbacks that watch a metric of validation which there is not: they would end a run after its first.
+
+    Args:
+        trainer: what was given to it.
+        metrics: what validation logs, ``val/...``.
+
+    Raises:
+        ValueError: one does.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if not isinstance(callback, EarlyStopping | ModelCheckpoint) or callback.monitor is None:
+            continue
+        name = str(callback.monitor)
+        # What else is logged, losses and migration, is called by a group, too
+        if name not in metrics and (name.startswith("val") or "/" not in name):
+            raise ValueError(
+                f"trainer.callbacks: {type(callback).__name__} watches {name!r}; allowed are "
+                f"{', '.join(sorted(metrics)) or 'losses, for nothing is validated'}"
+            )
 
 
 class FrozenBatchDouble(DoublePrecision):

@@ -290,7 +290,7 @@ ARGUMENTS: list[tuple[list[str], list[str], int]] = [
     (["--model=Heuristic"], ["a Heuristic learns nothing and cannot fit", "validate, test and predict"], 1),
     (
         ["--model.sampler.selector=HardestSelektor"],
-        ["model.sampler.selector: got 'HardestSelektor'", "FirstSelector, HardestSel"],
+        ["model.sampler.selector: got 'HardestSelektor'", "FirstSelector, FunctionSelector, HardestSel"],
         2,
     ),
     (["--model.predictor=EncoderDecodr"], ["model.predictor: got 'EncoderDecodr'", "EncoderDecoder, "], 2),

@@ -33,6 +33,10 @@ class TwoSteps(nn.Module):
 
 def any_node(graph, anchors, num_candidates, generator):
     return torch.randint(graph.num_nodes, (len(anchors), num_candidates), generator=generator)
+
+
+def unsure(score, uniform):
+    return -(score().sigmoid() - 0.5).abs() + 0.1 * uniform
 """
 SAGE = "{class_path: torch_geometric.nn.GraphSAGE, init_args: {hidden_channels: 8, num_layers: 2, dropout: 0.1}}"
 
@@ -61,13 +65,15 @@ def test_modules_are_named_in_yaml(own: str, encoder: str, predictor: str) -> No
     Path("mine.yaml").write_text(
         f"model: {{class_path: mebns_pl.Plain, init_args: {{predictor: {{class_path: mebns_pl.{predictor}, "
         f"init_args: {{encoder: {encoder.replace('OWN', own)}}}}}, sampler: {{proposal: {{class_path: "
-        f"mebns_pl.FunctionProposal, init_args: {{function: {own}.any_node}}}}}}}}}}\n"
+        f"mebns_pl.FunctionProposal, init_args: {{function: {own}.any_node}}}}, "
+        f"selector: {{class_path: mebns_pl.FunctionSelector, init_args: {{function: {own}.unsure}}}}}}}}}}\n"
     )
     look_here([Path("mine.yaml").read_text()])
     parser = command_line_parser()
     made = parser.instantiate_classes(parser.parse_args(["fit", "-c", "mine.yaml"])).fit
     assert type(made.model.student.encoder).__name__ == "PyGEncoder"
     assert made.model.sampler.proposal.function.__name__ == "any_node"
+    assert made.model.sampler.selector.function.__name__ == "unsure"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,13 @@
-"""Options and callbacks of Lightning's, as people give them on the command line: they work, or one line helps."""
+"""Options and callbacks of Lightning's, as people give them on the command line: they work, or one line helps.
+
+| what people give | outcome |
+|---|---|
+| overfit_batches, fast_dev_run, max_steps, max_time, limit_*_batches, val_check_interval, precision 64 | work |
+| reload_dataloaders_every_n_epochs, inference_mode, num_sanity_val_steps, detect_anomaly, deterministic | work |
+| EMA, early stopping, summaries, learning rates; loggers of tables and servers; folders and names with spaces | work |
+| learning rate finder, accumulation, finetuning, SWA of MeBNS; barebones, 0 devices, 16-true | one line |
+| a metric that nobody logs; a logger or strategy whose package is absent; a folder without rights | one line |
+"""
 
 from __future__ import annotations
 
@@ -165,3 +174,70 @@ def test_spawned_ranks_equal_one_process(capfd: pytest.CaptureFixture[str]) -> N
     for name, value in one.items():
         torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-5)
     assert Path("two/best.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            [f"--trainer.callbacks+={CALLBACKS}GradientAccumulationScheduler", "--trainer.callbacks.scheduling={0: 2}"],
+            "set model.updates.accumulate",
+        ),
+        ([f"--trainer.callbacks+={CALLBACKS}BackboneFinetuning"], "no system here has one"),
+        (
+            [f"--trainer.callbacks+={CALLBACKS}EarlyStopping", "--trainer.callbacks.monitor=val_loss"],
+            "EarlyStopping watches 'val_loss'; allowed are val/ap, val/auc, val/hits@1",
+        ),
+        (
+            [f"--trainer.callbacks+={CALLBACKS}ModelCheckpoint", "--trainer.callbacks.monitor=val/loss"],
+            "ModelCheckpoint watches 'val/loss'; allowed are val/ap",
+        ),
+        (["--checkpoint.monitor=mrr"], "watches 'mrr'; allowed are val/ap"),
+        (["--trainer.barebones=true"], "disabled in barebones mode"),
+        (["--trainer.devices=0"], "devices '0'"),
+        (["--trainer.strategy=deepspeed"], "pip install -U deepspeed"),
+        (["--trainer.precision=16-true"], "float16 parameters lose the updates"),
+        (
+            [f"--trainer.logger={LOGGERS}CSVLogger", "--trainer.logger.save_dir=/proc/nope"],
+            "trainer.logger: cannot write to '/proc/nope",
+        ),
+    ],
+)
+def test_options_that_cannot_work_are_refused_in_one_line(
+    options: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told in refused(capsys, *options)
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        (["--trainer.max_steps=3", "--trainer.max_epochs=-1"], 3),
+        (["--trainer.limit_train_batches=0.5", "--trainer.limit_val_batches=1", "--trainer.val_check_interval=1"], 2),
+        (
+            [
+                *("--trainer.inference_mode=false", "--trainer.reload_dataloaders_every_n_epochs=1"),
+                *("--trainer.num_sanity_val_steps=-1", "--trainer.detect_anomaly=true", "--trainer.deterministic=true"),
+                *("--trainer.precision=64", "--trainer.max_time=00:00:05:00"),
+            ],
+            4,
+        ),
+        ([f"--trainer.callbacks+={CALLBACKS}EarlyStopping", "--trainer.callbacks.monitor=train/student_loss"], 4),
+        ([f"--trainer.callbacks+={CALLBACKS}ModelSummary", "--trainer.callbacks.max_depth=2"], 4),
+        (
+            [
+                f"--trainer.logger={LOGGERS}CSVLogger",
+                "--trainer.logger.save_dir=my logs",
+                "--trainer.logger.name=a, b = 1",
+                f"--trainer.callbacks+={CALLBACKS}LearningRateMonitor",
+                "--checkpoint.dirpath=ck",
+            ],
+            4,
+        ),
+    ],
+)
+def test_options_that_work(options: list[str], steps: int) -> None:
+    run = fit("--checkpoint.dirpath=my ck", *options)
+    assert run.trainer.global_step == steps
+    assert "val/mrr" in run.trainer.callback_metrics
+    assert list(Path().glob("*ck/best.ckpt"))

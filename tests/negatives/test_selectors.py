@@ -19,18 +19,29 @@ from mebns_pl import (
     BayesianSelector,
     CandidateScores,
     FirstSelector,
+    FunctionSelector,
     HardestSelector,
     SoftmaxSelector,
     TopSelector,
 )
+from mebns_pl.errors import DataError
 from mebns_pl.keys import Key
 from mebns_pl.negatives.selectors.abstract import SELECTORS
 from references import negatives as reference
 from references.effort import examples
 from references.negatives import joined, members
 
+
+def near_the_middle(score: CandidateScores, uniform: torch.Tensor) -> torch.Tensor:
+    return uniform - score().abs()
+
+
 WAYS: dict[type, list[Callable[..., AbstractSelector]]] = {
     TopSelector: [lambda num_negatives: TopSelector(num_negatives + 1, num_negatives)],
+    FunctionSelector: [
+        partial(FunctionSelector, near_the_middle),
+        partial(FunctionSelector, lambda _, uniform: uniform),
+    ],
     SoftmaxSelector: [SoftmaxSelector, partial(SoftmaxSelector, temperature=0.5)],
 }
 EACH = members(SELECTORS, WAYS)
@@ -210,6 +221,23 @@ def test_rows_and_keys_draw_apart(selector):
     mask, scores = LEGAL.expand(DRAWS, -1), LOGITS.expand(DRAWS, -1)
     other = selector.select(mask, CandidateScores.given(scores), torch.arange(DRAWS), KEY.at(1))
     assert [tuple(row) for row in other.columns.tolist()] != drawn
+
+
+def test_a_function_of_ones_own_ranks_the_candidates():
+    picked = frequencies(FunctionSelector(lambda score, _: -score().abs(), num_negatives=2))
+    assert set(picked) == {(0, 1)}  # the smallest absolute values, and the legal one first of equals
+    check_frequencies(frequencies(FunctionSelector(lambda _, uniform: uniform)), {(c,): 1 / 4 for c in (0, 1, 2, 4)})
+
+
+@pytest.mark.parametrize("given", [None, torch.zeros(3, 5), torch.zeros(6, 5, dtype=torch.int64)])
+def test_what_a_function_of_ones_own_may_not_give_is_named(given):
+    def mine(score, uniform):
+        return given
+
+    with pytest.raises(
+        DataError, match=r"^selector: mine gave .*; allowed are floating point numbers of shape \(6, 5\)"
+    ):
+        FunctionSelector(mine).select(MASKS["all"], known_scores(torch.zeros(6, 5)), torch.arange(6), KEY)
 
 
 # --- rules worked out by hand ---------------------------------------------------------------------------------------

@@ -270,8 +270,10 @@ def test_relations_that_are_not_there_are_refused(tmp_path: Path, columns: dict[
     write_relations(tmp_path)
     with pytest.raises(DataError, match=told):
         LinkDataModule(str(tmp_path / "r.csv"), columns=GraphColumns(**columns)).loaded  # noqa: B018
-    with pytest.raises(ValueError, match="^columns.relation, columns.predicted: got None and 'likes'"):
-        GraphColumns(predicted="likes")
+    with pytest.raises(ValueError, match="^columns.relation, columns.predicted: got 'how' and None"):
+        GraphColumns(relation="how")
+    with pytest.raises(DataError, match="^columns.predicted: got 'likes' without columns.relation"):
+        LinkDataModule(str(tmp_path / "r.csv"), columns=GraphColumns(predicted="likes")).loaded  # noqa: B018
 
 
 def test_random_edges_are_as_likely_as_random_non_edges(tmp_path: Path) -> None:

@@ -7,14 +7,17 @@ import math
 import pytest
 import torch
 
-from mebns_pl import EqualWeighting, SelfAdversarialWeighting
+from mebns_pl import EqualWeighting, FunctionWeighting, SelfAdversarialWeighting
+from mebns_pl.errors import DataError
 from mebns_pl.negatives.weightings.abstract import WEIGHTINGS
 from references import negatives as reference
 from references.negatives import members
 
-EACH = members(
-    WEIGHTINGS, {SelfAdversarialWeighting: [SelfAdversarialWeighting, lambda: SelfAdversarialWeighting(0.5)]}
-)
+WAYS = {
+    SelfAdversarialWeighting: [SelfAdversarialWeighting, lambda: SelfAdversarialWeighting(0.5)],
+    FunctionWeighting: [lambda: FunctionWeighting(lambda logits, _: logits.exp())],
+}
+EACH = members(WEIGHTINGS, WAYS)
 MASK = torch.rand(30, 6, generator=torch.Generator().manual_seed(0)) < 0.5
 MASK[3], MASK[4] = False, True
 LOGITS = 3 * torch.randn(30, 6, generator=torch.Generator().manual_seed(1))
@@ -59,3 +62,14 @@ def test_large_logits_are_no_trouble() -> None:
 def test_a_temperature_that_is_none_is_refused(temperature: float) -> None:
     with pytest.raises(ValueError, match="temperature: expected a number above 0, got"):
         SelfAdversarialWeighting(temperature)
+
+
+def test_a_function_of_ones_own_is_brought_to_mean_one() -> None:
+    weights = FunctionWeighting(lambda logits, _: logits.double().exp()).weights(LOGITS.double(), MASK)
+    torch.testing.assert_close(weights, SelfAdversarialWeighting(1.0).weights(LOGITS.double(), MASK))
+    # Below 0 is nothing, and where nothing is given at all, all weigh the same
+    logits, both = torch.tensor([[-1.0, 1.0], [-1.0, 0.0]]), torch.ones(2, 2, dtype=torch.bool)
+    assert FunctionWeighting(lambda logits, _: logits).weights(logits, both).tolist() == [[0.0, 2.0], [1.0, 1.0]]
+    assert FunctionWeighting(lambda logits, _: 0 * logits).weights(LOGITS, MASK).tolist() == MASK.float().tolist()
+    with pytest.raises(DataError, match="^weighting: <lambda> gave NoneType; allowed are floating point"):
+        FunctionWeighting(lambda *_: None).weights(LOGITS, MASK)

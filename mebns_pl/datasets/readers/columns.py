@@ -336,8 +336,10 @@ def _parquet_column(values: pa.ChunkedArray, column: str | int, is_name: bool, p
         return values.cast(pa.bool_()).cast(pa.int8()).cast(pa.string())
     if (pa.types.is_timestamp(kind) or pa.types.is_date(kind)) and not is_name:
         return _seconds(values.cast(kind))
-    if not _is_text(kind) and not pa.types.is_integer(kind):
+    whole = pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0)
+    if not _is_text(kind) and not whole:
         allowed = "integers and texts" if is_name else "numbers, truth values, texts, times and lists of numbers"
+        allowed += " (pandas has Int64 for integers beside absent ones)" * pa.types.is_floating(kind)
         raise DataError(f"{path}: column {column!r} is of type {values.type}; allowed are {allowed}")
     if pa.types.is_dictionary(values.type) and _is_text(kind):
         check_size(f"{path}, column {column!r}", _text_size(values), "bytes of text")

@@ -14,6 +14,16 @@ from mebns_pl.datasets.limits import check_size, limit
 from mebns_pl.errors import DataError
 
 _BLOCK = 2**20
+_LOOKS_LIKE = {
+    b"\xff\xfe": "UTF-16, as Excel's 'Unicode Text' is; save it as 'CSV UTF-8'",
+    b"\xfe\xff": "UTF-16; save it as UTF-8",
+    b"\x1f\x8b": "gzip; its name should end with .gz",
+    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save it as CSV",
+    b"version https://git-lfs": "a pointer of Git LFS and not the file; `git lfs pull` fetches it",
+    b"<!doctype html": "a web page and not the file",
+    b"<html": "a web page and not the file",
+}
+"""What files begin with that are taken for tables of text."""
 
 
 def check_file(path: Path) -> None:
@@ -23,7 +33,7 @@ def check_file(path: Path) -> None:
         DataError: it is missing, or a folder.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: no such file{', but a folder; allowed is one file' * path.is_dir()}")
 
 
 @contextmanager
@@ -81,11 +91,19 @@ def check_text(content: bytes, path: Path) -> None:
             text = decoder.decode(content[first : first + _BLOCK], first + _BLOCK >= len(content))
         except UnicodeDecodeError as error:
             place = first - start - held + error.start
-            raise DataError(f"{path}: not text (byte {place}: {error.reason}); allowed is UTF-8 text") from error
+            seems = looks_like(content) or "; of another encoding, it has to be saved as UTF-8"
+            raise DataError(f"{path}: not text (byte {place}: {error.reason}); allowed is UTF-8 text{seems}") from error
         if "\0" in text:
             place = characters + text.index("\0")
             raise DataError(f"{path}: not text (a NUL character at place {place}); allowed is UTF-8 text")
         characters += len(text)
+
+
+def looks_like(content: bytes) -> str:
+    """A hint at what a file is that is no table, or ""."""
+    start = content[:32].lower()
+    found = (what for begin, what in _LOOKS_LIKE.items() if start.startswith(begin.lower()))
+    return next((f"; it seems to be {what}" for what in found), "")
 
 
 def text_lines(path: Path, comment: str | None = None) -> Iterator[str]:

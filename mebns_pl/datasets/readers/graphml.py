@@ -18,6 +18,7 @@ from mebns_pl.datasets.limits import check_size, limit
 from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs
 from mebns_pl.datasets.readers.contents import read_bytes, refusing
 from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns, chosen_features, edge_weights
+from mebns_pl.datasets.relations import predicted_rows, with_context
 from mebns_pl.datasets.tables import (
     MAX_LEVELS,
     Table,
@@ -104,7 +105,7 @@ def read_graphml(
     ends = torch.tensor([[number[end] for end in (edge.source, edge.target)] for edge in found.edges])
     ends = ends.long().view(-1, 2).t()
     nodes = found.table(list(found.nodes.values()), "node")
-    edges = found.table(found.edges, "edge", {time_column, columns.weight})
+    edges = found.table(found.edges, "edge", {time_column, columns.weight, columns.relation} - {None})
     names, named_by = _names(nodes, list(found.nodes), columns.node)
     wanted, notes = chosen_features(nodes, columns, named_by)
     if columns.features is None:
@@ -112,14 +113,17 @@ def read_graphml(
         notes += left_out
     x, encoded = table_features(nodes, wanted, standardize)
     times = None if time_column is None else column_times(edges, time_column)
-    weights, told = edge_weights(edges, columns, {time_column})
-    directed = torch.tensor([edge.directed for edge in found.edges], dtype=torch.bool)
+    weights, told = edge_weights(edges, columns, {time_column, columns.relation})
+    chosen = torch.ones(ends.shape[1], dtype=torch.bool) if columns.relation is None else predicted_rows(edges, columns)
+    others, ends = ends[:, ~chosen], ends[:, chosen]
+    times, weights = (None if each is None else each[chosen] for each in (times, weights))
+    directed = torch.tensor([edge.directed for edge in found.edges], dtype=torch.bool)[chosen]
     some = bool(directed.any())
     if some:  # an undirected edge among them stands for both directions
         ends = torch.cat([ends, ends[:, ~directed].flip(0)], dim=1)
         times, weights = (None if each is None else torch.cat([each, each[~directed]]) for each in (times, weights))
     told = [*found.notes(), *([f"nodes named by attribute {named_by!r}"] * bool(named_by)), *encoded, *notes, *told]
-    return graph_of_pairs(
+    loaded = graph_of_pairs(
         path,
         ends,
         names,
@@ -131,6 +135,7 @@ def read_graphml(
         weights=weights,
         node_types=columns.labels(nodes),
     )
+    return loaded if columns.relation is None else with_context(loaded, others)
 
 
 def _names(nodes: Table, ids: list[str], asked: str) -> tuple[list[str], str]:

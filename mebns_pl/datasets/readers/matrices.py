@@ -1,19 +1,26 @@
-"""Adjacency matrices: MATLAB files (``.mat``), and the ``.npz`` archives of CSR parts."""
+"""Adjacency matrices: MATLAB files (``.mat``), Matrix Market (``.mtx``), and the ``.npz`` archives of CSR parts."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
+import scipy.io
 import scipy.sparse
 import torch
 
+from mebns_pl.datasets.limits import check_size
 from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs
 from mebns_pl.datasets.readers.arrays import Archive
 from mebns_pl.datasets.readers.checks import check_coo, check_csr, sparse_features
+from mebns_pl.datasets.readers.contents import read_bytes, refusing
 from mebns_pl.datasets.readers.matlab import read_matlab_matrix
 from mebns_pl.datasets.readers.saved import SavedData
 from mebns_pl.errors import DataError
+
+VALUES_LEFT_OUT = "values of the matrix left out: edges count alike, but for those of 0, which are none"
+"""A note, where a matrix's values differ."""
 
 
 def read_mat(name: str, path: Path, key: str = "net", undirected: bool = True) -> LoadedGraph:
@@ -30,6 +37,35 @@ def read_mat(name: str, path: Path, key: str = "net", undirected: bool = True) -
     """
     pairs, num_nodes = adjacency_pairs(read_matlab_matrix(path, key), f"{path}, key {key!r}")
     return graph_of_pairs(path, pairs, num_nodes, name=name, undirected=undirected)
+
+
+def read_matrix_market(path: Path, undirected: bool = True) -> LoadedGraph:
+    """Reads a square adjacency matrix in the format of Matrix Market (``.mtx``); entries that are not 0 are edges.
+
+    Nodes are named as the format numbers them, from 1. A matrix of the kind ``symmetric`` has both directions.
+
+    Args:
+        path: the file, also gzipped.
+        undirected: whether a matrix that is not symmetric is made so; False refuses it.
+
+    Raises:
+        DataError: a file that is missing, broken or larger than allowed, or a matrix that is not square or not of
+            finite real numbers.
+    """
+    content = read_bytes(path)
+    with refusing(path, (ValueError, OverflowError, OSError, EOFError), "cannot be read as Matrix Market"):
+        rows, columns, entries, kind, field, _ = scipy.io.mminfo(io.BytesIO(content))
+        check_size(path, rows, "nodes")
+        check_size(path, rows * columns if kind == "array" else entries, "rows")
+        if field == "complex":
+            raise DataError(f"{path}: got complex numbers; allowed are real ones")
+        matrix = scipy.sparse.coo_matrix(scipy.io.mmread(io.BytesIO(content)))
+    parts = (matrix.data, matrix.row, matrix.col, np.array(matrix.shape))
+    found = check_coo(*parts, f"{path}, adjacency matrix")
+    pairs, num_nodes = adjacency_pairs(found, f"{path}, adjacency matrix")
+    names = [str(number) for number in range(1, num_nodes + 1)]
+    notes = [VALUES_LEFT_OUT] * bool((found.data != found.data[:1]).any())
+    return graph_of_pairs(path, pairs, names, notes=notes, undirected=undirected)
 
 
 def read_gnn_benchmark(name: str, path: Path) -> LoadedGraph:

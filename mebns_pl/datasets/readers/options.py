@@ -16,6 +16,13 @@ _WEIGHTS = (
     *("similarity", "rating", "ratings", "value", "values", "count", "counts", "frequency", "freq", "amount"),
 )
 """What columns of weights are called, in small letters."""
+_INDEX = {"", "Unnamed: 0", "__index_level_0__"}
+"""What columns are called in which pandas numbers its rows, in text, in text read and written anew, and in Parquet."""
+
+WEIGHED = (
+    "GCN, SAGE and LinearGCN sum neighbours by them; other encoders, losses, samplers and proximities take edges alike"
+)
+"""What weights of edges are good for."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +36,11 @@ class GraphColumns:
         features: columns of nodes that are features; None takes all that are nothing else.
         ignore: columns of nodes that are left out.
         label: column of nodes with their class or type, which is no feature; None for none.
-        weight: column of edges with their weights, numbers of 0 or more, by which GCN, GraphSAGE and the linear encoder
-            sum neighbours; None for none.
-        relation: column of the edge list that says how its ends are related; None where all edges are of one kind.
-        predicted: the relation whose links are predicted, one of that column; edges of the others pass messages and are
-            neither positives nor held out.
+        weight: column of edges, or key of an array, with their weights, numbers of 0 or more, by which GCN, GraphSAGE
+            and the linear encoder sum neighbours; None for none.
+        relation: column of edges that says how their ends are related; None where all edges are of one kind.
+        predicted: the relation whose links are predicted, one of that column, or of a ``HeteroData``; edges of the
+            others pass messages and are neither positives nor held out.
         bipartite: whether source and target name different kinds of things, so that user 7 and item 7 are two nodes:
             names begin with the column's name, ``source:7`` and ``target:7``, and nodes have these as their types.
         delimiter: the character between fields of a text, a space for any run of spaces and tabs; None chooses by the
@@ -68,7 +75,7 @@ class GraphColumns:
                 f"source_column, target_column: got {self.source!r} and {self.target!r}; "
                 "allowed are two names (the file has a header) or two numbers (it has none)"
             )
-        if (self.relation is None) != (self.predicted is None):
+        if self.relation is not None and self.predicted is None:
             raise ValueError(
                 f"columns.relation, columns.predicted: got {self.relation!r} and {self.predicted!r}; allowed is a "
                 "column with one of the relations in it, or neither"
@@ -114,9 +121,11 @@ def chosen_features(nodes: Table, columns: GraphColumns, node_column: str) -> tu
             nodes.column(name)  # says what there is
     if columns.features is not None:
         return list(columns.features), []
-    others = {*(columns.ignore or ()), node_column, columns.label}
+    others = {*(columns.ignore or ()), *_INDEX, node_column, columns.label}
     kept = [str(name) for name in nodes.columns if name not in others and str(name).partition("[")[0] not in others]
-    return kept, [f"column {name!r} left out, as told" for name in columns.ignore or ()]
+    notes = [f"column {name!r} left out, as told" for name in columns.ignore or ()]
+    numbers = sorted((_INDEX & {*map(str, nodes.columns)}) - {*(columns.ignore or ())})
+    return kept, [*notes, *(f"column {name!r} left out: numbers of rows, as pandas writes them" for name in numbers)]
 
 
 def edge_weights(
@@ -142,7 +151,4 @@ def edge_weights(
     if bool(bad.any()):
         row = int(bad.nonzero()[0])
         raise DataError(f"{edges.value_at(row, columns.weight)}; allowed are finite weights of 0 or more")
-    return weights, [
-        f"column {columns.weight!r} read as weights of edges: GCN, SAGE and LinearGCN sum neighbours by them; other "
-        "encoders, losses, samplers and proximities take edges alike"
-    ]
+    return weights, [f"column {columns.weight!r} read as weights of edges: {WEIGHED}"]

@@ -24,10 +24,10 @@ from mebns_pl.errors import DataError
 from mebns_pl.files import check_archive
 
 _INSTEAD = {
-    "HeteroData": "save data.to_homogeneous() instead",
     "SparseTensor": "save the `edge_index` instead: torch.save(data.to_dict(), path), before ToSparseTensor",
     "Batch": "save one graph instead, as batch[0]",
-    "TemporalData": "save a Data with its edge_index instead",
+    "TemporalData": "save Data(edge_index=torch.stack([data.src, data.dst]), t=data.t) instead",
+    "EdgeIndex": "save a Data with edge_index.as_tensor() instead",
 }
 """What to do about classes that people save."""
 
@@ -86,54 +86,37 @@ def _check_container(path: Path) -> None:
 
 @dataclass(frozen=True)
 class SavedData:
-    """A saved PyG ``Data``, or the dictionary of one, which gives arrays as an ``Archive`` does.
+    """A saved PyG ``Data``, a part of a ``HeteroData``, or the dictionary of one: gives arrays as an ``Archive`` does.
 
     Args:
         path: the file.
         fields: what it has by name; sparse features as the parts of a CSR matrix, ``attr_...``.
+        part: which part it is, for messages; "" for the whole.
     """
 
     path: Path
     fields: Mapping[str, Any]
+    part: str = ""
 
     @staticmethod
-    def load(path: Path) -> SavedData:
-        """Loads what has an ``edge_index``, and features ``x`` of two dimensions, if any.
+    def of(path: Path, fields: Mapping[str, Any], part: str = "") -> SavedData:
+        """What has an ``edge_index`` or ``adj_t`` and features ``x`` of two dimensions, if any.
 
         Raises:
-            DataError: the file holds something else.
+            DataError: one of them is something else.
         """
-        from torch_geometric.data.data import Data
-        from torch_geometric.data.storage import GlobalStorage
-
-        saved = load_saved(path)
-        if type(saved) is Data:
-            store = vars(saved).get("_store")
-            if type(store) is not GlobalStorage:
-                raise DataError(
-                    f"{path}: got a Data of PyG 1, which PyG 2 cannot read; allowed is what PyG 2 saves: load it with "
-                    "PyG 1 and save its dictionary, torch.save(data.to_dict(), path)"
-                )
-            saved = vars(store).get("_mapping")
-        if isinstance(saved, tuple | list):
-            raise DataError(
-                f"{path}: got {type(saved).__name__} of {len(saved):,}, as PyG's InMemoryDataset and RandomLinkSplit "
-                "make them; allowed is one graph, PyG's Data: save a part of it instead, torch.save(dataset[0], path)"
-            )
-        if not isinstance(saved, dict) or (saved.get("edge_index") is None and saved.get("adj_t") is None):
-            what = f"a dictionary of {list(saved)[:8]}" if isinstance(saved, dict) else type(saved).__name__
-            raise DataError(f"{path}: got {what}; allowed is PyG's Data, or a dictionary, with `edge_index`")
-        if saved.get("edge_index") is None:
-            turned = _sparse_matrix(saved["adj_t"], f"{path}, adj_t").tocoo()
-            saved = {**saved, "edge_index": np.stack([turned.col, turned.row])[:, turned.data != 0]}
-        x = saved.get("x")
+        where = f"{path}, {part}"
+        if fields.get("edge_index") is None and fields.get("adj_t") is not None:
+            turned = _sparse_matrix(fields["adj_t"], f"{where}adj_t").tocoo()
+            fields = {**fields, "edge_index": np.stack([turned.col, turned.row])[:, turned.data != 0]}
+        x = fields.get("x")
         if x is not None and (not isinstance(x, Tensor | np.ndarray) or x.ndim != 2):
-            raise DataError(f"{path}, x: got {_kind(x)}; allowed is a tensor of shape (N, F)")
+            raise DataError(f"{where}x: got {_kind(x)}; allowed is a tensor of shape (N, F)")
         if isinstance(x, Tensor) and x.layout != torch.strided:
-            matrix = _sparse_matrix(x, f"{path}, x")
+            matrix = _sparse_matrix(x, f"{where}x")
             parts = {"indptr": matrix.indptr, "indices": matrix.indices, "data": matrix.data, "shape": [*x.shape]}
-            saved = {**saved, "x": None} | {f"attr_{part}": value for part, value in parts.items()}
-        return SavedData(path, saved)
+            fields = {**fields, "x": None} | {f"attr_{name}": value for name, value in parts.items()}
+        return SavedData(path, fields, part)
 
     def __contains__(self, key: str) -> bool:
         return self.fields.get(key) is not None
@@ -160,7 +143,49 @@ class SavedData:
 
     def at(self, key: str) -> str:
         """Where a field stands, for messages."""
-        return f"{self.path}, {'x' if key.startswith('attr_') else key}"
+        return f"{self.path}, {self.part}{'x' if key.startswith('attr_') else key}"
+
+
+def saved_graph(path: Path) -> dict[Any, Any]:
+    """What a saved ``Data`` or ``HeteroData`` has, as the dictionary that its ``to_dict`` gives.
+
+    Raises:
+        DataError: the file holds something else.
+    """
+    from torch_geometric.data import Data, HeteroData
+    from torch_geometric.data.storage import BaseStorage, GlobalStorage
+
+    saved = load_saved(path)
+    if type(saved) is Data:
+        store = vars(saved).get("_store")
+        if type(store) is not GlobalStorage:
+            raise DataError(
+                f"{path}: got a Data of PyG 1, which PyG 2 cannot read; allowed is what PyG 2 saves: load it with "
+                "PyG 1 and save its dictionary, torch.save(data.to_dict(), path)"
+            )
+        saved = vars(store).get("_mapping")
+    elif type(saved) is HeteroData:
+        stores = [vars(saved).get(f"_{what}_store_dict") for what in ("node", "edge")]
+        saved = {kind: store for part in stores if isinstance(part, dict) for kind, store in part.items()}
+        saved = {kind: vars(store).get("_mapping") for kind, store in saved.items() if isinstance(store, BaseStorage)}
+    if isinstance(saved, tuple | list):
+        raise DataError(
+            f"{path}: got {type(saved).__name__} of {len(saved):,}, as PyG's InMemoryDataset and RandomLinkSplit "
+            "make them; allowed is one graph, PyG's Data: save a part of it instead, torch.save(dataset[0], path)"
+        )
+    if not isinstance(saved, dict) or not (is_hetero(saved) or {"edge_index", "adj_t"} & _given(saved)):
+        what = f"a dictionary of {list(saved)[:8]}" if isinstance(saved, dict) else type(saved).__name__
+        raise DataError(f"{path}: got {what}; allowed is PyG's Data, or a dictionary, with `edge_index`")
+    return saved
+
+
+def is_hetero(saved: Mapping[Any, Any]) -> bool:
+    """Whether a dictionary is that of a ``HeteroData``: its relations are named by two types and what joins them."""
+    return any(isinstance(key, tuple) for key in saved)
+
+
+def _given(saved: Mapping[Any, Any]) -> set[Any]:
+    return {key for key, value in saved.items() if value is not None}
 
 
 def _array(tensor: Tensor, where: str) -> np.ndarray:
@@ -211,13 +236,17 @@ def _empty(*_: object) -> dict[Any, Any]:
 
 def _allowed() -> list[Any]:
     """The classes and functions that a saved ``Data`` or NumPy array is put together with; none of them runs code."""
-    from torch_geometric.data.data import Data, DataEdgeAttr, DataTensorAttr  # slow to import
-    from torch_geometric.data.storage import AttrType, EdgeStorage, GlobalStorage, NodeStorage
+    from torch_geometric.data import HeteroData  # slow to import
+    from torch_geometric.data.data import Data, DataEdgeAttr, DataTensorAttr
+    from torch_geometric.data.feature_store import TensorAttr
+    from torch_geometric.data.graph_store import EdgeAttr
+    from torch_geometric.data.storage import AttrType, BaseStorage, EdgeStorage, GlobalStorage, NodeStorage
 
     reconstruct = np.zeros(0).__reduce__()[0]
     dtypes = {type(np.dtype(code)) for code in np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?U"}
     return [
         *(Data, DataEdgeAttr, DataTensorAttr, GlobalStorage, NodeStorage, EdgeStorage, AttrType, set),
+        *(HeteroData, EdgeAttr, TensorAttr, BaseStorage),
         *((set, "__builtin__.set"), (_empty, "collections.defaultdict")),  # of names that a Data has looked up
         *(np.ndarray, np.dtype, *dtypes, _codecs.encode),
         (reconstruct, "numpy.core.multiarray._reconstruct"),  # as NumPy 1 calls it

@@ -1,4 +1,4 @@
-"""Whole graphs in one file: arrays in an ``.npz`` archive, and saved PyG ``Data``."""
+"""Whole graphs as arrays: ``.npz`` archives, and what such arrays tell wherever they stand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from mebns_pl.datasets.limits import check_size
 from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs
 from mebns_pl.datasets.readers.arrays import Archive
 from mebns_pl.datasets.readers.checks import check_features, check_num_nodes, check_pairs, sparse_features
-from mebns_pl.datasets.readers.matrices import adjacency_pairs, read_csr, read_sparse
+from mebns_pl.datasets.readers.matrices import VALUES_LEFT_OUT, adjacency_pairs, read_csr, read_sparse
+from mebns_pl.datasets.readers.options import WEIGHED
 from mebns_pl.datasets.readers.saved import SavedData
 from mebns_pl.datasets.tables import first_repeat
 from mebns_pl.errors import DataError
@@ -23,7 +24,9 @@ ADJACENCIES = {"adj_indptr": "adj_", "indptr": "", "row": "", "coords": ""}
 """Keys that tell an adjacency matrix, and what its parts' names begin with."""
 
 
-def read_archive(path: Path, time_column: str | None = None, undirected: bool = True) -> LoadedGraph:
+def read_archive(
+    path: Path, time_column: str | None = None, undirected: bool = True, weight: int | str | None = None
+) -> LoadedGraph:
     """Reads a graph from an ``.npz`` archive of plain arrays.
 
     Exactly one of these gives the edges:
@@ -41,6 +44,7 @@ def read_archive(path: Path, time_column: str | None = None, undirected: bool = 
         path: the file.
         time_column: key of the times ``(m,)`` of ``edge_index`` or ``edges``, or None.
         undirected: whether directed edges are made undirected; False refuses them.
+        weight: key of the weights ``(m,)``, or None.
 
     Raises:
         DataError: an archive that is missing or damaged, or that holds pickled objects; a key missing, of another
@@ -53,40 +57,79 @@ def read_archive(path: Path, time_column: str | None = None, undirected: bool = 
                 f"{path}: got {', '.join(given) or 'no key of edges'}; allowed is exactly one of edge_index, edges, "
                 f"adj_... (CSR) and scipy.sparse.save_npz's keys; it has {', '.join(archive.keys[:20]) or 'none'}"
             )
-        return _graph(archive, given[0], time_column, undirected)
+        return graph_of_arrays(archive, given[0], time_column, undirected, weight)
 
 
-def read_saved(path: Path, time_column: str | None = None, undirected: bool = True) -> LoadedGraph:
-    """Reads a PyG ``Data`` that was saved by ``torch.save``, or the dictionary of one.
-
-    Read are ``edge_index`` ``(2, m)``, directed, ``x`` ``(N, F)``, dense or sparse, taken as it is, ``num_nodes`` and
-    ``node_names``, a list of N texts. The file is loaded by torch's weights-only unpickler, so that it cannot run code.
+def graph_of_arrays(
+    arrays: Archive | SavedData,
+    key: str,
+    time_column: str | None = None,
+    undirected: bool = True,
+    weight: int | str | None = None,
+) -> LoadedGraph:
+    """The graph that arrays hold, see :func:`read_archive`.
 
     Args:
-        path: the file.
-        time_column: name of the attribute with the times ``(m,)`` of edges, or None.
-        undirected: whether directed edges are made undirected; False refuses them.
+        arrays: the arrays.
+        key: the one of the edges.
+        time_column: as of :func:`read_archive`, as the others.
+        undirected: whether directed edges are made undirected.
+        weight: key of the weights.
 
     Raises:
-        DataError: a file that is missing or damaged, or that names any other class; an attribute missing, of another
-            shape or type, or with a number that is out of range or not finite; no edge.
+        DataError: as :func:`read_archive`.
     """
-    return _graph(SavedData.load(path), "edge_index", time_column, undirected)
-
-
-def _graph(arrays: Archive | SavedData, key: str, time_column: str | None, undirected: bool) -> LoadedGraph:
-    """``key`` is the one of the edges."""
     path, where = arrays.path, arrays.at(key)
     told: dict[str, int] = {}  # how many nodes there are, by the keys that say so
     if key in ADJACENCIES:
         matrix = read_sparse(arrays, ADJACENCIES[key])
         pairs, told[where] = adjacency_pairs(matrix, f"{path}, adjacency matrix")
     else:
-        array = arrays[key]
-        if key == "edge_index" and (array.ndim != 2 or array.shape[0] != 2):
-            raise DataError(f"{where}: got shape {array.shape}; allowed is (2, m)")
-        check_size(where, array.size // 2, "rows")
-        pairs = check_pairs(array.T if key == "edge_index" else array, None, where, "pair")
+        pairs = pairs_of(arrays, key)
+    names, x = nodes_of(arrays, told)
+    num_nodes = num_nodes_of(told, pairs, where)
+    times = None if time_column is None else numbers_of_edges(arrays, time_column, pairs)
+    weights, notes = weights_of(arrays, weight, pairs)
+    if x is not None:
+        notes.insert(0, "features taken as they are")
+    if key in ADJACENCIES and bool((matrix.data != matrix.data[:1]).any()):
+        notes.append(VALUES_LEFT_OUT)
+    return graph_of_pairs(
+        path,
+        pairs,
+        names or num_nodes,
+        x,
+        times,
+        notes,
+        directed=key != "edges",
+        undirected=undirected,
+        weights=weights,
+    )
+
+
+def pairs_of(arrays: Archive | SavedData, key: str) -> Tensor:
+    """The pairs ``(2, m)`` under ``edge_index`` ``(2, m)`` or ``edges`` ``(m, 2)``.
+
+    Raises:
+        DataError: another shape or type, or a number below 0.
+    """
+    array, where = arrays[key], arrays.at(key)
+    if key == "edge_index" and (array.ndim != 2 or array.shape[0] != 2):
+        raise DataError(f"{where}: got shape {array.shape}; allowed is (2, m)")
+    check_size(where, array.size // 2, "rows")
+    return check_pairs(array.T if key == "edge_index" else array, None, where, "pair")
+
+
+def nodes_of(arrays: Archive | SavedData, told: dict[str, int]) -> tuple[list[str] | None, Tensor | Features | None]:
+    """Names and features of nodes, if there are any.
+
+    Args:
+        arrays: the arrays.
+        told: is given how many nodes there are, by each key that says so.
+
+    Raises:
+        DataError: names, features or a number of nodes that are none.
+    """
     if "num_nodes" in arrays:
         told[arrays.at("num_nodes")] = check_num_nodes(arrays["num_nodes"], arrays.at("num_nodes"))
     names: list[str] | None = None
@@ -101,19 +144,36 @@ def _graph(arrays: Archive | SavedData, key: str, time_column: str | None, undir
         matrix = read_csr(arrays, "attr_")
         told[arrays.at("attr_shape")] = matrix.shape[0]
         x = sparse_features(matrix)
-    num_nodes = _num_nodes(told, pairs, where)
-    times = None if time_column is None else _times(arrays[time_column], pairs, arrays.at(time_column))
-    notes = [] if x is None else ["features taken as they are"]
-    notes += [f"{name!r} left out: edges count alike" for name in ("edge_weight", "edge_attr") if name in arrays]
-    if key in ADJACENCIES and bool((matrix.data != matrix.data[:1]).any()):
-        notes.append("values of the matrix left out: edges count alike, but for those of 0, which are none")
-    return graph_of_pairs(
-        path, pairs, names or num_nodes, x, times, notes, directed=key != "edges", undirected=undirected
-    )
+    return names, x
 
 
-def _num_nodes(told: Mapping[str, int], pairs: Tensor, where: str) -> int:
-    """N, on which all that tell it must agree; every number of a node must be below it, or else the greatest tells."""
+def weights_of(arrays: Archive | SavedData, key: int | str | None, pairs: Tensor) -> tuple[Tensor | None, list[str]]:
+    """The weights ``(m,)`` of edges, and notes on them or on such as are left out.
+
+    Raises:
+        DataError: no such key, or a value that is no finite number of 0 or more.
+    """
+    if key is None:
+        there = [name for name in ("edge_weight", "edge_attr") if name in arrays]
+        return None, [f"{name!r} left out: edges count alike" for name in there]
+    weights = numbers_of_edges(arrays, str(key), pairs)
+    if bool((weights < 0).any()):
+        place = int((weights < 0).nonzero()[0])
+        raise DataError(f"{arrays.at(str(key))}, entry {place}: got {weights[place]}; allowed are weights of 0 or more")
+    return weights, [f"{key!r} read as weights of edges: {WEIGHED}"]
+
+
+def num_nodes_of(told: Mapping[str, int], pairs: Tensor, where: str) -> int:
+    """N, on which all that tell it must agree; every number of a node must be below it, or else the greatest tells.
+
+    Args:
+        told: how many nodes there are, by where the file says so.
+        pairs: ``(2, m)`` int64.
+        where: where these stand.
+
+    Raises:
+        DataError: they do not agree.
+    """
     top = int(pairs.max()) if pairs.numel() else -1
     size = next(iter(told.values()), max(top + 1, 1))
     for teller, found in told.items():
@@ -144,7 +204,13 @@ def _names(array: np.ndarray, where: str) -> list[str]:
     return names
 
 
-def _times(array: np.ndarray, pairs: Tensor, where: str) -> Tensor:
+def numbers_of_edges(arrays: Archive | SavedData, key: str, pairs: Tensor) -> Tensor:
+    """``(m,)`` float64: times or weights of the edges.
+
+    Raises:
+        DataError: no such key, or others than one finite number an edge.
+    """
+    array, where = arrays[key], arrays.at(key)
     if array.shape not in ((pairs.shape[1],), (pairs.shape[1], 1)) or array.dtype.kind not in "fiu":
         raise DataError(f"{where}: got {array.dtype} of shape {array.shape}; allowed are {pairs.shape[1]:,} numbers")
     bad = ~np.isfinite(array.reshape(-1))

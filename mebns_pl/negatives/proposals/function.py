@@ -11,6 +11,7 @@ from torch import Tensor
 from mebns_pl.errors import DataError
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
+from mebns_pl.negatives.own_function import kind_of, name_of
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.uniform import draw_legal
 
@@ -51,10 +52,9 @@ class FunctionProposal(AbstractStaticProposal):
         """See :meth:`AbstractStaticProposal.propose`."""
         known = self.known
         nodes = self.function(self._graph, anchors, num_candidates, key.generator())
-        shape, name = (len(anchors), num_candidates), getattr(self.function, "__name__", "function")
+        shape, name = (len(anchors), num_candidates), name_of(self.function)
         if not isinstance(nodes, Tensor) or tuple(nodes.shape) != shape or nodes.dtype != torch.int64:
-            got = f"{nodes.dtype} of shape {tuple(nodes.shape)}" if isinstance(nodes, Tensor) else type(nodes).__name__
-            raise DataError(f"proposal: {name} gave {got}; allowed are nodes, int64 of shape {shape}")
+            raise DataError(f"proposal: {name} gave {kind_of(nodes)}; allowed are nodes, int64 of shape {shape}")
         if nodes.numel() and not 0 <= int(nodes.min()) <= int(nodes.max()) < known.num_nodes:
             raise DataError(
                 f"proposal: {name} gave nodes {int(nodes.min())} ... {int(nodes.max())}; "
