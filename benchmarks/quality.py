@@ -1,4 +1,4 @@
-"""What arms of a study gain over one of them in test MRR, AUC and churn, by setting and over all: tables of docs/quality.md.
+"""What arms of a study gain over one of them in test MRR, AUC and churn, by setting and over all (docs/quality.md).
 
     python benchmarks/quality.py docs/results/forms.csv --axis variant --reference plain
     python benchmarks/quality.py studies/forms --axis variant --reference plain --csv docs/results/forms.csv
