@@ -30,6 +30,7 @@ def ring(kind: str) -> Graph:
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("encoder", [GCN, SAGE, GAT])
 def test_a_part_gives_what_the_whole_gives(encoder: Callable[..., nn.Module], num_layers: int, kind: str) -> None:
+    torch.manual_seed(0)
     graph, left_out = ring(kind), PAIRS[:, :1]
     model = EncoderDecoder(graph.spec, partial(encoder, hidden_channels=8, num_layers=num_layers), DotDecoder).double()
     few = FullGraph().of_few(model, graph, graph, PAIRS, left_out, Key(0, "tests"))
@@ -43,7 +44,7 @@ def test_a_part_gives_what_the_whole_gives(encoder: Callable[..., nn.Module], nu
         )
         found.append([logits, *grads, *again])
     for a, b in zip(*found, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+        assert float((a - b).abs().max()) <= 1e-10 * (1 + float(b.abs().max()))
 
 
 def test_the_whole_where_there_are_no_features_or_most_nodes_are_reached() -> None:

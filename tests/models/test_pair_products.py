@@ -50,5 +50,5 @@ def test_other_types_and_none_at_all(dtype: torch.dtype) -> None:
 def test_ends_that_are_no_nodes_are_refused() -> None:
     z, pairs = made()
     pairs[1, 2] = 7
-    with pytest.raises(IndexError, match=r"0 \.\.\. 6, got 0 \.\.\. 7"):
+    with pytest.raises(IndexError, match=r"0 \.\.\. 6, got 1 \.\.\. 7"):
         pair_dots(z, pairs)
