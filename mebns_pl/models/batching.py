@@ -267,7 +267,8 @@ class NeighborSampling(AbstractBatching):
 
 def _reach_little(predictor: LinkPredictor, graph: Graph, pairs: Tensor) -> bool:
     """Whether all that the pairs' embeddings are computed from is surely less than the graph, and can be cut out."""
-    layered = isinstance(predictor, EncoderDecoder) and isinstance(predictor.encoder, AbstractLayeredEncoder)
+    plain = isinstance(predictor, EncoderDecoder) and type(predictor).prepare is EncoderDecoder.prepare
+    layered = plain and isinstance(predictor.encoder, AbstractLayeredEncoder)
     if not layered or graph.indptr.is_cuda or graph.x is None or graph.weight is not None or tables_of(predictor):
         return False
     ends = pairs.unique()
