@@ -1,10 +1,13 @@
 """What a MeBNS step costs beside a plain one, and where the time goes.
 
-    python benchmarks/step.py --root DATA
+    python benchmarks/step.py --root DATA          # whole epochs and cosines: minutes on one core
+    python benchmarks/step.py --root DATA --all    # and the parts of a step, its memory, PyG's loop, evaluation
 
-Everything is measured in one run, the alternatives in turn, and of several blocks the best is taken. All systems have
-the same graph, candidates (K = 8), negatives, decoder and batch; MeBNS stands round the sampler it is compared with.
-Prints tables and, as the last line, one JSON object with ratios (the worse of the graphs).
+Everything is measured in one run, the alternatives in turn, and of several epochs the best is taken. All systems have
+the same graph, candidates (K = 8), decoder and batch; MeBNS stands with the method's defaults round the sampler it is
+compared with, and so learns from several weighted negatives an edge. It is held against that sampler with its own one
+negative; the epoch of the sampler with as many negatives as MeBNS's is given beside.
+Prints tables and, as the last line, one JSON object.
 """
 
 from __future__ import annotations
@@ -34,13 +37,17 @@ from mebns_pl.mebns.step import Meta, StepResult, Teacher, mebns_step, plain_ste
 from mebns_pl.metrics.functional import auc, mean_reciprocal_rank, ranks
 
 BATCH_SIZE = {"cora": 1024, "pubmed": 8192}
+NUM_CANDIDATES = 8
+MOST = min(m.StartingWeights().num_negatives, m.TeacherFilter().most(NUM_CANDIDATES))  # negatives of MeBNS's student
 SAMPLERS = {
-    "DNS": m.Sampler(num_candidates=8, selector=m.HardestSelector(1)),
-    "uniform": m.Sampler(num_candidates=8, selector=m.FirstSelector(1)),
+    "DNS": m.Sampler(num_candidates=NUM_CANDIDATES, selector=m.HardestSelector(1)),
+    "uniform": m.Sampler(num_candidates=NUM_CANDIDATES, selector=m.FirstSelector(1)),
+    "several": m.Sampler(num_candidates=NUM_CANDIDATES, selector=m.HardestSelector(MOST)),
 }
 CHEAP = {"dot": m.Every(4, m.LastBlock(["encoder.biases"])), "MLP": m.Every(4, m.LastBlock(["decoder"]))}
-EPOCHS_OF = {"cora": ("dot", "MLP"), "pubmed": ("dot",)}  # decoders of which whole epochs are measured
 DECODERS = {"dot": m.DotDecoder, "MLP": partial(m.MLPDecoder, hidden_channels=256, num_layers=3)}
+CASES = ("pubmed-dot", "cora-dot", "cora-MLP")
+ALL_CASES = (*CASES, "pubmed-MLP")
 FROZEN = m.OwnLearning(epochs=1)
 LEARNING = m.OwnLearning(epochs=None)
 
@@ -62,70 +69,76 @@ adam = partial(torch.optim.Adam, lr=0.01)
 
 
 class EpochClock(Callback):
-    """Wall-clock seconds of every epoch."""
+    """CPU seconds of every epoch's steps, and of what goes before the first: the meta set.
+
+    Of one thread they are what a clock would show on an idle core, and a busy machine disturbs them little.
+    """
 
     def __init__(self) -> None:
-        self.seconds: list[float] = []
+        self.before: list[float] = []
+        self.steps: list[float] = []
 
-    def on_train_start(self, trainer, pl_module) -> None:
-        self._start = time.perf_counter()
+    def on_train_epoch_start(self, trainer, pl_module) -> None:
+        self._start = time.process_time()
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        if len(self.before) == len(self.steps):
+            self._first = time.process_time()
+            self.before.append(self._first - self._start)
 
     def on_train_epoch_end(self, trainer, pl_module) -> None:
-        now = time.perf_counter()
-        self.seconds.append(now - self._start)
-        self._start = now
+        self.steps.append(time.process_time() - self._start - self.before[-1])
 
 
 def epoch_seconds(
-    system: tuple[m.OwnLearning, AbstractEngine] | None, sampler: str, decoder: str, data: m.LinkDataModule, epochs: int
+    system: str | tuple[m.OwnLearning, AbstractEngine], decoder: str, data: m.LinkDataModule, epochs: int
 ) -> float:
-    """Mean seconds of an epoch with everything in it but evaluation, the first two left out."""
+    """CPU seconds of an epoch with everything in it but evaluation: the best of some after the first, and its share of
+    the meta set, which is collected every few epochs.
+
+    Args:
+        system: a name of ``SAMPLERS``; or a teacher and an engine, round DNS.
+        decoder: a name of ``DECODERS``.
+        data: the data.
+        epochs: how many are looked at.
+    """
     seed_everything(0, verbose=False)
     clock = EpochClock()
     predictor = partial(make_predictor, decoder=decoder)
-    if system is None:
-        module = m.Plain(data.spec, predictor, SAMPLERS[sampler], adam)
+    if isinstance(system, str):
+        module = m.Plain(data.spec, predictor, SAMPLERS[system], adam)
     else:
         teaching, engine = system
         module = m.MeBNS(
-            data.spec,
-            predictor,
-            SAMPLERS[sampler],
-            adam,
-            adam,
-            engine=engine,
-            teaching=teaching,
+            data.spec, predictor, SAMPLERS["DNS"], adam, adam, engine=engine, teaching=teaching,
             schedule=m.Schedule(warmup=0),
-        )
+        )  # fmt: skip
     trainer = Trainer(
-        max_epochs=epochs + 2, accelerator="cpu", limit_val_batches=0, logger=False, callbacks=[clock],
+        max_epochs=epochs + 1, accelerator="cpu", limit_val_batches=0, logger=False, callbacks=[clock],
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(module, data)
-    return sum(clock.seconds[2:]) / epochs
+    return min(clock.steps[1:]) + clock.before[0] / m.UMDCollector().refresh_epochs
 
 
-def epoch_ratios(
-    graph: str, root: str | None, decoders: list[str], epochs: int, repeats: int
-) -> list[dict[str, float | str]]:
-    """A row for each sampler and decoder: seconds of the plain epoch, and MeBNS's as multiples of it."""
+def systems_of(decoder: str) -> dict[str, str | tuple[m.OwnLearning, AbstractEngine]]:
+    """What is measured, by name; the first is what the others are held against."""
+    engines = {"HigherEngine": m.HigherEngine(), "DirectionalEngine": m.DirectionalEngine(), "cheap": CHEAP[decoder]}
+    learning = {name: (LEARNING, engine) for name, engine in engines.items()}
+    frozen = {f"{name}, frozen": (FROZEN, engine) for name, engine in engines.items()}
+    return {"plain": "DNS", f"plain, {MOST} negatives": "several", **learning, **frozen}
+
+
+def epoch_ratios(graph: str, root: str | None, decoders: list[str], epochs: int) -> list[dict[str, float | str]]:
+    """A row for each decoder: seconds of the plain epoch, and the others' as multiples of it."""
     data, rows = make_data(graph, root), []
     for decoder in decoders:
-        for sampler in SAMPLERS:
-            exact = m.DirectionalEngine()
-            systems = {
-                "plain": None,
-                "exact": (LEARNING, exact),
-                "cheap": (LEARNING, CHEAP[decoder]),
-                "frozen_exact": (FROZEN, exact),
-                "frozen_cheap": (FROZEN, CHEAP[decoder]),
-            }
-            best = dict.fromkeys(systems, float("inf"))
-            for _ in range(repeats):
-                for name, system in systems.items():
-                    best[name] = min(best[name], epoch_seconds(system, sampler, decoder, data, epochs))
-            ratios = {name: seconds / best["plain"] for name, seconds in best.items()}
-            rows.append({"graph": graph, "decoder": decoder, "sampler": sampler, "seconds": best["plain"], **ratios})
+        systems = systems_of(decoder)
+        seconds = {name: epoch_seconds(system, decoder, data, epochs) for name, system in systems.items()}
+        # Once more, at the end: the machine may have changed
+        plain = min(seconds["plain"], epoch_seconds("DNS", decoder, data, epochs))
+        ratios = {name: value / plain for name, value in seconds.items() if name != "plain"}
+        rows.append({"graph": graph, "decoder": decoder, "seconds": plain, **ratios})
     return rows
 
 
@@ -185,7 +198,7 @@ class Bench:
                 graph, student = self.graph, self.student.module
                 meta = Meta.of(
                     self.weight_net, engine, *self.meta(number), m.BinaryCrossEntropy(),
-                    lambda pairs, left_out: student.prepare(graph.without(left_out), pairs), SingleProcess(),
+                    lambda *part: m.FullGraph().of_few(student, graph, graph, *part, key), SingleProcess(),
                 )  # fmt: skip
             result = mebns_step(self.student, judge, m.TeacherFilter(), m.StartingWeights(), meta, *rest)
         else:
@@ -281,9 +294,11 @@ def cosine(first: Gradients, second: Gradients) -> float:
     return float(cosine_similarity(a, b, dim=0))
 
 
-def median_cosines(root: str | None, decoder: str, cheap: AbstractEngine, steps: int = 100) -> tuple[float, float]:
-    """Cheap against exact, and exact against exact with other dropout masks, over a training run on Cora."""
-    bench = Bench("cora", root, decoder)
+def median_cosines(
+    graph: str, root: str | None, decoder: str, cheap: AbstractEngine, steps: int
+) -> tuple[float, float]:
+    """Cheap against exact, and exact against exact with other dropout masks, over a training run."""
+    bench = Bench(graph, root, decoder)
     watch, noise = Watch(m.HigherEngine(), cheap), []
     for number in range(steps):
         other = bench.step(number, engine=m.HigherEngine(), masks="/other").learned["weight_net"]
@@ -433,69 +448,91 @@ def main() -> None:
     """Runs and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default=None, help="folder with planetoid/")
-    parser.add_argument("--epochs", type=int, default=5, help="of a block; a multiple of the meta refresh")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--graphs", nargs="+", default=list(BATCH_SIZE), choices=BATCH_SIZE)
-    parser.add_argument("--decoders", nargs="+", default=list(DECODERS), choices=DECODERS)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=3, help="of which the best is taken, after one to warm up")
+    parser.add_argument("--steps", type=int, default=20, help="of which the median cosine is taken")
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=ALL_CASES, help="graphs with decoders")
     parser.add_argument("--parts", action="store_true", help="the parts of a step only, on the GPU too where one is")
+    parser.add_argument("--all", action="store_true", help="everything there is to measure")
     args = parser.parse_args()
-    begin(threads=2)
+    begin(threads=args.threads)
     console = Console()
-    console.width = max(console.width, 120)
+    console.width = max(console.width, 160)
+    cases = [case.split("-") for case in args.cases]
+    result: dict[str, object] = {}
 
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    for device in devices:
-        for graph in args.graphs:
-            for decoder in args.decoders:
-                parts = profile(graph, args.root, decoder, device)
-                plain = parts[0][2]
-                rows = [[name, what, f"{ms:.1f}", f"{ms / plain:.2f}"] for name, what, ms in parts]
-                title = f"One step: {graph}, {decoder}, {device}, {torch.get_num_threads()} threads"
-                console.print(table_of(title, ["step", "what it has", "ms", "ratio"], rows))
-    if args.parts:
-        return
+    if args.parts or args.all:
+        print_parts(console, cases, args.root)
+    if not args.parts:
+        result |= print_ratios(console, cases, args.root, args.epochs)
+        result |= print_cosines(console, cases, args.root, args.steps)
+    if args.all:
+        result |= print_memory(console, args.root) | print_loops(console, args.root)
+        over_products = evaluation_over_products(args.root)
+        result |= {"ranking_speedup": ranking_speedup(), "evaluation_over_products": over_products}
+    print(json.dumps(rounded(result)))
 
-    ratios = []
-    for graph in args.graphs:
-        decoders = [decoder for decoder in args.decoders if decoder in EPOCHS_OF[graph]]
-        ratios += epoch_ratios(graph, args.root, decoders, args.epochs, args.repeats)
-    names = ["exact", "cheap", "frozen_exact", "frozen_cheap"]
-    rows = [
-        [*(str(row[n]) for n in ("graph", "decoder", "sampler")), f"{1e3 * row['seconds']:.0f}"]
-        + [f"{row[n]:.2f}" for n in names]
-        for row in ratios
+
+def rounded(value: object) -> object:
+    """Numbers with three digits, in dictionaries of dictionaries."""
+    if isinstance(value, dict):
+        return {name: rounded(part) for name, part in value.items()}
+    return round(float(value), 3)
+
+
+def print_parts(console: Console, cases: list[list[str]], root: str | None) -> None:
+    """A table for each case and device."""
+    for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
+        for graph, decoder in cases:
+            parts = profile(graph, root, decoder, device)
+            plain = parts[0][2]
+            rows = [[name, what, f"{ms:.1f}", f"{ms / plain:.2f}"] for name, what, ms in parts]
+            title = f"One step: {graph}, {decoder}, {device}, {torch.get_num_threads()} threads"
+            console.print(table_of(title, ["step", "what it has", "ms", "ratio"], rows))
+
+
+def print_ratios(console: Console, cases: list[list[str]], root: str | None, epochs: int) -> dict[str, object]:
+    """Whole epochs over the plain one."""
+    rows = [row for graph, decoder in cases for row in epoch_ratios(graph, root, [decoder], epochs)]
+    names = [name for name in systems_of("dot") if name != "plain"]
+    cells = [
+        [*(str(row[n]) for n in ("graph", "decoder")), f"{1e3 * row['seconds']:.0f}", *(f"{row[n]:.2f}" for n in names)]
+        for row in rows
     ]
-    console.print(table_of("MeBNS epoch / plain epoch", ["graph", "decoder", "sampler", "plain, ms", *names], rows))
+    console.print(table_of("Epoch / plain epoch", ["graph", "decoder", "plain, CPU ms", *names], cells))
+    return {f"{row['graph']}, {row['decoder']}": {n: row[n] for n in ("seconds", *names)} for row in rows}
 
-    cosines = {name: median_cosines(args.root, name, engine.engine) for name, engine in CHEAP.items()}
-    cosines["MLP, DirectionalEngine"] = median_cosines(args.root, "MLP", m.DirectionalEngine())
-    rows = [[name, f"{cheap:.3f}", f"{noise:.3f}"] for name, (cheap, noise) in cosines.items()]
-    title = "Cosine of hypergradients, Cora, median of 100 steps"
-    console.print(table_of(title, ["decoder", "cheap and exact", "exact and exact, other dropout masks"], rows))
 
-    bench = Bench("cora", args.root, "dot")
+def print_cosines(console: Console, cases: list[list[str]], root: str | None, steps: int) -> dict[str, object]:
+    """Of hypergradients."""
+    found = {
+        f"{graph}, {decoder}": median_cosines(graph, root, decoder, CHEAP[decoder].engine, steps)
+        for graph, decoder in cases
+    }
+    rows = [[name, f"{cheap:.3f}", f"{noise:.3f}"] for name, (cheap, noise) in found.items()]
+    title = f"Cosine of hypergradients, median of {steps} steps"
+    console.print(table_of(title, ["case", "cheap and exact", "exact and exact, other dropout masks"], rows))
+    return {"cheap_cosine": {name: cheap for name, (cheap, _) in found.items()}}
+
+
+def print_memory(console: Console, root: str | None) -> dict[str, object]:
+    """Peak memory of single steps."""
+    bench = Bench("cora", root, "dot")
     memory = {name: peak_bytes(partial(bench.step, **PARTS[name][1])) for name in PARTS}
     base = memory["plain step, DNS"]
     rows = [[name, f"{size / 2**20:.0f}", f"{size / base:.2f}"] for name, size in memory.items()]
     console.print(table_of("Peak memory of one step, Cora, dot product", ["step", "MiB", "ratio"], rows))
+    return {"memory_over_plain": max(memory["+ HigherEngine"], memory["+ DirectionalEngine"]) / base}
 
-    loops = beside_pyg(args.root)
-    rows = []
+
+def print_loops(console: Console, root: str | None) -> dict[str, object]:
+    """Plain training beside PyG's loop."""
+    loops, rows = beside_pyg(root), []
     for name in ("own", "pyg"):
         area = torch.tensor(loops[f"{name}_auc"])
         rows.append([name, f"{1e3 * min(loops[f'{name}_seconds']):.1f}", f"{area.mean():.4f} ± {area.std():.4f}"])
     console.print(table_of("Epoch of plain training on Cora, 2 x GCN 128", ["loop", "ms", "test AUC"], rows))
-
-    of_dns = [row for row in ratios if row["sampler"] == "DNS" and row["decoder"] == "dot"]
-    result = {f"{name}_over_plain": max(row[name] for row in of_dns) for name in names}
-    result |= {
-        "cheap_cosine": min(cosines[name][0] for name in CHEAP),
-        "ranking_speedup": ranking_speedup(),
-        "evaluation_over_products": evaluation_over_products(args.root),
-        "memory_over_plain": max(memory["+ HigherEngine"], memory["+ DirectionalEngine"]) / base,
-        "plain_over_pyg_loop_speedup": min(loops["pyg_seconds"]) / min(loops["own_seconds"]),
-    }
-    print(json.dumps({name: round(float(value), 3) for name, value in result.items()}))
+    return {"plain_over_pyg_loop_speedup": min(loops["pyg_seconds"]) / min(loops["own_seconds"])}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numba
@@ -19,7 +19,7 @@ _CHECKSUM = 16  # bytes
 _told: set[str] = set()
 
 
-def kernel(function: Callable[..., Any]) -> Any:
+def kernel(function: Callable[..., Any], fastmath: Collection[str] = ()) -> Any:
     """Compiles a function at its first call, without the interpreter's lock.
 
     What was compiled is kept as numba keeps it: in ``NUMBA_CACHE_DIR``, beside the package or in the user's cache, in
@@ -28,8 +28,9 @@ def kernel(function: Callable[..., Any]) -> Any:
 
     Args:
         function: one that numba compiles in its nopython mode.
+        fastmath: what LLVM may do to its sums beyond the standard: "reassoc" to add in several lanes.
     """
-    compiled: Any = numba.njit(nogil=True)(function)
+    compiled: Any = numba.njit(nogil=True, fastmath=set(fastmath))(function)
     try:
         compiled._cache = _KernelCache(function)
     except (RuntimeError, OSError) as error:

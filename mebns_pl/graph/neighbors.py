@@ -21,7 +21,7 @@ from mebns_pl.graph.csr import Graph, Sampled
 from mebns_pl.graph.sparse import Features, entries_of, transposed
 from mebns_pl.keys import Key
 
-_ALL = 2**62
+ALL = 2**62
 """A fan-out that no node has."""
 
 
@@ -80,7 +80,7 @@ def surroundings(graph: Graph, nodes: Tensor) -> Graph:
         nodes: ``(n,)`` int64, distinct; they come first in ``node_ids``.
     """
     degree, nothing = graph.degree.numpy(), np.empty(0, dtype=np.int64)
-    return _sample(graph, nodes.numpy(), _ALL, 1, 0, nothing, lambda reached: degree[reached])[0]
+    return _sample(graph, nodes.numpy(), ALL, 1, 0, nothing, lambda reached: degree[reached])[0]
 
 
 def _sample(

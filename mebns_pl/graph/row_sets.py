@@ -52,7 +52,7 @@ class RowSets:
         h = h.float() if h.dtype == torch.bfloat16 else h  # sparse kernels have no bfloat16
         matrix = _ones(self.ptr, self.members, self.num_rows, h.dtype)
         if not torch.is_grad_enabled():
-            return product(matrix, matrix, h)  # the transpose would not be read
+            return product(matrix, None, h)
         if "ptr" not in self._made:
             self._made["ptr"], self._made["members"], _ = transposed(self.ptr, self.members, self.num_rows)
         return product(matrix, _ones(self._made["ptr"], self._made["members"], self.num_sets, h.dtype), h)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from mebns_pl.graph import product_kernels as kernels
+from mebns_pl.progress import in_threads, slices
 from mebns_pl.types import to_device
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
@@ -91,24 +94,61 @@ def transposed(indptr: Tensor, indices: Tensor, num_columns: int) -> tuple[Tenso
     return torch.from_numpy(starts), torch.from_numpy(rows), torch.from_numpy(places)
 
 
-def product(matrix: Tensor, transposed: Tensor, h: Tensor) -> Tensor:
+def product(matrix: Tensor, transposed: Tensor | None, h: Tensor) -> Tensor:
     """M h for a constant sparse ``matrix`` and its transpose, differentiable to any order.
 
     Args:
         matrix: ``(R, N)`` sparse CSR.
-        transposed: ``(N, R)`` sparse CSR; only derivatives read it.
+        transposed: ``(N, R)`` sparse CSR; None where no derivative is asked for.
         h: ``(N, C)``.
     """
     return _Product.apply((matrix, transposed), h)  # type: ignore[no-any-return]
+
+
+KERNEL_TYPES = (torch.float32, torch.float64)
+"""Dense operands that compiled loops take, on the CPU."""
+
+_LEAST_WORK = 2**22
+"""Multiply-adds below which more threads are not worth their start."""
+
+
+def in_parts(work: Callable[[slice], None], size: int, cost: int) -> None:
+    """Has torch's number of threads do the parts of ``range(size)``, one where all costs few multiply-adds.
+
+    Args:
+        work: does a part; the parts must not depend on each other.
+        size: what is cut.
+        cost: multiply-adds of all.
+    """
+    threads = torch.get_num_threads() if cost > _LEAST_WORK else 1
+    in_threads(work, slices(size, threads=threads), threads=threads)
+
+
+def _compiled_product(matrix: Tensor, transposed: Tensor | None, h: Tensor, result: Tensor) -> Tensor:
+    """M h on the CPU; every sum in the order of the columns, whatever the number of threads."""
+    cost, dense, out = matrix.values().numel() * h.shape[1], h.numpy(), result.numpy()
+    if transposed is None or matrix.shape[0] >= matrix.shape[1]:
+        by_row = _arrays(matrix)
+        in_parts(lambda rows: kernels.gather_rows(*by_row, dense, rows.start, rows.stop, out), len(out), cost)
+    else:  # rows of the smaller of the two dense matrices are met in any order, and stay in the cache
+        by_row = _arrays(transposed)
+        in_parts(lambda part: kernels.scatter_rows(*by_row, dense[:, part], out[:, part]), out.shape[1], cost)
+    return result
+
+
+def _arrays(matrix: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return matrix.crow_indices().numpy(), matrix.col_indices().numpy(), matrix.values().numpy()
 
 
 class _Product(torch.autograd.Function):
     """M h for a constant sparse M, given with its transpose; linear, so each derivative is a product again."""
 
     @staticmethod
-    def forward(matrices: tuple[Tensor, Tensor], h: Tensor) -> Tensor:
+    def forward(matrices: tuple[Tensor, Tensor | None], h: Tensor) -> Tensor:
         matrix = matrices[0]
         result = h.new_empty(matrix.shape[0], h.shape[1])
+        if h.device.type == "cpu" and h.dtype in KERNEL_TYPES and matrix.dtype == h.dtype:
+            return _compiled_product(*matrices, h.detach().contiguous(), result)
         with torch.autocast(h.device.type, enabled=False):  # autocast would take the sparse matrix, too
             return result.addmm_(matrix, h, beta=0)  # in place: ``matrix @ h`` would fill and copy the result first
 

@@ -50,8 +50,6 @@ def sgd_rule(param: Tensor, grad: Tensor, state: dict[str, Any], options: dict[s
 
 def adam_rule(param: Tensor, grad: Tensor, state: dict[str, Any], options: dict[str, Any]) -> Tensor:
     """One ``torch.optim.Adam`` or ``AdamW`` update of one tensor, differentiable; ``state`` is read, not written."""
-    beta1, beta2 = options["betas"]
-    lr: float = options["lr"]
     step = float(state.get("step", 0)) + 1
     grad = -grad if options["maximize"] else grad
     if options["weight_decay"]:
@@ -59,15 +57,53 @@ def adam_rule(param: Tensor, grad: Tensor, state: dict[str, Any], options: dict[
             param = param * (1 - options["lr"] * options["weight_decay"])
         else:
             grad = grad + options["weight_decay"] * param
-    zero = torch.zeros_like(param)
-    mean = beta1 * state.get("exp_avg", zero) + (1 - beta1) * grad
-    square = beta2 * state.get("exp_avg_sq", zero) + (1 - beta2) * grad * grad
-    # Where no gradient has ever come the square is 0, where the root has no derivative but the update has one
-    seen = square > 0
-    root = torch.where(seen, torch.where(seen, square, 1.0).sqrt(), 0.0)
-    denominator = root / (1 - beta2**step) ** 0.5 + options["eps"]
-    update: Tensor = param - lr / (1 - beta1**step) * mean / denominator
-    return update
+    moments = (state["exp_avg"], state["exp_avg_sq"]) if "exp_avg" in state else (torch.zeros_like(param),) * 2
+    return param - _AdamMove.apply(grad, *moments, step, options["betas"], options["lr"], options["eps"])  # type: ignore[no-any-return]
+
+
+class _AdamMove(torch.autograd.Function):
+    """What Adam takes off a tensor, from its gradient, in one pass each way; derivatives of the first order.
+
+    With m and s the new moments, r the root of s over ``(1 - beta2^t)`` and k = lr / (1 - beta1^t) it is
+    ``k m / (r + eps)``; its derivative ``k ((1 - beta1) - m r' / (r + eps)) / (r + eps)``, where
+    ``r' = (1 - beta2) g / (r (1 - beta2^t))``.
+    """
+
+    @staticmethod
+    def forward(
+        grad: Tensor,
+        mean: Tensor,
+        square: Tensor,
+        step: float,
+        betas: tuple[float, float],
+        lr: float,
+        eps: float,
+    ) -> Tensor:
+        new_mean, root = _moments(grad, mean, square, step, betas)
+        return new_mean.div_(root.add_(eps)).mul_(lr / (1 - betas[0] ** step))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(*inputs[:3], output)
+        ctx.options = inputs[3:]
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, above):  # type: ignore[no-untyped-def]
+        (grad, mean, square, move), (step, betas, lr, eps) = ctx.saved_tensors, ctx.options
+        _, root = _moments(grad, mean, square, step, betas)
+        # Where no gradient has ever come the root is 0 and has no derivative, but the update has one
+        slope = (grad * ((1 - betas[1]) / (1 - betas[1] ** step))).div_(root).masked_fill_(root == 0, 0)
+        slope = slope.mul_(move).neg_().add_(lr * (1 - betas[0]) / (1 - betas[0] ** step))
+        return slope.div_(root.add_(eps)).mul_(above), *([None] * 6)
+
+
+def _moments(
+    grad: Tensor, mean: Tensor, square: Tensor, step: float, betas: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
+    """Adam's new mean, and the root of its new mean square, that one corrected for its start."""
+    new_square = (square * betas[1]).addcmul_(grad, grad, value=1 - betas[1])
+    return (mean * betas[0]).add_(grad, alpha=1 - betas[0]), new_square.sqrt_().div_((1 - betas[1] ** step) ** 0.5)
 
 
 _RULES: dict[type[Optimizer], _Rule] = {SGD: sgd_rule, Adam: adam_rule, AdamW: adam_rule}

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from mebns_pl.checks import at_least
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.neighbors import sample_neighbors
+from mebns_pl.graph.neighbors import ALL, sample_neighbors
 from mebns_pl.keys import Key
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.encoders.abstract import AbstractLayeredEncoder
 from mebns_pl.models.layers import parted_tables, tables_of
 from mebns_pl.models.layerwise import embed_layerwise, layerwise_scorer
 from mebns_pl.models.predictor import Inputs, LinkPredictor, PairInputs, score_pairs
-from mebns_pl.types import GraphSpec
+from mebns_pl.types import GraphSpec, to_device
 
 Prepare = Callable[[Graph, Tensor, Tensor], Inputs]
 """(message-passing graph, pairs, row names) -> a predictor's inputs."""
@@ -76,6 +76,21 @@ class AbstractBatching(ABC):
         """
 
     @abstractmethod
+    def of_few(
+        self, predictor: LinkPredictor, graph: Graph, resident: Graph, pairs: Tensor, left_out: Tensor, key: Key
+    ) -> Inputs:
+        """Inputs of a few pairs, made in the step, on the resident graph's device.
+
+        Args:
+            predictor: the predictor.
+            graph: the whole graph on the CPU.
+            resident: the graph where a system keeps it.
+            pairs: ``(2, M)`` int64, on any device.
+            left_out: ``(2, n)`` int64, target edges to leave out of message passing.
+            key: names the draws.
+        """
+
+    @abstractmethod
     def scorer(self, predictor: LinkPredictor, graph: Graph, device: torch.device | str) -> PairScore:
         """Encodes once; the function returned scores pairs on ``device``, in blocks, without dropout.
 
@@ -120,6 +135,19 @@ class FullGraph(AbstractBatching):
     ) -> Inputs | None:
         """The predictor's own, where it says that they are work."""
         return None if prepare is None else prepare(graph.without(left_out), pairs, rows)
+
+    def of_few(
+        self, predictor: LinkPredictor, graph: Graph, resident: Graph, pairs: Tensor, left_out: Tensor, key: Key
+    ) -> Inputs:
+        """On the CPU, with the nodes alone that the pairs' embeddings are computed from, where these are not most."""
+        device = resident.indptr.device
+        pairs, left_out = (part.to(device, non_blocking=True) for part in (pairs, left_out))
+        if _reach_little(predictor, resident, pairs):
+            num_hops = _layered(predictor).num_layers
+            part, places = sample_neighbors(resident, pairs.flatten(), ALL, num_hops, key, left_out)
+            return PairInputs(part, places.view(2, -1), torch.arange(pairs.shape[1]))
+        inputs: Inputs = predictor.prepare(resident.without(left_out), pairs)
+        return inputs
 
     def scorer(self, predictor: LinkPredictor, graph: Graph, device: torch.device | str) -> PairScore:
         """The predictor's own scorer."""
@@ -217,6 +245,13 @@ class NeighborSampling(AbstractBatching):
         sample, places = sample_neighbors(graph, pairs.flatten(), self.fan_out, self.num_hops, key, left_out)
         return PairInputs(sample, places.view(2, -1), rows)
 
+    def of_few(
+        self, predictor: LinkPredictor, graph: Graph, resident: Graph, pairs: Tensor, left_out: Tensor, key: Key
+    ) -> Inputs:
+        """A sample of their surroundings, taken to the predictor's device."""
+        made = self.inputs(None, graph, pairs, torch.arange(pairs.shape[1]), left_out, key)
+        return to_device(made, next(predictor.parameters()).device)  # type: ignore[return-value]
+
     def scorer(self, predictor: LinkPredictor, graph: Graph, device: torch.device | str) -> PairScore:
         """Layer by layer, with every neighbour."""
         return layerwise_scorer(_encoder_decoder(predictor), graph, device)
@@ -228,6 +263,17 @@ class NeighborSampling(AbstractBatching):
     def stochastic_scores(self, predictor: LinkPredictor, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """Layer by layer, with every neighbour: equal to a pass over the whole graph."""
         return layerwise_scorer(_encoder_decoder(predictor), graph, pairs.device, key)(pairs)
+
+
+def _reach_little(predictor: LinkPredictor, graph: Graph, pairs: Tensor) -> bool:
+    """Whether all that the pairs' embeddings are computed from is surely less than the graph, and can be cut out."""
+    plain = isinstance(predictor, EncoderDecoder) and type(predictor).prepare is EncoderDecoder.prepare
+    layered = plain and isinstance(predictor.encoder, AbstractLayeredEncoder)
+    if not layered or graph.indptr.is_cuda or graph.x is None or graph.weight is not None or tables_of(predictor):
+        return False
+    ends = pairs.unique()
+    grown = (1 + graph.num_edges / max(1, graph.num_nodes)) ** (_layered(predictor).num_layers - 1)
+    return bool((graph.degree[ends] + 1).sum() * grown < graph.num_nodes)
 
 
 def _encoder_decoder(predictor: LinkPredictor) -> EncoderDecoder:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
@@ -15,9 +14,6 @@ from mebns_pl.models.encoders.gcn import GCN
 from mebns_pl.models.predictor import AbstractEncodingPredictor, PairInputs
 from mebns_pl.models.pyg import EncoderFactory, make_encoder
 from mebns_pl.types import GraphSpec
-
-CACHE_BLOCK = 1024
-"""Pairs decoded in one go on a CPU: their embeddings stay in its cache."""
 
 
 class EncoderDecoder(AbstractEncodingPredictor[PairInputs]):
@@ -59,15 +55,6 @@ class EncoderDecoder(AbstractEncodingPredictor[PairInputs]):
         z = self.encoder(graph, key and key.child("encoder"))
 
         def score(inputs: PairInputs) -> Tensor:
-            pairs, rows = inputs.pairs, inputs.rows
-            if torch.is_grad_enabled() or pairs.device.type != "cpu":
-                return decode(pairs, rows, inputs.key)
-            # Without a graph to keep, blocks that stay in the cache are several times as fast; the result is the same
-            blocks = zip(pairs.split(CACHE_BLOCK, dim=1), rows.split(CACHE_BLOCK), strict=True)
-            return torch.cat([decode(pairs, rows, inputs.key) for pairs, rows in blocks])
-
-        def decode(pairs: Tensor, rows: Tensor, key: Key | None) -> Tensor:
-            source, target = z.index_select(0, pairs[0]), z.index_select(0, pairs[1])
-            return self.decoder(source, target, rows, key and key.child("decoder"))  # type: ignore[no-any-return]
+            return self.decoder.of_pairs(z, inputs.pairs, inputs.rows, inputs.key and inputs.key.child("decoder"))
 
         return score

@@ -355,13 +355,7 @@ class MeBNS(AbstractLinkSystem):
         neighbors = key.child("meta/neighbors")
 
         def prepare(pairs: Tensor, left_out: Tensor) -> Inputs:
-            rows, whole = torch.arange(pairs.shape[1]), self.data.train_graph
-            made = self.batching.inputs(None, whole, pairs, rows, left_out, neighbors)
-            if made is not None:
-                return to_device(made, self.device)
-            pairs, left_out = (part.to(self.device, non_blocking=True) for part in (pairs, left_out))
-            inputs: Inputs = self.student.prepare(self.graph.without(left_out), pairs)
-            return inputs
+            return self.batching.of_few(self.student, self.data.train_graph, self.graph, pairs, left_out, neighbors)
 
         loss, previous = self.meta_loss, self._previous_score
         return Meta.of(weight_net, self.engine, drawn.edges, drawn.others, loss, prepare, self.group, previous)

@@ -28,7 +28,7 @@ from mebns_pl import (
 )
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
-from mebns_pl.models import encoder_decoder
+from mebns_pl.models.decoders import abstract
 from mebns_pl.models.measure_predictor import MeasurePredictor
 from mebns_pl.models.predictor import PREDICTORS, PairInputs
 from mebns_pl.types import GraphSpec
@@ -136,7 +136,7 @@ def test_blocks_of_pairs_change_nothing(
     """With and without gradient; none at all is allowed too."""
     inputs = predictor.prepare(graph, PAIRS, ROWS, key)
     whole = predictor(inputs)
-    monkeypatch.setattr(encoder_decoder, "CACHE_BLOCK", 4)
+    monkeypatch.setattr(abstract, "CACHE_BLOCK", 4)
     with torch.no_grad():
         torch.testing.assert_close(predictor(inputs), whole.detach(), rtol=1e-6, atol=1e-6)
         assert predictor(inputs.select(torch.tensor([], dtype=torch.int64))).shape == (0,)

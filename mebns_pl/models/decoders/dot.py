@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mebns_pl.keys import Key
 from mebns_pl.models.decoders.abstract import AbstractDecoder
+from mebns_pl.models.pair_products import pair_dots
 
 
 class DotDecoder(AbstractDecoder):
@@ -32,3 +33,7 @@ class DotDecoder(AbstractDecoder):
     def forward(self, source: Tensor, target: Tensor, rows: Tensor, key: Key | None = None) -> Tensor:
         """``(M,)``."""
         return (source * target).sum(dim=1) + self.bias
+
+    def of_pairs(self, z: Tensor, pairs: Tensor, rows: Tensor, key: Key | None = None) -> Tensor:
+        """``(M,)``, to rounding that of :meth:`forward`; on a CPU the ends' rows are not copied."""
+        return pair_dots(z, pairs) + self.bias

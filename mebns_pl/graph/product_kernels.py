@@ -1,0 +1,69 @@
+"""Compiled loops of products of sparse matrices, or of pairs of rows, with dense ones; sums run in ascending order."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from mebns_pl.kernels import kernel
+
+# mypy: disable-error-code="no-untyped-def"
+
+
+@kernel
+def gather_rows(indptr, indices, values, h, start, stop, out):  # pragma: no cover (compiled)
+    """Rows ``start ... stop`` of ``out`` are those of M h, for a CSR matrix M."""
+    for i in range(start, stop):
+        row = out[i]
+        row[:] = 0
+        for place in range(indptr[i], indptr[i + 1]):
+            value, other = values[place], h[indices[place]]
+            for c in range(row.shape[0]):
+                row[c] += value * other[c]
+
+
+@kernel
+def scatter_rows(indptr, indices, values, h, out):  # pragma: no cover (compiled)
+    """``out`` is M^T h for a CSR matrix M: h is read once and in order, and ``out`` is what stays in the cache."""
+    out[:] = 0
+    for i in range(indptr.shape[0] - 1):
+        row = h[i]
+        for place in range(indptr[i], indptr[i + 1]):
+            value, other = values[place], out[indices[place]]
+            for c in range(row.shape[0]):
+                other[c] += value * row[c]
+
+
+@partial(kernel, fastmath={"reassoc", "contract"})
+def dot_rows(source, target, a, b, start, stop, out):  # pragma: no cover (compiled)
+    """``out[m]`` is the inner product of a's row ``source[m]`` and b's row ``target[m]``."""
+    for m in range(start, stop):
+        left, right = a[source[m]], b[target[m]]
+        total = left[0] * right[0]
+        for c in range(1, left.shape[0]):
+            total += left[c] * right[c]
+        out[m] = total
+
+
+@partial(kernel, fastmath={"reassoc", "contract"})
+def cross_rows(source, target, a, b, start, stop, out):  # pragma: no cover (compiled)
+    """``out[m]`` is what :func:`dot_rows` gives for ``(a, b)`` and for ``(b, a)`` together."""
+    for m in range(start, stop):
+        s, t = source[m], target[m]
+        left, right, other_left, other_right = a[s], b[t], b[s], a[t]
+        total = left[0] * right[0] + other_left[0] * other_right[0]
+        for c in range(1, left.shape[0]):
+            total += left[c] * right[c] + other_left[c] * other_right[c]
+        out[m] = total
+
+
+@kernel
+def mix_rows(source, target, factors, z, out):  # pragma: no cover (compiled)
+    """Each pair adds its factor times the one end's row of ``z`` to the other's row of ``out``, which begins at 0."""
+    out[:] = 0
+    for m in range(source.shape[0]):
+        s, t, factor = source[m], target[m], factors[m]
+        here, there, left, right = out[s], out[t], z[s], z[t]
+        for c in range(here.shape[0]):
+            here[c] += factor * right[c]
+        for c in range(here.shape[0]):
+            there[c] += factor * left[c]
