@@ -167,7 +167,10 @@ class LinkDataModule(LightningDataModule):
     def _read(self) -> LoadedGraph:
         if Path(self.graph_name).suffix:
             loaded = read_graph(self.graph_name, self.nodes, time_column=self.time_column, columns=self.columns)
-            isolated = loaded.num_nodes - len(torch.unique(loaded.edges))
+            linked = torch.zeros(loaded.num_nodes, dtype=torch.bool)
+            for ends in loaded.edges:
+                linked[ends] = True
+            isolated = loaded.num_nodes - int(linked.sum())
             loaded.notes.extend([f"{isolated:,} nodes without an edge, kept"] * bool(isolated))
         elif self.nodes is not None:
             raise DataError(f"nodes: a node table goes with an edge list of one's own, got graph={self.graph_name!r}")
@@ -327,7 +330,10 @@ class LinkDataModule(LightningDataModule):
         Raises:
             DataError: none has any.
         """
-        legal = self.known.num_legal(self.split.train.flatten())
+        is_end = torch.zeros(self.loaded.num_nodes, dtype=torch.bool)
+        for ends in self.split.train:
+            is_end[ends] = True
+        legal = self.known.num_legal(is_end.nonzero().flatten())
         if not bool((legal > 0).any()):
             raise DataError(
                 f"{self.loaded.name}: every node is linked to every other, so there is no negative to learn from"

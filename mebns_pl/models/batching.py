@@ -226,8 +226,9 @@ class NeighborSampling(AbstractBatching):
         return embed_layerwise(_layered(predictor), graph, device)
 
     def stochastic_scores(self, predictor: LinkPredictor, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
-        """Layer by layer, with every neighbour: equal to a pass over the whole graph."""
-        return layerwise_scorer(_encoder_decoder(predictor), graph, pairs.device, key)(pairs)
+        """Layer by layer, with every neighbour: equal to a pass over the whole graph, of which it looks at a part."""
+        nodes = pairs.flatten().cpu()
+        return layerwise_scorer(_encoder_decoder(predictor), graph, pairs.device, key, nodes)(pairs)
 
 
 def _encoder_decoder(predictor: LinkPredictor) -> EncoderDecoder:
