@@ -65,8 +65,9 @@ def power_law_edges(num_nodes: int, num_edges: int, key: m.Key) -> Tensor:
     while edges.shape[1] < num_edges:
         draws += draws // 10
         edges = pairs_of_rows(*sorted_rows(lambda: lower_first(blocks()), num_nodes, np.int32))
-    chosen = permutation(edges.shape[1], key.child("choice"))[:num_edges]
-    return edges.index_select(1, chosen.sort().values)
+    chosen = permutation(edges.shape[1], key.child("choice"))[:num_edges].numpy()
+    chosen.sort()
+    return edges.index_select(1, torch.from_numpy(chosen))
 
 
 def make_graph(num_nodes: int, num_edges: int, folder: Path, features: bool) -> LoadedGraph:

@@ -25,6 +25,7 @@ from mebns_pl.datasets.catalog import CATALOG, load_graph
 from mebns_pl.datasets.files import SUFFIXES, read_graph
 from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.official_splits import OfficialSplit
+from mebns_pl.datasets.prepared import prepared
 from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns
 from mebns_pl.datasets.split import SplitFractions, check_split, split_edges
 from mebns_pl.errors import DataError
@@ -138,6 +139,7 @@ class LinkDataModule(LightningDataModule):
         self.key = Key(seed, "data")
         self.split_key = Key(seed if split_seed is None else split_seed, "data")
         self._eval_sets: dict[str, EvalBatch] = {}
+        self._split_origin = ""  # of a split that is kept on disk
 
     def predicting(self, pairs: PredictionPairs | None = None, given: GivenPairs | None = None) -> Self:
         """The same data with other pairs to predict; this module stays as it is, and what it has read is shared.
@@ -203,14 +205,22 @@ class LinkDataModule(LightningDataModule):
 
     @split.setter
     def split(self, parts: EdgeSplit) -> None:
-        self._split = check_split(parts, self.loaded.node_names)
+        self._split, self._split_origin = check_split(parts, self.loaded.node_names), ""
 
     @cached_property
     def _split(self) -> EdgeSplit:
         parts, key = self.fractions, self.split_key.child("split")
         if self.protocol is not None:
             return edge_split(self.protocol_parts, parts.meta, key.child("meta"))
-        return split_edges(self.loaded.edges, parts.val, parts.test, parts.meta, key=key)
+        if not self.loaded.origin:
+            return split_edges(self.loaded.edges, parts.val, parts.test, parts.meta, key=key)
+
+        def make() -> dict[str, Tensor]:
+            return vars(split_edges(self.loaded.edges, parts.val, parts.test, parts.meta, key=key))
+
+        asked = ["split", self.loaded.origin, parts.val, parts.test, parts.meta, tuple(key)]
+        found, self._split_origin = prepared(asked, make, f"{self.loaded.name}, split")
+        return EdgeSplit(**found)
 
     @cached_property
     def protocol_parts(self) -> OfficialSplit:
@@ -224,7 +234,16 @@ class LinkDataModule(LightningDataModule):
     @cached_property
     def train_graph(self) -> Graph:
         """Message passing in training and evaluation: training and meta edges."""
-        return self._graph(self.split.observed)
+        split, loaded = self.split, self.loaded
+        if not self._split_origin:
+            return self._graph(split.observed)
+
+        def make() -> dict[str, Tensor]:
+            graph = Graph.from_edges(split.observed, loaded.num_nodes)
+            return {"indptr": graph.indptr, "indices": graph.indices}
+
+        found, _ = prepared(["train graph", self._split_origin], make, f"{loaded.name}, training graph")
+        return Graph(**found, x=loaded.x, types=self.types)
 
     @cached_property
     def types(self) -> NodeTypes | None:

@@ -19,6 +19,7 @@ from mebns_pl.datasets.readers.columns import SUFFIXES as TABLES
 from mebns_pl.datasets.readers.graphml import read_graphml
 from mebns_pl.datasets.readers.matrices import read_mat
 from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns, chosen_features, edge_weights
+from mebns_pl.datasets.readers.shards import read_shards, shards_of
 from mebns_pl.datasets.readers.whole import read_archive, read_saved
 from mebns_pl.datasets.tables import (
     Table,
@@ -47,6 +48,8 @@ def read_graph(
 
     - ``.csv``, ``.tsv``, ``.tab``, ``.txt`` (also with ``.gz``), ``.parquet``, ``.pq``: an edge list with the columns
       ``source`` and ``target``, and an optional node table with the column ``node`` (:func:`read_edge_list`);
+    - a folder named like such files, ``edges.parquet/``: the edge list in shards, read block by block, as one Parquet
+      file of ten million rows and more is (:mod:`mebns_pl.datasets.readers.shards`);
     - ``.graphml`` (also with ``.gz``): nodes with attributes, and edges
       (:func:`~mebns_pl.datasets.readers.graphml.read_graphml`);
     - ``.npz``: arrays (:func:`~mebns_pl.datasets.readers.whole.read_archive`);
@@ -98,6 +101,11 @@ def _read(
     if nodes_path is not None and Path(nodes_path).suffix == mapped.SUFFIX:
         return mapped.with_mapped_features(_read(path, None, columns, time_column, undirected), nodes_path)
     suffix = standard_suffix(path)
+    if suffix in TABLES and (files := shards_of(path, columns)) is not None:
+        if nodes_path is None and (path.is_dir() or time_column is None):
+            return read_shards(path, files, columns, time_column)
+        if path.is_dir():
+            raise DataError(f"nodes: got {str(nodes_path)!r}; beside shards ({path}) features are an .npy file")
     if suffix in TABLES:
         return _read_tables(path, nodes_path, columns, time_column)
     if nodes_path is not None:

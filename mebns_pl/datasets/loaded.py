@@ -74,6 +74,8 @@ class LoadedGraph:
         node_types: N texts, the kind of thing that each node is, or None.
         context: ``(2, c)`` int64, edges of other relations, as ``edges`` and none of them: they pass messages alone; or
             None.
+        origin: what names the files that it was read from, where what is made of it is kept on disk
+            (:mod:`mebns_pl.datasets.prepared`); "" where nothing is.
 
     Example:
         >>> graph = LoadedGraph("path", torch.tensor([[0, 1], [1, 2]]), ["a", "b", "c"])
@@ -90,6 +92,7 @@ class LoadedGraph:
     weights: Tensor | None = None
     node_types: list[str] | None = None
     context: Tensor | None = None
+    origin: str = ""
 
     @property
     def num_nodes(self) -> int:
@@ -164,7 +167,7 @@ def unique_edges(pairs: Tensor, num_nodes: int) -> tuple[Tensor, list[str]]:
         pairs: ``(2, m)`` int64, in any direction and number.
         num_nodes: N.
     """
-    edges = pairs_of_rows(*sorted_rows(lambda: lower_first(in_blocks(pairs)), num_nodes, _columns(num_nodes)))
+    edges = pairs_of_rows(*sorted_rows(lambda: lower_first(in_blocks(pairs)), num_nodes, smallest_type(num_nodes)))
     return edges, _dropped(pairs, edges.shape[1], "repeated edge")
 
 
@@ -183,7 +186,7 @@ def undirected_edges(pairs: Tensor, num_nodes: int, refused_in: str = "") -> tup
     Raises:
         DataError: ``refused_in`` is given, and not every edge is there in both directions.
     """
-    num_directed = len(sorted_rows(lambda: in_blocks(pairs), num_nodes, _columns(num_nodes))[1])
+    num_directed = len(sorted_rows(lambda: in_blocks(pairs), num_nodes, smallest_type(num_nodes))[1])
     notes = _dropped(pairs, num_directed, "repeated pair")
     edges, _ = unique_edges(pairs, num_nodes)
     one_way = 2 * edges.shape[1] - num_directed
@@ -218,14 +221,25 @@ def name_order(name: str) -> tuple[int, int, str]:
     return (0, int(name), name) if _INTEGER.fullmatch(name) else (1, 0, name)
 
 
-def _columns(num_nodes: int) -> type[np.integer]:
+def smallest_type(num_nodes: int) -> type[np.integer]:
     """The smaller type that holds a node's number."""
     return np.int32 if num_nodes < 2**31 else np.int64
 
 
 def _dropped(pairs: Tensor, num_unique: int, repeated: str) -> list[str]:
     loops = int((pairs[0] == pairs[1]).sum())
-    counts = {"self-loop": loops, repeated: pairs.shape[1] - loops - num_unique}
+    return dropped_of(loops, pairs.shape[1] - loops - num_unique, repeated)
+
+
+def dropped_of(loops: int, repetitions: int, repeated: str) -> list[str]:
+    """Notes on what was dropped.
+
+    Args:
+        loops: how many self-loops.
+        repetitions: how many pairs that stand before.
+        repeated: what these are called.
+    """
+    counts = {"self-loop": loops, repeated: repetitions}
     return [f"{count:,} {what}{'s' * (count > 1)} dropped" for what, count in counts.items() if count]
 
 

@@ -31,7 +31,7 @@ def place_entries(rows, columns, cursor, out):  # pragma: no cover (compiled)
 
 @kernel
 def ascending_once(indptr, columns):  # pragma: no cover (compiled)
-    """Has each row ascend and hold a column once, in place; rows move together, how many entries are left is returned."""
+    """Has each row ascend and hold a column once, in place; rows move together, and their entries are counted."""
     written, start = 0, indptr[0]
     for row in range(indptr.shape[0] - 1):
         stop = indptr[row + 1]
