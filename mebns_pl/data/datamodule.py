@@ -30,7 +30,7 @@ from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns
 from mebns_pl.datasets.split import SplitFractions, check_split, split_edges
 from mebns_pl.errors import DataError
 from mebns_pl.evaluation.negative_cache import digest, graph_parts
-from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives, num_of_type
+from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives, most_edges, num_of_type
 from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol, edge_split
 from mebns_pl.graph.csr import Graph, pair_keys
 from mebns_pl.graph.known_edges import KnownEdges
@@ -140,6 +140,7 @@ class LinkDataModule(LightningDataModule):
         self.split_key = Key(seed if split_seed is None else split_seed, "data")
         self._eval_sets: dict[str, EvalBatch] = {}
         self._split_origin = ""  # of a split that is kept on disk
+        self._predicted: PairBlocks | None = None
 
     def predicting(self, pairs: PredictionPairs | None = None, given: GivenPairs | None = None) -> Self:
         """The same data with other pairs to predict; this module stays as it is, and what it has read is shared.
@@ -234,16 +235,10 @@ class LinkDataModule(LightningDataModule):
     @cached_property
     def train_graph(self) -> Graph:
         """Message passing in training and evaluation: training and meta edges."""
-        split, loaded = self.split, self.loaded
+        split = self.split
         if not self._split_origin:
             return self._graph(split.observed)
-
-        def make() -> dict[str, Tensor]:
-            graph = Graph.from_edges(split.observed, loaded.num_nodes)
-            return {"indptr": graph.indptr, "indices": graph.indices}
-
-        found, _ = prepared(["train graph", self._split_origin], make, f"{loaded.name}, training graph")
-        return Graph(**found, x=loaded.x, types=self.types)
+        return self._kept_graph(["training graph", self._split_origin], split.observed)
 
     @cached_property
     def types(self) -> NodeTypes | None:
@@ -268,7 +263,20 @@ class LinkDataModule(LightningDataModule):
     @cached_property
     def full_graph(self) -> Graph:
         """Message passing in prediction: every known edge."""
-        return self._graph(self.split.all)
+        split, loaded = self.split, self.loaded
+        if not self._split_origin:
+            return self._graph(split.all)
+        return self._kept_graph(["full graph", loaded.origin], loaded.edges)
+
+    def _kept_graph(self, parts: list[str], edges: Tensor) -> Graph:
+        """The graph of some edges ``(2, n)``, whose rows are kept on disk; they are what ``parts`` tell."""
+
+        def make() -> dict[str, Tensor]:
+            made = Graph.from_edges(edges, self.loaded.num_nodes)
+            return {"indptr": made.indptr, "indices": made.indices}
+
+        found, _ = prepared(parts, make, f"{self.loaded.name}, {parts[0]}")
+        return Graph(found["indptr"], found["indices"], self.loaded.x, types=self.types)
 
     def _graph(self, edges: Tensor) -> Graph:
         """The graph of some edges ``(2, n)``, and those of other relations, with features and types.
@@ -464,7 +472,15 @@ class LinkDataModule(LightningDataModule):
         else:
             pool = self.build_pool(self.needs)
             pairs = pool.keys
-        return self._loader(PairBlocks(pairs, pool, self.predict_graph.num_nodes, self._share(), self.needs.most_pairs))
+        blocks = PairBlocks(pairs, pool, self.predict_graph.num_nodes, self._share(), self.needs.most_pairs)
+        self._predicted = blocks
+        return self._loader(blocks)
+
+    @property
+    def predicted_nodes(self) -> Tensor | None:
+        """``(n,)`` int64, the ends of this rank's pairs to predict; None before there are any."""
+        blocks = self._predicted
+        return None if blocks is None else torch.cat([blocks[place].flatten() for place in range(len(blocks))])
 
     def build_pool(self, needs: Needs) -> PairPool:
         """The pool of pairs to predict, with its size and coverage; rank 0 builds it for all ranks.
@@ -533,7 +549,10 @@ class LinkDataModule(LightningDataModule):
         if self.protocol is not None and not isinstance(self.protocol.comparison, GeneratedComparison):
             return ""
         held_out = split.val if stage == "val" else split.test
-        known = torch.cat([split.observed, split.val, *([split.test] if stage == "test" else [])], dim=1)
+        parts = [split.train, split.meta, split.val, *([split.test] if stage == "test" else [])]
+        if self.types is None and most_edges(parts, size) < size - 1:
+            return ""
+        known = torch.cat(parts, dim=1)
         graph = Graph.from_edges(known, size)
         if self.types is None:
             full = held_out[graph.degree[held_out] == size - 1]

@@ -107,7 +107,7 @@ def _write(path: Path, array: np.ndarray) -> int:
 def _checksum(array: np.ndarray) -> int:
     flat, checksum = array.reshape(-1), 0
     for start in range(0, len(flat), _BLOCK):
-        checksum = zlib.crc32(np.ascontiguousarray(flat[start : start + _BLOCK]).view(np.uint8), checksum)
+        checksum = zlib.crc32(np.ascontiguousarray(flat[start : start + _BLOCK]).view(np.uint8).data, checksum)
     return checksum
 
 

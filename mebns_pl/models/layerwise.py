@@ -28,7 +28,7 @@ NODE_BLOCK = 2**16
 
 
 RESTRICTED = 2**20
-"""Nodes of a graph from which on a pass that is asked for a few of them leaves the others out."""
+"""Nodes of a graph from which on scorers leave out what they are not asked for: below, all of it is soon embedded."""
 
 
 @torch.no_grad()
@@ -161,8 +161,7 @@ def layerwise_scorer(
         graph: the whole graph on the CPU.
         device: where pairs are scored.
         key: key of a stochastic pass, or None.
-        nodes: ``(n,)`` int64, the nodes of all pairs that will be asked for; None for any. On graphs of ``RESTRICTED``
-            nodes and more the others are left out.
+        nodes: ``(n,)`` int64, the nodes of all pairs that will be asked for; the others are left out; None for any.
 
     Raises:
         TypeError: the predictor's encoder has no layers to take apart.
@@ -170,8 +169,8 @@ def layerwise_scorer(
     if not isinstance(predictor.encoder, AbstractLayeredEncoder):
         raise TypeError(f"encoder: expected an AbstractLayeredEncoder, got {type(predictor.encoder).__name__}")
     chosen, encoder_key = Chosen(graph.num_nodes), key and key.child("encoder")
-    if nodes is not None and graph.num_nodes >= RESTRICTED:
-        z, chosen = embed_some(predictor.encoder, graph, nodes, device, encoder_key)
+    if nodes is not None:
+        z, chosen = embed_some(predictor.encoder, graph, nodes.cpu(), device, encoder_key)
     else:
         z = embed_layerwise(predictor.encoder, graph, device, encoder_key)
 
