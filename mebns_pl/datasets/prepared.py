@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 _FORMAT = "prepared 1"  # changed with what makes them, so that older files are not taken
 _LIST = "arrays.json"
 _BLOCK = 2**24
-LEAST = 2**24
-"""Edges from which on a graph's parts are kept on disk."""
+LEAST = 2**26
+"""Bytes of edge lists from which on what is made of them is kept."""
 
 
 def prepared_folder() -> Path:

@@ -254,11 +254,10 @@ def repeated_pairs(
 
 def most_edges(parts: Sequence[Tensor], num_nodes: int) -> int:
     """The largest number of edges ``(2, m)`` of a node, repeated ones counted each time: no degree is above it."""
-    return int(
-        sum(
-            (torch.bincount(part.flatten(), minlength=num_nodes) for part in parts), torch.zeros(1, dtype=torch.int64)
-        ).max()
-    )
+    ends = torch.zeros(num_nodes, dtype=torch.int64)
+    for part in parts:
+        ends += torch.bincount(part.flatten(), minlength=num_nodes)
+    return int(ends.max())
 
 
 def _known_graph(positives: Tensor, graph: Graph, known_edges: Tensor) -> Graph:

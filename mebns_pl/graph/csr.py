@@ -235,10 +235,10 @@ class Graph:
         Args:
             keep_edge: ``(E / 2,)`` bool.
         """
-        stays = torch.ones(self.num_edges, dtype=torch.bool)
-        structure, keep_edge = (self.indptr.cpu().numpy(), self.indices.cpu().numpy()), keep_edge.cpu().numpy()
-        kernels.drop_edges(*structure, keep_edge, structure[0][:-1].copy(), stays.numpy())
-        stays = stays.to(self.indptr.device)
+        kept = torch.ones(self.num_edges, dtype=torch.bool)
+        indptr, indices = self.indptr.cpu().numpy(), self.indices.cpu().numpy()
+        kernels.drop_edges(indptr, indices, keep_edge.cpu().numpy(), indptr[:-1].copy(), kept.numpy())
+        stays = kept.to(self.indptr.device)
         keep, present = (stays if mask is None else stays & mask for mask in (self.keep, self.present))
         return replace(self, keep=keep, present=present)
 

@@ -19,6 +19,7 @@ from mebns_pl.graph.sparse import starts_of
 from mebns_pl.keys import Key
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.encoders.abstract import AbstractLayeredEncoder
+from mebns_pl.progress import with_progress
 
 EDGE_BLOCK = 2**20
 """Directed edges of a block; a node with more is a block of its own."""
@@ -136,7 +137,9 @@ def _embed(
             own = None if h is None else h[start:stop].to(device)
             messages = _filled(messages, encoder.messages(layer, block, own, key), start, given.size)
         result: list[Tensor] = []
-        for start, stop in _edge_blocks(graph, wanted):
+        blocks = list(_edge_blocks(graph, wanted))
+        shown = f"Layer {layer + 1} of {encoder.num_layers}"
+        for start, stop in with_progress(blocks, len(blocks), shown) if graph.num_nodes >= RESTRICTED else blocks:
             block = surroundings(featureless, wanted.part(start, stop))
             assert block.node_ids is not None
             rows = tuple(message.index_select(0, given.rows(block.node_ids)).to(device) for message in messages)

@@ -88,11 +88,11 @@ def read_shards(path: Path, files: Sequence[Path], columns: GraphColumns, time_c
     for name, value in refused.items():
         if value is not None:
             raise DataError(f"{name}: got {value!r}; edge lists that are read in blocks ({path}) have names alone")
-    asked = [source_of(files), columns]
-    if sum(size for _, size, _ in asked[0]) < LEAST:
+    sources = source_of(files)
+    if sum(size for _, size, _ in sources) < LEAST:
         found, origin = _read(path, files, columns), ""
     else:
-        found, origin = prepared(["edges", *asked], lambda: _read(path, files, columns), str(path))
+        found, origin = prepared(["edges", sources, columns], lambda: _read(path, files, columns), str(path))
     rows, loops, num_nodes = found["counts"].tolist()
     edges = found["edges"]
     notes = dropped_of(loops, rows - loops - edges.shape[1], "repeated edge")
@@ -220,7 +220,7 @@ def _write_numbers(blocks: _Blocks, file: IO[bytes]) -> _Seen:
     for ends in blocks("names"):
         pairs = np.stack([_as_numbers(end) for end in ends], axis=1)
         seen.add(pairs.reshape(-1))
-        file.write(pairs)
+        file.write(pairs.data)
     file.flush()
     return seen
 
@@ -228,9 +228,9 @@ def _write_numbers(blocks: _Blocks, file: IO[bytes]) -> _Seen:
 def _write_places(blocks: _Blocks, names: list[str], file: IO[bytes]) -> None:
     values = pa.array(names, pa.string())
     for ends in blocks("pairs"):
-        file.write(
-            np.stack([pc.index_in(end.cast(pa.string()), values).to_numpy().astype(np.int64) for end in ends], 1)
-        )
+        places = (pc.index_in(end.cast(pa.string()), values).to_numpy() for end in ends)
+        pairs = np.stack([found.astype(np.int64) for found in places], axis=1)
+        file.write(pairs.data)
     file.flush()
 
 
