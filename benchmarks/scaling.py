@@ -18,6 +18,7 @@ import argparse
 import json
 import multiprocessing
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -89,14 +90,15 @@ class Clock(Callback):
     """Takes turns with the other sizes, and times the steps of a turn but its first, waiting for batches included.
 
     Args:
+        size: what it is called.
         turn: this process's place in a round.
         turns: number of processes.
         steps: how many there are in all.
         barrier: where they meet between turns.
     """
 
-    def __init__(self, turn: int, turns: int, steps: int, barrier: Any) -> None:
-        self.turn, self.turns, self.steps, self.barrier = turn, turns, steps, barrier
+    def __init__(self, size: str, turn: int, turns: int, steps: int, barrier: Any) -> None:
+        self.size, self.turn, self.turns, self.steps, self.barrier = size, turn, turns, steps, barrier
         self.done = 0
         self.last = (0.0, 0.0)
         self.walls: list[float] = []
@@ -113,6 +115,7 @@ class Clock(Callback):
         self.done += 1
         if self.done == WARM_STEPS:
             self.began, self.began_processor = now
+            say(self.size, f"meta set and first steps, {now[1]:,.0f} s of processor time so far")
             self._wait(self.turn)
         elif self.done > WARM_STEPS and self.done % TURN == 0:
             self._wait(self.turns - (self.turn if self.done == self.steps else 0))
@@ -155,6 +158,11 @@ def _proportional_set_size(process: str) -> tuple[int, int]:
     return sizes["Pss:"], sizes.get("Pss_File:", 0)
 
 
+def say(size: str, what: str) -> None:
+    """How far a size is, for people who wait."""
+    print(f"{size}: {what}", file=sys.stderr, flush=True)
+
+
 def run(size: str, options: argparse.Namespace, turn: int, barrier: Any, results: Any) -> None:
     """Trains on one graph, measures, and puts what it found into ``results``."""
     num_nodes, num_edges = map(int, size.split(","))
@@ -168,6 +176,7 @@ def run(size: str, options: argparse.Namespace, turn: int, barrier: Any, results
         began = time.perf_counter()
         graph = make_graph(num_nodes, num_edges, Path(folder), not options.learned)
         made = time.perf_counter()
+        say(size, f"graph made in {made - began:,.0f} s")
         walks = m.WalkProposal(length=3)
         data = m.LinkDataModule(
             split=m.SplitFractions(val=0.01, test=0.01, meta=META_EDGES / (0.98 * num_edges)),
@@ -180,6 +189,7 @@ def run(size: str, options: argparse.Namespace, turn: int, barrier: Any, results
         proposal.setup(data.train_graph, data.known)
         assert data.fewest_candidates > 0
         ready = time.perf_counter()
+        say(size, f"set up in {ready - made:,.0f} s")
         predictor = partial(m.EncoderDecoder, encoder=partial(m.GCN, hidden_channels=options.channels))
         adam: Any = partial(Adam, lr=0.001)
         system = m.MeBNS(
@@ -192,7 +202,7 @@ def run(size: str, options: argparse.Namespace, turn: int, barrier: Any, results
             schedule=m.Schedule(warmup=0),
             batching=m.NeighborSampling(fan_out=options.fan_out, num_hops=2),
         )
-        clock = Clock(turn, len(options.sizes), WARM_STEPS + options.steps, barrier)
+        clock = Clock(size, turn, len(options.sizes), WARM_STEPS + options.steps, barrier)
         trainer = Trainer(
             accelerator=options.accelerator,
             devices=1,

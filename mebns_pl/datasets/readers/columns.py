@@ -306,8 +306,12 @@ def read_parquet_blocks(path: Path, names: Sequence[str | int]) -> Iterator[tupl
     """
     if not all(isinstance(name, str) for name in names):
         raise DataError(f"{path}: columns {list(names)}: allowed are names, as Parquet has them")
-    broken = refusing(path, (pa.ArrowException, OSError, ValueError, MemoryError), "cannot be read as Parquet")
-    with broken, pa.parquet.ParquetFile(path) as file:
+    errors, what = (pa.ArrowException, OSError, ValueError, MemoryError), "cannot be read as Parquet"
+    with refusing(path, errors, what):
+        schema = pa.parquet.read_schema(path)
+        # Texts that repeat are kept once, so that their size is known before they are written out
+        texts = [field.name for field in schema if field.name in names and _is_text(field.type)]
+    with refusing(path, errors, what), pa.parquet.ParquetFile(path, read_dictionary=texts) as file:
         header, first = file.schema_arrow.names, 0
         for name in names:
             if header.count(str(name)) != 1:
