@@ -200,22 +200,18 @@ def _passed(anchors, ranks, indptr, indices, passed):  # pragma: no cover (compi
     """How many of its anchor's blocked nodes, the anchor among them, each rank among the legal ones is not below."""
     for number in range(len(anchors)):
         anchor, rank = anchors[number], ranks[number]
-        start, stop = indptr[anchor], indptr[anchor + 1]
-        own = np.searchsorted(indices[start:stop], anchor)  # the anchor's place among its neighbours
-        low, high = 0, stop - start + 1
+        start = indptr[anchor]
+        low, high = start, indptr[anchor + 1]
         while low < high:
             middle = (low + high) // 2
-            if middle < own:
-                blocked = np.int64(indices[start + middle])
-            elif middle == own:
-                blocked = np.int64(anchor)
-            else:
-                blocked = np.int64(indices[start + middle - 1])
-            if blocked - middle <= rank:
+            # Below a neighbour there are as many nodes that are none as its number and its place say; of those above
+            # the anchor, the anchor is one, and not legal
+            node = indices[middle]
+            if node - (middle - start) - (node > anchor) <= rank:
                 low = middle + 1
             else:
                 high = middle
-        passed[number] = low
+        passed[number] = low - start + (rank + low - start >= anchor)
 
 
 @kernel

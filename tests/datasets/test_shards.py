@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,6 +128,19 @@ def test_a_draw_of_changes_does_not_reach_the_files(tmp_path: Path, monkeypatch:
     first["a"][0] = 7
     again, same = kept.prepared(["x"], dict, "x")
     assert [again["a"].tolist(), same] == [[0, 1, 2], name]
+
+
+def test_one_makes_and_the_others_wait() -> None:
+    made: list[int] = []
+
+    def make() -> dict[str, torch.Tensor]:
+        made.append(1)
+        time.sleep(0.1)
+        return {"a": torch.arange(5)}
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: kept.prepared(["x", 1], make, "x")[0]["a"].tolist(), range(4)))
+    assert [found, made] == [[list(range(5))] * 4, [1]]
 
 
 @pytest.mark.parametrize(
