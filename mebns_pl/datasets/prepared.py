@@ -33,9 +33,15 @@ LEAST = 2**26
 """Bytes of edge lists from which on what is made of them is kept."""
 
 
-def prepared_folder() -> Path:
-    """Where they are kept: ``prepared`` in :func:`~mebns_pl.datasets.places.cache_folder`."""
-    return cache_folder() / "prepared"
+def prepared_folder() -> Path | None:
+    """``prepared`` in :func:`~mebns_pl.datasets.places.cache_folder`; None, which is told, where it cannot be made."""
+    folder = cache_folder() / "prepared"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        log.warning("%s: cannot be made (%s); what is made of large graphs is not kept", folder, error)
+        return None
+    return folder
 
 
 def prepared(
@@ -52,23 +58,29 @@ def prepared(
         what: what they are, for messages.
 
     Returns:
-        The tensors, whose changes never reach the files, and the name of what they were made from.
-
-    Raises:
-        OSError: the files cannot be written.
+        The tensors, whose changes never reach the files, and the name of what they were made from. Where files cannot
+        be written, which is told, the tensors are in memory.
     """
     name = hashlib.blake2b(repr((_FORMAT, *parts)).encode(), digest_size=16).hexdigest()
-    folder = prepared_folder() / name
+    place = prepared_folder()
+    if place is None:
+        return dict(make()), name
+    folder = place / name
     with _alone(folder):
         found = _mapped(folder)
-        if found is None:
-            shutil.rmtree(folder, ignore_errors=True)
-            checksums = {key: _write(folder / f"{key}.npy", value.numpy()) for key, value in make().items()}
+        if found is not None:
+            return found, name
+        shutil.rmtree(folder, ignore_errors=True)
+        made = dict(make())
+        try:
+            checksums = {key: _write(folder / f"{key}.npy", value.numpy()) for key, value in made.items()}
             write_atomically(folder / _LIST, json.dumps(checksums))  # last: what it lists is whole
-            log.info("%s: kept in %s, where it is found the next time", what, folder)
-            found = _mapped(folder)
-            assert found is not None
-    return found, name
+        except OSError as error:
+            log.warning("%s: cannot be kept (%s); it will be made again next time", what, error)
+            shutil.rmtree(folder, ignore_errors=True)
+            return made, name
+        log.info("%s: kept in %s, where it is found the next time", what, folder)
+        return _mapped(folder) or made, name
 
 
 def source_of(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
@@ -114,7 +126,6 @@ def _checksum(array: np.ndarray) -> int:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Waits until no other process makes the same; the kernel ends the wait when that process ends, however it does."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         with suppress(OSError):  # a file system without locks: each makes its own, and the last stays

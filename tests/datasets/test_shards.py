@@ -143,6 +143,26 @@ def test_one_makes_and_the_others_wait() -> None:
     assert [found, made] == [[list(range(5))] * 4, [1]]
 
 
+def test_a_cache_that_cannot_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shards, "LEAST", 0)
+    path = write(pairs("numbers"), tmp_path / "edges.parquet", 2)
+    first = read_graph(path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("MEBNS_CACHE", str(tmp_path / "other"))
+    monkeypatch.setattr(kept, "_write", full)
+    assert_same(read_graph(path), first)
+    assert "cannot be kept ([Errno 28] No space left on device)" in caplog.text
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MEBNS_CACHE", str(tmp_path / "file"))
+    assert_same(read_graph(path), first)
+    assert "is not kept" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("table", "options", "told"),
     [

@@ -30,7 +30,7 @@ from mebns_pl.progress import with_progress
 
 STREAMED = 10_000_000
 """Rows from which on one Parquet file is read in blocks, too."""
-SPAN = 2**31
+SPAN = 2**27
 """Numbers below it are told by a table of all of them."""
 
 Place = Callable[[np.ndarray], np.ndarray]
@@ -107,9 +107,7 @@ def _names(found: dict[str, Tensor], num_nodes: int) -> Sequence[str]:
 
 def _read(path: Path, files: Sequence[Path], columns: GraphColumns) -> dict[str, Tensor]:
     """The sorted edges, names as numbers or texts, and how many rows, self-loops and nodes there are."""
-    folder = prepared_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:
+    with tempfile.TemporaryFile(dir=prepared_folder()) as file:
         blocks = _Blocks(files, columns)
         try:
             seen = _write_numbers(blocks, file)
