@@ -8,6 +8,7 @@ the process with its worker (proportional set size: shared pages count once). Th
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --batch-size 512 --fan-out 10 --steps 50
+    python benchmarks/scaling.py --sizes 100000,1000000 10000000,100000000
     python benchmarks/scaling.py --learned       # no features: embedding tables, trained row by row
 """
 
@@ -17,9 +18,11 @@ import argparse
 import json
 import multiprocessing
 import statistics
+import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,37 +35,47 @@ from torch import Tensor
 from torch.optim import Adam
 
 import mebns_pl as m
-from mebns_pl.datasets.loaded import LoadedGraph, unique_edges
+from mebns_pl.datasets.loaded import LoadedGraph, NumberNames
 from mebns_pl.datasets.readers.mapped import with_mapped_features
+from mebns_pl.graph.row_lists import Pairs, lower_first, pairs_of_rows, sorted_rows
 from mebns_pl.keys import permutation
 
 NUM_FEATURES = 128
 META_EDGES = 20_000
+DRAWS = 2**22
 EXPONENT = 2.5
 WARM_STEPS = 10
+SET_UP = ("graph_s", "setup_s", "first_steps_and_meta_set_s")
 TURN = 10
 
 
 def power_law_edges(num_nodes: int, num_edges: int, key: m.Key) -> Tensor:
-    """``(2, num_edges)`` undirected edges of a Chung-Lu graph whose degrees follow a power law."""
-    generator = key.generator()
+    """``(2, num_edges)`` undirected edges of a Chung-Lu graph whose degrees follow a power law, sorted."""
     # Node i has weight (i + 1) ** (-1 / (EXPONENT - 1)), drawn by the inverse of its distribution function
     power = (EXPONENT - 1) / (EXPONENT - 2)
-    edges = torch.empty(2, 0, dtype=torch.int64)
-    while edges.shape[1] < num_edges:
-        more = torch.rand(2, num_edges + num_edges // 10, generator=generator, dtype=torch.float64)
-        drawn = (num_nodes * more**power).long().clamp_(max=num_nodes - 1)
-        edges, _ = unique_edges(torch.cat([edges, drawn], dim=1), num_nodes)
-    chosen = permutation(edges.shape[1], key.child("choice"))[:num_edges]
     names = permutation(num_nodes, key.child("names"))  # a node's number tells nothing of its degree
-    return names[edges[:, chosen.sort().values]]
+    draws, edges = num_edges, torch.empty(2, 0, dtype=torch.int64)
+
+    def blocks() -> Iterator[Pairs]:
+        for number, start in enumerate(range(0, draws, DRAWS)):
+            generator = key.child(number).generator()
+            more = torch.rand(2, min(DRAWS, draws - start), generator=generator, dtype=torch.float64)
+            source, target = names[(num_nodes * more**power).long().clamp_(max=num_nodes - 1)].numpy()
+            yield source, target
+
+    while edges.shape[1] < num_edges:
+        draws += draws // 10
+        edges = pairs_of_rows(*sorted_rows(lambda: lower_first(blocks()), num_nodes, np.int32))
+    chosen = permutation(edges.shape[1], key.child("choice"))[:num_edges].numpy()
+    chosen.sort()
+    return edges.index_select(1, torch.from_numpy(chosen))
 
 
 def make_graph(num_nodes: int, num_edges: int, folder: Path, features: bool) -> LoadedGraph:
     """The graph, its features on disk."""
     key = m.Key(0, "scaling")
-    edges, _ = unique_edges(power_law_edges(num_nodes, num_edges, key.child("edges")), num_nodes)
-    graph = LoadedGraph(f"power law {num_nodes:,}", edges, [str(i) for i in range(num_nodes)])
+    edges = power_law_edges(num_nodes, num_edges, key.child("edges"))
+    graph = LoadedGraph(f"power law {num_nodes:,}", edges, NumberNames(num_nodes))
     if not features:
         return graph
     path, generator = folder / "x.npy", key.child("features").numpy()
@@ -77,19 +90,20 @@ class Clock(Callback):
     """Takes turns with the other sizes, and times the steps of a turn but its first, waiting for batches included.
 
     Args:
+        size: what it is called.
         turn: this process's place in a round.
         turns: number of processes.
         steps: how many there are in all.
         barrier: where they meet between turns.
     """
 
-    def __init__(self, turn: int, turns: int, steps: int, barrier: Any) -> None:
-        self.turn, self.turns, self.steps, self.barrier = turn, turns, steps, barrier
+    def __init__(self, size: str, turn: int, turns: int, steps: int, barrier: Any) -> None:
+        self.size, self.turn, self.turns, self.steps, self.barrier = size, turn, turns, steps, barrier
         self.done = 0
         self.last = (0.0, 0.0)
         self.walls: list[float] = []
         self.used: list[float] = []
-        self.began = 0.0
+        self.began = self.began_processor = 0.0
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         now = time.perf_counter(), time.process_time()
@@ -100,7 +114,8 @@ class Clock(Callback):
         self.last = now
         self.done += 1
         if self.done == WARM_STEPS:
-            self.began = now[0]
+            self.began, self.began_processor = now
+            say(self.size, f"meta set and first steps, {now[1]:,.0f} s of processor time so far")
             self._wait(self.turn)
         elif self.done > WARM_STEPS and self.done % TURN == 0:
             self._wait(self.turns - (self.turn if self.done == self.steps else 0))
@@ -116,10 +131,13 @@ class Memory(threading.Thread):
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.peak = 0
+        self.own_peak = 0
 
     def run(self) -> None:
         while True:
-            self.peak = max(self.peak, sum(map(_proportional_set_size, _family())))
+            found = [_proportional_set_size(process) for process in _family()]
+            self.peak = max(self.peak, sum(whole for whole, _ in found))
+            self.own_peak = max(self.own_peak, sum(whole - of_files for whole, of_files in found))
             time.sleep(0.5)
 
 
@@ -130,12 +148,19 @@ def _family() -> list[str]:
     return found
 
 
-def _proportional_set_size(process: str) -> int:
+def _proportional_set_size(process: str) -> tuple[int, int]:
+    """In bytes, and what of it is pages of files."""
     try:
         lines = Path("/proc", process, "smaps_rollup").read_text().splitlines()
     except OSError:  # it has ended
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+        return 0, 0
+    sizes = {line.split()[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss")}
+    return sizes["Pss:"], sizes.get("Pss_File:", 0)
+
+
+def say(size: str, what: str) -> None:
+    """How far a size is, for people who wait."""
+    print(f"{size}: {what}", file=sys.stderr, flush=True)
 
 
 def run(size: str, options: argparse.Namespace, turn: int, barrier: Any, results: Any) -> None:
@@ -151,6 +176,7 @@ def run(size: str, options: argparse.Namespace, turn: int, barrier: Any, results
         began = time.perf_counter()
         graph = make_graph(num_nodes, num_edges, Path(folder), not options.learned)
         made = time.perf_counter()
+        say(size, f"graph made in {made - began:,.0f} s")
         walks = m.WalkProposal(length=3)
         data = m.LinkDataModule(
             split=m.SplitFractions(val=0.01, test=0.01, meta=META_EDGES / (0.98 * num_edges)),
@@ -163,6 +189,7 @@ def run(size: str, options: argparse.Namespace, turn: int, barrier: Any, results
         proposal.setup(data.train_graph, data.known)
         assert data.fewest_candidates > 0
         ready = time.perf_counter()
+        say(size, f"set up in {ready - made:,.0f} s")
         predictor = partial(m.EncoderDecoder, encoder=partial(m.GCN, hidden_channels=options.channels))
         adam: Any = partial(Adam, lr=0.001)
         system = m.MeBNS(
@@ -175,7 +202,7 @@ def run(size: str, options: argparse.Namespace, turn: int, barrier: Any, results
             schedule=m.Schedule(warmup=0),
             batching=m.NeighborSampling(fan_out=options.fan_out, num_hops=2),
         )
-        clock = Clock(turn, len(options.sizes), WARM_STEPS + options.steps, barrier)
+        clock = Clock(size, turn, len(options.sizes), WARM_STEPS + options.steps, barrier)
         trainer = Trainer(
             accelerator=options.accelerator,
             devices=1,
@@ -193,6 +220,7 @@ def run(size: str, options: argparse.Namespace, turn: int, barrier: Any, results
         "graph_s": made - began,
         "setup_s": ready - made,
         "first_steps_and_meta_set_s": clock.began - ready,
+        "all_this_processor_s": clock.began_processor,
         "local_nodes": float(batch.inputs.graph.num_nodes),
         "local_edges": float(batch.inputs.graph.num_edges),
         "step_s": middle,
@@ -200,6 +228,7 @@ def run(size: str, options: argparse.Namespace, turn: int, barrier: Any, results
         "step_high_s": high,
         "step_processor_s": statistics.median(clock.used),
         "peak_gb": memory.peak / 1e9,
+        "peak_own_gb": memory.own_peak / 1e9,
     }
     results.put((turn, found))
 
@@ -219,7 +248,7 @@ def main() -> None:
     if options.steps % TURN:
         parser.error(f"--steps: expected a multiple of {TURN}, got {options.steps}")
     context = multiprocessing.get_context("spawn")
-    barrier, queue = context.Barrier(len(options.sizes), timeout=3600), context.Queue()
+    barrier, queue = context.Barrier(len(options.sizes), timeout=4 * 3600), context.Queue()
     processes = [
         context.Process(target=run, args=(size, options, turn, barrier, queue))
         for turn, size in enumerate(options.sizes)
@@ -233,9 +262,16 @@ def main() -> None:
     for size, result in zip(options.sizes, results, strict=True):
         print("{:>12} nodes {:>13} edges".format(*(f"{int(number):,}" for number in size.split(","))), end=": ")
         print(", ".join(f"{name} {value:,.3f}" for name, value in result.items()))
-    ratio, processor_ratio = (results[-1][name] / results[0][name] for name in ("step_s", "step_processor_s"))
-    peak = max(result["peak_gb"] for result in results)
-    figures = {"step_ratio_1e6_over_1e5": ratio, "processor_ratio_1e6_over_1e5": processor_ratio, "peak_gb": peak}
+    first, last = results[0], results[-1]
+    figures = {
+        "step_ratio": last["step_s"] / first["step_s"],
+        "processor_ratio": last["step_processor_s"] / first["step_processor_s"],
+        "nodes_ratio": last["local_nodes"] / first["local_nodes"],
+        "setup_processor_s": max(result["all_this_processor_s"] for result in results),
+        "setup_s": max(sum(result[name] for name in SET_UP) for result in results),
+        "peak_gb": max(result["peak_gb"] for result in results),
+        "peak_own_gb": max(result["peak_own_gb"] for result in results),
+    }
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
 

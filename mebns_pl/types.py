@@ -125,6 +125,12 @@ class EvalBatch:
         """How many each positive has, those that do not count included; None where they share theirs."""
         return None if self.negatives is None else self.negatives.shape[2]
 
+    @property
+    def nodes(self) -> Tensor | None:
+        """``(n,)`` int64, the ends of all pairs, repeated as they may be; None where these may be any."""
+        given = [self.positives, self.random_negatives, *([] if self.negatives is None else [self.negatives])]
+        return torch.cat([pairs.flatten() for pairs in given])
+
     def part(self, rows: slice) -> EvalBatch:
         """Some of the positives with their negatives; of shared non-edges their proportion of the stage's."""
         num, shared = self.positives.shape[1], self.random_negatives.shape[1]

@@ -25,11 +25,12 @@ from mebns_pl.datasets.catalog import CATALOG, load_graph
 from mebns_pl.datasets.files import SUFFIXES, read_graph
 from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.official_splits import OfficialSplit
+from mebns_pl.datasets.prepared import prepared
 from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns
 from mebns_pl.datasets.split import SplitFractions, check_split, split_edges
 from mebns_pl.errors import DataError
 from mebns_pl.evaluation.negative_cache import digest, graph_parts
-from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives, num_of_type
+from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives, most_edges, num_of_type
 from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol, edge_split
 from mebns_pl.graph.csr import Graph, pair_keys
 from mebns_pl.graph.known_edges import KnownEdges
@@ -138,6 +139,8 @@ class LinkDataModule(LightningDataModule):
         self.key = Key(seed, "data")
         self.split_key = Key(seed if split_seed is None else split_seed, "data")
         self._eval_sets: dict[str, EvalBatch] = {}
+        self._split_origin = ""  # of a split that is kept on disk
+        self._predicted: PairBlocks | None = None
 
     def predicting(self, pairs: PredictionPairs | None = None, given: GivenPairs | None = None) -> Self:
         """The same data with other pairs to predict; this module stays as it is, and what it has read is shared.
@@ -167,7 +170,10 @@ class LinkDataModule(LightningDataModule):
     def _read(self) -> LoadedGraph:
         if Path(self.graph_name).suffix:
             loaded = read_graph(self.graph_name, self.nodes, time_column=self.time_column, columns=self.columns)
-            isolated = loaded.num_nodes - len(torch.unique(loaded.edges))
+            linked = torch.zeros(loaded.num_nodes, dtype=torch.bool)
+            for ends in loaded.edges:
+                linked[ends] = True
+            isolated = loaded.num_nodes - int(linked.sum())
             loaded.notes.extend([f"{isolated:,} nodes without an edge, kept"] * bool(isolated))
         elif self.nodes is not None:
             raise DataError(f"nodes: a node table goes with an edge list of one's own, got graph={self.graph_name!r}")
@@ -200,14 +206,22 @@ class LinkDataModule(LightningDataModule):
 
     @split.setter
     def split(self, parts: EdgeSplit) -> None:
-        self._split = check_split(parts, self.loaded.node_names)
+        self._split, self._split_origin = check_split(parts, self.loaded.node_names), ""
 
     @cached_property
     def _split(self) -> EdgeSplit:
         parts, key = self.fractions, self.split_key.child("split")
         if self.protocol is not None:
             return edge_split(self.protocol_parts, parts.meta, key.child("meta"))
-        return split_edges(self.loaded.edges, parts.val, parts.test, parts.meta, key=key)
+        if not self.loaded.origin:
+            return split_edges(self.loaded.edges, parts.val, parts.test, parts.meta, key=key)
+
+        def make() -> dict[str, Tensor]:
+            return vars(split_edges(self.loaded.edges, parts.val, parts.test, parts.meta, key=key))
+
+        asked = ["split", self.loaded.origin, parts.val, parts.test, parts.meta, tuple(key)]
+        found, self._split_origin = prepared(asked, make, f"{self.loaded.name}, split")
+        return EdgeSplit(**found)
 
     @cached_property
     def protocol_parts(self) -> OfficialSplit:
@@ -221,7 +235,10 @@ class LinkDataModule(LightningDataModule):
     @cached_property
     def train_graph(self) -> Graph:
         """Message passing in training and evaluation: training and meta edges."""
-        return self._graph(self.split.observed)
+        split = self.split
+        if not self._split_origin:
+            return self._graph(split.observed)
+        return self._kept_graph(["training graph", self._split_origin], split.observed)
 
     @cached_property
     def types(self) -> NodeTypes | None:
@@ -246,7 +263,20 @@ class LinkDataModule(LightningDataModule):
     @cached_property
     def full_graph(self) -> Graph:
         """Message passing in prediction: every known edge."""
-        return self._graph(self.split.all)
+        split, loaded = self.split, self.loaded
+        if not self._split_origin:
+            return self._graph(split.all)
+        return self._kept_graph(["full graph", loaded.origin], loaded.edges)
+
+    def _kept_graph(self, parts: list[str], edges: Tensor) -> Graph:
+        """The graph of some edges ``(2, n)``, whose rows are kept on disk; they are what ``parts`` tell."""
+
+        def make() -> dict[str, Tensor]:
+            made = Graph.from_edges(edges, self.loaded.num_nodes)
+            return {"indptr": made.indptr, "indices": made.indices}
+
+        found, _ = prepared(parts, make, f"{self.loaded.name}, {parts[0]}")
+        return Graph(found["indptr"], found["indices"], self.loaded.x, types=self.types)
 
     def _graph(self, edges: Tensor) -> Graph:
         """The graph of some edges ``(2, n)``, and those of other relations, with features and types.
@@ -327,7 +357,10 @@ class LinkDataModule(LightningDataModule):
         Raises:
             DataError: none has any.
         """
-        legal = self.known.num_legal(self.split.train.flatten())
+        is_end = torch.zeros(self.loaded.num_nodes, dtype=torch.bool)
+        for ends in self.split.train:
+            is_end[ends] = True
+        legal = self.known.num_legal(is_end.nonzero().flatten())
         if not bool((legal > 0).any()):
             raise DataError(
                 f"{self.loaded.name}: every node is linked to every other, so there is no negative to learn from"
@@ -439,7 +472,15 @@ class LinkDataModule(LightningDataModule):
         else:
             pool = self.build_pool(self.needs)
             pairs = pool.keys
-        return self._loader(PairBlocks(pairs, pool, self.predict_graph.num_nodes, self._share(), self.needs.most_pairs))
+        blocks = PairBlocks(pairs, pool, self.predict_graph.num_nodes, self._share(), self.needs.most_pairs)
+        self._predicted = blocks
+        return self._loader(blocks)
+
+    @property
+    def predicted_nodes(self) -> Tensor | None:
+        """``(n,)`` int64, the ends of this rank's pairs to predict; None before there are any."""
+        blocks = self._predicted
+        return None if blocks is None else torch.cat([blocks[place].flatten() for place in range(len(blocks))])
 
     def build_pool(self, needs: Needs) -> PairPool:
         """The pool of pairs to predict, with its size and coverage; rank 0 builds it for all ranks.
@@ -508,7 +549,10 @@ class LinkDataModule(LightningDataModule):
         if self.protocol is not None and not isinstance(self.protocol.comparison, GeneratedComparison):
             return ""
         held_out = split.val if stage == "val" else split.test
-        known = torch.cat([split.observed, split.val, *([split.test] if stage == "test" else [])], dim=1)
+        parts = [split.train, split.meta, split.val, *([split.test] if stage == "test" else [])]
+        if self.types is None and most_edges(parts, size) < size - 1:
+            return ""
+        known = torch.cat(parts, dim=1)
         graph = Graph.from_edges(known, size)
         if self.types is None:
             full = held_out[graph.degree[held_out] == size - 1]

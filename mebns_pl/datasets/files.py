@@ -20,6 +20,7 @@ from mebns_pl.datasets.readers.graphml import read_graphml
 from mebns_pl.datasets.readers.matrices import read_mat, read_matrix_market
 from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns, chosen_features, edge_weights
 from mebns_pl.datasets.readers.pyg import read_saved
+from mebns_pl.datasets.readers.shards import read_shards, shards_of
 from mebns_pl.datasets.readers.whole import read_archive
 from mebns_pl.datasets.relations import predicted_rows, with_context
 from mebns_pl.datasets.tables import (
@@ -48,6 +49,8 @@ def read_graph(
 
     - ``.csv``, ``.tsv``, ``.tab``, ``.txt`` (also with ``.gz``), ``.parquet``, ``.pq``: an edge list with the columns
       ``source`` and ``target``, and an optional node table with the column ``node`` (:func:`read_edge_list`);
+    - a folder named like such files, ``edges.parquet/``: the edge list in shards, read block by block, as one Parquet
+      file of ten million rows and more is (:mod:`mebns_pl.datasets.readers.shards`);
     - ``.graphml`` (also with ``.gz``): nodes with attributes, and edges
       (:func:`~mebns_pl.datasets.readers.graphml.read_graphml`);
     - ``.npz``: arrays (:func:`~mebns_pl.datasets.readers.whole.read_archive`);
@@ -107,6 +110,11 @@ def _read(
         raise DataError(
             f"columns.predicted: got {columns.predicted!r} without columns.relation, the column it stands in"
         )
+    if suffix in TABLES and (files := shards_of(path, columns)) is not None:
+        if nodes_path is None and (path.is_dir() or time_column is None):
+            return read_shards(path, files, columns, time_column)
+        if path.is_dir():
+            raise DataError(f"nodes: got {str(nodes_path)!r}; beside shards ({path}) features are an .npy file")
     if suffix in TABLES or (columns.delimiter is not None and suffix not in SUFFIXES):
         return _read_tables(path, nodes_path, columns, time_column)
     if nodes_path is not None:

@@ -20,6 +20,7 @@ SIZES = {
     "bytes of pickled objects": 2**25,  # what torch.save writes beside the numbers
     "nodes": 10_000_000,
     "rows": 50_000_000,  # of a table; pairs of nodes in arrays
+    "rows of shards": 1_000_000_000,  # of an edge list that is read in blocks
     "columns": 50_000,
     "values": 20_000_000,  # that are read one by one: text quoted in unusual ways, attributes in GraphML
     "tags": 10_000_000,  # of XML; an element has one or two

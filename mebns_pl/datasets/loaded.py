@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -13,11 +14,49 @@ from torch import Tensor
 
 from mebns_pl.datasets.limits import check_size
 from mebns_pl.errors import DataError
-from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.csr import spec_of
+from mebns_pl.graph.row_lists import in_blocks, lower_first, pairs_of_rows, sorted_rows
 from mebns_pl.graph.sparse import Features
 from mebns_pl.types import GraphSpec
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+@dataclass(frozen=True)
+class NumberNames(Sequence[str]):
+    """Names of nodes that are numbers: texts are made where they are looked at, and no list of them is kept.
+
+    Args:
+        size: N.
+        numbers: ``(N,)`` integers, ascending; None stands for 0 ... N - 1.
+
+    Example:
+        >>> NumberNames(3)[1:], NumberNames(2, np.array([5, 70]))[-1]
+        (['1', '2'], '70')
+        >>> NumberNames(2) == ["0", "1"]
+        True
+    """
+
+    size: int
+    numbers: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return self.size
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        found = (range(self.size) if self.numbers is None else self.numbers)[index]
+        return [str(number) for number in found] if isinstance(index, slice) else str(found)  # type: ignore[union-attr]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(str.__eq__, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -35,6 +74,8 @@ class LoadedGraph:
         node_types: N texts, the kind of thing that each node is, or None.
         context: ``(2, c)`` int64, edges of other relations, as ``edges`` and none of them: they pass messages alone; or
             None.
+        origin: what names the files that it was read from, where what is made of it is kept on disk
+            (:mod:`mebns_pl.datasets.prepared`); "" where nothing is.
 
     Example:
         >>> graph = LoadedGraph("path", torch.tensor([[0, 1], [1, 2]]), ["a", "b", "c"])
@@ -44,13 +85,14 @@ class LoadedGraph:
 
     name: str
     edges: Tensor
-    node_names: list[str]
+    node_names: Sequence[str]
     x: Tensor | Features | None = None
     notes: list[str] = field(default_factory=list)
     times: Tensor | None = None
     weights: Tensor | None = None
     node_types: list[str] | None = None
     context: Tensor | None = None
+    origin: str = ""
 
     @property
     def num_nodes(self) -> int:
@@ -65,7 +107,7 @@ class LoadedGraph:
     @property
     def spec(self) -> GraphSpec:
         """What models need to know."""
-        return Graph.from_edges(self.edges[:, :0], self.num_nodes, self.x).spec
+        return spec_of(self.num_nodes, self.x)
 
 
 def graph_of_pairs(
@@ -104,7 +146,7 @@ def graph_of_pairs(
     """
     check_size(path, nodes if isinstance(nodes, int) else len(nodes), "nodes")
     check_size(path, pairs.shape[1], "rows")
-    names = [str(i) for i in range(nodes)] if isinstance(nodes, int) else nodes
+    names = NumberNames(nodes) if isinstance(nodes, int) else nodes
     if not bool((pairs[0] != pairs[1]).any()):
         found = f"no edge between two different nodes in {pairs.shape[1]:,} {called}"
         raise DataError(f"{path}: {found}; at least 1 is needed")
@@ -127,9 +169,8 @@ def unique_edges(pairs: Tensor, num_nodes: int) -> tuple[Tensor, list[str]]:
         pairs: ``(2, m)`` int64, in any direction and number.
         num_nodes: N.
     """
-    kept = pairs[:, pairs[0] != pairs[1]]
-    keys = _sorted_once(_edge_keys(kept, num_nodes))
-    return torch.stack([keys // num_nodes, keys % num_nodes]), _dropped(pairs, kept, len(keys), "repeated edge")
+    edges = pairs_of_rows(*sorted_rows(lambda: lower_first(in_blocks(pairs)), num_nodes, smallest_type(num_nodes)))
+    return edges, _dropped(pairs, edges.shape[1], "repeated edge")
 
 
 def undirected_edges(pairs: Tensor, num_nodes: int, refused_in: str = "") -> tuple[Tensor, list[str]]:
@@ -147,10 +188,9 @@ def undirected_edges(pairs: Tensor, num_nodes: int, refused_in: str = "") -> tup
     Raises:
         DataError: ``refused_in`` is given, and not every edge is there in both directions.
     """
-    kept = pairs[:, pairs[0] != pairs[1]]
-    num_directed = len(_sorted_once(kept[0] * num_nodes + kept[1]))
-    notes = _dropped(pairs, kept, num_directed, "repeated pair")
-    edges, _ = unique_edges(kept, num_nodes)
+    num_directed = len(sorted_rows(lambda: in_blocks(pairs), num_nodes, smallest_type(num_nodes))[1])
+    notes = _dropped(pairs, num_directed, "repeated pair")
+    edges, _ = unique_edges(pairs, num_nodes)
     one_way = 2 * edges.shape[1] - num_directed
     found = f"{one_way:,} of {edges.shape[1]:,} edges came in one direction only"
     if one_way and refused_in:
@@ -183,14 +223,25 @@ def name_order(name: str) -> tuple[int, int, str]:
     return (0, int(name), name) if _INTEGER.fullmatch(name) else (1, 0, name)
 
 
-def _sorted_once(keys: Tensor) -> Tensor:
-    """The keys, each once; NumPy sorts integers several times faster than ``torch.unique`` does."""
-    once: Tensor = torch.from_numpy(np.sort(keys.numpy())).unique_consecutive()
-    return once
+def smallest_type(num_nodes: int) -> type[np.integer]:
+    """The smaller type that holds a node's number."""
+    return np.int32 if num_nodes < 2**31 else np.int64
 
 
-def _dropped(pairs: Tensor, kept: Tensor, num_unique: int, repeated: str) -> list[str]:
-    counts = {"self-loop": pairs.shape[1] - kept.shape[1], repeated: kept.shape[1] - num_unique}
+def _dropped(pairs: Tensor, num_unique: int, repeated: str) -> list[str]:
+    loops = int((pairs[0] == pairs[1]).sum())
+    return dropped_of(loops, pairs.shape[1] - loops - num_unique, repeated)
+
+
+def dropped_of(loops: int, repetitions: int, repeated: str) -> list[str]:
+    """Notes on what was dropped.
+
+    Args:
+        loops: how many self-loops.
+        repetitions: how many pairs that stand before.
+        repeated: what these are called.
+    """
+    counts = {"self-loop": loops, repeated: repetitions}
     return [f"{count:,} {what}{'s' * (count > 1)} dropped" for what, count in counts.items() if count]
 
 

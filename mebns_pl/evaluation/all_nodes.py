@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from mebns_pl.datasets.official_splits import OfficialSplit
 from mebns_pl.evaluation.protocols import AbstractComparison, classes_of, held_out_of, known_to
@@ -28,6 +29,11 @@ class AllNodesBatch(EvalBatch):
         """2 N: every node in place of either end; those that do not count are masked."""
         assert self.known is not None
         return 2 * self.known.num_nodes
+
+    @property
+    def nodes(self) -> Tensor | None:
+        """None: every node."""
+        return None
 
     def part(self, rows: slice) -> EvalBatch:
         """Makes their negatives: ``(2, p, 2 N)`` pairs, first (u, every node), then (every node, v)."""

@@ -94,7 +94,7 @@ def digest(parts: Iterable[str | Tensor]) -> str:
     for part in parts:
         array = np.frombuffer(part.encode(), np.uint8) if isinstance(part, str) else part.contiguous().numpy()
         found.update(f"{type(part).__name__} {array.dtype} {array.shape}".encode())
-        found.update(array.tobytes())
+        found.update(array.reshape(-1).view(np.uint8).data)  # no copy: arrays may be larger than memory
     return found.hexdigest()
 
 

@@ -7,6 +7,7 @@ negatives avoid every edge. The caller passes them; the positives themselves are
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -231,12 +232,15 @@ def repeated_pairs(
     Returns:
         ``(p, n)`` bool, or None where no end has so few.
     """
+    wanted = (negatives.shape[2] + 1) // 2
+    if types is None and num_nodes - 1 - most_edges([known_edges, positives], num_nodes) >= wanted:
+        return None
     known = Graph.from_edges(torch.cat([known_edges, positives], dim=1), num_nodes)
     if types is None:
         legal = num_nodes - 1 - known.degree[positives]
     else:
         legal = num_of_type(known, types, positives, types.kind[positives.flip(0)])
-    few = (legal < (negatives.shape[2] + 1) // 2).any(dim=0)
+    few = (legal < wanted).any(dim=0)
     if not bool(few.any()):
         return None
     keys = negatives.min(dim=0).values[few] * num_nodes + negatives.max(dim=0).values[few]
@@ -246,6 +250,14 @@ def repeated_pairs(
     repeated = torch.zeros(negatives.shape[1:], dtype=torch.bool)
     repeated[few] = torch.zeros_like(again).scatter(1, order, again)
     return repeated if bool(repeated.any()) else None
+
+
+def most_edges(parts: Sequence[Tensor], num_nodes: int) -> int:
+    """The largest number of edges ``(2, m)`` of a node, repeated ones counted each time: no degree is above it."""
+    ends = torch.zeros(num_nodes, dtype=torch.int64)
+    for part in parts:
+        ends += torch.bincount(part.flatten(), minlength=num_nodes)
+    return int(ends.max())
 
 
 def _known_graph(positives: Tensor, graph: Graph, known_edges: Tensor) -> Graph:

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mebns_pl.graph import csr_kernels as kernels
 from mebns_pl.graph.node_types import NodeTypes
+from mebns_pl.graph.row_lists import both_ways, sorted_rows
 from mebns_pl.graph.sparse import Features, product
 from mebns_pl.types import GraphSpec, to_device
 
@@ -23,21 +25,28 @@ def pair_keys(source: Tensor, target: Tensor, num_nodes: int) -> Tensor:
     return source * num_nodes + target
 
 
+def spec_of(num_nodes: int, x: Tensor | Features | None) -> GraphSpec:
+    """What models need to know of a graph of so many nodes with such features."""
+    if isinstance(x, Features):
+        return GraphSpec(num_nodes, x.matrix.shape[1], True)
+    return GraphSpec(num_nodes) if x is None else GraphSpec(num_nodes, x.shape[1])
+
+
 @dataclass(frozen=True)
 class Sampled:
     """What a graph of sampled neighbours knows besides its rows; row v of it holds a sample of v's neighbours.
 
     Args:
         degree: ``(N,)`` int64, how many neighbours each node has where its row was drawn.
-        indptr: ``(N + 1,)`` int64, CSR row starts of the transposed adjacency.
-        indices: ``(E,)`` int64, its columns.
+        indptr: ``(N + 1,)`` int64, CSR row starts of the transposed adjacency; None where no derivative is asked for.
+        indices: ``(E,)`` int64, its columns; or None.
         inner: what an encoder's next layer needs: the nodes one hop nearer to those asked for, the first of this
             graph's, and the rows of those nearer still; None where there are no more hops.
     """
 
     degree: Tensor
-    indptr: Tensor
-    indices: Tensor
+    indptr: Tensor | None
+    indices: Tensor | None
     inner: Graph | None = None
 
 
@@ -107,15 +116,14 @@ class Graph:
             raise ValueError(
                 f"edges: self-loop at node {int(edges[0][edges[0] == edges[1]][0])}; drop self-loops first"
             )
-        both = torch.cat([edges, edges.flip(0)], dim=1)
-        keys = torch.unique(pair_keys(both[0], both[1], num_nodes))
-        counts = torch.bincount(keys // num_nodes, minlength=num_nodes)
-        indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        edges = edges.cpu()
+        indptr, indices = map(torch.from_numpy, sorted_rows(lambda: both_ways(edges), num_nodes))
+        graph = Graph(indptr, indices, x, types=types)
         if weight is None:
-            return Graph(indptr, keys % num_nodes, x, types=types)
-        place = torch.searchsorted(keys, pair_keys(both[0], both[1], num_nodes))
-        by_entry = weight.new_zeros(len(keys)).scatter_reduce(0, place, weight.repeat(2), "amax")
-        return Graph(indptr, keys % num_nodes, x, weight=by_entry, types=types)
+            return graph
+        place = graph._places(torch.cat([edges, edges.flip(0)], dim=1))
+        by_entry = weight.new_zeros(len(indices)).scatter_reduce(0, place, weight.repeat(2), "amax")
+        return replace(graph, weight=by_entry)
 
     @property
     def num_nodes(self) -> int:
@@ -130,10 +138,7 @@ class Graph:
     @property
     def spec(self) -> GraphSpec:
         """What models need to know."""
-        if self.x is None:
-            return GraphSpec(self.num_nodes)
-        sparse = isinstance(self.x, Features)
-        return GraphSpec(self.num_nodes, (self.x.matrix if sparse else self.x).shape[1], sparse)  # type: ignore[union-attr]
+        return spec_of(self.num_nodes, self.x)
 
     @property
     def dense_x(self) -> Tensor | None:
@@ -185,7 +190,11 @@ class Graph:
             return self.sampled.degree
         if self.keep is None:
             return self.indptr.diff()
-        return torch.zeros_like(self.indptr[1:]).index_add_(0, self.rows, self.keep.long())
+        if not self.keep.is_cpu:
+            return torch.zeros_like(self.indptr[1:]).index_add_(0, self.rows, self.keep.long())
+        degree = torch.empty_like(self.indptr[1:])
+        kernels.kept_degrees(self.indptr.numpy(), self.keep.numpy(), degree.numpy())
+        return degree
 
     @property
     def dropout_rows(self) -> Tensor:
@@ -212,16 +221,13 @@ class Graph:
     def without(self, pairs: Tensor) -> Graph:
         """Leaves the undirected ``pairs`` ``(2, n)`` out of message passing; pairs that are no edges change nothing.
 
-        Cost: O(E) to copy the mask, O(n log E) to find the pairs.
+        Cost: O(E) to copy the mask, O(n log degree) to find the pairs.
         """
         if not self.num_edges:
             return self
-        both = torch.cat([pairs, pairs.flip(0)], dim=1)
-        keys = pair_keys(both[0], both[1], self.num_nodes)
-        place = torch.searchsorted(self.edge_keys, keys).clamp_(max=self.num_edges - 1)
         # Pairs that are no edges go to a slot of their own: to leave them out here, a GPU would have to be waited for
-        place = torch.where(self.edge_keys[place] == keys, place, self.num_edges)
-        return replace(self, keep=self._masked(self.keep, place))
+        place = self._places(torch.cat([pairs, pairs.flip(0)], dim=1))
+        return replace(self, keep=self._masked(self.keep, torch.where(place < 0, self.num_edges, place)))
 
     def with_targets(self) -> Graph:
         """The graph with all edges that :meth:`without` has left out, for what leaves each pair's own edge out."""
@@ -244,11 +250,12 @@ class Graph:
         Args:
             keep_edge: ``(E / 2,)`` bool.
         """
-        upper = (self.rows < self.indices).nonzero().flatten()
-        gone = upper[~keep_edge]
-        mirrored = pair_keys(self.indices[gone], self.rows[gone], self.num_nodes)
-        place = torch.cat([gone, torch.searchsorted(self.edge_keys, mirrored)])
-        return replace(self, keep=self._masked(self.keep, place), present=self._masked(self.present, place))
+        kept = torch.ones(self.num_edges, dtype=torch.bool)
+        indptr, indices = self.indptr.cpu().numpy(), self.indices.cpu().numpy()
+        kernels.drop_edges(indptr, indices, keep_edge.cpu().numpy(), indptr[:-1].copy(), kept.numpy())
+        stays = kept.to(self.indptr.device)
+        keep, present = (stays if mask is None else stays & mask for mask in (self.keep, self.present))
+        return replace(self, keep=keep, present=present)
 
     def masked_features(self, keep_feature: Tensor) -> Graph:
         """Zeroes the feature columns where ``keep_feature`` ``(F,)`` is False."""
@@ -258,6 +265,17 @@ class Graph:
     def to(self, device: torch.device | str) -> Graph:
         """The same graph on ``device``."""
         return to_device(self, device)
+
+    def _places(self, pairs: Tensor) -> Tensor:
+        """``(m,)`` int64: where each pair ``(2, m)`` stands among the entries, -1 where it is no edge."""
+        if pairs.is_cpu:
+            place = torch.empty(pairs.shape[1], dtype=torch.int64)
+            source, target = pairs.contiguous().numpy()
+            kernels.edge_places(source, target, self.indptr.numpy(), self.indices.numpy(), place.numpy())
+            return place
+        keys = pair_keys(pairs[0], pairs[1], self.num_nodes)
+        place = torch.searchsorted(self.edge_keys, keys).clamp_(max=self.num_edges - 1)
+        return torch.where(self.edge_keys[place] == keys, place, -1)
 
     def _masked(self, mask: Tensor | None, place: Tensor) -> Tensor:
         """A mask ``(E,)`` with False at ``place`` besides; E stands for none."""
@@ -270,26 +288,33 @@ class Graph:
     def _product(self, kind: str, h: Tensor) -> Tensor:
         """The product of the adjacency, or of the scaled one with self-loops ("normalized"), with ``h``."""
         h = h.float() if h.dtype == torch.bfloat16 else h  # sparse kernels have no bfloat16
-        if kind not in self.__dict__ or self.__dict__[kind][0].dtype != h.dtype:
-            self.__dict__[kind] = self._matrices(kind == "normalized", h.dtype)
-        matrix, transposed = self.__dict__[kind]
-        return product(matrix, transposed, h)
+        own = self._side("own", kind, h.dtype)
+        # Only derivatives look at the transpose of a sample
+        turned = self.sampled is not None and torch.is_grad_enabled()
+        return product(own, self._side("transposed", kind, h.dtype) if turned else own, h)
 
-    def _matrices(self, normalized: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """A matrix with its transpose."""
+    def _side(self, side: str, kind: str, dtype: torch.dtype) -> Tensor:
+        """The matrix of :meth:`_product`, or its transpose; kept."""
+        name = f"{kind}, {side}"
+        if name not in self.__dict__ or self.__dict__[name].dtype != dtype:
+            self.__dict__[name] = self._made(side, kind == "normalized", dtype)
+        matrix: Tensor = self.__dict__[name]
+        return matrix
+
+    def _made(self, side: str, normalized: bool, dtype: torch.dtype) -> Tensor:
         if self.sampled is None:
             ones = torch.ones(self.num_edges, dtype=dtype, device=self.indptr.device)
             values = ones if self.weight is None else self.weight.to(dtype)
-            matrix = self._matrix("own", self.indptr, self.rows, self.indices, values, normalized)
-            return matrix, matrix
+            return self._matrix("own", self.indptr, self.rows, self.indices, values, normalized)
         counts = self.indptr.diff()
         scale = self.sampled.degree.to(dtype) / counts.clamp(min=1).to(dtype)
+        if side == "own":
+            return self._matrix(side, self.indptr, self.rows, self.indices, scale[self.rows], normalized)
         indptr, indices = self.sampled.indptr, self.sampled.indices
+        assert indptr is not None
+        assert indices is not None
         rows = torch.repeat_interleave(torch.arange(self.num_nodes, device=counts.device), indptr.diff())
-        return (
-            self._matrix("own", self.indptr, self.rows, self.indices, scale[self.rows], normalized),
-            self._matrix("transposed", indptr, rows, indices, scale[indices], normalized),
-        )
+        return self._matrix(side, indptr, rows, indices, scale[indices], normalized)
 
     def _matrix(
         self, side: str, indptr: Tensor, rows: Tensor, indices: Tensor, values: Tensor, normalized: bool

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -34,27 +36,45 @@ class KnownEdges:
 
     def __init__(self, graph: Graph) -> None:
         self.num_nodes = graph.num_nodes
-        self.indptr = graph.indptr
+        self.indptr, self.indices = graph.indptr, graph.indices
         self._degree = graph.indptr.diff()
-        # A node is its own neighbour here, so that one sorted list holds all that is not allowed.
-        loops = torch.arange(graph.num_nodes, device=graph.indptr.device)
-        self._keys = torch.cat([graph.edge_keys, loops * graph.num_nodes + loops]).sort().values
-        blocked = self._keys % self.num_nodes
-        row = self._keys // self.num_nodes
-        first = graph.indptr[:-1] + loops
-        place = torch.arange(len(self._keys), device=first.device) - first[row]
-        # Number of legal nodes below the j-th blocked one of a row; ascending within rows, so ascending overall
-        # once rows are told apart: one binary search finds the r-th legal node of any row.
-        self._legal_below = row * (self.num_nodes + 1) + (blocked - place)
-        self._row_ends = torch.cat([first, first.new_tensor([len(self._keys)])])
-        self._first = self._row_ends
         self.types = graph.types
         if graph.types is not None:
-            self._of_types(graph.types, row, blocked)
+            self._of_types(graph.types)
 
-    def _of_types(self, types: NodeTypes, row: Tensor, blocked: Tensor) -> None:
+    # What a search among all rows needs, on devices other than the CPU; searches in one row need the graph's rows alone
+
+    @cached_property
+    def _keys(self) -> Tensor:
+        """``(E + N,)`` ascending: a node is its own neighbour here, so that one list holds all that is not allowed."""
+        loops = torch.arange(self.num_nodes, device=self.indptr.device)
+        rows = loops.repeat_interleave(self._lengths)
+        keys = torch.cat([rows * self.num_nodes + self.indices, loops * self.num_nodes + loops])
+        return keys.sort().values
+
+    @cached_property
+    def _first(self) -> Tensor:
+        """``(N + 1,)``, where rows start among what is not legal."""
+        return self.indptr + torch.arange(self.num_nodes + 1, device=self.indptr.device)
+
+    @cached_property
+    def _legal_below(self) -> Tensor:
+        """``(E + N,)``: number of legal nodes below the j-th blocked one of a row.
+
+        Ascending within rows, so ascending overall once rows are told apart: one binary search finds the r-th legal
+        node of any row.
+        """
+        blocked, row = self._keys % self.num_nodes, self._keys // self.num_nodes
+        place = torch.arange(len(self._keys), device=row.device) - self._first[row]
+        return row * (self.num_nodes + 1) + (blocked - place)
+
+    @property
+    def _lengths(self) -> Tensor:
+        return self.indptr.diff()
+
+    def _of_types(self, types: NodeTypes) -> None:
         """Counts legal nodes among those alone that a row's type is linked to: the partners of the type, in order."""
-        kind = types.kind
+        kind, row, blocked = types.kind, self._keys // self.num_nodes, self._keys % self.num_nodes
         fit = types.linked[:, kind]  # (T, N)
         self._num_partners = fit.sum(dim=1)
         self._partners = fit.nonzero()[:, 1]
@@ -77,12 +97,12 @@ class KnownEdges:
 
     def listed(self, source: Tensor, target: Tensor) -> Tensor:
         """True where (source, target) is a known edge or a self-pair; shapes broadcast, int64 in, bool out."""
-        keys = source * self.num_nodes + target
-        if not keys.is_cpu:
-            return self._known_anywhere(keys)
-        found = torch.empty(keys.shape, dtype=torch.bool)
-        rows = source.expand(keys.shape).reshape(-1).numpy()
-        _known(rows, keys.reshape(-1).numpy(), self._row_ends.numpy(), self._keys.numpy(), found.view(-1).numpy())
+        if not source.is_cpu:
+            return self._known_anywhere(source * self.num_nodes + target)
+        source, target = torch.broadcast_tensors(source, target)
+        found = torch.empty(source.shape, dtype=torch.bool)
+        ends = source.reshape(-1).numpy(), target.reshape(-1).numpy()
+        _known(*ends, self.indptr.numpy(), self.indices.numpy(), found.view(-1).numpy())
         return found
 
     def _known_anywhere(self, keys: Tensor) -> Tensor:
@@ -103,18 +123,24 @@ class KnownEdges:
             anchors: ``(...)`` int64.
             rank: ``(...)`` int64.
         """
-        query = anchors * (self.num_nodes + 1) + rank
-        passed = self._passed_in_rows(anchors, query) if query.is_cpu else self._passed_anywhere(anchors, query)
+        if anchors.is_cpu:
+            passed = self._passed_in_rows(anchors, rank)
+        else:
+            passed = self._passed_anywhere(anchors, anchors * (self.num_nodes + 1) + rank)
         position = rank + passed
         if self.types is None:
             return position
         start = self._partner_start[self.types.kind[anchors]]
         return self._partners[(start + position).clamp(0, len(self._partners) - 1)]
 
-    def _passed_in_rows(self, anchors: Tensor, query: Tensor) -> Tensor:
-        passed = torch.empty(query.shape, dtype=torch.int64)
-        rows, first = anchors.expand(query.shape).reshape(-1).numpy(), self._first.numpy()
-        _passed(rows, query.reshape(-1).numpy(), first, self._legal_below.numpy(), passed.view(-1).numpy())
+    def _passed_in_rows(self, anchors: Tensor, rank: Tensor) -> Tensor:
+        anchors, rank = torch.broadcast_tensors(anchors, rank)
+        passed = torch.empty(rank.shape, dtype=torch.int64)
+        asked, out = (anchors.reshape(-1).numpy(), rank.reshape(-1).numpy()), passed.view(-1).numpy()
+        if self.types is None:
+            _passed(*asked, self.indptr.numpy(), self.indices.numpy(), out)
+        else:
+            _passed_listed(*asked, self.num_nodes, self._first.numpy(), self._legal_below.numpy(), out)
         return passed
 
     def _passed_anywhere(self, anchors: Tensor, query: Tensor) -> Tensor:
@@ -139,45 +165,65 @@ class KnownEdges:
 
     def blocked(self) -> tuple[Tensor, Tensor]:
         """What is known as CSR ``(N + 1,), (E + N,)``, int64: each node's neighbours and the node itself."""
-        loops = torch.arange(self.num_nodes + 1, device=self.indptr.device)
-        return self.indptr + loops, self._keys % self.num_nodes
+        return self.indptr + torch.arange(self.num_nodes + 1, device=self.indptr.device), self._keys % self.num_nodes
 
     def to(self, device: torch.device | str) -> KnownEdges:
         """The same edges on ``device``."""
         moved = object.__new__(KnownEdges)
         moved.num_nodes = self.num_nodes
         moved.types = None if self.types is None else to_device(self.types, device)
-        typed = () if self.types is None else ("_num_partners", "_partners", "_partner_start")
-        for name in ("indptr", "_degree", "_keys", "_legal_below", "_first", "_row_ends", *typed):
+        typed = () if self.types is None else ("_num_partners", "_partners", "_partner_start", "_first", "_legal_below")
+        searched = () if torch.device(device).type == "cpu" else ("_keys", "_first", "_legal_below")
+        for name in ("indptr", "indices", "_degree", *typed, *searched):
             setattr(moved, name, getattr(self, name).to(device))
         return moved
 
 
 @kernel
-def _known(rows, keys, first, all_keys, found):  # pragma: no cover (compiled)
-    """Whether each key is among those of its row."""
-    for number in range(len(rows)):
-        row = rows[number]
-        low, high = first[row], first[row + 1]
-        end = high
+def _known(source, target, indptr, indices, found):  # pragma: no cover (compiled)
+    """Whether each pair is one of a node with itself, or its target in the row of its source."""
+    for number in range(len(source)):
+        row, other = source[number], target[number]
+        low, end = indptr[row], indptr[row + 1]
+        high = end
         while low < high:
             middle = (low + high) // 2
-            if all_keys[middle] < keys[number]:
+            if indices[middle] < other:
                 low = middle + 1
             else:
                 high = middle
-        found[number] = low < end and all_keys[low] == keys[number]
+        found[number] = row == other or (low < end and indices[low] == other)
 
 
 @kernel
-def _passed(rows, queries, first, legal_below, passed):  # pragma: no cover (compiled)
-    """How many of its row's values each query is not below."""
-    for number in range(len(rows)):
-        row = rows[number]
+def _passed(anchors, ranks, indptr, indices, passed):  # pragma: no cover (compiled)
+    """How many of its anchor's blocked nodes, the anchor among them, each rank among the legal ones is not below."""
+    for number in range(len(anchors)):
+        anchor, rank = anchors[number], ranks[number]
+        start = indptr[anchor]
+        low, high = start, indptr[anchor + 1]
+        while low < high:
+            middle = (low + high) // 2
+            # Below a neighbour there are as many nodes that are none as its number and its place say; of those above
+            # the anchor, the anchor is one, and not legal
+            node = indices[middle]
+            if node - (middle - start) - (node > anchor) <= rank:
+                low = middle + 1
+            else:
+                high = middle
+        passed[number] = low - start + (rank + low - start >= anchor)
+
+
+@kernel
+def _passed_listed(anchors, ranks, num_nodes, first, legal_below, passed):  # pragma: no cover (compiled)
+    """As :func:`_passed`, by a list of how many legal nodes are below each blocked one."""
+    for number in range(len(anchors)):
+        row = anchors[number]
+        query = row * (num_nodes + 1) + ranks[number]
         low, high = first[row], first[row + 1]
         while low < high:
             middle = (low + high) // 2
-            if legal_below[middle] <= queries[number]:
+            if legal_below[middle] <= query:
                 low = middle + 1
             else:
                 high = middle

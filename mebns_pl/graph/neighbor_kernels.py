@@ -16,15 +16,6 @@ from mebns_pl.kernels import kernel
 
 
 @kernel
-def edge_places(source, target, indptr, indices, out):  # pragma: no cover (compiled)
-    """``out[i]``: where (source[i], target[i]) stands in ``indices``, or -1 where it is no edge."""
-    for i in range(source.shape[0]):
-        start, stop = indptr[source[i]], indptr[source[i] + 1]
-        place = start + np.searchsorted(indices[start:stop], target[i])
-        out[i] = place if place < stop and indices[place] == target[i] else -1
-
-
-@kernel
 def count_neighbors(nodes, indptr, keep, gone, out):  # pragma: no cover (compiled)
     """``out[i]``: how many neighbours ``nodes[i]`` has that are neither masked nor gone."""
     for i in range(nodes.shape[0]):
@@ -80,3 +71,40 @@ def draw_neighbors(nodes, degree, starts, word, indptr, indices, keep, gone, out
                 while skip < gone.shape[0] and gone[skip] < stop and gone[skip] <= place + ranks[draw] + skip - first:
                     skip += 1
                 ranks[draw] = indices[place + ranks[draw] + skip - first]
+
+
+@kernel
+def mark_neighbors(nodes, indptr, indices, keep, found):  # pragma: no cover (compiled)
+    """Sets ``found`` ``(N,)`` at the neighbours of the nodes where ``nodes`` ``(N,)`` is True."""
+    for node in range(nodes.shape[0]):
+        if nodes[node]:
+            for place in range(indptr[node], indptr[node + 1]):
+                if keep.shape[0] == 0 or keep[place]:
+                    found[indices[place]] = True
+
+
+@kernel
+def whole_rows(nodes, indptr, indices, keep, numbers, starts, entries, reached):  # pragma: no cover (compiled)
+    """All neighbours of distinct ``nodes``, numbered in the order in which nodes first come, ``nodes`` before all.
+
+    ``starts`` and ``entries`` get the rows in these numbers, ``reached`` the nodes by number, how many is returned.
+    ``numbers`` ``(N,)`` is -1 before and after.
+    """
+    size, place = nodes.shape[0], 0
+    for i in range(size):
+        reached[i] = nodes[i]
+        numbers[nodes[i]] = i
+    for i in range(nodes.shape[0]):
+        for source in range(indptr[nodes[i]], indptr[nodes[i] + 1]):
+            if keep.shape[0] == 0 or keep[source]:
+                other = indices[source]
+                if numbers[other] < 0:
+                    numbers[other] = size
+                    reached[size] = other
+                    size += 1
+                entries[place] = numbers[other]
+                place += 1
+        starts[i + 1] = place
+    for i in range(size):
+        numbers[reached[i]] = -1
+    return size

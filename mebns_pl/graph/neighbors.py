@@ -6,7 +6,6 @@ is the same in whichever batch it stands, and ranks with a slice of a batch each
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -18,6 +17,7 @@ from torch import Tensor
 from mebns_pl.checks import at_least
 from mebns_pl.graph import neighbor_kernels as kernels
 from mebns_pl.graph.csr import Graph, Sampled
+from mebns_pl.graph.csr_kernels import edge_places
 from mebns_pl.graph.sparse import Features, entries_of, transposed
 from mebns_pl.keys import Key
 
@@ -60,41 +60,15 @@ def sample_neighbors(
         ([2, 0], [0, 1, 4, 4, 4], [1, 4])
     """
     at_least(1, fan_out=fan_out, num_hops=num_hops)
-    gone = _places(graph, left_out)
+    gone, word = _places(graph, left_out), np.uint64(key.integer())
+    indptr, indices, keep = graph.indptr.numpy(), graph.indices.numpy(), _mask(graph)
 
     def degrees(nodes: np.ndarray) -> np.ndarray:
         found = np.empty(len(nodes), dtype=np.int64)
-        kernels.count_neighbors(nodes, graph.indptr.numpy(), _mask(graph), gone, found)
+        kernels.count_neighbors(nodes, indptr, keep, gone, found)
         return found
 
-    return _sample(graph, names.numpy(), fan_out, num_hops, key.integer(), gone, degrees)
-
-
-def surroundings(graph: Graph, nodes: Tensor) -> Graph:
-    """Some nodes with all their neighbours: what one layer of an encoder needs to compute them.
-
-    Cost: that of the nodes' edges, and O(E) once for a graph.
-
-    Args:
-        graph: the whole graph on the CPU.
-        nodes: ``(n,)`` int64, distinct; they come first in ``node_ids``.
-    """
-    degree, nothing = graph.degree.numpy(), np.empty(0, dtype=np.int64)
-    return _sample(graph, nodes.numpy(), ALL, 1, 0, nothing, lambda reached: degree[reached])[0]
-
-
-def _sample(
-    graph: Graph,
-    names: np.ndarray,
-    fan_out: int,
-    num_hops: int,
-    seed: int,
-    gone: np.ndarray,
-    degrees: Callable[[np.ndarray], np.ndarray],
-) -> tuple[Graph, Tensor]:
-    """:func:`sample_neighbors`, with the places of what is left out, and a function that tells nodes' degrees."""
-    indptr, indices, keep, word = graph.indptr.numpy(), graph.indices.numpy(), _mask(graph), np.uint64(seed)
-    places, nodes = pd.factorize(names)
+    places, nodes = pd.factorize(names.numpy())
     degree = degrees(nodes)
     reached, counts, columns = [0, len(nodes)], [], []
     for _ in range(num_hops):
@@ -122,6 +96,42 @@ def _sample(
     return replace(sample, x=x, feature_mask=graph.feature_mask), torch.from_numpy(places)
 
 
+def surroundings(graph: Graph, nodes: Tensor) -> Graph:
+    """Some nodes with all their neighbours: what one layer of an encoder needs to compute them, without gradient.
+
+    Cost: that of the nodes' edges; and once for a graph, whose part this knows to be, O(N).
+
+    Args:
+        graph: the whole graph on the CPU.
+        nodes: ``(n,)`` int64, distinct; they come first in ``node_ids``.
+    """
+    indptr, indices = graph.indptr.numpy(), graph.indices.numpy()
+    if "numbers" not in graph._shared:
+        graph._shared["numbers"] = torch.full((graph.num_nodes,), -1, dtype=torch.int32)
+    numbers = graph._shared["numbers"].numpy()
+    most = int((graph.indptr[nodes + 1] - graph.indptr[nodes]).sum())
+    starts, entries = np.zeros(len(nodes) + 1, dtype=np.int64), np.empty(most, dtype=np.int64)
+    reached = np.empty(len(nodes) + most, dtype=np.int64)
+    size = kernels.whole_rows(nodes.numpy(), indptr, indices, _mask(graph), numbers, starts, entries, reached)
+    ids = torch.from_numpy(reached[:size].copy())
+    row_starts = torch.from_numpy(np.concatenate([starts, np.full(size - len(nodes), starts[-1])]))
+    row_entries = torch.from_numpy(entries[: starts[-1]])
+    sampled = Sampled(graph.degree[ids], None, None)
+    return Graph(row_starts, row_entries, _rows_of(graph.x, ids), None, graph.feature_mask, ids, sampled)
+
+
+def with_neighbors(graph: Graph, nodes: Tensor) -> Tensor:
+    """``(N,)`` bool: nodes and all their neighbours along edges that take part in message passing.
+
+    Args:
+        graph: the whole graph on the CPU.
+        nodes: ``(N,)`` bool.
+    """
+    found = nodes.clone()
+    kernels.mark_neighbors(nodes.numpy(), graph.indptr.numpy(), graph.indices.numpy(), _mask(graph), found.numpy())
+    return found
+
+
 def single_nodes(graph: Graph, nodes: Tensor) -> Graph:
     """Some nodes with their features and without neighbours.
 
@@ -140,7 +150,7 @@ def _places(graph: Graph, left_out: Tensor | None) -> np.ndarray:
         return np.empty(0, dtype=np.int64)
     source, target = torch.cat([left_out, left_out.flip(0)], dim=1).numpy()
     found = np.empty(len(source), dtype=np.int64)
-    kernels.edge_places(source, target, graph.indptr.numpy(), graph.indices.numpy(), found)
+    edge_places(source, target, graph.indptr.numpy(), graph.indices.numpy(), found)
     return np.unique(found[found >= 0])
 
 

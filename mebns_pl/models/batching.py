@@ -17,7 +17,7 @@ from mebns_pl.keys import Key
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.encoders.abstract import AbstractLayeredEncoder
 from mebns_pl.models.layers import parted_tables, tables_of
-from mebns_pl.models.layerwise import embed_layerwise, layerwise_scorer
+from mebns_pl.models.layerwise import RESTRICTED, embed_layerwise, layerwise_scorer
 from mebns_pl.models.predictor import Inputs, LinkPredictor, PairInputs, score_pairs
 from mebns_pl.types import GraphSpec, to_device
 
@@ -26,6 +26,9 @@ Prepare = Callable[[Graph, Tensor, Tensor], Inputs]
 
 PairScore = Callable[[Tensor], Tensor]
 """pairs ``(2, m)`` -> logits ``(m,)``."""
+
+Nodes = Callable[[], Tensor | None]
+"""() -> ``(n,)`` int64, the ends of all pairs that will be scored; None where these may be any."""
 
 
 class AbstractBatching(ABC):
@@ -91,13 +94,16 @@ class AbstractBatching(ABC):
         """
 
     @abstractmethod
-    def scorer(self, predictor: LinkPredictor, graph: Graph, device: torch.device | str) -> PairScore:
+    def scorer(
+        self, predictor: LinkPredictor, graph: Graph, device: torch.device | str, nodes: Nodes | None = None
+    ) -> PairScore:
         """Encodes once; the function returned scores pairs on ``device``, in blocks, without dropout.
 
         Args:
             predictor: the predictor, on ``device``.
             graph: a resident graph.
             device: where to compute.
+            nodes: tells which nodes will be asked for, so that others can be left out; None for any.
         """
 
     @abstractmethod
@@ -149,7 +155,9 @@ class FullGraph(AbstractBatching):
         inputs: Inputs = predictor.prepare(resident.without(left_out), pairs)
         return inputs
 
-    def scorer(self, predictor: LinkPredictor, graph: Graph, device: torch.device | str) -> PairScore:
+    def scorer(
+        self, predictor: LinkPredictor, graph: Graph, device: torch.device | str, nodes: Nodes | None = None
+    ) -> PairScore:
         """The predictor's own scorer."""
         score = predictor.scorer(graph)
         return lambda pairs: score_pairs(predictor, score, graph, pairs)
@@ -252,17 +260,21 @@ class NeighborSampling(AbstractBatching):
         made = self.inputs(None, graph, pairs, torch.arange(pairs.shape[1]), left_out, key)
         return to_device(made, next(predictor.parameters()).device)  # type: ignore[return-value]
 
-    def scorer(self, predictor: LinkPredictor, graph: Graph, device: torch.device | str) -> PairScore:
-        """Layer by layer, with every neighbour."""
-        return layerwise_scorer(_encoder_decoder(predictor), graph, device)
+    def scorer(
+        self, predictor: LinkPredictor, graph: Graph, device: torch.device | str, nodes: Nodes | None = None
+    ) -> PairScore:
+        """Layer by layer, with every neighbour; of large graphs only what the nodes that are asked for depend on."""
+        chosen = None if nodes is None or graph.num_nodes < RESTRICTED else nodes()
+        return layerwise_scorer(_encoder_decoder(predictor), graph, device, nodes=chosen)
 
     def embeddings(self, predictor: LinkPredictor, graph: Graph, device: torch.device | str) -> Tensor | None:
         """Layer by layer, on the CPU."""
         return embed_layerwise(_layered(predictor), graph, device)
 
     def stochastic_scores(self, predictor: LinkPredictor, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
-        """Layer by layer, with every neighbour: equal to a pass over the whole graph."""
-        return layerwise_scorer(_encoder_decoder(predictor), graph, pairs.device, key)(pairs)
+        """Layer by layer, with every neighbour: equal to a pass over the whole graph, of which it looks at a part."""
+        nodes = None if graph.num_nodes < RESTRICTED else pairs.flatten()
+        return layerwise_scorer(_encoder_decoder(predictor), graph, pairs.device, key, nodes)(pairs)
 
 
 def _reach_little(predictor: LinkPredictor, graph: Graph, pairs: Tensor) -> bool:

@@ -59,7 +59,8 @@ class NearestPool(AbstractPool):
         z = torch.nn.functional.normalize(z, dim=1) if self.cosine else z
         keys = [torch.empty(0, dtype=torch.int64)]
         columns = request.allowed.targets.nonzero().flatten()
-        compared, place = z[columns.to(z.device)], torch.full((len(z),), -1, dtype=torch.int64)
+        compared = z if len(columns) == len(z) else z[columns.to(z.device)]
+        place = torch.full((len(z),), -1, dtype=torch.int64)
         place[columns] = torch.arange(len(columns))
         for rows in request.allowed.rows.split(max(1, _BLOCK // max(1, len(columns)))):
             similar = z[rows.to(z.device)] @ compared.t()

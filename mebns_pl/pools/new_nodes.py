@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class GivenPairs:
 
     pairs: Tensor
     graph: Graph
-    node_names: list[str]
+    node_names: Sequence[str]
     num_known: int
 
 

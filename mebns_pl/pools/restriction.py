@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,7 +52,7 @@ class PredictionPairs:
         if self.max_pairs < 1:
             raise ValueError(f"pairs.max_pairs: expected 1 or more, got {self.max_pairs}")
 
-    def resolve(self, node_names: list[str], node_table: str | None, node_column: str = "node") -> AllowedPairs:
+    def resolve(self, node_names: Sequence[str], node_table: str | None, node_column: str = "node") -> AllowedPairs:
         """Names become node numbers.
 
         Args:
@@ -88,7 +89,7 @@ class PredictionPairs:
             forbidden = read_named_pairs(self.forbidden, node_names)
         return AllowedPairs(sources, targets, forbidden)
 
-    def _chosen(self, node_names: list[str]) -> Tensor:
+    def _chosen(self, node_names: Sequence[str]) -> Tensor:
         if isinstance(self.nodes, str):
             table = read_node_names(self.nodes)
             return node_numbers(table.names("node"), node_names, table)[0]

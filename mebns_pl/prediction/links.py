@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,7 +147,7 @@ def score_links(
 UNSEEN = "nodes that training has not seen come with a table of their features (--nodes; new=NewNodes(...))"
 
 
-def _numbered(pairs: pd.DataFrame | str | Path, names: list[str]) -> Tensor:
+def _numbered(pairs: pd.DataFrame | str | Path, names: Sequence[str]) -> Tensor:
     if not isinstance(pairs, pd.DataFrame):
         return read_named_pairs(pairs, names, UNSEEN)
     table = Table(Path("pairs"), {str(name): text_column(map(str, pairs[name])) for name in pairs.columns})

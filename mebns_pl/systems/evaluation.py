@@ -20,7 +20,7 @@ from mebns_pl.distributed.rank_watch import RankWatch
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.metrics.stage import StageMetrics, StageScores
-from mebns_pl.models.batching import AbstractBatching, FullGraph, PairScore
+from mebns_pl.models.batching import AbstractBatching, FullGraph, Nodes, PairScore
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.systems.scoring import AbstractScoring, Gate, StudentScoring
 from mebns_pl.systems.trainer_options import check_trainer
@@ -110,7 +110,7 @@ class AbstractEvaluation(LightningModule, ABC):
     def score(self, pairs: Tensor) -> Tensor:
         """The student's logits ``(m,)`` of ``pairs`` ``(2, m)`` on the training graph, without dropout or gradient."""
         with torch.no_grad():
-            return self.batching.scorer(self.student, self.graph, self.device)(pairs)
+            return self.batching.scorer(self.student, self.graph, self.device, lambda: pairs.flatten())(pairs)
 
     def embed(self, graph: Graph) -> Tensor | None:
         """The student's embeddings ``(N, C)`` of the nodes of ``graph``, on its device, or None where it has none."""
@@ -119,9 +119,9 @@ class AbstractEvaluation(LightningModule, ABC):
 
     # Validation and test
 
-    def _begin(self) -> None:
+    def _begin(self, nodes: Nodes) -> None:
         # Encodes once for all batches of the stage
-        self._score = self.batching.scorer(self.student, self.graph, self.device)
+        self._score = self.batching.scorer(self.student, self.graph, self.device, nodes)
 
     def _logits(self, pairs: Tensor) -> Tensor:
         assert self._score is not None
@@ -138,7 +138,7 @@ class AbstractEvaluation(LightningModule, ABC):
 
     def on_validation_epoch_start(self) -> None:
         """Encodes."""
-        self._begin()
+        self._begin(lambda: self.data.eval_set("val").nodes)
 
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
         """Ranks held-out edges."""
@@ -154,7 +154,7 @@ class AbstractEvaluation(LightningModule, ABC):
     def on_test_epoch_start(self) -> None:
         """Encodes; where a protocol says so, message passing uses validation edges too."""
         self._graph = self._placed(self.data.test_graph)
-        self._begin()
+        self._begin(lambda: self.data.eval_set("test").nodes)
 
     def test_step(self, batch: EvalBatch, batch_idx: int) -> None:
         """Ranks held-out edges."""
@@ -190,7 +190,7 @@ class AbstractEvaluation(LightningModule, ABC):
     def on_predict_epoch_start(self) -> None:
         """Message passing uses every known edge from here on."""
         self._graph = self._placed(self.data.predict_graph)
-        self._begin()
+        self._begin(lambda: self.data.predicted_nodes)
         self._predict = self._scoring.scorer(self._logits, self.gate)
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> tuple[Tensor, Tensor]:

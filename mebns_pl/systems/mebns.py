@@ -278,7 +278,8 @@ class MeBNS(AbstractLinkSystem):
         evidence: list[Tensor] = []
         for graph, pairs in ((data.train_graph.without(hidden), hidden), (data.train_graph, others)):
             with torch.no_grad():
-                logits = self.batching.scorer(self.teacher, self._placed(graph), self.device)(pairs.to(self.device))
+                asked = self._placed(graph), self.device, pairs.flatten
+                logits = self.batching.scorer(self.teacher, *asked)(pairs.to(self.device))
             common = common_neighbors(graph, pairs).sizes.to(logits.device)
             evidence.append(torch.stack([logits.double(), common.double()], dim=1))
         num_others = data.train_graph.num_nodes * (data.train_graph.num_nodes - 1) / 2 - known

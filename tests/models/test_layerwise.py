@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from mebns_pl import EncoderDecoder, LinearGCN
+from mebns_pl import EncoderDecoder, LinearGCN, NeighborSampling
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
+from mebns_pl.models import batching as batching_module
 from mebns_pl.models import layerwise
 from mebns_pl.models.encoders.abstract import ENCODERS, AbstractEncoder, AbstractLayeredEncoder
-from mebns_pl.models.layerwise import embed_layerwise, layerwise_scorer
+from mebns_pl.models.layerwise import embed_layerwise, embed_some, layerwise_scorer
 from mebns_pl.models.predictor import score_pairs
 from mebns_pl.types import GraphSpec
 
@@ -82,3 +83,43 @@ def test_refuses_encoders_without_layers() -> None:
     graph = replace(make_graph("none"))
     with pytest.raises(TypeError, match="expected an AbstractLayeredEncoder, got Whole"):
         layerwise_scorer(EncoderDecoder(graph.spec, Whole), graph, "cpu")
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "stochastic"])
+@pytest.mark.parametrize("blocks", [(2**20, 2**16), (5, 3)])
+@pytest.mark.parametrize("kind", ["dense", "sparse", "none"])
+@pytest.mark.parametrize("cls", LAYERED)
+def test_some_nodes_are_embedded_as_all(
+    cls: Make, kind: str, blocks: tuple[int, int], key: Key | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes that these do not depend on are never looked at."""
+    monkeypatch.setattr(layerwise, "EDGE_BLOCK", blocks[0])
+    monkeypatch.setattr(layerwise, "NODE_BLOCK", blocks[1])
+    graph = make_graph(kind).without(torch.tensor([[0, 0, 3], [1, 5, 9]]))
+    encoder = cls(graph.spec, hidden_channels=8, num_layers=2, dropout=0.5).double()
+    nodes = torch.tensor([7, 41, 7, 3])
+    z, chosen = embed_some(encoder, graph, nodes, key=key)
+    torch.testing.assert_close(z[chosen.rows(nodes)], encoder(graph, key)[nodes], rtol=1e-10, atol=1e-12)
+    near = graph.edge_index[0, torch.isin(graph.edge_index[1], nodes)]
+    near = torch.cat([nodes, near, graph.edge_index[0, torch.isin(graph.edge_index[1], near)]])
+    far = torch.ones(graph.num_nodes, dtype=torch.bool).index_fill_(0, near, False)
+    assert bool(far.any())
+    if kind == "dense":
+        assert isinstance(graph.x, torch.Tensor)
+        graph.x[far] = torch.nan
+        assert bool(embed_some(encoder, graph, nodes, key=key)[0].isfinite().all())
+
+
+def test_scorers_of_large_graphs_look_at_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, pairs = make_graph("dense"), torch.tensor([[3, 9, 3], [12, 30, 40]])
+    predictor, batching = EncoderDecoder(graph.spec).double(), NeighborSampling(5, 2)
+    expected = batching.scorer(predictor, graph, "cpu", pairs.flatten)(pairs)
+    passes = batching.stochastic_scores(predictor, graph, pairs, KEY)
+    monkeypatch.setattr(batching_module, "RESTRICTED", 60)
+    monkeypatch.setattr(layerwise, "embed_layerwise", None)
+    found = batching.scorer(predictor, graph, "cpu", pairs.flatten)(pairs)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    again = batching.stochastic_scores(predictor, graph, pairs, KEY)
+    torch.testing.assert_close(again, passes, rtol=1e-10, atol=1e-12)
+    with pytest.raises(TypeError, match="not callable"):
+        batching.scorer(predictor, graph, "cpu")

@@ -21,6 +21,8 @@ from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.graph.measures.neighbors import CommonNeighbors
 from mebns_pl.graph.sparse import Features
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
+from mebns_pl.models import batching as batching_module
+from mebns_pl.models import layerwise
 from mebns_pl.models.batching import AbstractBatching, FullGraph, NeighborSampling
 from mebns_pl.models.measure_predictor import MeasurePredictor
 from mebns_pl.systems.updates import Updates
@@ -98,6 +100,16 @@ def test_every_neighbor_is_the_whole_graph(system: str, kind: str, encoder: Any)
         assert torch.equal(part["meta"], whole["meta"])
     sampled = outcome(SMALL, system, kind, encoder)
     assert not equal(sampled["weights"], whole["weights"])
+
+
+def test_large_graphs_are_embedded_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meta set, validation, test, prediction and the probe: no pass is over all nodes."""
+    whole = outcome(SMALL)
+    monkeypatch.setattr(batching_module, "RESTRICTED", 1)
+    monkeypatch.setattr(layerwise, "embed_layerwise", None)
+    part = outcome(SMALL)
+    assert_close(part, whole)
+    assert torch.equal(part["meta"], whole["meta"])
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -58,7 +58,7 @@ def check_pairs(array: np.ndarray, num_nodes: int | None, where: str, row: str =
     if bad.any():
         first = int(bad.argmax())
         raise DataError(f"{where}, {row} {first}: got {array[first].tolist()}; allowed are 0 ... {top - 1:,}")
-    return torch.from_numpy(np.ascontiguousarray(array.T.astype(np.int64)))
+    return torch.from_numpy(np.array(array.T, dtype=np.int64, order="C"))
 
 
 def check_features(array: np.ndarray, num_nodes: int | None, where: str) -> Tensor:

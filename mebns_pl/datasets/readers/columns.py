@@ -39,6 +39,8 @@ _OUTSIDE_QUOTES = re.compile(r'("[^"]*")|[ \t]+')
 COMMENTS = ("#", "%")
 """What SNAP's and KONECT's files begin their first lines with."""
 _BEGINNING = 2**16
+_ROWS = 2**22
+"""Of a block of Parquet."""
 _SPACES = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
 """All that ``str.strip`` takes away; Arrow's own idea of white space is another."""
 
@@ -290,6 +292,42 @@ def _read_parquet(path: Path, name_columns: Sequence[str | int], value_columns: 
     if not table.num_rows:
         raise DataError(f"{path}: the file is empty; at least 1 row is needed")
     return Table(path, columns, unread=[name for name in header if name not in set(wanted)])
+
+
+def read_parquet_blocks(path: Path, names: Sequence[str | int]) -> Iterator[tuple[pa.ChunkedArray, ...]]:
+    """Columns of node names of a Parquet file, some rows at a time: integers as they are, texts as a table has them.
+
+    Args:
+        path: the file.
+        names: the columns.
+
+    Raises:
+        DataError: as :func:`read_columns`; a name is absent.
+    """
+    if not all(isinstance(name, str) for name in names):
+        raise DataError(f"{path}: columns {list(names)}: allowed are names, as Parquet has them")
+    errors, what = (pa.ArrowException, OSError, ValueError, MemoryError), "cannot be read as Parquet"
+    with refusing(path, errors, what):
+        schema = pa.parquet.read_schema(path)
+        # Texts that repeat are kept once, so that their size is known before they are written out
+        texts = [field.name for field in schema if field.name in names and _is_text(field.type)]
+    with refusing(path, errors, what), pa.parquet.ParquetFile(path, read_dictionary=texts) as file:
+        header, first = file.schema_arrow.names, 0
+        for name in names:
+            if header.count(str(name)) != 1:
+                raise DataError(f"{path}: no column {name!r}, or several; the file has {shown(header)}")
+        for batch in file.iter_batches(_ROWS, columns=list(dict.fromkeys(names))):
+            table, columns = pa.Table.from_batches([batch]), []
+            for place, name in enumerate(names):
+                values = table.column(name)
+                if not pa.types.is_integer(values.type):
+                    values = _parquet_column(values, name, True, path)
+                if values.null_count:
+                    row = first + values.is_null().index(True).as_py()
+                    raise DataError(f"{path}, row {row}: no name in column {place + 1}; a name must not be empty")
+                columns.append(values)
+            yield tuple(columns)
+            first += len(table)
 
 
 def _check_sizes(file: pa.parquet.ParquetFile, wanted: set[str | int], path: Path) -> None:

@@ -35,15 +35,21 @@ def map_features(path: str | Path) -> Tensor:
         >>> map_features(path)[1].tolist()
         [0.0, 1.0, 0.0]
     """
-    with refusing(path, (OSError, ValueError), "cannot be read as an .npy array"):
-        array = np.load(path, mmap_mode="c", allow_pickle=False)  # "c": writable to torch, and never written to disk
+    array = _mapped(path)
     if array.ndim != 2 or array.dtype != np.float32 or not array.flags.c_contiguous:
         order = "C" if array.flags.c_contiguous else "Fortran"
         raise DataError(
             f"{path}: got {array.dtype} of shape {array.shape} in {order} order; features are float32 (N, F) in C order"
         )
     _check_finite(array, path)
-    return torch.from_numpy(array)
+    return torch.from_numpy(_mapped(path))  # anew, without the pages that the check has looked at
+
+
+def _mapped(path: str | Path) -> np.ndarray:
+    with refusing(path, (OSError, ValueError), "cannot be read as an .npy array"):
+        # "c": writable to torch, and never written to disk
+        array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
+    return array
 
 
 def _check_finite(array: np.ndarray, path: str | Path) -> None:
