@@ -77,12 +77,12 @@ class KnownEdges:
 
     def listed(self, source: Tensor, target: Tensor) -> Tensor:
         """True where (source, target) is a known edge or a self-pair; shapes broadcast, int64 in, bool out."""
-        keys = source * self.num_nodes + target
-        if not keys.is_cpu:
-            return self._known_anywhere(keys)
-        found = torch.empty(keys.shape, dtype=torch.bool)
-        rows = source.expand(keys.shape).reshape(-1).numpy()
-        _known(rows, keys.reshape(-1).numpy(), self._row_ends.numpy(), self._keys.numpy(), found.view(-1).numpy())
+        source, target = torch.broadcast_tensors(source, target)
+        if not source.is_cpu:
+            return self._known_anywhere(source * self.num_nodes + target)
+        found = torch.empty(source.shape, dtype=torch.bool)
+        pairs = source.reshape(-1).numpy(), target.reshape(-1).numpy()
+        _known(*pairs, self.num_nodes, self._row_ends.numpy(), _wide(self._keys), found.view(-1).numpy())
         return found
 
     def _known_anywhere(self, keys: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class KnownEdges:
     def _passed_in_rows(self, anchors: Tensor, query: Tensor) -> Tensor:
         passed = torch.empty(query.shape, dtype=torch.int64)
         rows, first = anchors.expand(query.shape).reshape(-1).numpy(), self._first.numpy()
-        _passed(rows, query.reshape(-1).numpy(), first, self._legal_below.numpy(), passed.view(-1).numpy())
+        _passed(rows, query.reshape(-1).numpy(), first, _wide(self._legal_below), passed.view(-1).numpy())
         return passed
 
     def _passed_anywhere(self, anchors: Tensor, query: Tensor) -> Tensor:
@@ -133,7 +133,12 @@ class KnownEdges:
         Returns:
             int64 of the shape of ``anchors``.
         """
-        rank = torch.randint(2**63 - 1, anchors.shape, generator=generator) % self.num_legal(anchors).clamp_min(1)
+        words = torch.randint(2**63 - 1, anchors.shape, generator=generator)
+        if self.types is None and anchors.is_cpu:
+            rows, first = anchors.reshape(-1).numpy(), self._first.numpy()
+            _nodes_of_words(rows, self.num_nodes, first, _wide(self._legal_below), words.view(-1).numpy())
+            return words
+        rank = words % self.num_legal(anchors).clamp_min(1)
         # Where nothing is legal there is no such rank, and the search ends past the last node.
         return self.legal_node(anchors, rank).clamp_max(self.num_nodes - 1)
 
@@ -153,35 +158,70 @@ class KnownEdges:
         return moved
 
 
+_WIDTH = 8
+"""So many entries are compared at once, without a branch, where a search would guess wrong three times."""
+
+
+def _wide(ascending: Tensor) -> np.ndarray:
+    """The array, filled up to ``_WIDTH`` entries by some that are above all others."""
+    array: np.ndarray = ascending.numpy()
+    return np.pad(array, (0, max(0, _WIDTH - len(array))), constant_values=np.iinfo(np.int64).max)
+
+
 @kernel
-def _known(rows, keys, first, all_keys, found):  # pragma: no cover (compiled)
-    """Whether each key is among those of its row."""
+def _known(rows, columns, num_nodes, first, keys, found):  # pragma: no cover (compiled)
+    """Whether each pair's key is among those of its row."""
     for number in range(len(rows)):
-        row = rows[number]
-        low, high = first[row], first[row + 1]
-        end = high
-        while low < high:
+        row = np.uint64(rows[number])
+        key = rows[number] * num_nodes + columns[number]
+        low, high = first[row], first[row + np.uint64(1)]
+        while high - low > _WIDTH:
             middle = (low + high) // 2
-            if all_keys[middle] < keys[number]:
-                low = middle + 1
+            if keys[np.uint64(middle)] <= key:
+                low = middle
             else:
                 high = middle
-        found[number] = low < end and all_keys[low] == keys[number]
+        # Past the row's end are keys of other rows, none of which is this one.
+        window, equal = np.uint64(min(low, len(keys) - _WIDTH)), 0
+        for place in range(_WIDTH):
+            equal += keys[window + np.uint64(place)] == key
+        found[number] = equal > 0
+
+
+@kernel
+def _num_not_above(query, low, high, legal_below):  # pragma: no cover (compiled)
+    """How many entries of the whole array are not above ``query``, whose row is ``low ... high - 1``."""
+    while high - low > _WIDTH:
+        middle = (low + high) // 2
+        if legal_below[np.uint64(middle)] <= query:
+            low = middle + 1
+        else:
+            high = middle
+    # Entries of the rows before are all below the query, of those after all above it.
+    start = min(low, len(legal_below) - _WIDTH)
+    count = start
+    for place in range(_WIDTH):
+        count += legal_below[np.uint64(start) + np.uint64(place)] <= query
+    return count
 
 
 @kernel
 def _passed(rows, queries, first, legal_below, passed):  # pragma: no cover (compiled)
     """How many of its row's values each query is not below."""
     for number in range(len(rows)):
-        row = rows[number]
-        low, high = first[row], first[row + 1]
-        while low < high:
-            middle = (low + high) // 2
-            if legal_below[middle] <= queries[number]:
-                low = middle + 1
-            else:
-                high = middle
-        passed[number] = low - first[row]
+        low, high = first[rows[number]], first[rows[number] + 1]
+        passed[number] = _num_not_above(queries[number], low, high, legal_below) - low
+
+
+@kernel
+def _nodes_of_words(rows, num_nodes, first, legal_below, words):  # pragma: no cover (compiled)
+    """Writes over each random word the legal node of its row that has it for a rank, modulo their number."""
+    for number in range(len(rows)):
+        row = np.uint64(rows[number])
+        low, high = first[row], first[row + np.uint64(1)]
+        rank = np.int64(np.uint64(words[number]) % np.uint64(max(num_nodes - (high - low), 1)))
+        passed = _num_not_above(rows[number] * (num_nodes + 1) + rank, low, high, legal_below) - low
+        words[number] = min(rank + passed, num_nodes - 1)
 
 
 @kernel
