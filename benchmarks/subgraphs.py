@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _runs import begin, parser_of
+from _runs import parser_of
 from rich.console import Console
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import shortest_path
@@ -135,7 +135,7 @@ def resident() -> float:
 
 def peak_memory(root: str | None, name: str, num_hops: int, count: int, ours: bool) -> float:
     """MiB that making all batches of ``count`` pairs adds at its peak, read every 2 ms; for a fresh process."""
-    begin()
+    torch.set_num_threads(1)
     graph = load_case(root, name)
     work = our_batches if ours else usual_batches
     work(graph, draw_pairs(graph, 2, seed=1), num_hops)  # code is loaded, too
@@ -152,7 +152,7 @@ def peak_memory(root: str | None, name: str, num_hops: int, count: int, ours: bo
 
 def usual_share(root: str | None, name: str, num_hops: int, pairs: Tensor) -> float:
     """Seconds of the baseline for its share of the pairs."""
-    begin()
+    torch.set_num_threads(1)
     graph = load_case(root, name)
     usual_batches(graph, pairs[:, :2], num_hops)
     start = time.perf_counter()
@@ -212,7 +212,7 @@ def main() -> None:
     parser.add_argument("--baseline-pairs", type=int, default=200, help="pairs of the baseline in a round")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    begin()  # torch has one thread: neither side has large products, and both have a thread or process for each core
+    torch.set_num_threads(1)  # neither side has large products, and both have a thread or process for each core
 
     result, rows = {}, []
     spawn = multiprocessing.get_context("spawn")

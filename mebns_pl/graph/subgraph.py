@@ -152,7 +152,11 @@ def _joined(parts: list[tuple[np.ndarray, ...]], threads: int | None) -> Subgrap
     sizes = pair[-1] + 1, node[-1], node[-1], node[-1] + 1, edge[-1]
     arrays = tuple(np.empty(size, np.int64) for size in sizes)
     arrays[0][0] = arrays[3][0] = 0
-    in_threads(lambda i: kernels.place(*parts[i], pair[i], node[i], edge[i], *arrays), range(len(parts)), threads=threads)
+
+    def place(i: int) -> None:
+        kernels.place(*parts[i], pair[i], node[i], edge[i], *arrays)
+
+    in_threads(place, range(len(parts)), threads=threads)
     return Subgraphs(*map(torch.from_numpy, arrays))
 
 
