@@ -159,7 +159,12 @@ class KnownEdges:
         Returns:
             int64 of the shape of ``anchors``.
         """
-        rank = torch.randint(2**63 - 1, anchors.shape, generator=generator) % self.num_legal(anchors).clamp_min(1)
+        words = torch.randint(2**63 - 1, anchors.shape, generator=generator)
+        if self.types is None and anchors.is_cpu:
+            rows, graph = anchors.reshape(-1).numpy(), (self.indptr.numpy(), self.indices.numpy())
+            _nodes_of_words(rows, self.num_nodes, *graph, words.view(-1).numpy())
+            return words
+        rank = words % self.num_legal(anchors).clamp_min(1)
         # Where nothing is legal there is no such rank, and the search ends past the last node.
         return self.legal_node(anchors, rank).clamp_max(self.num_nodes - 1)
 
@@ -179,39 +184,65 @@ class KnownEdges:
         return moved
 
 
+_WIDTH = 8
+"""So many entries of a row are compared without a branch, where a search would guess wrong three times."""
+
+
 @kernel
 def _known(source, target, indptr, indices, found):  # pragma: no cover (compiled)
     """Whether each pair is one of a node with itself, or its target in the row of its source."""
     for number in range(len(source)):
         row, other = source[number], target[number]
-        low, end = indptr[row], indptr[row + 1]
-        high = end
-        while low < high:
+        low, high = indptr[row], indptr[row + 1]
+        while high - low > _WIDTH:
             middle = (low + high) // 2
-            if indices[middle] < other:
-                low = middle + 1
+            if indices[middle] <= other:
+                low = middle
             else:
                 high = middle
-        found[number] = row == other or (low < end and indices[low] == other)
+        equal = 0
+        for place in range(low, high):
+            equal += indices[place] == other
+        found[number] = row == other or equal > 0
+
+
+@kernel
+def _num_passed(anchor, rank, indptr, indices):  # pragma: no cover (compiled)
+    """How many of its anchor's blocked nodes, the anchor among them, a rank among the legal ones is not below."""
+    start = indptr[anchor]
+    low, high = start, indptr[anchor + 1]
+    # Below a neighbour there are as many nodes that are none as its number and its place say; of those above the
+    # anchor, the anchor is one, and not legal
+    while high - low > _WIDTH:
+        middle = (low + high) // 2
+        node = indices[middle]
+        if node - (middle - start) - (node > anchor) <= rank:
+            low = middle + 1
+        else:
+            high = middle
+    count = low - start
+    for place in range(low, high):
+        node = indices[place]
+        count += node - (place - start) - (node > anchor) <= rank
+    return count + (rank + count >= anchor)
 
 
 @kernel
 def _passed(anchors, ranks, indptr, indices, passed):  # pragma: no cover (compiled)
-    """How many of its anchor's blocked nodes, the anchor among them, each rank among the legal ones is not below."""
+    """:func:`_num_passed` of each anchor and rank."""
     for number in range(len(anchors)):
-        anchor, rank = anchors[number], ranks[number]
-        start = indptr[anchor]
-        low, high = start, indptr[anchor + 1]
-        while low < high:
-            middle = (low + high) // 2
-            # Below a neighbour there are as many nodes that are none as its number and its place say; of those above
-            # the anchor, the anchor is one, and not legal
-            node = indices[middle]
-            if node - (middle - start) - (node > anchor) <= rank:
-                low = middle + 1
-            else:
-                high = middle
-        passed[number] = low - start + (rank + low - start >= anchor)
+        passed[number] = _num_passed(anchors[number], ranks[number], indptr, indices)
+
+
+@kernel
+def _nodes_of_words(anchors, num_nodes, indptr, indices, words):  # pragma: no cover (compiled)
+    """Writes over each random word the legal node of its anchor that has it for a rank, modulo their number."""
+    for number in range(len(anchors)):
+        anchor = anchors[number]
+        num_legal = num_nodes - 1 - (indptr[anchor + 1] - indptr[anchor])
+        rank = np.int64(np.uint64(words[number]) % np.uint64(max(num_legal, 1)))
+        # Where nothing is legal the search ends past the last node
+        words[number] = min(rank + _num_passed(anchor, rank, indptr, indices), num_nodes - 1)
 
 
 @kernel

@@ -54,15 +54,15 @@ class Subgraphs:
     @cached_property
     def batch(self) -> Tensor:
         """``(n,)`` int64, the pair of each node."""
-        pairs = torch.arange(self.num_pairs, device=self.ptr.device)
-        return torch.repeat_interleave(pairs, self.ptr.diff(), output_size=self.nodes.numel())
+        return _fill_rows(self.ptr, torch.empty_like(self.nodes))
 
     @cached_property
     def edge_index(self) -> Tensor:
         """``(2, e)`` int64, the edges in PyG's layout: (source, target)."""
-        nodes = torch.arange(self.nodes.numel(), device=self.ptr.device)
-        rows = torch.repeat_interleave(nodes, self.indptr.diff(), output_size=self.indices.numel())
-        return torch.stack([self.indices, rows])
+        edges = self.indices.new_empty(2, self.indices.numel())
+        edges[0] = self.indices
+        _fill_rows(self.indptr, edges[1])
+        return edges
 
     def select(self, index: Tensor | slice) -> Subgraphs:
         """The subgraphs of some pairs, in the order of ``index``, in which one may stand more than once.
@@ -143,10 +143,30 @@ def enclosing_subgraphs(
         return kernels.enclose(*ends, indptr, indices, keep, num_hops, limit)  # type: ignore[no-any-return]
 
     parts = in_threads(enclose, slices(len(sources), _LEAST, threads), threads=threads)
-    num_nodes, num_edges, nodes, labels, degrees, rows = map(np.concatenate, zip(*parts, strict=True))
-    ptr = _starts(num_nodes)
-    arrays = ptr, nodes, labels, _starts(degrees), rows + ptr[:-1].repeat(num_edges)
+    return _joined(parts, threads)
+
+
+def _joined(parts: list[tuple[np.ndarray, ...]], threads: int | None) -> Subgraphs:
+    """What :func:`kernels.enclose` has made of the parts, one after the other as one graph: each is copied once."""
+    pair, node, edge = (_starts(np.array([len(part[i]) for part in parts])) for i in (0, 1, 4))
+    sizes = pair[-1] + 1, node[-1], node[-1], node[-1] + 1, edge[-1]
+    arrays = tuple(np.empty(size, np.int64) for size in sizes)
+    arrays[0][0] = arrays[3][0] = 0
+
+    def place(i: int) -> None:
+        kernels.place(*parts[i], pair[i], node[i], edge[i], *arrays)
+
+    in_threads(place, range(len(parts)), threads=threads)
     return Subgraphs(*map(torch.from_numpy, arrays))
+
+
+def _fill_rows(starts: Tensor, out: Tensor) -> Tensor:
+    """Writes i to ``out[starts[i] : starts[i + 1]]``, for every i; returns ``out``."""
+    if out.is_cpu:
+        kernels.fill_rows(starts.numpy(), out.numpy())
+        return out
+    rows = torch.arange(len(starts) - 1, device=starts.device)
+    return out.copy_(torch.repeat_interleave(rows, starts.diff(), output_size=len(out)))
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:

@@ -227,11 +227,11 @@ def enclose(sources, targets, indptr, indices, keep, num_hops, limit):  # pragma
     """The subgraphs of pairs, one after the other.
 
     Returns:
-        ``num_nodes`` and ``num_edges`` ``(m,)`` of each, ``nodes``, ``labels`` and ``degrees`` of all their nodes, and
-        ``rows``, the neighbours of each node in ascending order, numbered within their own subgraph.
+        ``num_nodes`` ``(m,)`` of each, ``nodes``, ``labels`` and ``degrees`` of all their nodes, and ``rows``, the
+        neighbours of each node in ascending order, numbered within their own subgraph.
     """
     m = sources.shape[0]
-    num_nodes, num_edges = np.empty(m, np.int64), np.empty(m, np.int64)
+    num_nodes = np.empty(m, np.int64)
     room = 256 * min(m, 256)  # memory that is not written costs nothing
     nodes, labels, degrees = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int32)
     rows = np.empty(32 * room, np.int32)
@@ -257,10 +257,36 @@ def enclose(sources, targets, indptr, indices, keep, num_hops, limit):  # pragma
         _transpose(count, ends, local, degree, starts, rows[edge:])
         _label(num_ends, count, starts, rows[edge:], first, second, queue, labels[node:])
         nodes[node : node + count] = members[:count]
-        num_nodes[pair], num_edges[pair] = count, ends[count - 1]
+        num_nodes[pair] = count
         node += count
         edge += ends[count - 1]
-    return num_nodes, num_edges, nodes[:node], labels[:node], degrees[:node], rows[:edge]
+    return num_nodes, nodes[:node], labels[:node], degrees[:node], rows[:edge]
+
+
+@kernel
+def place(  # pragma: no cover (compiled)
+    num_nodes, nodes, labels, degrees, rows, pair, node, edge, ptr, all_nodes, all_labels, indptr, indices
+):
+    """Copies what :func:`enclose` has returned into one graph, to its pairs, nodes and edges from these numbers on."""
+    read_node, read_edge = 0, 0
+    for size in num_nodes:
+        first, first_edge = node, edge
+        for i in range(read_node, read_node + size):
+            all_nodes[node], all_labels[node] = nodes[i], labels[i]
+            node, edge = node + 1, edge + degrees[i]
+            indptr[node] = edge
+        for i in range(edge - first_edge):
+            indices[first_edge + i] = rows[read_edge + i] + first
+        read_node, read_edge, pair = read_node + size, read_edge + edge - first_edge, pair + 1
+        ptr[pair] = node
+
+
+@kernel
+def fill_rows(starts, out):  # pragma: no cover (compiled)
+    """Writes i to ``out[starts[i] : starts[i + 1]]``, for every i."""
+    for i in range(starts.shape[0] - 1):
+        for place in range(starts[i], starts[i + 1]):
+            out[place] = i
 
 
 @kernel

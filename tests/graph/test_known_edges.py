@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +56,32 @@ def test_a_row_is_searched_as_all_edges_are(graph: tuple[int, list[tuple[int, in
         rank = right.clamp(max=data.draw(st.integers(0, 8)))
         passed = known._passed_anywhere(left, left * (graph[0] + 1) + rank)
         assert torch.equal(known.legal_node(left, rank), rank + passed)
+
+
+@pytest.mark.parametrize("degree", [1, 6, 7, 8, 9, 16, 17, 40, 59])
+def test_rows_shorter_and_longer_than_what_is_compared_at_once(degree: int) -> None:
+    """The hub's row is the first, one in the middle, or the last, so that a window of entries meets either end."""
+    for hub in (0, 30, 59):
+        others = torch.tensor([node for node in range(60) if node != hub])
+        linked = others[torch.randperm(59, generator=torch.Generator().manual_seed(degree))[:degree]]
+        edges = [(hub, node) for node in linked.tolist()]
+        known, nodes = build(60, edges), torch.arange(60)
+        for anchor in (0, hub, 29, 59):
+            legal = legal_nodes(edges, 60, anchor)
+            assert (~known.mask(torch.tensor(anchor), nodes)).nonzero().flatten().tolist() == legal
+            assert known.legal_node(torch.full((len(legal),), anchor), torch.arange(len(legal))).tolist() == legal
+
+
+@given(graph=graphs(), seed=st.integers(0, 2**31))
+def test_uniform_draws_are_the_legal_nodes_of_random_ranks(graph: tuple[int, list[tuple[int, int]]], seed: int) -> None:
+    num_nodes, edges = graph
+    anchors = torch.arange(num_nodes)[:, None].expand(-1, 3)
+    drawn = build(num_nodes, edges).legal_nodes(anchors, torch.Generator().manual_seed(seed))
+    words = torch.randint(2**63 - 1, anchors.shape, generator=torch.Generator().manual_seed(seed))
+    for anchor in range(num_nodes):
+        # a node linked to all others is given the last one
+        legal = legal_nodes(edges, num_nodes, anchor) or [num_nodes - 1]
+        assert drawn[anchor].tolist() == [legal[word % len(legal)] for word in words[anchor].tolist()]
 
 
 @given(graph=graphs())
