@@ -157,6 +157,7 @@ class MetricsFile(Callback):
         if not trainer.is_global_zero or self._path is None:
             return
         uneven = [value for value in self.curves.get("weights/unevenness", ()) if value is not None]
+        trackers = [callback.tracker for callback in _callbacks(trainer) if isinstance(callback, MigrationMonitor)]
         fit = {
             "epochs": epochs,
             "best_epoch": self.best.get("epoch"),
@@ -165,7 +166,8 @@ class MetricsFile(Callback):
             "peak_memory_mib": _peak_memory(system.device) / 2**20,
             "val": self.best.get("val", {}),
             "curves": self.curves,
-            "churn": _mean([c.tracker.churns for c in _callbacks(trainer) if isinstance(c, MigrationMonitor)]),
+            "churn": _mean([tracker.churns for tracker in trackers]),
+            "late_churn": _mean([[tracker.late_churn()] for tracker in trackers]),
             "unevenness": uneven[-1] if uneven else None,
         }
         write_metrics(self._path, {**read_metrics(self._path), "fit": fit})
