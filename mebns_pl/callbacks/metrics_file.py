@@ -17,7 +17,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from mebns_pl.analysis.card import shared_pairs
-from mebns_pl.analysis.collapse import FitTraces, Note, ReluWatch, are_constant, constant_scores, fit_notes
+from mebns_pl.analysis.collapse import FitTraces, Note, ReluWatch, are_constant, constant_scores, fit_notes, oracle
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.metrics_json import NAME, read_metrics, write_metrics
@@ -134,7 +134,7 @@ class MetricsFile(Callback):
             best_epoch=self.best.get("epoch"),
             unevenness=uneven[-1] if uneven else None,
         )
-        return fit_notes(traces)
+        return [*([oracle()] if data_of(trainer).oracle else []), *fit_notes(traces)]
 
     def _constant(self, system: AbstractLinkSystem) -> bool:
         scored = system.scored.get("val")
@@ -162,6 +162,7 @@ class MetricsFile(Callback):
             "epochs": epochs,
             "best_epoch": self.best.get("epoch"),
             "warmup_epochs": warmup_of(system),
+            "oracle": data_of(trainer).oracle,
             "seconds": self._seconds(),
             "peak_memory_mib": _peak_memory(system.device) / 2**20,
             "val": self.best.get("val", {}),
