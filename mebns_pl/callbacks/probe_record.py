@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from mebns_pl.systems.mebns import MeBNS
 
 SHOWN = 5
 """Common neighbours that are named."""
+_HASHES = 2**18
 
 
 class ProbeRecord(Callback):
@@ -60,6 +62,7 @@ class ProbeRecord(Callback):
         self.watch = Stopwatch()
         self._since: Tensor | None = None  # (4, m) of the probe's distinct pairs, since the last snapshot
         self._keys = self._again = torch.empty(0, dtype=torch.int64)
+        self._hashes = torch.empty(0, dtype=torch.bool)  # True at those of the keys
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Looks for the monitor, and sorts its pairs.
@@ -70,6 +73,8 @@ class ProbeRecord(Callback):
         self._monitor = monitor_before(self, trainer)
         keys, again = self._keys_of(trainer, self._monitor.probe).unique(return_inverse=True)
         self._keys, self._again = keys, again.cpu()
+        self._hashes = torch.zeros(_HASHES, dtype=torch.bool, device=keys.device)
+        self._hashes[_hashed(keys)] = True
         # A checkpoint brings the first rank's to all of them
         if self._since is None or not trainer.is_global_zero:
             self._since = torch.zeros(1 + len(COUNTS), len(keys))
@@ -87,16 +92,20 @@ class ProbeRecord(Callback):
         assert self._since is not None
         drawn, dropped, picked, weight = self._since
         # One search for all: the picked ones stand first among those that were drawn
-        sizes = [outputs[name].shape[1] for name in ("picked", "unpicked", "dropped")]
-        pairs = torch.cat([outputs[name] for name in ("picked", "unpicked", "dropped")], dim=1)
-        keys = self._keys_of(trainer, pairs)
+        parts = [outputs[name] for name in ("picked", "unpicked", "dropped")]
+        ends = list(itertools.accumulate(part.shape[1] for part in parts))
+        keys, weights = self._keys_of(trainer, torch.cat(parts, dim=1)), outputs["weights"].float()
+        if keys.is_cpu:  # hashes tell most of those that are not in the probe; elsewhere that would wait for the device
+            near = self._hashes[_hashed(keys)].nonzero()[:, 0]
+            ends = torch.searchsorted(near, torch.tensor(ends)).tolist()
+            keys, weights = keys[near], weights[near[: ends[0]]]
         places = torch.searchsorted(self._keys, keys).clamp(max=len(self._keys) - 1)
         found = (self._keys[places] == keys).float()
         for total, first, last, values in (
-            (drawn, 0, sizes[0] + sizes[1], 1.0),
-            (dropped, sizes[0] + sizes[1], len(keys), 1.0),
-            (picked, 0, sizes[0], 1.0),
-            (weight, 0, sizes[0], outputs["weights"].float()),
+            (drawn, 0, ends[1], 1.0),
+            (dropped, ends[1], ends[2], 1.0),
+            (picked, 0, ends[0], 1.0),
+            (weight, 0, ends[0], weights),
         ):
             total.index_add_(0, places[first:last], found[first:last] * values)
 
@@ -204,6 +213,11 @@ class ProbeRecord(Callback):
 
 
 _HISTORY = ("stride", "epochs", "student", "teacher", "counts", "_since")
+
+
+def _hashed(keys: Tensor) -> Tensor:
+    """A number in 0 ... ``_HASHES`` - 1 for each key, by the middle bits of a product that wraps round."""
+    return (keys * 0x9E3779B97F4A7C1 >> 30) & (_HASHES - 1)
 
 
 def held_out_of(data: LinkDataModule, pairs: Tensor) -> np.ndarray:

@@ -279,7 +279,9 @@ class LinkDataModule(LightningDataModule):
         """What no training negative may be: :attr:`known`, and of an oracle, for analysis alone, held-out edges, too."""
         if not self.oracle:
             return self.known
-        log.warning("%s: data.oracle: held-out edges are left out of the negatives: for analysis alone", self.loaded.name)
+        log.warning(
+            "%s: data.oracle: held-out edges are left out of the negatives: for analysis alone", self.loaded.name
+        )
         held_out = torch.cat([self.split.val, self.split.test], dim=1)
         edges = torch.cat([self.split.observed, held_out[:, held_out[0] != held_out[1]]], dim=1)
         return KnownEdges(Graph.from_edges(edges, self.loaded.num_nodes, types=self.types))
