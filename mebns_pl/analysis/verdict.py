@@ -20,7 +20,7 @@ LITTLE = 0.01
 """Variation of the learned factor below which the weights do next to nothing: they differ by a percent."""
 NOISE = 0.05
 """What the signal of a weight net's gradients is where they are nothing but noise, with Adam's defaults."""
-ORACLE = "No honest run: held-out edges were left out of its negatives (data.oracle), which nobody can know. For analysis alone."
+ORACLE = "No honest run: held-out edges were left out of its negatives (data.oracle). For analysis alone."
 _Z = 1.959964
 
 

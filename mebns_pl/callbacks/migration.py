@@ -105,7 +105,7 @@ class MigrationMonitor(Callback):
 
     @staticmethod
     def _log(trainer: Trainer, named: dict[str, float]) -> None:
-        """Logs as the module's ``log_dict`` would, which adds up means of one value each, in half the time of scoring."""
+        """Logs as the module's ``log_dict`` would, which takes as long as the scores."""
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in named.items()})
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         for logger in trainer.loggers:

@@ -152,11 +152,11 @@ def principal_components(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def as_tsv(values: Tensor) -> str:
-    """Rows of numbers to five digits.
+    r"""Rows of numbers to five digits.
 
     Example:
         >>> as_tsv(torch.tensor([[0.5, 1e-9], [123456.0, -1.0]]))
-        '0.5\\t1e-09\\n1.2346e+05\\t-1\\n'
+        '0.5\t1e-09\n1.2346e+05\t-1\n'
     """
     row = "\t".join(["%.5g"] * values.shape[1]) + "\n"  # a row at once: a tenth of the time that pandas takes
     return "".join([row % tuple(numbers) for numbers in values.tolist()])

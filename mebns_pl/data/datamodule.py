@@ -276,7 +276,7 @@ class LinkDataModule(LightningDataModule):
 
     @cached_property
     def avoided(self) -> KnownEdges:
-        """What no training negative may be: :attr:`known`, and of an oracle, for analysis alone, held-out edges, too."""
+        """What no training negative may be: :attr:`known`, and of an oracle, for analysis alone, held-out edges."""
         if not self.oracle:
             return self.known
         log.warning(
