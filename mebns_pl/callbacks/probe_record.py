@@ -27,6 +27,8 @@ from mebns_pl.systems.mebns import MeBNS
 SHOWN = 5
 """Common neighbours that are named."""
 _HASHES = 2**18
+_AT_ONCE = 8
+"""Steps whose pairs are looked up together."""
 
 
 class ProbeRecord(Callback):
@@ -60,6 +62,8 @@ class ProbeRecord(Callback):
         self.teacher: list[Tensor] = []
         self.counts: list[Tensor] = []
         self.watch = Stopwatch()
+        self._steps: list[dict[str, Tensor]] = []  # that wait to be counted
+        self._num_nodes = 0
         self._since: Tensor | None = None  # (4, m) of the probe's distinct pairs, since the last snapshot
         self._keys = self._again = torch.empty(0, dtype=torch.int64)
         self._hashes = torch.empty(0, dtype=torch.bool)  # True at those of the keys
@@ -70,8 +74,9 @@ class ProbeRecord(Callback):
         Raises:
             ValueError: no :class:`MigrationMonitor` stands before this callback.
         """
-        self._monitor = monitor_before(self, trainer)
-        keys, again = self._keys_of(trainer, self._monitor.probe).unique(return_inverse=True)
+        self._monitor, self._steps = monitor_before(self, trainer), []
+        self._num_nodes = data_of(trainer).loaded.num_nodes
+        keys, again = self._keys_of(self._monitor.probe).unique(return_inverse=True)
         self._keys, self._again = keys, again.cpu()
         self._hashes = torch.zeros(_HASHES, dtype=torch.bool, device=keys.device)
         self._hashes[_hashed(keys)] = True
@@ -86,15 +91,22 @@ class ProbeRecord(Callback):
         """Counts which pairs of the probe the step has drawn, dropped and picked."""
         if self.max_snapshots:
             with self.watch.running():
-                self._count(trainer, outputs)
+                self._steps.append({name: outputs[name] for name in ("picked", "unpicked", "dropped", "weights")})
+                if len(self._steps) == _AT_ONCE:
+                    self._count()
 
-    def _count(self, trainer: Trainer, outputs: Any) -> None:
+    def _count(self) -> None:
+        """Looks up what the steps that wait have drawn, dropped and picked: all at once, which takes as long as one."""
+        if not self._steps:
+            return
+        steps, self._steps = self._steps, []
         assert self._since is not None
         drawn, dropped, picked, weight = self._since
         # One search for all: the picked ones stand first among those that were drawn
-        parts = [outputs[name] for name in ("picked", "unpicked", "dropped")]
+        parts = [torch.cat([step[name] for step in steps], dim=1) for name in ("picked", "unpicked", "dropped")]
         ends = list(itertools.accumulate(part.shape[1] for part in parts))
-        keys, weights = self._keys_of(trainer, torch.cat(parts, dim=1)), outputs["weights"].float()
+        keys = self._keys_of(torch.cat(parts, dim=1))
+        weights = torch.cat([step["weights"] for step in steps]).float()
         if keys.is_cpu:  # hashes tell most of those that are not in the probe; elsewhere that would wait for the device
             near = self._hashes[_hashed(keys)].nonzero()[:, 0]
             ends = torch.searchsorted(near, torch.tensor(ends)).tolist()
@@ -117,6 +129,7 @@ class ProbeRecord(Callback):
                 self._keep(pl_module, trainer.current_epoch)
 
     def _keep(self, pl_module: AbstractLinkSystem, epoch: int) -> None:
+        self._count()
         assert self._since is not None
         # All ranks' together, which only the first goes on with
         whole = pl_module.group.sum(self._since)
@@ -198,12 +211,13 @@ class ProbeRecord(Callback):
             types=None if types is None else [types[node] for node in nodes],
         )
 
-    def _keys_of(self, trainer: Trainer, pairs: Tensor) -> Tensor:
+    def _keys_of(self, pairs: Tensor) -> Tensor:
         # A tensor's amin over so short a dimension takes thirty times as long
-        return pair_keys(torch.minimum(*pairs), torch.maximum(*pairs), data_of(trainer).loaded.num_nodes)
+        return pair_keys(torch.minimum(*pairs), torch.maximum(*pairs), self._num_nodes)
 
     def state_dict(self) -> dict[str, Any]:
         """The snapshots, and what was counted since the last."""
+        self._count()
         return {name: copy.copy(getattr(self, name)) for name in _HISTORY}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
