@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def gathered(study: Path) -> pd.DataFrame:
-    """The finished runs of a study, of as many seeds as all of its cells have."""
+    """The finished runs of a study."""
     from mebns_pl.metrics_json import NAME, load_metrics
     from mebns_pl.study.store import read_results
 
@@ -49,29 +49,33 @@ def gathered(study: Path) -> pd.DataFrame:
             | {"seed": run["seed"], "epochs": fit["epochs"], "churn": fit["churn"], "late_churn": fit["late_churn"]}
             | {"val_mrr": fit["val"]["mrr"], "held_out_share": fit["diagnosis"]["held_out/candidates"]}
         )
-    rows = pd.DataFrame(found)
-    whole = rows.groupby("seed")["graph"].transform("size") == rows.groupby(KEY).ngroups
-    return rows[whole]
+    return pd.DataFrame(found)
 
 
-def values(rows: pd.DataFrame, column: str, *cell: object) -> np.ndarray:
-    """A number a seed of one cell, in the order of the seeds."""
-    chosen = (rows[KEY] == list(cell)).all(axis=1)
-    return rows[chosen].sort_values("seed")[column].to_numpy()
+def values(rows: pd.DataFrame, *cell: object) -> pd.Series:
+    """Late churn by seed, of one cell."""
+    return rows[(rows[KEY] == list(cell)).all(axis=1)].set_index("seed")["late_churn"]
+
+
+def paired(own: pd.Series, control: pd.Series) -> str:
+    """Mean difference over the seeds that both have, with its interval."""
+    return gain(*(part.to_numpy() for part in own.align(control, join="inner")))
 
 
 def report(rows: pd.DataFrame) -> None:
     """Prints Markdown tables: late churn with and without held-out edges, and differences paired by seed."""
     arms, cells = rows["negatives"].unique(), rows[["graph", "candidates"]].drop_duplicates().to_numpy().tolist()
-    print(f"{rows['seed'].nunique()} seeds, {len(rows)} runs\n")
-    head("graph", "candidates", *(f"{arm}: {held}" for arm in arms for held in (THERE, LEFT_OUT)))
+    print(f"{len(rows)} runs\n")
+    head("graph", "candidates", "seeds", *(f"{arm}: {held}" for arm in arms for held in (THERE, LEFT_OUT)))
     for cell in cells:
-        line(*cell, *(told(values(rows, "late_churn", *cell, held, arm)) for arm in arms for held in (THERE, LEFT_OUT)))
+        seeds = {len(values(rows, *cell, held, arm)) for arm in arms for held in (THERE, LEFT_OUT)}
+        number = " to ".join(map(str, sorted({min(seeds), max(seeds)})))
+        line(*cell, number, *(told(values(rows, *cell, held, arm)) for arm in arms for held in (THERE, LEFT_OUT)))
     print()
     head("graph", "candidates", "plain: among them - left out", *(f"{arm} - {other}" for arm, other in PAIRS))
     for cell in cells:
-        oracle = gain(*(values(rows, "late_churn", *cell, held, "plain") for held in (THERE, LEFT_OUT)))
-        line(*cell, oracle, *(gain(*(values(rows, "late_churn", *cell, THERE, arm) for arm in pair)) for pair in PAIRS))
+        oracle = paired(*(values(rows, *cell, held, "plain") for held in (THERE, LEFT_OUT)))
+        line(*cell, oracle, *(paired(*(values(rows, *cell, THERE, arm) for arm in pair)) for pair in PAIRS))
     print()
     head("graph", "held-out edges among the candidates, %", *(f"best validation MRR, {arm}" for arm in arms))
     for graph, part in rows[rows["held out"] == THERE].groupby("graph", sort=False):
@@ -92,7 +96,7 @@ def draw(rows: pd.DataFrame) -> None:
         for arm, color, marker in zip(arms, (VERMILION, ORANGE, BLUE, GREEN), "os^D", strict=True):
             for held, style in ((THERE, "-"), (LEFT_OUT, ":")):
                 counts = sorted(rows["candidates"].unique())
-                runs = [100 * values(rows, "late_churn", graph, count, held, arm) for count in counts]
+                runs = [100 * values(rows, graph, count, held, arm) for count in counts]
                 middle = np.array([run.mean() for run in runs])
                 ends = np.abs(np.array([[run.min(), run.max()] for run in runs]).T - middle)
                 # One entry a colour; what the lines mean is said below
