@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def gathered(study: Path) -> pd.DataFrame:
-    """The finished runs of a study."""
+    """The finished runs of a study: of each graph and number of candidates the seeds of which no run is missing."""
     from mebns_pl.metrics_json import NAME, load_metrics
     from mebns_pl.study.store import read_results
 
@@ -49,28 +49,29 @@ def gathered(study: Path) -> pd.DataFrame:
             | {"seed": run["seed"], "epochs": fit["epochs"], "churn": fit["churn"], "late_churn": fit["late_churn"]}
             | {"val_mrr": fit["val"]["mrr"], "held_out_share": fit["diagnosis"]["held_out/candidates"]}
         )
-    return pd.DataFrame(found)
+    rows = pd.DataFrame(found)
+    whole = rows.groupby(["graph", "candidates", "seed"])["epochs"].transform("size")
+    return rows[whole == rows.groupby(["held out", "negatives"]).ngroups]
 
 
 def values(rows: pd.DataFrame, *cell: object) -> pd.Series:
-    """Late churn by seed, of one cell."""
+    """Late churn by seed, of one cell, in [0, 1]."""
     return rows[(rows[KEY] == list(cell)).all(axis=1)].set_index("seed")["late_churn"]
 
 
 def paired(own: pd.Series, control: pd.Series) -> str:
-    """Mean difference over the seeds that both have, with its interval."""
-    return gain(*(part.to_numpy() for part in own.align(control, join="inner")))
+    """Mean difference in points over the seeds that both have, with its interval."""
+    return gain(*(100 * part.to_numpy() for part in own.align(control, join="inner")), 1)
 
 
 def report(rows: pd.DataFrame) -> None:
-    """Prints Markdown tables: late churn with and without held-out edges, and differences paired by seed."""
+    """Prints Markdown tables: late churn in %, with and without held-out edges, and differences paired by seed."""
     arms, cells = rows["negatives"].unique(), rows[["graph", "candidates"]].drop_duplicates().to_numpy().tolist()
     print(f"{len(rows)} runs\n")
-    head("graph", "candidates", "seeds", *(f"{arm}: {held}" for arm in arms for held in (THERE, LEFT_OUT)))
+    head("graph", "candidates", "seeds", *(f"{arm}, and with the oracle" for arm in arms))
     for cell in cells:
-        seeds = {len(values(rows, *cell, held, arm)) for arm in arms for held in (THERE, LEFT_OUT)}
-        number = " to ".join(map(str, sorted({min(seeds), max(seeds)})))
-        line(*cell, number, *(told(values(rows, *cell, held, arm)) for arm in arms for held in (THERE, LEFT_OUT)))
+        found = {arm: [values(rows, *cell, held, arm) for held in (THERE, LEFT_OUT)] for arm in arms}
+        line(*cell, len(found["plain"][0]), *(", ".join(told(100 * one, 1) for one in both) for both in found.values()))
     print()
     head("graph", "candidates", "plain: among them - left out", *(f"{arm} - {other}" for arm, other in PAIRS))
     for cell in cells:
