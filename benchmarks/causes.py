@@ -61,7 +61,8 @@ def values(rows: pd.DataFrame, *cell: object) -> pd.Series:
 
 def paired(own: pd.Series, control: pd.Series) -> str:
     """Mean difference in points over the seeds that both have, with its interval."""
-    return gain(*(100 * part.to_numpy() for part in own.align(control, join="inner")), 1)
+    own, control = own.align(control, join="inner")
+    return gain(100 * own.to_numpy(), 100 * control.to_numpy(), digits=1)
 
 
 def report(rows: pd.DataFrame) -> None:
