@@ -95,16 +95,16 @@ def told(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
     return f"{known.mean():.{digits}f}{spread}{missing}"
 
 
-def gain(own: Sequence[float] | np.ndarray, control: Sequence[float] | np.ndarray) -> str:
+def gain(own: Sequence[float] | np.ndarray, control: Sequence[float] | np.ndarray, digits: int = 3) -> str:
     """Mean difference to the control's runs of the same seeds, with a 95 % t-interval; NaN where a seed is missing."""
     from scipy import stats
 
     gaps = np.asarray(own, dtype=float) - np.asarray(control, dtype=float)
     gaps = gaps[~np.isnan(gaps)]
     if len(gaps) < 2:
-        return f"{gaps.mean():+.3f}" if len(gaps) else ""
+        return f"{gaps.mean():+.{digits}f}" if len(gaps) else ""
     half = stats.t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / len(gaps) ** 0.5
-    return f"{gaps.mean():+.3f} ({gaps.mean() - half:+.3f}, {gaps.mean() + half:+.3f})"
+    return f"{gaps.mean():+.{digits}f} ({gaps.mean() - half:+.{digits}f}, {gaps.mean() + half:+.{digits}f})"
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import tempfile
 import time
 from functools import wraps
+from itertools import product
 from typing import Any
 
 from _runs import begin, head, line, parser_of
@@ -27,7 +28,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=100)
     args = parser.parse_args()
     begin()
-    head("experiment", "epochs", "an epoch, s", "inspection an epoch, s", "share, %", "before, s", "after, s")
+    head(
+        "experiment", "epochs", "an epoch, s", *(f"{name}, %" for name in INSPECTED), "all, %", "before, s", "after, s"
+    )
     for experiment in args.experiments:
         measure(experiment, args.epochs, args.root)
 
@@ -38,15 +41,15 @@ def measure(experiment: str, epochs: int, root: str | None) -> None:
 
     from mebns_pl.cli.main import MeBNSCLI, main
 
-    spent: dict[str, float] = dict.fromkeys(HOOKS, 0.0)
+    spent = dict.fromkeys(product(INSPECTED, HOOKS), 0.0)
     whole = 0.0
 
-    def timed(hook: str, call: Any) -> Any:
+    def timed(name: str, hook: str, call: Any) -> Any:
         @wraps(call)
         def run(*given: Any) -> None:
             start = time.process_time()
             call(*given)
-            spent[hook] += time.process_time() - start
+            spent[name, hook] += time.process_time() - start
 
         return run
 
@@ -69,9 +72,9 @@ def measure(experiment: str, epochs: int, root: str | None) -> None:
         def fit(self, **options: Any) -> None:
             callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
             for callback in callbacks:
-                if type(callback).__name__ in INSPECTED:
+                if (name := type(callback).__name__) in INSPECTED:
                     for hook in HOOKS:
-                        setattr(callback, hook, timed(hook, getattr(callback, hook)))
+                        setattr(callback, hook, timed(name, hook, getattr(callback, hook)))
             callbacks[:] = [epochs_of, *callbacks, Ends()]
             super().fit(**options)
 
@@ -79,17 +82,12 @@ def measure(experiment: str, epochs: int, root: str | None) -> None:
         options = [f"--trainer.max_epochs={epochs}", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
         options += [f"--trainer.logger.save_dir={folder}"] + ([f"--data.root={root}"] if root else [])
         main(["fit", "-c", f"experiment/{experiment}", *options], Watched)
-    inspection = spent["on_train_batch_end"] + spent["on_train_epoch_end"]
-    rest = whole - inspection
-    line(
-        experiment,
-        epochs,
-        f"{rest / epochs:.3f}",
-        f"{inspection / epochs:.4f}",
-        f"{100 * inspection / rest:.1f}",
-        f"{spent['on_fit_start']:.2f}",
-        f"{spent['on_fit_end']:.2f}",
-    )
+    in_epochs = {name: sum(spent[name, hook] for hook in HOOKS if "train" in hook) for name in INSPECTED}
+    rest = whole - sum(in_epochs.values())
+    shares = [100 * seconds / rest for seconds in (*in_epochs.values(), sum(in_epochs.values()))]
+    before, after = (sum(spent[name, hook] for name in INSPECTED) for hook in (HOOKS[0], HOOKS[-1]))
+    told = (f"{rest / epochs:.3f}", *(f"{share:.1f}" for share in shares), f"{before:.2f}", f"{after:.2f}")
+    line(experiment, epochs, *told)
 
 
 if __name__ == "__main__":

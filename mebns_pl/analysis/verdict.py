@@ -20,6 +20,7 @@ LITTLE = 0.01
 """Variation of the learned factor below which the weights do next to nothing: they differ by a percent."""
 NOISE = 0.05
 """What the signal of a weight net's gradients is where they are nothing but noise, with Adam's defaults."""
+ORACLE = "No honest run: held-out edges were left out of its negatives (data.oracle). For analysis alone."
 _Z = 1.959964
 
 
@@ -68,14 +69,14 @@ def verdict(run: Evidence, control: Evidence | None = None) -> list[Finding]:
 
     Returns:
         A finding each on movement (where there is a control), on what crosses, and, with weights and filter, on these;
-        and on where the best epoch lies.
+        and on where the best epoch lies. Before them, of a run whose negatives were an oracle's, that it is one.
 
     Example:
         >>> from mebns_pl.analysis.probe_history import toy_history
         >>> print(verdict(Evidence({}, toy_history()))[0].text)
         Cannot be told: of the 3 pairs that crossed 1 is a held-out edge, too few to tell from chance (25.0 %).
     """
-    found = []
+    found = [Finding("Oracle", BAD, ORACLE)] if run.fit.get("oracle") else []
     learned = run.fit.get("diagnosis") or {}
     weighs = "weights/learned" in learned
     if control is not None:

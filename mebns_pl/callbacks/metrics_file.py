@@ -17,7 +17,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from mebns_pl.analysis.card import shared_pairs
-from mebns_pl.analysis.collapse import FitTraces, Note, ReluWatch, are_constant, constant_scores, fit_notes
+from mebns_pl.analysis.collapse import FitTraces, Note, ReluWatch, are_constant, constant_scores, fit_notes, oracle
 from mebns_pl.callbacks.migration import MigrationMonitor
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.metrics_json import NAME, read_metrics, write_metrics
@@ -134,7 +134,7 @@ class MetricsFile(Callback):
             best_epoch=self.best.get("epoch"),
             unevenness=uneven[-1] if uneven else None,
         )
-        return fit_notes(traces)
+        return [*([oracle()] if data_of(trainer).oracle else []), *fit_notes(traces)]
 
     def _constant(self, system: AbstractLinkSystem) -> bool:
         scored = system.scored.get("val")
@@ -157,15 +157,18 @@ class MetricsFile(Callback):
         if not trainer.is_global_zero or self._path is None:
             return
         uneven = [value for value in self.curves.get("weights/unevenness", ()) if value is not None]
+        trackers = [callback.tracker for callback in _callbacks(trainer) if isinstance(callback, MigrationMonitor)]
         fit = {
             "epochs": epochs,
             "best_epoch": self.best.get("epoch"),
             "warmup_epochs": warmup_of(system),
+            "oracle": data_of(trainer).oracle,
             "seconds": self._seconds(),
             "peak_memory_mib": _peak_memory(system.device) / 2**20,
             "val": self.best.get("val", {}),
             "curves": self.curves,
-            "churn": _mean([c.tracker.churns for c in _callbacks(trainer) if isinstance(c, MigrationMonitor)]),
+            "churn": _mean([tracker.churns for tracker in trackers]),
+            "late_churn": _mean([[tracker.late_churn()] for tracker in trackers]),
             "unevenness": uneven[-1] if uneven else None,
         }
         write_metrics(self._path, {**read_metrics(self._path), "fit": fit})

@@ -85,9 +85,9 @@ class MigrationMonitor(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Scores the probe and the remembered pairs, and logs."""
         with self.watch.running():
-            self._score(pl_module)
+            self._log(trainer, self._score(pl_module))
 
-    def _score(self, pl_module: LightningModule) -> None:
+    def _score(self, pl_module: LightningModule) -> dict[str, float]:
         groups = {**self._watched, **self._now}
         groups |= {f"{name} before": pairs for name, pairs in self._before.items()}
         # A checkpoint brings some back on the CPU
@@ -101,9 +101,15 @@ class MigrationMonitor(Callback):
             scalars[f"{name}_turned_easy"] = float((parts[f"{name} before"] < scalars["hard_score"]).float().mean())
         self._before = self._hard_and_controls(parts, groups, scalars["hard_score"])
         self._now = {}
-        # With a batch size given, Lightning does not search the batch for one, which takes as long as the scores
-        named = {f"migration/{name}": value for name, value in scalars.items()}
-        pl_module.log_dict(named, rank_zero_only=False, batch_size=1)
+        return {f"migration/{name}": value for name, value in scalars.items()}
+
+    @staticmethod
+    def _log(trainer: Trainer, named: dict[str, float]) -> None:
+        """Logs as the module's ``log_dict`` would, which takes as long as the scores."""
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in named.items()})
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        for logger in trainer.loggers:
+            logger.log_metrics({"epoch": trainer.current_epoch, **named}, step)
 
     def _hard_and_controls(
         self, scores: dict[str, Tensor], pairs: dict[str, Tensor], level: float

@@ -98,7 +98,7 @@ class MigrationFigures(Callback):
 
     _monitor: MigrationMonitor
 
-    def __init__(self, max_snapshots: int = 50, budget: float = 0.05, num_examples: int = 6, frames: int = 5) -> None:
+    def __init__(self, max_snapshots: int = 50, budget: float = 0.03, num_examples: int = 6, frames: int = 5) -> None:
         expect(max_snapshots == 0 or max_snapshots >= 2, "2 or more, or 0 for none", max_snapshots=max_snapshots)
         within("[0, 1)", budget=budget)
         expect(1 <= num_examples <= 8, "1 ... 8", num_examples=num_examples)

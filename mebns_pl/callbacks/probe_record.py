@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from mebns_pl.systems.mebns import MeBNS
 
 SHOWN = 5
 """Common neighbours that are named."""
+_HASHES = 2**18
+_AT_ONCE = 8
+"""Steps whose pairs are looked up together."""
 
 
 class ProbeRecord(Callback):
@@ -58,8 +62,11 @@ class ProbeRecord(Callback):
         self.teacher: list[Tensor] = []
         self.counts: list[Tensor] = []
         self.watch = Stopwatch()
+        self._steps: list[dict[str, Tensor]] = []  # that wait to be counted
+        self._num_nodes = 0
         self._since: Tensor | None = None  # (4, m) of the probe's distinct pairs, since the last snapshot
         self._keys = self._again = torch.empty(0, dtype=torch.int64)
+        self._hashes = torch.empty(0, dtype=torch.bool)  # True at those of the keys
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Looks for the monitor, and sorts its pairs.
@@ -67,9 +74,12 @@ class ProbeRecord(Callback):
         Raises:
             ValueError: no :class:`MigrationMonitor` stands before this callback.
         """
-        self._monitor = monitor_before(self, trainer)
-        keys, again = self._keys_of(trainer, self._monitor.probe).unique(return_inverse=True)
+        self._monitor, self._steps = monitor_before(self, trainer), []
+        self._num_nodes = data_of(trainer).loaded.num_nodes
+        keys, again = self._keys_of(self._monitor.probe).unique(return_inverse=True)
         self._keys, self._again = keys, again.cpu()
+        self._hashes = torch.zeros(_HASHES, dtype=torch.bool, device=keys.device)
+        self._hashes[_hashed(keys)] = True
         # A checkpoint brings the first rank's to all of them
         if self._since is None or not trainer.is_global_zero:
             self._since = torch.zeros(1 + len(COUNTS), len(keys))
@@ -81,22 +91,33 @@ class ProbeRecord(Callback):
         """Counts which pairs of the probe the step has drawn, dropped and picked."""
         if self.max_snapshots:
             with self.watch.running():
-                self._count(trainer, outputs)
+                self._steps.append({name: outputs[name] for name in ("picked", "unpicked", "dropped", "weights")})
+                if len(self._steps) == _AT_ONCE:
+                    self._count()
 
-    def _count(self, trainer: Trainer, outputs: Any) -> None:
+    def _count(self) -> None:
+        """Looks up what the steps that wait have drawn, dropped and picked: all at once, which takes as long as one."""
+        if not self._steps:
+            return
+        steps, self._steps = self._steps, []
         assert self._since is not None
         drawn, dropped, picked, weight = self._since
         # One search for all: the picked ones stand first among those that were drawn
-        sizes = [outputs[name].shape[1] for name in ("picked", "unpicked", "dropped")]
-        pairs = torch.cat([outputs[name] for name in ("picked", "unpicked", "dropped")], dim=1)
-        keys = self._keys_of(trainer, pairs)
+        parts = [torch.cat([step[name] for step in steps], dim=1) for name in ("picked", "unpicked", "dropped")]
+        ends = list(itertools.accumulate(part.shape[1] for part in parts))
+        keys = self._keys_of(torch.cat(parts, dim=1))
+        weights = torch.cat([step["weights"] for step in steps]).float()
+        if keys.is_cpu:  # hashes tell most of those that are not in the probe; elsewhere that would wait for the device
+            near = self._hashes[_hashed(keys)].nonzero()[:, 0]
+            ends = torch.searchsorted(near, torch.tensor(ends)).tolist()
+            keys, weights = keys[near], weights[near[: ends[0]]]
         places = torch.searchsorted(self._keys, keys).clamp(max=len(self._keys) - 1)
         found = (self._keys[places] == keys).float()
         for total, first, last, values in (
-            (drawn, 0, sizes[0] + sizes[1], 1.0),
-            (dropped, sizes[0] + sizes[1], len(keys), 1.0),
-            (picked, 0, sizes[0], 1.0),
-            (weight, 0, sizes[0], outputs["weights"].float()),
+            (drawn, 0, ends[1], 1.0),
+            (dropped, ends[1], ends[2], 1.0),
+            (picked, 0, ends[0], 1.0),
+            (weight, 0, ends[0], weights),
         ):
             total.index_add_(0, places[first:last], found[first:last] * values)
 
@@ -108,6 +129,7 @@ class ProbeRecord(Callback):
                 self._keep(pl_module, trainer.current_epoch)
 
     def _keep(self, pl_module: AbstractLinkSystem, epoch: int) -> None:
+        self._count()
         assert self._since is not None
         # All ranks' together, which only the first goes on with
         whole = pl_module.group.sum(self._since)
@@ -189,12 +211,13 @@ class ProbeRecord(Callback):
             types=None if types is None else [types[node] for node in nodes],
         )
 
-    def _keys_of(self, trainer: Trainer, pairs: Tensor) -> Tensor:
+    def _keys_of(self, pairs: Tensor) -> Tensor:
         # A tensor's amin over so short a dimension takes thirty times as long
-        return pair_keys(torch.minimum(*pairs), torch.maximum(*pairs), data_of(trainer).loaded.num_nodes)
+        return pair_keys(torch.minimum(*pairs), torch.maximum(*pairs), self._num_nodes)
 
     def state_dict(self) -> dict[str, Any]:
         """The snapshots, and what was counted since the last."""
+        self._count()
         return {name: copy.copy(getattr(self, name)) for name in _HISTORY}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -204,6 +227,11 @@ class ProbeRecord(Callback):
 
 
 _HISTORY = ("stride", "epochs", "student", "teacher", "counts", "_since")
+
+
+def _hashed(keys: Tensor) -> Tensor:
+    """A number in 0 ... ``_HASHES`` - 1 for each key, by the middle bits of a product that wraps round."""
+    return (keys * 0x9E3779B97F4A7C1 >> 30) & (_HASHES - 1)
 
 
 def held_out_of(data: LinkDataModule, pairs: Tensor) -> np.ndarray:

@@ -64,6 +64,8 @@ def check_run(
     if every is not None and every < 1:
         raise ValueError(f"trainer.check_val_every_n_epoch: got {every}; allowed is an integer of 1 or more, or null")
     check_trainer(trainer, system.num_learners)
+    if stage != "fit":
+        data.refuse_oracle(stage)
     _check_sizes(stage, system, data, trainer)
     checkpoints = stage == "fit" and bool(trainer.checkpoint_callbacks)
     room = _CHECKPOINT_COPIES * sum(param.nbytes for param in system.parameters()) if checkpoints else 0

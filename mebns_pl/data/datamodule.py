@@ -89,6 +89,9 @@ class LinkDataModule(LightningDataModule):
         seed: seed of every draw.
         split_seed: seed of the draws that make the data what they are: the split, meta edges, the share that losses are
             computed on, evaluation negatives and the probe of migration; 0 to 2^32 - 1, or None for that of ``seed``.
+        oracle: for analysis alone, and no honest run: no training negative is a held-out edge, which nobody can know.
+            Such a run is validated, is warned of and carries a note; its checkpoints are refused by test, prediction
+            and runs without it.
 
     Raises:
         ValueError: an argument out of its range.
@@ -116,6 +119,7 @@ class LinkDataModule(LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         split_seed: int | None = None,
+        oracle: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, batch_size=batch_size)
@@ -138,6 +142,7 @@ class LinkDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.key = Key(seed, "data")
         self.split_key = Key(seed if split_seed is None else split_seed, "data")
+        self.oracle = oracle
         self._eval_sets: dict[str, EvalBatch] = {}
         self._split_origin = ""  # of a split that is kept on disk
         self._predicted: PairBlocks | None = None
@@ -300,6 +305,33 @@ class LinkDataModule(LightningDataModule):
         return KnownEdges(Graph.from_edges(self.split.observed, self.loaded.num_nodes, types=self.types))
 
     @cached_property
+    def avoided(self) -> KnownEdges:
+        """What no training negative may be: :attr:`known`, and of an oracle, for analysis alone, held-out edges."""
+        if not self.oracle:
+            return self.known
+        log.warning(
+            "%s: data.oracle: held-out edges are left out of the negatives: for analysis alone", self.loaded.name
+        )
+        held_out = torch.cat([self.split.val, self.split.test], dim=1)
+        edges = torch.cat([self.split.observed, held_out[:, held_out[0] != held_out[1]]], dim=1)
+        return KnownEdges(Graph.from_edges(edges, self.loaded.num_nodes, types=self.types))
+
+    def refuse_oracle(self, stage: str) -> None:
+        """Refuses what would look like an honest result.
+
+        Args:
+            stage: what is asked of the run.
+
+        Raises:
+            DataError: the candidates are an oracle's.
+        """
+        if self.oracle:
+            raise DataError(
+                f"data.oracle: got true, and {stage} of such a run would be no honest result: it has left held-out "
+                "edges out of its negatives; allowed is fit"
+            )
+
+    @cached_property
     def digests(self) -> dict[str, str]:
         """What names the whole graph and its split in checkpoints: digests of edges and features, and of the parts."""
         split, loaded = self.split, self.loaded
@@ -337,10 +369,10 @@ class LinkDataModule(LightningDataModule):
         if needs.meta_edges:
             self._check_meta_edges()
         base = needs.sampler.static
-        base.setup(self.train_graph, self.known)
+        base.setup(self.train_graph, self.avoided)
         return TrainSteps(
             positives=self._supervision(self.split.train if needs.meta_edges else self._observed()),
-            known=self.known,
+            known=self.avoided,
             needs=needs,
             teacher=None if needs.teacher is None else self.enhanced(base, needs.teacher.structure_ratio),
             batch_size=self.batch_size,
@@ -360,7 +392,7 @@ class LinkDataModule(LightningDataModule):
         is_end = torch.zeros(self.loaded.num_nodes, dtype=torch.bool)
         for ends in self.split.train:
             is_end[ends] = True
-        legal = self.known.num_legal(is_end.nonzero().flatten())
+        legal = self.avoided.num_legal(is_end.nonzero().flatten())
         if not bool((legal > 0).any()):
             raise DataError(
                 f"{self.loaded.name}: every node is linked to every other, so there is no negative to learn from"
@@ -372,7 +404,7 @@ class LinkDataModule(LightningDataModule):
             raise DataError(
                 "split.meta: MeBNS needs meta edges, got a fraction that sets none apart; choose one above 0"
             )
-        if not bool((self.known.num_legal(self.split.meta.flatten()) > 0).any()):
+        if not bool((self.avoided.num_legal(self.split.meta.flatten()) > 0).any()):
             raise DataError(
                 "split.meta: no meta edge has an end with a legal negative; choose another seed or fraction"
             )
@@ -394,7 +426,7 @@ class LinkDataModule(LightningDataModule):
     def enhanced(self, base: AbstractStaticProposal, structure_ratio: float) -> MixtureProposal:
         """Draws of ``base`` with structural ones among them, with a probability in [0, 1]; set up."""
         mixture = MixtureProposal([self.structure, base], [structure_ratio, 1 - structure_ratio])
-        mixture.setup(self.train_graph, self.known)
+        mixture.setup(self.train_graph, self.avoided)
         return mixture
 
     def meta_pool(self, negatives: AbstractStaticProposal, per_edge: int, key: Key) -> tuple[Tensor, Tensor]:
@@ -425,9 +457,11 @@ class LinkDataModule(LightningDataModule):
         Anchors are ends of training edges. The same for every sampler that is compared.
         """
         key, ends, parts = self.split_key.child("probe"), self.split.train.flatten(), []
+        # The probe of an oracle is that of the honest run, and training goes on with what it avoids
+        structure = copy.copy(self.structure) if self.oracle else self.structure
         for name, proposal, count in (
             ("uniform", UniformProposal(), size - size // 2),
-            ("structure", self.structure, size // 2),
+            ("structure", structure, size // 2),
         ):
             proposal.setup(self.train_graph, self.known)
             # Twice as many draws as needed, since those that are not legal are left out; a pair can come twice
@@ -438,15 +472,15 @@ class LinkDataModule(LightningDataModule):
 
     def training_candidates(self, proposal: AbstractStaticProposal, size: int) -> Tensor:
         """About ``size`` pairs ``(2, m)`` as ``proposal`` draws candidates in training, known edges left out."""
-        proposal.setup(self.train_graph, self.known)
+        proposal.setup(self.train_graph, self.avoided)
         key, ends = self.key.child("training_candidates"), self.split.train.flatten()
         positives = ends[torch.randint(len(ends), (size,), generator=key.child("ends").generator())]
         return self._legal_pairs(proposal, proposal.anchors(positives, key.child("anchors")), key)
 
     def _legal_pairs(self, proposal: AbstractStaticProposal, anchors: Tensor, key: Key) -> Tensor:
-        """``(2, m)``: one draw for each anchor, without those that are known edges."""
+        """``(2, m)``: one draw for each anchor, without those that the proposal knows to be none."""
         nodes = proposal.draw(anchors, 1, key)[:, 0]
-        return torch.stack([anchors, nodes])[:, ~self.known.mask(anchors, nodes)]
+        return torch.stack([anchors, nodes])[:, ~proposal.known.mask(anchors, nodes)]
 
     # Evaluation and prediction
 
@@ -457,7 +491,8 @@ class LinkDataModule(LightningDataModule):
         return self._loader(EvalChunks(self.eval_set("val"), self._share(), self.needs.most_pairs))
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Test edges with their negatives, none of which is an edge."""
+        """Test edges with their negatives, none of which is an edge; none of an oracle's."""
+        self.refuse_oracle("test")
         return self._loader(EvalChunks(self.eval_set("test"), self._share(), self.needs.most_pairs))
 
     @property
@@ -467,6 +502,7 @@ class LinkDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Blocks of pairs ``(2, m)``: those that were given, or else a pool of pairs that are no known edges."""
+        self.refuse_oracle("prediction")
         if self.given is not None:
             pool, pairs = None, self.given.pairs
         else:

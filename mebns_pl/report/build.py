@@ -11,6 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from mebns_pl.analysis.collapse import oracle
 from mebns_pl.errors import DataError
 from mebns_pl.files import write_atomically
 from mebns_pl.report.cards import RunCard, beside, cards_of
@@ -93,7 +94,7 @@ def build_report(frame: pd.DataFrame, folder: Path, metric: str = "test/mrr", re
         title=folder.resolve().name,
         results=results,
         verdicts=verdicts(results, asked, comparisons),
-        remarks=_remarks(results, comparisons, missing),
+        remarks=_remarks(results, comparisons, missing, notes),
         tables=tables(results, comparisons, ranked, missing, notes, beside(results)),
         questions=asked,
         comparisons=comparisons,
@@ -102,7 +103,9 @@ def build_report(frame: pd.DataFrame, folder: Path, metric: str = "test/mrr", re
     )
 
 
-def _remarks(results: Results, comparisons: Sequence[Comparison], missing: pd.DataFrame) -> list[str]:
+def _remarks(
+    results: Results, comparisons: Sequence[Comparison], missing: pd.DataFrame, notes: pd.DataFrame
+) -> list[str]:
     frame = results.frame
     runs = int(frame["value"].notna().sum())
     arms, graphs = len(results.arms), len(results.graphs)
@@ -125,6 +128,11 @@ def _remarks(results: Results, comparisons: Sequence[Comparison], missing: pd.Da
         told.append("Several seeds share a split: their pairs are not independent, and intervals may be too short.")
     if results.metric.startswith("val/"):
         told.append("This is a metric of validation, by which epochs and settings are chosen: it flatters.")
+    if oracles := int(notes.loc[notes["code"] == oracle().code, "runs"].sum()):
+        told.append(
+            f"{_count(oracles, 'run')} had held-out edges left out of the negatives (data.oracle, see the notes): for "
+            "analysis alone, no honest results."
+        )
     for name in ("version", "commit", "machine"):
         values = sorted({str(value) for value in frame.get(name, []) if value and not pd.isna(value)})
         if len(values) > 1:

@@ -119,7 +119,7 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
         self.group = DistributedGroup() if self.trainer.world_size > 1 else SingleProcess()
         self._graph = self._placed(data.train_graph)
         if self.proposal is not None:
-            self.proposal.start(self._graph, data.known.to(self.device), self.key.child("adaptive"))
+            self.proposal.start(self._graph, data.avoided.to(self.device), self.key.child("adaptive"))
 
     def on_train_start(self) -> None:
         """Makes sure that ranks share the data as the data module parts it.

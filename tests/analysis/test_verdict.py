@@ -204,3 +204,9 @@ def test_all_together() -> None:
     ]
     assert [found.topic for found in verdict(Evidence({}, history))] == ["What crosses", "Best epoch"]
     assert [found.topic for found in verdict(Evidence({}))] == ["Best epoch"]
+
+
+def test_an_oracle_is_called_one_first() -> None:
+    first, *_ = verdict(Evidence({"oracle": True, "best_epoch": 3, "epochs": 12}, random_history(0.3)))
+    assert (first.topic, first.call) == ("Oracle", BAD)
+    assert first.text.startswith("No honest run")

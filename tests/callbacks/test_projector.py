@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 import torch
 from google.protobuf import text_format
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.projector import ProjectorConfig
 
 from mebns_pl.analysis.migration import hard_set
@@ -106,8 +108,33 @@ def test_nothing_is_written_without_tensorboard_or_figures(tmp_path: Path) -> No
 
 def test_what_was_written_comes_back() -> None:
     projector = Projector()
-    projector.load_state_dict({"written": [(3, "student"), (3, "teacher")]})
-    assert projector.state_dict() == {"written": [(3, "student"), (3, "teacher")]}
+    state = {"written": [(3, "student"), (3, "teacher")], "pictures": [{"step": 4, "picture": {"when": ", epoch 3"}}]}
+    projector.load_state_dict(state)
+    assert projector.state_dict() == state
+
+
+class SaveAfter(Callback):
+    """Saves the run after its second epoch."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch == 1:
+            trainer.save_checkpoint(self.path)
+
+
+def test_a_run_that_goes_on_draws_the_same_pictures(tmp_path: Path) -> None:
+    path, drawn = tmp_path / "second.ckpt", []
+    for name in ("whole", "goes_on"):
+        data, logger = make_data(), BoardLogger(tmp_path, name=name)
+        callbacks = [probe_monitor(), Projector(frames=4), *([SaveAfter(path)] if name == "whole" else [])]
+        start = None if name == "whole" else str(path)
+        fit(make_mebns(data.spec), data, 4, callbacks, ckpt_path=start, logger=logger)
+        events = EventAccumulator(logger.log_dir, {"images": 0}).Reload()
+        drawn.append([(image.step, image.encoded_image_string) for image in events.Images("8_embeddings/picture")])
+    assert len({step for step, _ in drawn[0]}) == 4
+    assert drawn[0] == drawn[1]
 
 
 @ALL_WARM_UP

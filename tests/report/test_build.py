@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from plotly.offline import get_plotlyjs
 
+from mebns_pl.analysis.collapse import oracle
 from mebns_pl.errors import DataError
 from mebns_pl.report.build import Report, as_latex, as_markdown, as_page, build_report, write_report
 from references.studies import Effect, made_up_study, write_study
@@ -68,6 +69,15 @@ def test_many_comparisons_are_summed_up_graph_by_graph() -> None:
     )
     assert verdict.lines[0].by_graph == "Graph by graph: wins on up; loses on down."
     assert verdict.lines[1].by_graph == "No graph by itself can be called."
+
+
+def test_runs_of_an_oracle_are_told_apart() -> None:
+    frame = made_up_study(TWO, 3)
+    assert "data.oracle" not in " ".join(report_of(frame).remarks)
+    frame.loc[:1, "notes"] = json.dumps([{"code": "oracle", "text": oracle().text}])
+    report = report_of(frame)
+    assert any(told.startswith("2 runs had held-out edges left out") for told in report.remarks)
+    assert "no honest result" in as_markdown(report)
 
 
 def test_remarks_say_what_numbers_do_not() -> None:
