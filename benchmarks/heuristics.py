@@ -40,9 +40,12 @@ def runs_of(folder: Path, metric: str) -> Iterator[dict[str, object]]:
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, help="folder of a study whose runs were tested")
+    parser.add_argument("study", type=Path, nargs="?", default=Path("studies/auto"), help="folder of a tested study")
     parser.add_argument("--metric", default="mrr")
     given = parser.parse_args()
+    if not given.study.is_dir():
+        print(f"{given.study}: not there; mebns sweep configs/study/auto.yaml makes it")
+        return
     runs = pd.DataFrame(runs_of(given.study, given.metric))
     print(f"Test {given.metric} in percent; difference with its 95 % interval\n")
     head("graph", "arm", "splits", "trained", "best heuristic", "", "difference", "seconds a run")

@@ -25,6 +25,7 @@ from mebns_pl.study.store import read_results
 PAIR = ["axis/graph", "split_seed", "seed"]
 VALUES = {"test/mrr": "MRR", "test/auc": "AUC", "churn": "churn"}
 ALL = "all settings"
+FORMS = Path(__file__).resolve().parent.parent / "docs" / "results" / "forms.csv"
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -66,7 +67,7 @@ def difference(rows: pd.DataFrame, name: str, scale: float, digits: int) -> str:
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, help="folder of a study, or a table of its runs")
+    parser.add_argument("study", type=Path, nargs="?", default=FORMS, help="folder of a study, or a table of its runs")
     parser.add_argument("--axis", default="variant", help="whose values are compared")
     parser.add_argument("--reference", default="plain", help="with which of them")
     parser.add_argument("--csv", type=Path, help="also writes the runs into this table")

@@ -198,7 +198,7 @@ class Bench:
                 graph, student = self.graph, self.student.module
                 meta = Meta.of(
                     self.weight_net, engine, *self.meta(number), m.BinaryCrossEntropy(),
-                    lambda *part: m.FullGraph().of_few(student, graph, graph, *part, key), SingleProcess(),
+                    lambda pairs, gone: m.FullGraph().of_few(student, graph, graph, pairs, gone, key), SingleProcess(),
                 )  # fmt: skip
             result = mebns_step(self.student, judge, m.TeacherFilter(), m.StartingWeights(), meta, *rest)
         else:
