@@ -107,7 +107,7 @@ class MigrationMonitor(Callback):
     def _log(trainer: Trainer, named: dict[str, float]) -> None:
         """Logs as the module's ``log_dict`` would, which takes as long as the scores."""
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in named.items()})
-        step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1  # that of all that is logged of an epoch
         for logger in trainer.loggers:
             logger.log_metrics({"epoch": trainer.current_epoch, **named}, step)
 

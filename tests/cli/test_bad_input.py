@@ -227,7 +227,7 @@ OTHER_FILES: dict[str, tuple[Callable[[], str], list[str]]] = {
     "gzip cut off": (save_bytes("edges.csv.gz", b"\x1f\x8b\x08\x00"), ["edges.csv.gz", "cannot be read"]),
     "unknown suffix": (save_bytes("g.xlsx", b"PK"), ["g.xlsx: suffix '.xlsx'", "allowed are .csv"]),
     "no such file": (lambda: "none.csv", ["none.csv: no such file"]),
-    "a folder": (lambda: (Path("g.csv").mkdir(), "g.csv")[1], ["g.csv: no such file"]),
+    "a folder": (lambda: (Path("g.csv").mkdir(), "g.csv")[1], ["g.csv: no file in this folder ends in .csv"]),
     "no such graph": (lambda: "corra", ["graph: got 'corra'", "air_routes, cora"]),
 }
 

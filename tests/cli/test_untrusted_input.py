@@ -242,7 +242,7 @@ def test_columns_go_with_files_of_ones_own() -> None:
     with pytest.raises(DataError, match="columns: they go with a file of one's own, not with 'air_routes'"):
         _ = LinkDataModule(columns=GraphColumns(bipartite=True)).spec
     np.savez("g.npz", edges=np.array(RING))
-    with pytest.raises(DataError, match=r"columns: \.npz files have none"):
+    with pytest.raises(DataError, match=r"columns\.node: \.npz files have none to choose from"):
         _ = LinkDataModule("g.npz", columns=GraphColumns(node="name")).spec
     Path("e.csv").write_text("a,b\n" + "".join(f"n{u},n{v}\n" for u, v in RING))
     Path("n.csv").write_text("id,age,type\n" + "".join(f"n{i},{i},{'xy'[i % 2]}\n" for i in range(30)))
