@@ -122,7 +122,7 @@ def fixed_loss(
     turned = torch.rand(size, generator=key.child("turn").generator()) < 0.5
     anchors = torch.where(turned, positives[1], positives[0])
     proposal = UniformProposal()
-    proposal.setup(data.train_graph, data.known)
+    proposal.setup(data.train_graph, data.known)  # of an oracle's run, too: landscapes are compared on one loss
     nodes = proposal.draw(anchors, 1, key.child("nodes"))[:, 0]
     negatives = torch.stack([anchors, nodes])[:, ~data.known.mask(anchors, nodes)]
     if not positives.shape[1] or not negatives.shape[1]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -93,7 +92,7 @@ class Projector(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes it back."""
         self.written = [(int(epoch), str(learner)) for epoch, learner in state_dict["written"]]
-        self._pictures = list(state_dict["pictures"])
+        self._pictures = list(state_dict.get("pictures", []))
 
     def _writes(self, trainer: Trainer) -> bool:
         figures = [c for c in trainer.callbacks if isinstance(c, MigrationFigures)]  # type: ignore[attr-defined]
@@ -124,7 +123,9 @@ class Projector(Callback):
                 self.written = [entry for entry in self.written if entry != (epoch, learner)] + [(epoch, learner)]
             write_atomically(folder / CONFIG, projector_config(self.written))
             picture = {"places": places, "kept": kept, "share": share[nodes], "when": f", epoch {epoch}"}
-            self._pictures.append({"step": trainer.global_step, "picture": picture})
+            step = trainer.global_step
+            waiting = [one for one in self._pictures if one["step"] != step]
+            self._pictures = [*waiting, {"step": step, "picture": picture}]
 
     def _draw(self, trainer: Trainer) -> None:
         writer = writer_of(trainer)
@@ -174,10 +175,10 @@ def as_tsv(values: Tensor) -> str:
 
 def nodes_table(loaded: LoadedGraph, degree: Tensor, count: Tensor, share: Tensor, nodes: Tensor) -> pd.DataFrame:
     """What the PROJECTOR tells of nodes, a row each; a node without probe pairs has a share of 0."""
-    names, chosen = np.array(loaded.node_names, dtype=object), nodes.numpy()
-    columns: dict[str, Any] = {"name": [visible(name) for name in names[chosen]]}
+    chosen = nodes.tolist()
+    columns: dict[str, Any] = {"name": [visible(loaded.node_names[node]) for node in chosen]}
     if loaded.node_types is not None:
-        columns["type"] = [visible(loaded.node_types[node]) for node in chosen.tolist()]
+        columns["type"] = [visible(loaded.node_types[node]) for node in chosen]
     columns |= {"degree": degree[nodes].numpy(), "probe pairs": count[nodes].numpy()}
     return pd.DataFrame({**columns, "share of hard pairs": share[nodes].nan_to_num().numpy()})
 

@@ -11,15 +11,18 @@ from pathlib import Path
 from mebns_pl.bounded_yaml import load_yaml
 from mebns_pl.cli.messages import OneLineParser, bad_input
 from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.errors import DataError
 from mebns_pl.models.auto import GraphFacts, chosen
 from mebns_pl.study.plan import as_arguments
 from mebns_pl.study.spec import Options, flat, stacked
+from mebns_pl.systems.auto_encoder import AutoEncoder
 from mebns_pl.systems.mebns import MeBNS
 from mebns_pl.terminal import say
 
 AUTO = "auto"
 PREDICTOR = "model.predictor"
 _EPOCHS = "trainer.max_epochs"
+_SELECTOR = "model.sampler.selector"
 _CONFIG_OPTIONS = ("-c", "--config")
 
 
@@ -74,23 +77,39 @@ def with_choice(arguments: Sequence[str]) -> list[str]:
     for place, part in enumerate(parts):
         words += part.words if part.predictor != AUTO else part.without_predictor()
         if place == last and part.predictor == AUTO:
-            words += _choice(given, parts, any(_EPOCHS in later.options for later in parts[place + 1 :]))
+            words += _choice(given, parts, parts[place + 1 :])
     return words
 
 
-def _choice(given: Options, parts: Sequence[_Part], epochs_are_given: bool) -> list[str]:
-    """The options that fit the graph, as words."""
+def _choice(given: Options, parts: Sequence[_Part], behind: Sequence[_Part]) -> list[str]:
+    """The options that fit the graph, as words.
+
+    Args:
+        given: all options together.
+        parts: the command line.
+        behind: what of it stands behind ``auto``.
+
+    Raises:
+        DataError: the graph cannot be read; a system that has no sampler.
+    """
     system = str(given.get("model", MeBNS.__name__))
+    if system.rpartition(".")[2] == AutoEncoder.__name__:
+        raise DataError(
+            f"{PREDICTOR}: got {AUTO!r} with {AutoEncoder.__name__}, which has no sampler; allowed are others"
+        )
     facts = _facts(parts)
     choice = chosen(facts)
-    epochs = int(given[_EPOCHS]) if epochs_are_given else choice.epochs_for(facts)
+    epochs = int(given[_EPOCHS]) if any(_EPOCHS in part.options for part in behind) else choice.epochs_for(facts)
     say(
         f"Model of {facts.num_nodes:,} nodes of mean degree {facts.mean_degree:.1f} with {facts.num_features:,} "
         f"features: {choice.name}"
     )
     scheduler = "model.schedule.lr_scheduler" if system.rpartition(".")[2] == MeBNS.__name__ else "model.lr_scheduler"
     falling = {"": "LinearLR", ".start_factor": 1.0, ".end_factor": 0.01, ".total_iters": epochs}
-    options = {"model": system, **choice.options, _EPOCHS: epochs}
+    own = dict(choice.options)
+    if any(_SELECTOR in part.options for part in behind):  # what this one picks is not to be another selector's number
+        own = {name: value for name, value in own.items() if not name.startswith(_SELECTOR)}
+    options = {"model": system, **own, _EPOCHS: epochs}
     return as_arguments({**options, **{f"{scheduler}{name}": value for name, value in falling.items()}})
 
 

@@ -131,6 +131,10 @@ def _found(
     level = lightning.level
     try:
         with bad_input():
+            if any(word.startswith("--data.oracle") for word in options):
+                raise DataError(
+                    "data.oracle: `mebns run` tests and predicts, as no oracle's run may; allowed with `mebns fit`"
+                )
             # Of the writer's, and refused before anything is trained
             predicted = as_arguments({f"predictions.{name}": value for name, value in wanted.items()})
         lightning.setLevel(logging.WARNING)

@@ -14,7 +14,7 @@ from lightning.fabric.plugins import ClusterEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from mebns_pl.bounded_yaml import load_yaml
 from mebns_pl.callbacks.migration import MigrationMonitor
@@ -80,6 +80,8 @@ def check_run(
             data.eval_set("val")
         if trainer.limit_val_batches:
             check_monitors(trainer, [f"val/{name}" for name in system.stages["val"].names] * validated)
+        elif trainer.check_val_every_n_epoch == 1:  # else it never looks at what is not there
+            check_monitors(trainer, [], EarlyStopping)
         if told := data.unrankable("test"):
             log.warning("%s; `mebns test` would refuse it", told)
     elif stage in ("validate", "test"):

@@ -516,7 +516,12 @@ class LinkDataModule(LightningDataModule):
     def predicted_nodes(self) -> Tensor | None:
         """``(n,)`` int64, the ends of this rank's pairs to predict; None before there are any."""
         blocks = self._predicted
-        return None if blocks is None else torch.cat([blocks[place].flatten() for place in range(len(blocks))])
+        if blocks is None:
+            return None
+        ends = torch.zeros(self.loaded.num_nodes, dtype=torch.bool)
+        for place in range(len(blocks)):
+            ends[blocks[place].flatten()] = True
+        return ends.nonzero().flatten()
 
     def build_pool(self, needs: Needs) -> PairPool:
         """The pool of pairs to predict, with its size and coverage; rank 0 builds it for all ranks.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,12 +23,15 @@ from mebns_pl.datasets.readers.shards import read_shards, shards_of
 from mebns_pl.datasets.readers.whole import read_archive
 from mebns_pl.datasets.relations import predicted_rows, with_context
 from mebns_pl.datasets.tables import (
+    SHORTENED,
     Table,
     column_times,
     distinct,
     first_repeat,
     places_in,
     table_features,
+    twice_told,
+    two_spellings,
 )
 from mebns_pl.errors import DataError
 
@@ -363,36 +365,17 @@ def _needed(columns: GraphColumns) -> list[str]:
 
 
 def _check_spellings(table: Table, ends: Sequence[pa.ChunkedArray]) -> None:
-    """Refuses a number written in two ways: pandas writes 7.0 beside empty cells, spreadsheets 1E+05 for 100000."""
-    for end in ends:
-        fractions = end.filter(pc.match_substring_regex(end, r"^[+-]?[0-9]+\.0*$")).unique()
-        shortened = end.filter(pc.match_substring_regex(end, _SHORTENED)).unique()
-        spelt = pa.concat_arrays([fractions, shortened])
-        whole = pa.concat_arrays(
-            [pc.replace_substring_regex(fractions, r"\.0*$", ""), pa.array(map(_written_out, shortened), pa.string())]
-        )
-        for other in ends:
-            both = whole.filter(pc.is_in(whole, other.unique())) if len(whole) else whole
-            if len(both):
-                name = both[0].as_py()
-                found = spelt[pc.index(whole, name).as_py()].as_py()
-                row = pc.index(end, found).as_py()
-                raise DataError(
-                    f"{table.at(row)}: node {found!r}, and {name!r} elsewhere; these would be two nodes. Write numbers "
-                    "in one way (pandas makes fractions of integers beside empty cells: use its type Int64)"
-                )
-
-
-def _written_out(name: pa.Scalar) -> str:
-    """The integer that a number such as 1.2E+05 stands for."""
-    number = Decimal(name.as_py())
-    return str(int(number)) if number.adjusted() < _DIGITS and number == number.to_integral_value() else name.as_py()
+    """Refuses a number written in two ways."""
+    twice = two_spellings(ends)
+    if twice is not None:
+        row = next(row for end in ends if (row := pc.index(end, twice[0]).as_py()) >= 0)
+        raise DataError(f"{table.at(row)}: {twice_told(*twice)}")
 
 
 def _odd_names(ends: Sequence[pa.ChunkedArray]) -> list[str]:
     """Notes on names that other programs may have made of something else."""
     names = pa.chunked_array([end.unique() for end in ends]).unique()
-    shortened = names.filter(pc.match_substring_regex(names, _SHORTENED))
+    shortened = names.filter(pc.match_substring_regex(names, SHORTENED))
     notes = []
     if len(shortened):
         notes.append(
@@ -405,8 +388,6 @@ def _odd_names(ends: Sequence[pa.ChunkedArray]) -> list[str]:
     return notes
 
 
-_SHORTENED = r"^[+-]?[0-9](\.[0-9]+)?[eE]\+[0-9]+$"
-_DIGITS = 40
 _ABSENT = ["nan", "NaN", "None", "null", "NULL", "<NA>", "NaT", "#N/A"]
 
 

@@ -22,7 +22,7 @@ from mebns_pl.types import GraphSpec
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NumberNames(Sequence[str]):
     """Names of nodes that are numbers: texts are made where they are looked at, and no list of them is kept.
 
@@ -54,9 +54,8 @@ class NumberNames(Sequence[str]):
         return [str(number) for number in found] if isinstance(index, slice) else str(found)  # type: ignore[union-attr]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(self) == len(other) and all(map(str.__eq__, self, other))
-
-    __hash__ = None  # type: ignore[assignment]
+        alike = isinstance(other, Sequence) and len(self) == len(other)
+        return alike and all(a == b for a, b in zip(self, other, strict=True))  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)

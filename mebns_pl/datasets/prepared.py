@@ -84,16 +84,19 @@ def prepared(
 
 
 def source_of(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """What tells files apart from what they were: name, size, and when they were changed last."""
+    """What tells files apart from what they were: name, size, and when they or their names were changed last."""
     stats = [path.stat() for path in paths]
-    return [(str(path.resolve()), stat.st_size, stat.st_mtime_ns) for path, stat in zip(paths, stats, strict=True)]
+    return [
+        (str(path.resolve()), stat.st_size, max(stat.st_mtime_ns, stat.st_ctime_ns))
+        for path, stat in zip(paths, stats, strict=True)
+    ]
 
 
 def _mapped(folder: Path) -> dict[str, Tensor] | None:
     """The arrays of a folder, or None where they are not there or not whole."""
     try:
-        checksums = json.loads((folder / _LIST).read_text("utf-8"))
-    except (OSError, ValueError):
+        checksums = dict(json.loads((folder / _LIST).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
         return None
     found = {}
     for key, checksum in checksums.items():
@@ -126,7 +129,11 @@ def _checksum(array: np.ndarray) -> int:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Waits until no other process makes the same; the kernel ends the wait when that process ends, however it does."""
-    lock = os.open(folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        lock = os.open(folder.with_suffix(".lock"), os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError:  # nothing can be written there; what is kept can be read all the same
+        yield
+        return
     try:
         with suppress(OSError):  # a file system without locks: each makes its own, and the last stays
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -48,5 +48,8 @@ def with_context(loaded: LoadedGraph, pairs: Tensor) -> LoadedGraph:
     keys = pair_keys(edges[0], edges[1], loaded.num_nodes)
     also = torch.isin(keys, pair_keys(loaded.edges[0], loaded.edges[1], loaded.num_nodes))
     told = [f"{edges.shape[1] - int(also.sum()):,} edges of other relations pass messages", *dropped]
-    told += [f"{int(also.sum()):,} more join pairs of the predicted relation, dropped"] * bool(also.any())
+    told += [
+        f"{int(also.sum()):,} more join pairs of the predicted relation, dropped: which pairs of others are left tells "
+        "that they are none of it, the more so the more often both join a pair"
+    ] * bool(also.any())
     return replace(loaded, notes=[*loaded.notes, *told], context=edges[:, ~also])

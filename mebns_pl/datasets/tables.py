@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -281,7 +282,7 @@ def _seconds(value: str | float | None) -> float | None:
 def _hint(header: Sequence[str | int], asked: str | int) -> str:
     """What may be wrong where the header lacks a column."""
     marks = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
-    other = looks_like(str(header[0]).encode())
+    other = looks_like(str(header[0]).encode()) if header else ""
     if other:
         return other
     found = [name for mark, name in marks.items() if len(header) == 1 and mark in str(header[0])]
@@ -292,3 +293,45 @@ def _hint(header: Sequence[str | int], asked: str | int) -> str:
     if asked == "source":
         told += "; columns.source and columns.target name others, or are 0 and 1 where there is no header"
     return told
+
+
+SHORTENED = r"^[+-]?[0-9](\.[0-9]+)?[eE]\+[0-9]{1,4}$"
+"""Numbers as spreadsheets shorten them: 1E+05 for 100000."""
+_DIGITS = 40
+
+
+def two_spellings(names: Sequence[pa.ChunkedArray]) -> tuple[str, str] | None:
+    """A name that is a number, and the integer it stands for, where both are names; None where no number has two.
+
+    pandas writes 7.0 beside empty cells, spreadsheets 1E+05 for 100000.
+
+    Args:
+        names: texts, in any number of columns.
+    """
+    for column in names:
+        fractions = column.filter(pc.match_substring_regex(column, r"^[+-]?[0-9]+\.0*$")).unique()
+        shortened = column.filter(pc.match_substring_regex(column, SHORTENED)).unique()
+        spelt = pa.concat_arrays([fractions, shortened])
+        whole = pa.concat_arrays(
+            [pc.replace_substring_regex(fractions, r"\.0*$", ""), pa.array(map(_written_out, shortened), pa.string())]
+        )
+        for other in names:
+            both = whole.filter(pc.is_in(whole, other.unique())) if len(whole) else whole
+            if len(both):
+                name = both[0].as_py()
+                return spelt[pc.index(whole, name).as_py()].as_py(), name
+    return None
+
+
+def twice_told(spelt: str, name: str) -> str:
+    """What is wrong with what :func:`two_spellings` has found."""
+    return (
+        f"node {spelt!r}, and {name!r} elsewhere; these would be two nodes. Write numbers in one way (pandas makes "
+        "fractions of integers beside empty cells: use its type Int64)"
+    )
+
+
+def _written_out(name: pa.Scalar) -> str:
+    """The integer that a number such as 1.2E+05 stands for."""
+    number = Decimal(name.as_py())
+    return str(int(number)) if number.adjusted() < _DIGITS and number == number.to_integral_value() else name.as_py()

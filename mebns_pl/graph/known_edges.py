@@ -48,7 +48,7 @@ class KnownEdges:
     def _keys(self) -> Tensor:
         """``(E + N,)`` ascending: a node is its own neighbour here, so that one list holds all that is not allowed."""
         loops = torch.arange(self.num_nodes, device=self.indptr.device)
-        rows = loops.repeat_interleave(self._lengths)
+        rows = loops.repeat_interleave(self.indptr.diff())
         keys = torch.cat([rows * self.num_nodes + self.indices, loops * self.num_nodes + loops])
         return keys.sort().values
 
@@ -67,10 +67,6 @@ class KnownEdges:
         blocked, row = self._keys % self.num_nodes, self._keys // self.num_nodes
         place = torch.arange(len(self._keys), device=row.device) - self._first[row]
         return row * (self.num_nodes + 1) + (blocked - place)
-
-    @property
-    def _lengths(self) -> Tensor:
-        return self.indptr.diff()
 
     def _of_types(self, types: NodeTypes) -> None:
         """Counts legal nodes among those alone that a row's type is linked to: the partners of the type, in order."""
@@ -170,7 +166,8 @@ class KnownEdges:
 
     def blocked(self) -> tuple[Tensor, Tensor]:
         """What is known as CSR ``(N + 1,), (E + N,)``, int64: each node's neighbours and the node itself."""
-        return self.indptr + torch.arange(self.num_nodes + 1, device=self.indptr.device), self._keys % self.num_nodes
+        first = self.indptr + torch.arange(self.num_nodes + 1, device=self.indptr.device)  # of all types
+        return first, self._keys % self.num_nodes
 
     def to(self, device: torch.device | str) -> KnownEdges:
         """The same edges on ``device``."""

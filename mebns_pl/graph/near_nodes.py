@@ -74,7 +74,7 @@ def page_rank_table(
             there = index >= 0
             yield there.sum(axis=1), index[there], score[there], values[ptr[:-1]]  # a row begins with the node itself
 
-    parts = slices(len(names))
+    parts = slices(len(names)) or [slice(0, 0)]
     found: dict[int, list[tuple[np.ndarray, ...]]] = {}
 
     def fill(part: slice) -> None:

@@ -281,7 +281,13 @@ def _reach_little(predictor: LinkPredictor, graph: Graph, pairs: Tensor) -> bool
     """Whether all that the pairs' embeddings are computed from is surely less than the graph, and can be cut out."""
     plain = isinstance(predictor, EncoderDecoder) and type(predictor).prepare is EncoderDecoder.prepare
     layered = plain and isinstance(predictor.encoder, AbstractLayeredEncoder)
-    if not layered or graph.indptr.is_cuda or graph.x is None or graph.weight is not None or tables_of(predictor):
+    if (
+        not layered
+        or graph.indptr.device.type != "cpu"
+        or graph.x is None
+        or graph.weight is not None
+        or tables_of(predictor)
+    ):
         return False
     ends = pairs.unique()
     grown = (1 + graph.num_edges / max(1, graph.num_nodes)) ** (_layered(predictor).num_layers - 1)

@@ -112,8 +112,9 @@ class Chosen:
     @staticmethod
     def of(mask: Tensor) -> Chosen:
         """Those where ``mask`` ``(N,)`` says so."""
-        places = mask.cumsum(0, dtype=torch.int32).sub_(1)
-        return Chosen(int(places[-1]) + 1 if len(places) else 0, mask.nonzero().flatten(), places)
+        nodes = mask.nonzero().flatten()
+        # Whoever asks for another node is told by an index that there is not
+        return Chosen(len(nodes), nodes, mask.cumsum(0, dtype=torch.int32).sub_(1).masked_fill_(~mask, -1))
 
     def part(self, start: int, stop: int) -> Tensor:
         """The nodes of some rows."""

@@ -245,4 +245,4 @@ def _nodes_alone(graph: Graph) -> Graph:
 
 def _nothing(device: torch.device) -> Graph:
     """A graph without nodes."""
-    return Graph.from_edges(torch.zeros(2, 0, dtype=torch.int64, device=device), num_nodes=0)
+    return Graph.from_edges(torch.zeros(2, 0, dtype=torch.int64), num_nodes=0).to(device)

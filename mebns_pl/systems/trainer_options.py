@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from types import UnionType
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -76,20 +77,27 @@ def check_trainer(trainer: Trainer, num_learners: int = 1) -> None:
         trainer.strategy.precision_plugin = FrozenBatchDouble()
 
 
-def check_monitors(trainer: Trainer, metrics: Collection[str]) -> None:
+def check_monitors(
+    trainer: Trainer,
+    metrics: Collection[str],
+    kinds: type[EarlyStopping | ModelCheckpoint] | UnionType = EarlyStopping | ModelCheckpoint,
+) -> None:
     """Refuses callbacks that watch a metric of validation which there is not: they would end a run after its first.
 
     Args:
         trainer: what was given to it.
         metrics: what validation logs, ``val/...``.
+        kinds: of callbacks that are looked at.
 
     Raises:
         ValueError: one does.
     """
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if not isinstance(callback, EarlyStopping | ModelCheckpoint) or callback.monitor is None:
+        if not isinstance(callback, kinds) or callback.monitor is None:
             continue
         name = str(callback.monitor)
+        if name in ("step", "epoch") and isinstance(callback, ModelCheckpoint):
+            continue  # Lightning's own
         # What else is logged, losses and migration, is called by a group, too
         if name not in metrics and (name.startswith("val") or "/" not in name):
             raise ValueError(

@@ -169,3 +169,19 @@ def test_a_run_writes_down_what_was_chosen(monkeypatch: pytest.MonkeyPatch) -> N
     choice = chosen(GraphFacts(make_loaded(features=False).spec, make_loaded().num_edges))
     assert yaml.safe_load(text)["model"]["init_args"]["predictor"]["class_path"] == choice.options["model.predictor"]
     assert json.loads(Path(run.trainer.log_dir or "", "metrics.json").read_text())["fit"]
+
+
+def test_another_selector_picks_as_it_does_by_itself() -> None:
+    """The eight negatives of the choice are its own selector's."""
+    config = parsed(*file("base"), *file("run/own"), "--model=Plain", *DATA, "--model.sampler.selector=HardestSelector")
+    selector = (
+        config.model.init_args.sampler.init_args.selector
+        if "init_args" in config.model.init_args.sampler
+        else (config.model.init_args.sampler.selector)
+    )
+    assert (selector.class_path, selector.init_args.num_negatives) == ("mebns_pl.HardestSelector", 1)
+
+
+def test_a_system_without_a_sampler_is_refused() -> None:
+    with pytest.raises(DataError, match="'auto' with AutoEncoder, which has no sampler"):
+        parsed(*file("base"), "--model=AutoEncoder", "--model.predictor=auto", *DATA)

@@ -193,6 +193,13 @@ def test_spawned_ranks_equal_one_process(capfd: pytest.CaptureFixture[str]) -> N
             "ModelCheckpoint watches 'val/loss'; allowed are val/ap",
         ),
         (["--checkpoint.monitor=mrr"], "watches 'mrr'; allowed are val/ap"),
+        (
+            [
+                *(f"--trainer.callbacks+={CALLBACKS}EarlyStopping", "--trainer.callbacks.monitor=val/mrr"),
+                *("--data.split.val=0", "--trainer.check_val_every_n_epoch=1"),
+            ],
+            "EarlyStopping watches 'val/mrr'; allowed are losses, for nothing is validated",
+        ),
         (["--trainer.barebones=true"], "disabled in barebones mode"),
         (["--trainer.devices=0"], "devices '0'"),
         (["--trainer.strategy=deepspeed"], "pip install -U deepspeed"),
@@ -223,6 +230,13 @@ def test_options_that_cannot_work_are_refused_in_one_line(
             4,
         ),
         ([f"--trainer.callbacks+={CALLBACKS}EarlyStopping", "--trainer.callbacks.monitor=train/student_loss"], 4),
+        (
+            [
+                *(f"--trainer.callbacks+={CALLBACKS}ModelCheckpoint", "--trainer.callbacks.monitor=step"),
+                *("--trainer.callbacks.mode=max", "--trainer.callbacks.save_top_k=1"),
+            ],
+            4,
+        ),
         ([f"--trainer.callbacks+={CALLBACKS}ModelSummary", "--trainer.callbacks.max_depth=2"], 4),
         (
             [

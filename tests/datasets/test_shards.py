@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +19,7 @@ from mebns_pl.data.datamodule import LinkDataModule
 from mebns_pl.datasets import files
 from mebns_pl.datasets import prepared as kept
 from mebns_pl.datasets.files import read_graph
-from mebns_pl.datasets.loaded import LoadedGraph
+from mebns_pl.datasets.loaded import LoadedGraph, NumberNames
 from mebns_pl.datasets.readers import shards
 from mebns_pl.datasets.readers.options import GraphColumns
 from mebns_pl.errors import DataError
@@ -167,7 +169,9 @@ def test_a_cache_that_cannot_be_written_to(
     ("table", "options", "told"),
     [
         ({"source": [1, None], "target": [2, 3]}, {}, "row 1: no name in column 1|column 'source' is of type double"),
-        ({"source": ["7", "7.0"], "target": ["1", "2"]}, {}, "node '7' is written as a fraction elsewhere"),
+        ({"source": ["7", "7.0"], "target": ["1", "2"]}, {}, "node '7.0', and '7' elsewhere"),
+        ({"source": ["a", "1E+05"], "target": ["100000", "b"]}, {}, r"node '1E\+05', and '100000' elsewhere"),
+        ({"source": ["a\0b", "c"], "target": ["c", "d"]}, {}, "has a NUL character"),
         ({"source": [1], "target": [1]}, {}, "no edge between two different nodes in 2 lines"),
         ({"source": [1], "goal": [1]}, {}, "no column 'target'"),
         (
@@ -184,6 +188,43 @@ def test_refused(tmp_path: Path, table: dict[str, list[object]], options: dict[s
         pd.DataFrame(table).to_parquet(path / f"{number}.parquet", index=False)
     with pytest.raises(DataError, match=told):
         read_graph(path, columns=GraphColumns(**options))  # type: ignore[arg-type]
+
+
+def test_a_folder_among_shards_is_not_passed_over(tmp_path: Path) -> None:
+    path = write(pairs("numbers"), tmp_path / "edges.parquet", 2)
+    (path / "year=2020").mkdir()
+    with pytest.raises(DataError, match=r"year=2020: a folder among shards"):
+        read_graph(path)
+
+
+def test_a_list_of_another_form_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEBNS_CACHE", str(tmp_path))
+    for _ in range(2):
+        assert kept.prepared(["x", 2], lambda: {"a": torch.arange(3)}, "x")[0]["a"].tolist() == [0, 1, 2]
+        (found,) = (tmp_path / "prepared").glob("*/arrays.json")
+        found.write_text("[1]")
+
+
+def test_a_cache_of_somebody_else_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no lock can be made."""
+    monkeypatch.setenv("MEBNS_CACHE", str(tmp_path))
+    kept.prepared(["x", 3], lambda: {"a": torch.arange(3)}, "x")
+    real = os.open
+
+    def refuse(path: str, *rest: Any) -> int:
+        if str(path).endswith(".lock"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *rest)
+
+    monkeypatch.setattr(os, "open", refuse)
+    found = kept.prepared(["x", 3], lambda: pytest.fail("it is there"), "x")[0]
+    assert found["a"].tolist() == [0, 1, 2]
+
+
+def test_names_that_are_numbers_equal_texts_alone() -> None:
+    assert NumberNames(2) == ["0", "1"]
+    assert NumberNames(2) != [0, 1]
+    assert NumberNames(2) != ["0", "1", "2"]
 
 
 def test_a_folder_without_shards(tmp_path: Path) -> None:

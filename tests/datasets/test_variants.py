@@ -500,3 +500,23 @@ def test_one_relation_of_graphml_is_predicted(tmp_path: Path) -> None:
     ):
         columns = GraphColumns(relation=relation, predicted=predicted)
         assert told in refused(lambda columns=columns: read_graph(tmp_path / "g.graphml", columns=columns))
+
+
+@pytest.mark.parametrize("make", [scipy.sparse.csr_matrix, scipy.sparse.csc_matrix, scipy.sparse.coo_matrix])
+def test_entries_of_a_matrix_are_weights_of_its_own_pairs(tmp_path: Path, make: Callable[..., Any]) -> None:
+    """Whatever the order in which the file has them."""
+    path = tmp_path / "g.npz"
+    entries = np.array([5.0, 1.0, 3.0, 4.0]), (np.array([0, 2, 0, 1]), np.array([2, 3, 1, 3]))
+    scipy.sparse.save_npz(path, make(entries, shape=(4, 4)))
+    found = read_graph(path, columns=GraphColumns(weight="data"))
+    assert found.weights is not None
+    told = {tuple(pair): weight for pair, weight in zip(found.edges.t().tolist(), found.weights.tolist(), strict=True)}
+    assert told == {(0, 1): 3.0, (0, 2): 5.0, (1, 3): 4.0, (2, 3): 1.0}
+    assert "adjacency matrix" in refused(lambda: read_graph(path, time_column="data"))
+    assert "'data', the matrix's entries" in refused(lambda: read_graph(path, columns=GraphColumns(weight="row")))
+
+
+def test_a_column_that_graphml_does_not_have(tmp_path: Path) -> None:
+    edges = b'<node id="a"/><node id="b"/><node id="c"/><edge source="a" target="b"/><edge source="b" target="c"/>'
+    path = written(tmp_path / "g.graphml", b'<graphml><graph edgedefault="undirected">' + edges + b"</graph></graphml>")
+    assert "'w'" in refused(lambda: read_graph(path, columns=GraphColumns(weight="w")))

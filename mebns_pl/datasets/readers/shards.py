@@ -5,6 +5,7 @@ The graph is that of :func:`mebns_pl.datasets.files.read_edge_list` of all files
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from mebns_pl.datasets.prepared import LEAST, prepared, prepared_folder, source_
 from mebns_pl.datasets.readers.columns import PARQUET, read_columns, read_parquet_blocks, standard_suffix
 from mebns_pl.datasets.readers.columns import SUFFIXES as TABLES
 from mebns_pl.datasets.readers.options import GraphColumns
+from mebns_pl.datasets.tables import twice_told, two_spellings
 from mebns_pl.errors import DataError
 from mebns_pl.graph.row_lists import BLOCK, Pairs, lower_first, pairs_of_rows, sorted_rows
 from mebns_pl.progress import with_progress
@@ -52,7 +54,11 @@ def shards_of(path: Path, columns: GraphColumns) -> list[Path] | None:
     """
     suffix = standard_suffix(path)
     if path.is_dir() and suffix in TABLES:
-        files = sorted(item for item in path.iterdir() if item.is_file() and item.name[0] not in "._")
+        items = sorted(item for item in path.iterdir() if item.name[0] not in "._")
+        folders = [item for item in items if item.is_dir()]
+        if folders:
+            raise DataError(f"{folders[0]}: a folder among shards; allowed are files, side by side")
+        files = [item for item in items if item.is_file()]
         found = [item for item in files if standard_suffix(item) == suffix]
         if not found:
             raise DataError(f"{path}: no file in this folder ends in {suffix}; allowed are edge lists of that kind")
@@ -107,10 +113,12 @@ def _names(found: dict[str, Tensor], num_nodes: int) -> Sequence[str]:
 
 def _read(path: Path, files: Sequence[Path], columns: GraphColumns) -> dict[str, Tensor]:
     """The sorted edges, names as numbers or texts, and how many rows, self-loops and nodes there are."""
-    with tempfile.TemporaryFile(dir=prepared_folder()) as file:
+    folder = prepared_folder()
+    writable = folder is not None and os.access(folder, os.W_OK)
+    with tempfile.TemporaryFile(dir=folder if writable else None) as file:
         blocks = _Blocks(files, columns)
         try:
-            seen = _write_numbers(blocks, file)
+            seen = _write_numbers(path, blocks, file)
             numbers, texts = seen.numbers(), b""
             check_size(path, len(numbers), "nodes")
             place = seen.places(numbers)
@@ -208,7 +216,7 @@ class _Seen:
         return lambda values: table[values]
 
 
-def _write_numbers(blocks: _Blocks, file: IO[bytes]) -> _Seen:
+def _write_numbers(path: Path, blocks: _Blocks, file: IO[bytes]) -> _Seen:
     """Writes the pairs of names as numbers.
 
     Raises:
@@ -218,6 +226,7 @@ def _write_numbers(blocks: _Blocks, file: IO[bytes]) -> _Seen:
     for ends in blocks("names"):
         pairs = np.stack([_as_numbers(end) for end in ends], axis=1)
         seen.add(pairs.reshape(-1))
+        check_size(path, len(seen.others), "nodes")
         file.write(pairs.data)
     file.flush()
     return seen
@@ -239,14 +248,12 @@ def _distinct(path: Path, blocks: _Blocks) -> list[str]:
         chunks = [chunk for end in ends for chunk in _chunks(end.cast(pa.string()).unique())]
         found = pa.chunked_array([found, *chunks]).unique()
         check_size(path, len(found), "nodes")
-    fractions = found.filter(pc.match_substring_regex(found, r"^[+-]?[0-9]+\.0*$"))
-    whole = pc.replace_substring_regex(fractions, r"\.0*$", "")
-    both = whole.filter(pc.is_in(whole, found))
-    if len(both):
-        raise DataError(
-            f"{path}: node {both[0].as_py()!r} is written as a fraction elsewhere; these would be two nodes. Write "
-            "numbers in one way (pandas makes fractions of integers beside empty cells: use its type Int64)"
-        )
+    marked = found.filter(pc.match_substring(found, "\0"))
+    if len(marked):
+        raise DataError(f"{path}: node {marked[0].as_py()!r} has a NUL character; allowed are names without one")
+    twice = two_spellings([found])
+    if twice is not None:
+        raise DataError(f"{path}: {twice_told(*twice)}")
     return sorted(found.to_pylist(), key=name_order)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -79,20 +80,22 @@ def graph_of_arrays(
     Raises:
         DataError: as :func:`read_archive`.
     """
-    path, where = arrays.path, arrays.at(key)
+    path, where, entries = arrays.path, arrays.at(key), None
     told: dict[str, int] = {}  # how many nodes there are, by the keys that say so
     if key in ADJACENCIES:
-        matrix = read_sparse(arrays, ADJACENCIES[key])
+        prefix = ADJACENCIES[key]
+        matrix = read_sparse(arrays, prefix)
         pairs, told[where] = adjacency_pairs(matrix, f"{path}, adjacency matrix")
+        entries = _entries_asked_for(arrays, matrix, f"{prefix}data", time_column, weight)
     else:
         pairs = pairs_of(arrays, key)
     names, x = nodes_of(arrays, told)
     num_nodes = num_nodes_of(told, pairs, where)
     times = None if time_column is None else numbers_of_edges(arrays, time_column, pairs)
-    weights, notes = weights_of(arrays, weight, pairs)
+    weights, notes = weights_of(arrays, weight, pairs, entries)
     if x is not None:
         notes.insert(0, "features taken as they are")
-    if key in ADJACENCIES and bool((matrix.data != matrix.data[:1]).any()):
+    if key in ADJACENCIES and entries is None and bool((matrix.data != matrix.data[:1]).any()):
         notes.append(VALUES_LEFT_OUT)
     return graph_of_pairs(
         path,
@@ -147,8 +150,32 @@ def nodes_of(arrays: Archive | SavedData, told: dict[str, int]) -> tuple[list[st
     return names, x
 
 
-def weights_of(arrays: Archive | SavedData, key: int | str | None, pairs: Tensor) -> tuple[Tensor | None, list[str]]:
-    """The weights ``(m,)`` of edges, and notes on them or on such as are left out.
+def _entries_asked_for(
+    arrays: Archive | SavedData, matrix: scipy.sparse.csr_matrix, data: str, time_column: object, weight: object
+) -> Tensor | None:
+    """The entries ``(m,)`` float64 of an adjacency matrix, in the order of its pairs, if they are the weights.
+
+    Raises:
+        DataError: times or weights are asked for that stand in an order of their own.
+    """
+    if not isinstance(arrays, Archive):
+        return None
+    for option, given in (("time_column", time_column), ("columns.weight", weight if weight != data else None)):
+        if given is not None:
+            allowed = "with edge_index or edges" + f", or {data!r}, the matrix's entries" * (option != "time_column")
+            raise DataError(f"{option}: got {given!r}; allowed is it {allowed}; {arrays.path} has an adjacency matrix")
+    if weight is None:
+        return None
+    entries = matrix.tocoo().data
+    if not np.isfinite(entries).all():
+        raise DataError(f"{arrays.at(data)}: allowed are finite numbers")
+    return torch.from_numpy(entries[entries != 0].astype(np.float64))
+
+
+def weights_of(
+    arrays: Archive | SavedData, key: int | str | None, pairs: Tensor, entries: Tensor | None = None
+) -> tuple[Tensor | None, list[str]]:
+    """The weights ``(m,)`` of edges, and notes on them or on such as are left out; ``entries`` are those of a matrix.
 
     Raises:
         DataError: no such key, or a value that is no finite number of 0 or more.
@@ -156,7 +183,7 @@ def weights_of(arrays: Archive | SavedData, key: int | str | None, pairs: Tensor
     if key is None:
         there = [name for name in ("edge_weight", "edge_attr") if name in arrays]
         return None, [f"{name!r} left out: edges count alike" for name in there]
-    weights = numbers_of_edges(arrays, str(key), pairs)
+    weights = numbers_of_edges(arrays, str(key), pairs) if entries is None else entries
     if bool((weights < 0).any()):
         place = int((weights < 0).nonzero()[0])
         raise DataError(f"{arrays.at(str(key))}, entry {place}: got {weights[place]}; allowed are weights of 0 or more")

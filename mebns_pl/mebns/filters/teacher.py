@@ -46,8 +46,8 @@ class AbstractBand(AbstractFilter):
 class TeacherFilter(AbstractBand):
     """Keeps a band of each anchor's candidates, by how hard the teacher finds them.
 
-    The paper drops the easy ones. At the very top held-out edges and other false negatives gather, which a guard drops.
-    How many easy ones may go depends on the graph: half of them is too many on dense ones (docs/quality.md).
+    The paper drops the easy ones. At the very top held-out edges and other false negatives gather, which a guard drops
+    (docs/migration.md).
 
     Args:
         drop_easy: q, the share of each anchor's candidates to drop as easy, in [0, 1).
