@@ -11,7 +11,6 @@ studentized bootstrap, of relative gains over graphs by the hierarchical one. A 
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,16 +94,13 @@ def main() -> None:
     single = [(arm, setting, rows) for arm, setting, rows in found if setting != ALL]
     by_graph = [(arm, setting, graph, part["test/mrr"] - part["test/mrr control"])
                 for arm, setting, rows in single for graph, part in rows.groupby("axis/graph", sort=False)]  # fmt: skip
-    enough = [(*name, gaps.to_numpy()) for *name, gaps in by_graph if len(gaps) > 1]
-    corrected = holm(np.array([paired_difference(gaps).p_value for *_, gaps in enough]))
-    for side, words in ((1, "above"), (-1, "below")):
-        cases = [
-            f"{arm}, {setting}, {graph} ({100 * gaps.mean():+.1f})"
-            for (arm, setting, graph, gaps), p_value in zip(enough, corrected, strict=True)
-            if p_value <= 0.05 and math.copysign(1, gaps.mean()) == side
-        ]
-        print(f"\n{len(cases)} of {len(enough)} cells are {words} {given.reference} (Wilcoxon, Holm over all cells): "
-              + ("; ".join(cases) or "none"))  # fmt: skip
+    print("\nCells, a graph in a setting, told apart by Wilcoxon's test, after Holm's correction over an arm's:\n")
+    for arm in dict.fromkeys(name for name, *_ in by_graph):
+        own = [(f"{setting}, {graph}", gaps.to_numpy()) for name, setting, graph, gaps in by_graph if name == arm]
+        corrected = holm(np.array([paired_difference(gaps).p_value for _, gaps in own]))
+        told = [(100 * gaps.mean(), cell) for (cell, gaps), p in zip(own, corrected, strict=True) if p <= 0.05]
+        cells_told = ", ".join(f"{cell} {mean:+.1f}" for mean, cell in told)
+        print(f"- {arm}: {len(told)} of {len(own)}" + (f" ({cells_told})" if told else ""))
 
 
 if __name__ == "__main__":
