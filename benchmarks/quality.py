@@ -95,12 +95,12 @@ def main() -> None:
     by_graph = [(arm, setting, graph, part["test/mrr"] - part["test/mrr control"])
                 for arm, setting, rows in single for graph, part in rows.groupby("axis/graph", sort=False)]  # fmt: skip
     print("\nCells, a graph in a setting, told apart by Wilcoxon's test, after Holm's correction over an arm's:\n")
-    for arm in dict.fromkeys(name for name, *_ in by_graph):
+    for arm in dict.fromkeys(one[0] for one in by_graph):
         own = [(f"{setting}, {graph}", gaps.to_numpy()) for name, setting, graph, gaps in by_graph if name == arm]
         corrected = holm(np.array([paired_difference(gaps).p_value for _, gaps in own]))
-        told = [(100 * gaps.mean(), cell) for (cell, gaps), p in zip(own, corrected, strict=True) if p <= 0.05]
-        cells_told = ", ".join(f"{cell} {mean:+.1f}" for mean, cell in told)
-        print(f"- {arm}: {len(told)} of {len(own)}" + (f" ({cells_told})" if told else ""))
+        apart = [(100 * gaps.mean(), cell) for (cell, gaps), p in zip(own, corrected, strict=True) if p <= 0.05]
+        cells_told = ", ".join(f"{cell} {mean:+.1f}" for mean, cell in apart)
+        print(f"- {arm}: {len(apart)} of {len(own)}" + (f" ({cells_told})" if apart else ""))
 
 
 if __name__ == "__main__":
