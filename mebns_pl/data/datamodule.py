@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -175,10 +175,7 @@ class LinkDataModule(LightningDataModule):
     def _read(self) -> LoadedGraph:
         if Path(self.graph_name).suffix:
             loaded = read_graph(self.graph_name, self.nodes, time_column=self.time_column, columns=self.columns)
-            linked = torch.zeros(loaded.num_nodes, dtype=torch.bool)
-            for ends in loaded.edges:
-                linked[ends] = True
-            isolated = loaded.num_nodes - int(linked.sum())
+            isolated = loaded.num_nodes - int(_are_ends(loaded.edges, loaded.num_nodes).sum())
             loaded.notes.extend([f"{isolated:,} nodes without an edge, kept"] * bool(isolated))
         elif self.nodes is not None:
             raise DataError(f"nodes: a node table goes with an edge list of one's own, got graph={self.graph_name!r}")
@@ -389,10 +386,8 @@ class LinkDataModule(LightningDataModule):
         Raises:
             DataError: none has any.
         """
-        is_end = torch.zeros(self.loaded.num_nodes, dtype=torch.bool)
-        for ends in self.split.train:
-            is_end[ends] = True
-        legal = self.avoided.num_legal(is_end.nonzero().flatten())
+        ends = _are_ends(self.split.train, self.loaded.num_nodes).nonzero().flatten()
+        legal = self.avoided.num_legal(ends)
         if not bool((legal > 0).any()):
             raise DataError(
                 f"{self.loaded.name}: every node is linked to every other, so there is no negative to learn from"
@@ -518,10 +513,7 @@ class LinkDataModule(LightningDataModule):
         blocks = self._predicted
         if blocks is None:
             return None
-        ends = torch.zeros(self.loaded.num_nodes, dtype=torch.bool)
-        for place in range(len(blocks)):
-            ends[blocks[place].flatten()] = True
-        return ends.nonzero().flatten()
+        return _are_ends((blocks[place] for place in range(len(blocks))), self.loaded.num_nodes).nonzero().flatten()
 
     def build_pool(self, needs: Needs) -> PairPool:
         """The pool of pairs to predict, with its size and coverage; rank 0 builds it for all ranks.
@@ -637,3 +629,11 @@ def data_of(trainer: Trainer) -> LinkDataModule:
     if not isinstance(data, LinkDataModule):
         raise TypeError(f"trainer: systems and callbacks work with a LinkDataModule, got {type(data).__name__}")
     return data
+
+
+def _are_ends(pairs: Iterable[Tensor], num_nodes: int) -> Tensor:
+    """``(num_nodes,)`` bool: nodes that stand in one of the tensors, without a sort or a copy of them all."""
+    found = torch.zeros(num_nodes, dtype=torch.bool)
+    for part in pairs:
+        found[part.flatten()] = True
+    return found

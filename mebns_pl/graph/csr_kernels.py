@@ -90,9 +90,15 @@ def drop_edges(indptr, indices, keep_edge, cursor, keep):  # pragma: no cover (c
 
 
 @kernel
+def place_in_row(row, entry, indptr, indices):  # pragma: no cover (compiled)
+    """Where ``entry`` stands in ``indices``, whose row ascends, or -1 where it does not."""
+    start, stop = indptr[row], indptr[row + 1]
+    place = start + np.searchsorted(indices[start:stop], entry)
+    return place if place < stop and indices[place] == entry else -1
+
+
+@kernel
 def edge_places(source, target, indptr, indices, out):  # pragma: no cover (compiled)
     """``out[i]``: where (source[i], target[i]) stands in ``indices``, or -1 where it is no edge."""
     for i in range(source.shape[0]):
-        start, stop = indptr[source[i]], indptr[source[i] + 1]
-        place = start + np.searchsorted(indices[start:stop], target[i])
-        out[i] = place if place < stop and indices[place] == target[i] else -1
+        out[i] = place_in_row(source[i], target[i], indptr, indices)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph, structure
+from mebns_pl.graph.csr_kernels import place_in_row
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
 from mebns_pl.graph.measures.rows import best_of_rows
 from mebns_pl.graph.row_sets import RowSets
@@ -83,7 +84,7 @@ def page_rank_table(
     in_threads(fill, parts)
     blocks = [block for part in parts for block in found[part.start]]
     sizes, index, score, own = (np.concatenate(columns) for columns in zip(*blocks, strict=True))
-    ptr = np.concatenate([np.zeros(1, np.int64), sizes.cumsum()])
+    ptr = starts_of(torch.from_numpy(sizes)).numpy()
     return PageRankTable(ptr, index, score, own, structure(on_cpu), measure.alpha)
 
 
@@ -180,21 +181,12 @@ def _pick(ends, lists, table, edges, alpha, least, out):  # pragma: no cover (co
             j += 1
             if node in (u, v):
                 continue
-            kind = 2 - _linked(u, node, edges) - _linked(v, node, edges)
+            kind = 2 - (place_in_row(u, node, *edges) >= 0) - (place_in_row(v, node, *edges) >= 0)
             if min(of_u, of_v) > least[kind]:
                 found[pair, count], group[pair, count] = node, kind
                 rank[pair, count, 0], rank[pair, count, 1] = of_u, of_v
                 count += 1
         sizes[pair] = count
-
-
-@kernel
-def _linked(node, other, edges):  # pragma: no cover (compiled)
-    """1 where the two are neighbours, else 0."""
-    indptr, indices = edges
-    row = indices[indptr[node] : indptr[node + 1]]
-    place = np.searchsorted(row, other)
-    return 1 if place < row.shape[0] and row[place] == other else 0
 
 
 @kernel
@@ -206,7 +198,7 @@ def _without_edge(u, v, first, second, table, edges, alpha):  # pragma: no cover
     """
     ptr, nodes, ranks, own = table
     factors = np.eye(2)
-    if u == v or _linked(u, v, edges) == 0:
+    if u == v or place_in_row(u, v, *edges) < 0:
         return factors
     b, indptr = 1.0 - alpha, edges[0]
     degree_u, degree_v = indptr[u + 1] - indptr[u], indptr[v + 1] - indptr[v]
@@ -233,6 +225,5 @@ def _without_edge(u, v, first, second, table, edges, alpha):  # pragma: no cover
 @kernel
 def _look_up(row, node, ptr, nodes, ranks):  # pragma: no cover (compiled)
     """The PageRank of ``node`` in a list, 0 where it is not there."""
-    part = nodes[ptr[row] : ptr[row + 1]]
-    place = np.searchsorted(part, node)
-    return ranks[ptr[row] + place] if place < part.shape[0] and part[place] == node else 0.0
+    place = place_in_row(row, node, ptr, nodes)
+    return ranks[place] if place >= 0 else 0.0

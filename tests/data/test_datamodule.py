@@ -27,11 +27,7 @@ from mebns_pl.negatives.proposals.by_measure import ProximityProposal
 from mebns_pl.negatives.proposals.degree import DegreeProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.types import EvalBatch, GraphSpec
-from references.runs import differing, fit, make_data, make_mebns, make_plain, tensors_of
-
-
-def pairs_of(edges: Tensor) -> set[tuple[int, ...]]:
-    return {tuple(sorted(pair)) for pair in edges.flatten(1).t().tolist()}
+from references.runs import differing, drawn_pairs, fit, make_data, make_mebns, make_plain, pairs_of, tensors_of
 
 
 def plain_steps(data: LinkDataModule, **changes: object) -> TrainSteps:
@@ -258,13 +254,7 @@ def test_negatives_are_never_known_and_can_be_held_out() -> None:
     steps = mebns_steps(data)
     for epoch in range(10):
         for step in range(len(steps)):
-            batch = steps[epoch, step]
-            for nodes, mask in (
-                (batch.candidates, batch.candidate_mask),
-                (batch.teacher_negatives, batch.teacher_mask),
-            ):
-                anchors = batch.positives[0][:, None].expand_as(nodes)
-                drawn |= pairs_of(torch.stack([anchors[mask], nodes[mask]]))
+            drawn |= drawn_pairs(steps[epoch, step])
     assert not drawn & pairs_of(data.split.observed)
     assert all(a != b for a, b in drawn)
     # An honest sampler cannot know held-out edges

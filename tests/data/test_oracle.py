@@ -7,18 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from mebns_pl import CacheProposal, LinkDataModule
 from mebns_pl.callbacks.metrics_file import MetricsFile
 from mebns_pl.errors import DataError
 from mebns_pl.metrics_json import NAME, read_metrics
 from mebns_pl.systems.checkpoint_io import CheckpointError
-from tests.references.runs import fit, make_data, make_mebns, make_plain, make_trainer
-
-
-def pairs_of(pairs: Tensor) -> set[tuple[int, ...]]:
-    return set(map(tuple, pairs.sort(dim=0).values.t().tolist()))
+from references.runs import drawn_pairs, fit, make_data, make_mebns, make_plain, make_trainer, pairs_of
 
 
 def all_negatives(data: LinkDataModule) -> set[tuple[int, ...]]:
@@ -27,13 +22,7 @@ def all_negatives(data: LinkDataModule) -> set[tuple[int, ...]]:
     steps, drawn = data.train_steps(system.needs), set()
     for epoch in range(10):
         for step in range(len(steps)):
-            batch = steps[epoch, step]
-            for nodes, mask in (
-                (batch.candidates, batch.candidate_mask),
-                (batch.teacher_negatives, batch.teacher_mask),
-            ):
-                anchors = batch.positives[0][:, None].expand_as(nodes)
-                drawn |= pairs_of(torch.stack([anchors[mask], nodes[mask]]))
+            drawn |= drawn_pairs(steps[epoch, step])
         pool, labels = data.meta_pool(data.enhanced(system.sampler.static, 0.5), 4, data.key.child("pool").at(epoch))
         drawn |= pairs_of(pool[:, labels == 0])
     return drawn

@@ -31,6 +31,7 @@ from mebns_pl import (
 )
 from mebns_pl.cli import main as cli
 from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.split import SplitFractions, canonical_edges
 from mebns_pl.evaluation.negatives import RandomNegatives
@@ -289,3 +290,17 @@ def command_line_parser(stage: str | None = None) -> ArgumentParser:
         parser = cli.main(["fit"]).parser
     torch.set_rng_state(state)  # the command line seeds the global generator
     return parser
+
+
+def pairs_of(pairs: Tensor) -> set[tuple[int, ...]]:
+    """The pairs, each with its lower number first."""
+    return {tuple(sorted(pair)) for pair in pairs.flatten(1).t().tolist()}
+
+
+def drawn_pairs(batch: TrainBatch) -> set[tuple[int, ...]]:
+    """A batch's legal candidates and the teacher's legal negatives, with their anchors."""
+    drawn: set[tuple[int, ...]] = set()
+    for nodes, mask in ((batch.candidates, batch.candidate_mask), (batch.teacher_negatives, batch.teacher_mask)):
+        anchors = batch.positives[0][:, None].expand_as(nodes)
+        drawn |= pairs_of(torch.stack([anchors[mask], nodes[mask]]))
+    return drawn
