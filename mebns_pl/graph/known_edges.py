@@ -109,7 +109,7 @@ class KnownEdges:
 
     @cached_property
     def _filter(self) -> Tensor:
-        """A Bloom filter of the edges (CACM 1970): of pairs that are none, one word tells nearly all; 1 to 2 E bytes."""
+        """A Bloom filter of the edges (CACM 1970): of pairs that are none one word tells nearly all; 1 to 2 E bytes."""
         words = torch.zeros(1 << (len(self.indices) // 8).bit_length(), dtype=torch.int64)
         _fill_filter(self.indptr.numpy(), self.indices.numpy(), words.numpy())
         return words
