@@ -128,9 +128,9 @@ def _connect(  # pragma: no cover (compiled)
             # a row much longer than the subgraph: look the members up in it
             row = indices[first:last]
             for j in range(count):
-                place = np.uint64(np.searchsorted(row, members[j]))
+                found = np.uint64(np.searchsorted(row, members[j]))
                 local[edge] = j
-                edge += np.uint64(place < last - first and row[place] == members[j] and _kept(keep, first + place))
+                edge += np.uint64(found < last - first and row[found] == members[j] and _kept(keep, first + found))
         else:
             for place in range(first, last):
                 number = np.uint32(numbers[indices[place]] - 1)  # of a node without one it is a large one
@@ -138,7 +138,7 @@ def _connect(  # pragma: no cover (compiled)
                 edge += np.uint64((number < count) & _kept(keep, place))
         if i < np.uint64(2) and num_ends == 2:
             for place in range(starts[i], edge):
-                if local[place] == 1 - i:
+                if local[place] == np.uint64(1) - i:
                     edge -= np.uint64(1)
                     local[place] = local[edge]
                     break
@@ -234,7 +234,7 @@ def enclose(sources, targets, starts, columns, keep, num_hops, limit):  # pragma
     numbers = np.zeros(indptr.shape[0] - 1, np.int32)
     local, row_starts, cursor = np.empty(4096, np.uint32), np.empty(1024, np.uint64), np.empty(1024, np.uint64)
     first, second, queue = np.empty(1024, np.int32), np.empty(1024, np.int32), np.empty(1024, np.uint32)
-    node, edge = 0, 0
+    node, edge = np.int64(0), np.int64(0)
     for pair in range(m):
         num_ends = 1 if sources[pair] == targets[pair] else 2
         count, members, num_seen, seen = _gather(
