@@ -100,7 +100,7 @@ class Meta:
         weight_net: the meta learner: ``(n, F)`` features -> ``(n,)`` scores.
         engine: computes the hypergradient.
         loss: what the student is to be good at there: each edge of the union's meta batch against all its non-edges.
-        inputs: makes those of this rank's q edges, then of every non-edge; asked in the steps whose engine is due alone.
+        inputs: makes those of this rank's q edges, then of every non-edge; where the engine is not due nobody asks.
         shape: q and n, how many those are.
         counts: of the union's meta batch.
         previous: the student of the last epoch, where the weight net asks for it.
