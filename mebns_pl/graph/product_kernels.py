@@ -82,3 +82,17 @@ def both_ends(source, target, factors, indptr, indices, values):  # pragma: no c
         free[s] += 1
         indices[free[t]], values[free[t]] = s, factor
         free[t] += 1
+
+
+@kernel
+def sort_pairs(source, target, starts, order, sources, targets):  # pragma: no cover (compiled)
+    """The pairs by ascending target, ``order`` of them, of nodes 0 ... N - 1; ``starts`` ``(N + 1,)`` is used."""
+    starts[:] = 0
+    for t in target:
+        starts[t + 1] += 1
+    for i in range(starts.shape[0] - 1):
+        starts[i + 1] += starts[i]
+    for m in range(target.shape[0]):
+        place = starts[target[m]]
+        starts[target[m]] += 1
+        order[place], sources[place], targets[place] = m, source[m], target[m]

@@ -18,6 +18,9 @@ from torch import Tensor
 from mebns_pl.graph import product_kernels as kernels
 from mebns_pl.graph.sparse import KERNEL_TYPES, in_parts
 
+_CACHED = 2**23
+"""Bytes of a matrix whose rows are read as fast in any order."""
+
 
 def pair_dots(z: Tensor, pairs: Tensor) -> Tensor:
     """Inner products of the rows of z: ``(N, C), (2, M) -> (M,)``, in the type of z.
@@ -107,11 +110,19 @@ def _by_pair(loop: Any, pairs: Tensor, a: Tensor, b: Tensor) -> Tensor:
     source, target = _ends(pairs, len(a))
     result = a.new_empty(len(source))
     left, right, out = a.detach().contiguous().numpy(), b.detach().contiguous().numpy(), result.numpy()
+    order = None
+    if a.nbytes > _CACHED and len(source) > len(a) // 4:
+        # Each target's row is read once, and anchors, which are fewer, come from the cache
+        order, *ends = np.empty((3, len(source)), np.int64)
+        kernels.sort_pairs(source, target, np.empty(len(a) + 1, np.int64), order, *ends)
+        (source, target), out = ends, np.empty_like(out)
     in_parts(
         lambda part: loop(source, target, left, right, part.start, part.stop, out),
         len(source),
         len(source) * a.shape[1],
     )
+    if order is not None:
+        result.numpy()[order] = out
     return result
 
 
