@@ -49,18 +49,31 @@ SET_UP = ("graph_s", "setup_s", "first_steps_and_meta_set_s")
 TURN = 10
 
 
-def power_law_edges(num_nodes: int, num_edges: int, key: m.Key) -> Tensor:
-    """``(2, num_edges)`` undirected edges of a Chung-Lu graph whose degrees follow a power law, sorted."""
+def drawn_ends(names: Tensor, size: int, key: m.Key) -> Tensor:
+    """``(2, size)`` ends of edges, drawn by weights that follow a power law, of nodes with ``names`` ``(N,)``."""
     # Node i has weight (i + 1) ** (-1 / (EXPONENT - 1)), drawn by the inverse of its distribution function
     power = (EXPONENT - 1) / (EXPONENT - 2)
+    more = torch.rand(2, size, generator=key.generator(), dtype=torch.float64)
+    return names[(len(names) * more**power).long().clamp_(max=len(names) - 1)]
+
+
+def write_features(path: Path, num_nodes: int, key: m.Key) -> None:
+    """``(num_nodes, NUM_FEATURES)`` normal numbers, written piece by piece."""
+    generator = key.numpy()
+    x = np.lib.format.open_memmap(path, "w+", np.float32, (num_nodes, NUM_FEATURES))
+    for start in range(0, num_nodes, 10_000):
+        x[start : start + 10_000] = generator.standard_normal(x[start : start + 10_000].shape, dtype=np.float32)
+    x.flush()
+
+
+def power_law_edges(num_nodes: int, num_edges: int, key: m.Key) -> Tensor:
+    """``(2, num_edges)`` undirected edges of a Chung-Lu graph whose degrees follow a power law, sorted."""
     names = permutation(num_nodes, key.child("names"))  # a node's number tells nothing of its degree
     draws, edges = num_edges, torch.empty(2, 0, dtype=torch.int64)
 
     def blocks() -> Iterator[Pairs]:
         for number, start in enumerate(range(0, draws, DRAWS)):
-            generator = key.child(number).generator()
-            more = torch.rand(2, min(DRAWS, draws - start), generator=generator, dtype=torch.float64)
-            source, target = names[(num_nodes * more**power).long().clamp_(max=num_nodes - 1)].numpy()
+            source, target = drawn_ends(names, min(DRAWS, draws - start), key.child(number)).numpy()
             yield source, target
 
     while edges.shape[1] < num_edges:
@@ -78,12 +91,8 @@ def make_graph(num_nodes: int, num_edges: int, folder: Path, features: bool) -> 
     graph = LoadedGraph(f"power law {num_nodes:,}", edges, NumberNames(num_nodes))
     if not features:
         return graph
-    path, generator = folder / "x.npy", key.child("features").numpy()
-    x = np.lib.format.open_memmap(path, "w+", np.float32, (num_nodes, NUM_FEATURES))
-    for start in range(0, num_nodes, 10_000):
-        x[start : start + 10_000] = generator.standard_normal(x[start : start + 10_000].shape, dtype=np.float32)
-    x.flush()
-    return with_mapped_features(graph, path)
+    write_features(folder / "x.npy", num_nodes, key.child("features"))
+    return with_mapped_features(graph, folder / "x.npy")
 
 
 class Clock(Callback):
