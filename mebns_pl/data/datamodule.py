@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
@@ -44,6 +45,7 @@ from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.pools.built import PairPool, build_pool
 from mebns_pl.pools.new_nodes import GivenPairs
 from mebns_pl.pools.restriction import DEFAULT_PAIRS, PredictionPairs
+from mebns_pl.progress import doing
 from mebns_pl.types import EdgeSplit, EvalBatch, GraphSpec, Share, to_device
 
 log = logging.getLogger(__name__)
@@ -219,7 +221,8 @@ class LinkDataModule(LightningDataModule):
             return split_edges(self.loaded.edges, parts.val, parts.test, parts.meta, key=key)
 
         def make() -> dict[str, Tensor]:
-            return vars(split_edges(self.loaded.edges, parts.val, parts.test, parts.meta, key=key))
+            with doing(f"{self.loaded.name}, split"):
+                return vars(split_edges(self.loaded.edges, parts.val, parts.test, parts.meta, key=key))
 
         asked = ["split", self.loaded.origin, parts.val, parts.test, parts.meta, tuple(key)]
         found, self._split_origin = prepared(asked, make, f"{self.loaded.name}, split")
@@ -274,7 +277,8 @@ class LinkDataModule(LightningDataModule):
         """The graph of some edges ``(2, n)``, whose rows are kept on disk; they are what ``parts`` tell."""
 
         def make() -> dict[str, Tensor]:
-            made = Graph.from_edges(edges, self.loaded.num_nodes)
+            with doing(f"{self.loaded.name}, {parts[0]}"):
+                made = Graph.from_edges(edges, self.loaded.num_nodes)
             return {"indptr": made.indptr, "indices": made.indices}
 
         found, _ = prepared(parts, make, f"{self.loaded.name}, {parts[0]}")
@@ -409,7 +413,9 @@ class LinkDataModule(LightningDataModule):
         if not self.split.meta.shape[1]:
             return self.split.train
         edges = self.split.observed
-        return edges[:, pair_keys(edges[0], edges[1], self.loaded.num_nodes).argsort(stable=True)]
+        keys = pair_keys(edges[0], edges[1], self.loaded.num_nodes).numpy()
+        # NumPy's stable sort merges what ascends: of two sorted parts in one pass
+        return edges.index_select(1, torch.from_numpy(np.argsort(keys, kind="stable")))
 
     def _supervision(self, edges: Tensor) -> Tensor:
         """The share of ``edges`` ``(2, n)`` that losses are computed on, one at least."""
