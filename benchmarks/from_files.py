@@ -1,10 +1,10 @@
 """A large graph from files: reading, starting again, evaluation and prediction, in seconds and memory.
 
-Edges of a power-law graph are written as Parquet shards (two columns of numbers) or as one `.npz`, a tenth of them in both
-directions and a twentieth twice, with 128 features a node in an `.npy` file. Each stage then runs in a process of its own:
-two starts up to the first step of training, of which the second finds what the first has kept; validation against
-random negatives; and the best links of chosen nodes. Memory is that of the process with its children; "own" leaves
-pages of files out, which the system takes back where it needs them. The last line is JSON.
+Edges of a power-law graph are written as Parquet shards (two columns of numbers) or as one `.npz`, a tenth of them in
+both directions and a twentieth twice, with 128 features a node in an `.npy` file. Each stage then runs in a process of
+its own: two starts up to the first step of training, of which the second finds what the first has kept; validation
+against random negatives; and the best links of chosen nodes. Memory is that of the process with its children; "own"
+leaves pages of files out, which the system takes back where it needs them. The last line is JSON.
 
     python benchmarks/from_files.py                                              # 10^5 nodes, half a minute
     python benchmarks/from_files.py --nodes 10000000 --edges 100000000 --folder /large/disk
@@ -34,7 +34,7 @@ import pyarrow.parquet
 import torch
 from _runs import QUIET, quieten
 from lightning.pytorch import Callback, Trainer, seed_everything
-from scaling import DRAWS, NUM_FEATURES, Memory, drawn_ends, write_features
+from scaling import DRAWS, Memory, drawn_ends, write_features
 from torch.optim import Adam
 
 import mebns_pl as m
@@ -45,7 +45,7 @@ BATCH = 1024
 
 
 def write_graph(folder: Path, kind: str, num_nodes: int, num_edges: int) -> None:
-    """``edges.parquet/`` or ``edges.npz``, and ``x.npy``; each node stands in an edge, so that features have its row."""
+    """``edges.parquet/`` or ``edges.npz``, and ``x.npy``; each node stands in an edge: features have a row of each."""
     key = m.Key(0, "from files")
     names = permutation(num_nodes, key.child("names"))
 
