@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -243,7 +243,7 @@ class LinkDataModule(LightningDataModule):
         split = self.split
         if not self._split_origin:
             return self._graph(split.observed)
-        return self._kept_graph(["training graph", self._split_origin], split.observed)
+        return self._kept_graph(["training graph", self._split_origin], lambda: split.observed)
 
     @cached_property
     def types(self) -> NodeTypes | None:
@@ -271,14 +271,14 @@ class LinkDataModule(LightningDataModule):
         split, loaded = self.split, self.loaded
         if not self._split_origin:
             return self._graph(split.all)
-        return self._kept_graph(["full graph", loaded.origin], loaded.edges)
+        return self._kept_graph(["full graph", loaded.origin], lambda: loaded.edges)
 
-    def _kept_graph(self, parts: list[str], edges: Tensor) -> Graph:
+    def _kept_graph(self, parts: list[str], edges: Callable[[], Tensor]) -> Graph:
         """The graph of some edges ``(2, n)``, whose rows are kept on disk; they are what ``parts`` tell."""
 
         def make() -> dict[str, Tensor]:
             with doing(f"{self.loaded.name}, {parts[0]}"):
-                made = Graph.from_edges(edges, self.loaded.num_nodes)
+                made = Graph.from_edges(edges(), self.loaded.num_nodes)
             return {"indptr": made.indptr, "indices": made.indices}
 
         found, _ = prepared(parts, make, f"{self.loaded.name}, {parts[0]}")
@@ -412,6 +412,8 @@ class LinkDataModule(LightningDataModule):
         """Training and meta edges ``(2, n)`` in an order that does not tell which is which."""
         if not self.split.meta.shape[1]:
             return self.split.train
+        if self._split_origin:  # drawn here, so that edges are as a graph has them
+            return self.train_graph.edges
         edges = self.split.observed
         keys = pair_keys(edges[0], edges[1], self.loaded.num_nodes).numpy()
         # NumPy's stable sort merges what ascends: of two sorted parts in one pass

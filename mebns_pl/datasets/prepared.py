@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mebns_pl.allocator import give_back_freed_memory
 from mebns_pl.datasets.places import cache_folder
 from mebns_pl.files import atomic_file, write_atomically
 from mebns_pl.progress import doing
@@ -84,7 +85,10 @@ def prepared(
             shutil.rmtree(folder, ignore_errors=True)
             return made, name
         log.info("%s: kept in %s, where it is found the next time", what, folder)
-        return _mapped(folder) or made, name
+        found = _mapped(folder) or made
+        del made
+        give_back_freed_memory()
+        return found, name
 
 
 def source_of(paths: Sequence[Path]) -> list[tuple[str, int, int]]:

@@ -133,6 +133,13 @@ class Graph:
         return replace(graph, weight=by_entry)
 
     @property
+    def edges(self) -> Tensor:
+        """``(2, E / 2)`` int64, the edges of an undirected graph on the CPU with source < target, sorted; made anew."""
+        edges = torch.empty(2, self.num_edges // 2, dtype=torch.int64)
+        kernels.write_edges(self.indptr.numpy(), self.indices.numpy(), edges.numpy())
+        return edges
+
+    @property
     def num_nodes(self) -> int:
         """N."""
         return self.indptr.numel() - 1

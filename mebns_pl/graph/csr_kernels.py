@@ -97,6 +97,18 @@ def write_pairs(indptr, columns, out):  # pragma: no cover (compiled)
 
 
 @kernel
+def write_edges(indptr, columns, out):  # pragma: no cover (compiled)
+    """``out`` ``(2, n)``: row and column of each entry with row < column, in order."""
+    number = 0
+    for row in range(indptr.shape[0] - 1):
+        for place in range(indptr[row], indptr[row + 1]):
+            if row < columns[place]:
+                out[0, number] = row
+                out[1, number] = columns[place]
+                number += 1
+
+
+@kernel
 def kept_degrees(indptr, keep, out):  # pragma: no cover (compiled)
     """``out[v]``: how many entries of row v are kept."""
     for row in range(indptr.shape[0] - 1):

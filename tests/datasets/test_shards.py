@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -16,9 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.multiprocessing import ProcessExitedException
 
 from mebns_pl.data import datamodule
 from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.data.needs import Needs
 from mebns_pl.datasets import files
 from mebns_pl.datasets import prepared as kept
 from mebns_pl.datasets.files import read_graph
@@ -29,6 +30,7 @@ from mebns_pl.datasets.readers.options import GraphColumns
 from mebns_pl.datasets.tables import places_in, text_column
 from mebns_pl.errors import DataError
 from mebns_pl.graph.csr import Graph
+from references.processes import in_processes
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +101,8 @@ def test_what_was_read_is_kept(tmp_path: Path, cache: Path, monkeypatch: pytest.
         assert torch.equal(getattr(data.split, name), getattr(plain.split, name))
     for name in ("indptr", "indices"):
         assert torch.equal(getattr(data.train_graph, name), getattr(plain.train_graph, name))
+    supervision = (module.train_steps(Needs()).positives for module in (data, plain))  # of training and meta edges
+    assert torch.equal(*supervision)
     assert len([item for item in cache.iterdir() if item.is_dir()]) == 3  # edges, split and graph
     monkeypatch.setattr(shards, "_read", None)
     monkeypatch.setattr(Graph, "from_edges", None)
@@ -260,26 +264,23 @@ def test_an_archive_of_more_than_edges_is_not_kept(
     assert (graph.x is not None, graph.times is not None) == ("x" in more, "time" in more)
 
 
-def _killed(*_: Any, **__: Any) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def start_until_killed(_: int, path: str, cache: str, during: str) -> None:
+    """In a process of its own: reads and parts a graph, killed while it keeps a part."""
+    os.environ["MEBNS_CACHE"] = cache
+    setattr(shards, "LEAST", 0)  # noqa: B010 (a constant to others)
+    data = LinkDataModule(path)
+    for name, part in (("edges", "loaded"), ("split", "split"), ("training graph", "train_graph")):
+        if name == during:  # when its arrays are there, and nothing yet tells that they are whole
+            kept.write_atomically = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        getattr(data, part)
 
 
 @pytest.mark.parametrize("during", ["edges", "split", "training graph"])
 def test_a_start_after_a_kill_takes_what_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, during: str) -> None:
     monkeypatch.setattr(shards, "LEAST", 0)
     path = write(pairs("numbers"), tmp_path / "edges.parquet", 3)
-
-    def start() -> None:
-        data = LinkDataModule(str(path))
-        for name, part in (("edges", "loaded"), ("split", "split"), ("training graph", "train_graph")):
-            if name == during:  # when its arrays are there, and nothing yet tells that they are whole
-                monkeypatch.setattr(kept, "write_atomically", _killed)
-            getattr(data, part)
-
-    process = multiprocessing.get_context("fork").Process(target=start)
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    with pytest.raises(ProcessExitedException, match="SIGKILL"):
+        in_processes(start_until_killed, str(path), str(tmp_path / "cache"), during)
     if during != "edges":
         monkeypatch.setattr(shards, "_read", None)
     if during == "training graph":
