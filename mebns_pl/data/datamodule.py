@@ -26,11 +26,11 @@ from mebns_pl.datasets.catalog import CATALOG, load_graph
 from mebns_pl.datasets.files import SUFFIXES, read_graph
 from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.official_splits import OfficialSplit
-from mebns_pl.datasets.prepared import prepared
+from mebns_pl.datasets.prepared import prepared, source_of
 from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns
 from mebns_pl.datasets.split import SplitFractions, check_split, split_edges
 from mebns_pl.errors import DataError
-from mebns_pl.evaluation.negative_cache import digest, graph_parts
+from mebns_pl.evaluation.negative_cache import describe, digest, graph_parts
 from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives, most_edges, num_of_type
 from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol, edge_split
 from mebns_pl.graph.csr import Graph, pair_keys
@@ -562,14 +562,9 @@ class LinkDataModule(LightningDataModule):
                 f"split.{stage}: {positives.shape[1]} edges cannot be parted among {self._share().size} ranks"
             )
         if stage not in self._eval_sets:
-            if told := self.unrankable(stage):
-                raise DataError(told)
-            if self.protocol is not None:
-                comparison, parts = self.protocol.comparison, self.protocol_parts
-            else:
-                comparison = GeneratedComparison(self.eval_negatives)
-                parts = OfficialSplit(self.loaded.name, self.loaded.num_nodes, split.observed, split.val, split.test)
-            made = comparison.compare(stage, parts, self.train_graph, self.split_key.child(stage))
+            # The package's own ways alone: of another one nobody knows when it changes
+            kept = self._split_origin and type(self.eval_negatives).__module__.startswith("mebns_pl.")
+            made = self._kept_comparison(stage) if kept else self._compared(stage)
             if made.repeated is not None:
                 counts = (~made.repeated).sum(dim=1)
                 log.info(
@@ -580,6 +575,33 @@ class LinkDataModule(LightningDataModule):
                 )
             self._eval_sets[stage] = made
         return self._eval_sets[stage]
+
+    def _compared(self, stage: str) -> EvalBatch:
+        """The held-out edges of a stage with their negatives, made.
+
+        Raises:
+            DataError: an edge has an end without any non-edge.
+        """
+        if told := self.unrankable(stage):
+            raise DataError(told)
+        split = self.split
+        if self.protocol is not None:
+            comparison, parts = self.protocol.comparison, self.protocol_parts
+        else:
+            comparison = GeneratedComparison(self.eval_negatives)
+            parts = OfficialSplit(self.loaded.name, self.loaded.num_nodes, split.observed, split.val, split.test)
+        return comparison.compare(stage, parts, self.train_graph, self.split_key.child(stage))
+
+    def _kept_comparison(self, stage: str) -> EvalBatch:
+        """The same of a split that is kept on disk, kept there, too."""
+        asked = ["negatives", self._split_origin, stage, describe(self.eval_negatives), tuple(self.split_key)]
+        features = [] if self.nodes is None else source_of([Path(self.nodes)])
+
+        def make() -> dict[str, Tensor]:
+            return {name: value for name, value in vars(self._compared(stage)).items() if value is not None}
+
+        found, _ = prepared([*asked, features], make, f"{self.loaded.name}, negatives of {stage} edges")
+        return EvalBatch(**found)
 
     def unrankable(self, stage: str) -> str:
         """Why the edges of ``stage`` ("val" or "test") cannot be ranked against negatives of their own; "" if they can.

@@ -29,6 +29,8 @@ from mebns_pl.datasets.readers import shards, whole
 from mebns_pl.datasets.readers.options import GraphColumns
 from mebns_pl.datasets.tables import places_in, text_column
 from mebns_pl.errors import DataError
+from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives, RandomNegatives
+from mebns_pl.evaluation.protocols import GeneratedComparison
 from mebns_pl.graph.csr import Graph
 from references.processes import in_processes
 
@@ -111,6 +113,36 @@ def test_what_was_read_is_kept(tmp_path: Path, cache: Path, monkeypatch: pytest.
     assert list(again.loaded.node_names) == list(plain.loaded.node_names)
     with pytest.raises(TypeError, match="not callable"):  # another seed parts anew
         _ = LinkDataModule(str(path), seed=2).train_graph
+
+
+@pytest.mark.parametrize("how", [RandomNegatives(4), RandomNegatives(60), HeartNegatives(3)], ids=["4", "60", "heart"])
+def test_negatives_of_held_out_edges_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: AbstractEvalNegatives
+) -> None:
+    monkeypatch.setattr(shards, "LEAST", 0)
+    path = write(pairs("small"), tmp_path / "edges.parquet", 3)
+    x = tmp_path / "x.npy"
+    np.save(x, np.random.default_rng(0).standard_normal((40, 3), dtype=np.float32))
+
+    def module(**options: Any) -> LinkDataModule:
+        return LinkDataModule(str(path), **{"nodes": str(x), "eval_negatives": how, **options})
+
+    plain, first = module(), module()
+    plain.loaded = replace(plain.loaded, origin="")
+    want = vars(plain.eval_set("val"))
+    assert (want["repeated"] is None) is (how != RandomNegatives(60))
+    for data in (first, module()):
+        for name, value in vars(data.eval_set("val")).items():
+            assert value is want[name] is None or torch.equal(value, want[name])
+        monkeypatch.setattr(GeneratedComparison, "compare", None)
+    for other in ({"seed": 1}, {"eval_negatives": RandomNegatives(7)}):
+        with pytest.raises(TypeError, match="not callable"):
+            module(**other).eval_set("val")
+    with pytest.raises(TypeError, match="not callable"):
+        module().eval_set("test")
+    np.save(x, np.ones((40, 3), dtype=np.float32))
+    with pytest.raises(TypeError, match="not callable"):
+        module().eval_set("val")
 
 
 def test_a_changed_or_damaged_file_is_read_anew(
