@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.csr_kernels import merge_runs
 from mebns_pl.graph.hashing import mix, pair_hash
 from mebns_pl.graph.node_types import NodeTypes
 from mebns_pl.kernels import kernel
@@ -324,9 +325,9 @@ def fill_legal(anchors, own, names, seed, num_nodes, skip_indptr, skip_indices, 
         blocked = np.empty(neighbors.shape[0] + 1 + taken, np.int64)
         blocked[: neighbors.shape[0]] = neighbors
         blocked[neighbors.shape[0]] = own[row]
-        for place in range(taken):
-            blocked[neighbors.shape[0] + 1 + place] = lists[row, place]
-        blocked.sort()
+        blocked[neighbors.shape[0] + 1 :] = lists[row, :taken]
+        blocked[neighbors.shape[0] :].sort()
+        merge_runs(blocked, np.empty_like(blocked))
         free = num_nodes - blocked.shape[0]
         wanted = min(k - taken, free)
         ranks = np.empty(wanted, np.int64)
