@@ -196,13 +196,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None, help="where files and cache go")
     parser.add_argument("--keep", action="store_true", help="leaves them there")
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(dir=options.folder)) if not options.keep else options.folder
+    if options.keep and options.folder is None:
+        parser.error("--keep goes with --folder")
+    if options.folder is not None:
+        options.folder.mkdir(parents=True, exist_ok=True)
+    folder = options.folder if options.keep else Path(tempfile.mkdtemp(dir=options.folder))
+    os.environ.setdefault("MEBNS_LIMITS", "3")  # for the .npz of 10^8 edges
     os.environ["MEBNS_CACHE"] = str(folder / "cache")
     context = multiprocessing.get_context("spawn")
     found: dict[str, dict[str, float]] = {}
     try:
         if not (folder / "x.npy").exists() or not (folder / f"edges.{options.format}").exists():
-            folder.mkdir(parents=True, exist_ok=True)
             began = time.perf_counter()
             write_graph(folder, options.format, options.nodes, options.edges)
             print(f"written in {time.perf_counter() - began:,.0f} s", flush=True)

@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 Item = TypeVar("Item")
@@ -24,7 +25,9 @@ def with_progress(items: Iterable[Item], total: int, description: str) -> Iterab
         description: what is being done, for people to read.
     """
     console = Console(stderr=True)
-    return track(items, description, total=total, console=console, transient=True, disable=not console.is_terminal)
+    return track(
+        items, escape(description), total=total, console=console, transient=True, disable=not console.is_terminal
+    )
 
 
 @contextmanager
@@ -37,7 +40,7 @@ def doing(description: str) -> Iterator[None]:
         description: for people to read.
     """
     console = Console(stderr=True)
-    with console.status(description) if console.is_terminal else nullcontext():
+    with console.status(escape(description)) if console.is_terminal else nullcontext():
         yield
 
 

@@ -31,7 +31,13 @@ from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns
 from mebns_pl.datasets.split import SplitFractions, check_split, split_edges
 from mebns_pl.errors import DataError
 from mebns_pl.evaluation.negative_cache import describe, digest, graph_parts
-from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives, most_edges, num_of_type
+from mebns_pl.evaluation.negatives import (
+    AbstractEvalNegatives,
+    HeartNegatives,
+    RandomNegatives,
+    most_edges,
+    num_of_type,
+)
 from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol, edge_split
 from mebns_pl.graph.csr import Graph, pair_keys
 from mebns_pl.graph.known_edges import KnownEdges
@@ -562,8 +568,9 @@ class LinkDataModule(LightningDataModule):
                 f"split.{stage}: {positives.shape[1]} edges cannot be parted among {self._share().size} ranks"
             )
         if stage not in self._eval_sets:
-            # The package's own ways alone: of another one nobody knows when it changes
-            kept = self._split_origin and type(self.eval_negatives).__module__.startswith("mebns_pl.")
+            # HeaRT's would be many times as large as the graph, and of a way that is not the package's own nobody knows
+            # when it changes
+            kept = self._split_origin and type(self.eval_negatives) is RandomNegatives
             made = self._kept_comparison(stage) if kept else self._compared(stage)
             if made.repeated is not None:
                 counts = (~made.repeated).sum(dim=1)
@@ -594,7 +601,7 @@ class LinkDataModule(LightningDataModule):
 
     def _kept_comparison(self, stage: str) -> EvalBatch:
         """The same of a split that is kept on disk, kept there, too."""
-        asked = ["negatives", self._split_origin, stage, describe(self.eval_negatives), tuple(self.split_key)]
+        asked = ["negatives", self._split_origin, stage, digest([describe(self.eval_negatives)]), tuple(self.split_key)]
         features = [] if self.nodes is None else source_of([Path(self.nodes)])
 
         def make() -> dict[str, Tensor]:
