@@ -111,7 +111,12 @@ def dropped(h: Tensor, key: Key, rows: Tensor, p: float) -> Tensor:
         key: the draw's key.
         rows: ``(M,)`` int64, names of the rows.
         p: probability of a zero, in [0, 1).
+
+    Raises:
+        ValueError: ``h`` has not one row for each name.
     """
+    if h.dim() != 2 or rows.shape != h.shape[:1]:
+        raise ValueError(f"rows: got shape {tuple(rows.shape)}; allowed is a name for each row of h {tuple(h.shape)}")
     if h.device.type != "cpu" or h.dtype not in _NUMPY_FLOATS:
         return h * dropout_mask(key, rows, h.shape[1], p, h.dtype)
     words = _row_hashes(key, rows).numpy().view(np.uint32), _column_hashes(key, h.shape[1]).view(np.uint32)

@@ -127,12 +127,21 @@ def test_uniform_numbers_are_uniform_and_uncorrelated() -> None:
     assert float((torch.corrcoef(table.t()) - torch.eye(12)).abs().max()) < 0.035
 
 
+@pytest.mark.parametrize("size", [4, 6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_names_that_are_not_those_of_the_rows_are_refused(size: int, dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match=rf"rows: got shape \({size},\); allowed is a name for each row of h \(5, 7\)"):
+        dropped(torch.ones(5, 7, dtype=dtype), KEY, torch.arange(size), 0.4)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_dropped_is_the_product_with_the_mask(dtype: torch.dtype) -> None:
     """With its derivatives, of views too."""
     h = torch.randn(7, 5, generator=KEY.generator()).t().to(dtype).requires_grad_()
     rows, above = torch.tensor([4, 0, 9, 2, 2]), torch.ones(7, 5, dtype=dtype).t()
-    expected = h * dropout_mask(KEY, rows, 7, 0.4, dtype)
+    mask = keys._mask_of_bits(keys._bits(KEY, rows, 7), 0.4, dtype)
+    assert torch.equal(dropout_mask(KEY, rows, 7, 0.4, dtype), mask)
+    expected = h * mask
     found = dropped(h, KEY, rows, 0.4)
     assert torch.equal(found, expected)
     assert 0 < int((found == 0).sum()) < found.numel()

@@ -72,7 +72,7 @@ class Graph:
         indptr: ``(N + 1,)`` int64, CSR row starts.
         indices: ``(E,)`` int64, neighbours, ascending within each row; every edge stands in both rows.
         x: node features: dense ``(N, F)``, sparse :class:`Features`, or None.
-        keep: ``(E,)`` bool, False where an edge is left out of message passing; None keeps all.
+        keep: ``(E,)`` bool, False where an edge is left out of message passing, in both rows; None keeps all.
         feature_mask: ``(F,)`` factors on the features (augmentation); None changes nothing.
         node_ids: ``(N,)`` int64, the names of the nodes in the whole graph, for keyed draws in neighbour
             batches; None where this is the whole graph.

@@ -39,6 +39,9 @@ class KnownEdges:
     """
 
     def __init__(self, graph: Graph) -> None:
+        kinds = {"indptr": graph.indptr.dtype, "indices": graph.indices.dtype}
+        if set(kinds.values()) != {torch.int64}:  # the kernels read their bits
+            raise ValueError(f"graph: got {kinds}; allowed is int64")
         self.num_nodes = graph.num_nodes
         self.indptr, self.indices = graph.indptr, graph.indices
         self._degree = graph.indptr.diff()
@@ -220,9 +223,8 @@ def _fill_filter(starts, indices, out):  # pragma: no cover (compiled)
     indptr, words, num_nodes = starts.view(np.uint64), out.view(np.uint64), np.uint64(len(starts) - 1)
     for row in range(num_nodes):
         for place in range(indptr[row], indptr[row + np.uint64(1)]):
-            if np.uint64(indices[place]) > row:
-                number, bits = _filter_place(row, np.uint64(indices[place]), num_nodes, np.uint64(len(words)))
-                words[number] |= bits
+            number, bits = _filter_place(row, np.uint64(indices[place]), num_nodes, np.uint64(len(words)))
+            words[number] |= bits
 
 
 @kernel

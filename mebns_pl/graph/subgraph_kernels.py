@@ -153,6 +153,8 @@ def _transpose(count, starts, local, cursor, out):  # pragma: no cover (compiled
     for i in range(count):
         for place in range(starts[i], starts[i + np.uint64(1)]):
             j = local[place]
+            if cursor[j] >= starts[j + np.uint64(1)]:
+                raise ValueError("graph: an edge stands in one of its two rows alone; allowed is an undirected graph")
             out[cursor[j]] = i
             cursor[j] += np.uint64(1)
 

@@ -43,7 +43,8 @@ class _Dots(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return None, _Mix.apply(*ctx.saved_tensors[:1], grad, ctx.saved_tensors[1])
+        pairs, z = ctx.saved_tensors  # asked for once: saved tensors may be made anew each time
+        return None, _Mix.apply(pairs, grad, z)
 
 
 class _Cross(torch.autograd.Function):

@@ -50,6 +50,20 @@ def test_a_filter_that_is_made_when_it_pays_changes_nothing() -> None:
     assert known._filter.nbytes <= 2 * graph.num_edges
 
 
+def test_rows_of_other_numbers_are_refused() -> None:
+    graph = Graph.from_edges(torch.tensor([[0], [1]]), num_nodes=3)
+    with pytest.raises(ValueError, match=r"graph: got .*int32.*; allowed is int64"):
+        KnownEdges(Graph(graph.indptr, graph.indices.int()))
+
+
+def test_a_row_is_what_is_known_with_a_filter_or_without() -> None:
+    """Of rows that are not symmetric, too."""
+    known = KnownEdges(Graph(torch.tensor([0, 0, 1, 2]), torch.tensor([0, 0])))
+    for _ in range(2):
+        assert known.listed(torch.tensor([1, 2, 0]), torch.tensor([0, 0, 1])).tolist() == [True, True, False]
+    assert "_filter" in known.__dict__
+
+
 @pytest.mark.parametrize("spread", [1, 97, 1024])
 def test_the_filter_lets_few_pairs_through_that_are_no_edges(spread: int) -> None:
     """Two bits of a word to at least eight for each edge; also where node numbers have a pattern."""

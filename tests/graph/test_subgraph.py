@@ -280,3 +280,11 @@ def test_a_sample_is_refused(tiny_graph):
     sample = replace(tiny_graph, sampled=Sampled(tiny_graph.degree, None, None))
     with pytest.raises(ValueError, match="graph: got a sample of neighbours; allowed is an undirected graph"):
         enclosing_subgraphs(sample, pairs_of((0, 1)))
+
+
+def test_edges_left_out_of_one_row_alone_are_refused() -> None:
+    star = Graph.from_edges(torch.stack([torch.zeros(400, dtype=torch.int64), torch.arange(1, 401)]), num_nodes=401)
+    keep = torch.ones(star.num_edges, dtype=torch.bool)
+    keep[600:] = False  # of rows of leaves
+    with pytest.raises(ValueError, match="an edge stands in one of its two rows alone"):
+        enclosing_subgraphs(replace(star, keep=keep), pairs_of((0, 1)))

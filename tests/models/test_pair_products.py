@@ -37,10 +37,24 @@ def test_equal_to_copied_rows_with_two_derivatives(cached: int, monkeypatch: pyt
 
 
 def test_the_order_of_pairs_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor of derivatives."""
     z, pairs = made(50)
-    found = pair_dots(z, pairs)
+
+    def found() -> list[torch.Tensor]:
+        dots = pair_dots(z, pairs)
+        (first,) = torch.autograd.grad(dots.square().sum(), z, create_graph=True)
+        return [dots, first, *torch.autograd.grad(first.square().sum(), z)]
+
+    before = found()
     monkeypatch.setattr(pair_products, "_CACHED", 0)
-    assert torch.equal(pair_dots(z, pairs), found)
+    assert all(torch.equal(*both) for both in zip(found(), before, strict=True))
+
+
+def test_derivatives_of_what_is_computed_anew() -> None:
+    z, pairs = made(50)
+    anew = torch.utils.checkpoint.checkpoint(pair_dots, z, pairs, use_reentrant=False)
+    expected, found = (torch.autograd.grad(dots.square().sum(), z)[0] for dots in (pair_dots(z, pairs), anew))
+    assert torch.equal(found, expected)
 
 
 def test_a_derivative_by_the_factors_alone_makes_none_by_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
