@@ -1,10 +1,11 @@
 """How a MeBNS step on sampled neighbourhoods grows with the graph: power-law graphs with features, two sizes.
 
 Each size runs in a process of its own, and they step in turns, ten steps each, so that whatever else the machine does
-slows both alike. A keyed random graph is made, its features are written to disk and memory-mapped, and a MeBNS system
-trains on it through the Trainer, with the bilevel step on and batches made by a loader worker. Printed are the seconds
-of set-up and of a meta set, the median time of a step, its quartiles and its processor time, and the highest memory of
-the process with its worker (proportional set size: shared pages count once). The last line is JSON.
+slows both alike. A keyed random graph is made, written to a file with its features, and read from there as any graph
+is: from 64 MB of edges on it is memory-mapped, as the features are. A MeBNS system trains on it through the Trainer,
+with the bilevel step on and batches made by a loader worker. Printed are the seconds of set-up and of a meta set, the
+median time of a step, its quartiles and its processor time, and the highest memory of the process with its worker
+(proportional set size: shared pages count once). The last line is JSON.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --batch-size 512 --fan-out 10 --steps 50
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import statistics
 import sys
 import tempfile
@@ -35,7 +37,8 @@ from torch import Tensor
 from torch.optim import Adam
 
 import mebns_pl as m
-from mebns_pl.datasets.loaded import LoadedGraph, NumberNames
+from mebns_pl.datasets.files import read_graph
+from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.readers.mapped import with_mapped_features
 from mebns_pl.graph.row_lists import Pairs, lower_first, pairs_of_rows, sorted_rows
 from mebns_pl.keys import permutation
@@ -49,18 +52,31 @@ SET_UP = ("graph_s", "setup_s", "first_steps_and_meta_set_s")
 TURN = 10
 
 
-def power_law_edges(num_nodes: int, num_edges: int, key: m.Key) -> Tensor:
-    """``(2, num_edges)`` undirected edges of a Chung-Lu graph whose degrees follow a power law, sorted."""
+def drawn_ends(names: Tensor, size: int, key: m.Key) -> Tensor:
+    """``(2, size)`` ends of edges, drawn by weights that follow a power law, of nodes with ``names`` ``(N,)``."""
     # Node i has weight (i + 1) ** (-1 / (EXPONENT - 1)), drawn by the inverse of its distribution function
     power = (EXPONENT - 1) / (EXPONENT - 2)
+    more = torch.rand(2, size, generator=key.generator(), dtype=torch.float64)
+    return names[(len(names) * more**power).long().clamp_(max=len(names) - 1)]
+
+
+def write_features(path: Path, num_nodes: int, key: m.Key) -> None:
+    """``(num_nodes, NUM_FEATURES)`` normal numbers, written piece by piece."""
+    generator = key.numpy()
+    x = np.lib.format.open_memmap(path, "w+", np.float32, (num_nodes, NUM_FEATURES))
+    for start in range(0, num_nodes, 10_000):
+        x[start : start + 10_000] = generator.standard_normal(x[start : start + 10_000].shape, dtype=np.float32)
+    x.flush()
+
+
+def power_law_edges(num_nodes: int, num_edges: int, key: m.Key) -> Tensor:
+    """``(2, num_edges)`` undirected edges of a Chung-Lu graph whose degrees follow a power law, sorted."""
     names = permutation(num_nodes, key.child("names"))  # a node's number tells nothing of its degree
     draws, edges = num_edges, torch.empty(2, 0, dtype=torch.int64)
 
     def blocks() -> Iterator[Pairs]:
         for number, start in enumerate(range(0, draws, DRAWS)):
-            generator = key.child(number).generator()
-            more = torch.rand(2, min(DRAWS, draws - start), generator=generator, dtype=torch.float64)
-            source, target = names[(num_nodes * more**power).long().clamp_(max=num_nodes - 1)].numpy()
+            source, target = drawn_ends(names, min(DRAWS, draws - start), key.child(number)).numpy()
             yield source, target
 
     while edges.shape[1] < num_edges:
@@ -72,18 +88,16 @@ def power_law_edges(num_nodes: int, num_edges: int, key: m.Key) -> Tensor:
 
 
 def make_graph(num_nodes: int, num_edges: int, folder: Path, features: bool) -> LoadedGraph:
-    """The graph, its features on disk."""
+    """The graph as it is read from a file, its features on disk."""
     key = m.Key(0, "scaling")
     edges = power_law_edges(num_nodes, num_edges, key.child("edges"))
-    graph = LoadedGraph(f"power law {num_nodes:,}", edges, NumberNames(num_nodes))
+    np.savez(folder / "edges.npz", edges=edges.numpy().astype(np.int32).T, num_nodes=num_nodes)
+    del edges
+    graph = read_graph(folder / "edges.npz")
     if not features:
         return graph
-    path, generator = folder / "x.npy", key.child("features").numpy()
-    x = np.lib.format.open_memmap(path, "w+", np.float32, (num_nodes, NUM_FEATURES))
-    for start in range(0, num_nodes, 10_000):
-        x[start : start + 10_000] = generator.standard_normal(x[start : start + 10_000].shape, dtype=np.float32)
-    x.flush()
-    return with_mapped_features(graph, path)
+    write_features(folder / "x.npy", num_nodes, key.child("features"))
+    return with_mapped_features(graph, folder / "x.npy")
 
 
 class Clock(Callback):
@@ -126,7 +140,7 @@ class Clock(Callback):
 
 
 class Memory(threading.Thread):
-    """The highest memory of this process and its children together, looked at twice a second."""
+    """The highest memory of this process and its children together, looked at twice a second, or less: in 5 % of it."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -135,10 +149,15 @@ class Memory(threading.Thread):
 
     def run(self) -> None:
         while True:
-            found = [_proportional_set_size(process) for process in _family()]
-            self.peak = max(self.peak, sum(whole for whole, _ in found))
-            self.own_peak = max(self.own_peak, sum(whole - of_files for whole, of_files in found))
-            time.sleep(0.5)
+            began = time.perf_counter()
+            self.look()
+            time.sleep(max(0.5, 20 * (time.perf_counter() - began)))
+
+    def look(self) -> None:
+        """Takes what there is at present into account."""
+        found = [_proportional_set_size(process) for process in _family()]
+        self.peak = max(self.peak, sum(whole for whole, _ in found))
+        self.own_peak = max(self.own_peak, sum(whole - of_files for whole, of_files in found))
 
 
 def _family() -> list[str]:
@@ -173,6 +192,7 @@ def run(size: str, options: argparse.Namespace, turn: int, barrier: Any, results
     memory = Memory()
     memory.start()
     with tempfile.TemporaryDirectory() as folder:
+        os.environ |= {"MEBNS_CACHE": folder, "MEBNS_LIMITS": "4"}  # what is kept of large graphs goes with the folder
         began = time.perf_counter()
         graph = make_graph(num_nodes, num_edges, Path(folder), not options.learned)
         made = time.perf_counter()

@@ -7,7 +7,7 @@ asks for the same key and gets the same numbers. The global generators of torch 
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -98,18 +98,42 @@ def dropout_mask(key: Key, rows: Tensor, num_columns: int, p: float, dtype: torc
         ``(M, C)``, each entry 0 or ``1 / (1 - p)``.
     """
     if rows.device.type == "cpu":
-        mask = torch.empty(len(rows), num_columns, dtype=dtype if dtype in _NUMPY_FLOATS else torch.float32)
-        out = mask.numpy()
-        row_hashes, column_hashes = _row_hashes(key, rows).numpy(), _column_hashes(key, num_columns)
-        _fill_mask(
-            row_hashes.view(np.uint32),
-            column_hashes.view(np.uint32),
-            np.uint32(_threshold(p)),
-            out.dtype.type(1 / (1 - p)),
-            out,
-        )
-        return mask.to(dtype)
+        ones = torch.ones(len(rows), num_columns, dtype=dtype if dtype in _NUMPY_FLOATS else torch.float32)
+        return dropped(ones, key, rows, p).to(dtype)
     return _mask_of_bits(_bits(key, rows, num_columns), p, dtype)
+
+
+def dropped(h: Tensor, key: Key, rows: Tensor, p: float) -> Tensor:
+    """``h * dropout_mask(...)``, the same bits; on a CPU in one pass that keeps no mask, nor do its derivatives.
+
+    Args:
+        h: ``(M, C)``.
+        key: the draw's key.
+        rows: ``(M,)`` int64, names of the rows.
+        p: probability of a zero, in [0, 1).
+    """
+    if h.device.type != "cpu" or h.dtype not in _NUMPY_FLOATS:
+        return h * dropout_mask(key, rows, h.shape[1], p, h.dtype)
+    words = _row_hashes(key, rows).numpy().view(np.uint32), _column_hashes(key, h.shape[1]).view(np.uint32)
+    return _Dropped.apply((*words, np.uint32(_threshold(p)), h.detach().numpy().dtype.type(1 / (1 - p))), h)  # type: ignore[no-any-return]
+
+
+class _Dropped(torch.autograd.Function):
+    """A product with a mask that is hashed anew each time; linear, so each derivative is that product again."""
+
+    @staticmethod
+    def forward(mask: tuple[Any, ...], h: Tensor) -> Tensor:
+        result, given = torch.empty_like(h, memory_format=torch.contiguous_format), h.detach().contiguous().numpy()
+        _drop(*mask, given, result.numpy())
+        return result
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+        ctx.mask = inputs[0]
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return None, _Dropped.apply(ctx.mask, grad)
 
 
 _NUMPY_FLOATS = (torch.float32, torch.float64)
@@ -149,13 +173,13 @@ def _column_hashes(key: Key, num_columns: int) -> np.ndarray:
 
 
 @kernel
-def _fill_mask(rows, columns, threshold, scale, out):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+def _drop(rows, columns, threshold, scale, h, out):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     zero = scale - scale
     for i in range(rows.shape[0]):
         row = rows[i]
         for j in range(columns.shape[0]):
-            h = np.uint32(row ^ columns[j])
-            h = np.uint32(h * np.uint32(0x85EBCA6B))
-            h = np.uint32(h ^ (h >> np.uint32(13)))
-            h = np.uint32(h * np.uint32(0xC2B2AE35))
-            out[i, j] = scale if np.uint32(h >> np.uint32(8)) >= threshold else zero
+            word = np.uint32(row ^ columns[j])
+            word = np.uint32(word * np.uint32(0x85EBCA6B))
+            word = np.uint32(word ^ (word >> np.uint32(13)))
+            word = np.uint32(word * np.uint32(0xC2B2AE35))
+            out[i, j] = h[i, j] * (scale if np.uint32(word >> np.uint32(8)) >= threshold else zero)

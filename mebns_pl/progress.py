@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 Item = TypeVar("Item")
@@ -23,7 +25,23 @@ def with_progress(items: Iterable[Item], total: int, description: str) -> Iterab
         description: what is being done, for people to read.
     """
     console = Console(stderr=True)
-    return track(items, description, total=total, console=console, transient=True, disable=not console.is_terminal)
+    return track(
+        items, escape(description), total=total, console=console, transient=True, disable=not console.is_terminal
+    )
+
+
+@contextmanager
+def doing(description: str) -> Iterator[None]:
+    """Says on the terminal's error stream what is being done within, where nobody knows how far it is.
+
+    Without a terminal nothing is shown; no bar may be within.
+
+    Args:
+        description: for people to read.
+    """
+    console = Console(stderr=True)
+    with console.status(escape(description)) if console.is_terminal else nullcontext():
+        yield
 
 
 def num_threads() -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mebns_pl.allocator import keep_freed_memory
+from mebns_pl.allocator import give_back_freed_memory, keep_freed_memory
 from references.processes import output_of
 
 
@@ -33,3 +33,24 @@ def test_freed_memory_is_kept(tmp_path: Path) -> None:
     faults = int(output_of(loop, into=tmp_path / "faults.txt"))
     pages = 60 * 5 * 2_800_000 // 4096  # each is new without the setting
     assert faults < pages / 100
+
+
+def freed() -> None:
+    """Tells how many bytes of many small blocks, one of them kept at their end, are there before and after."""
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    keep_freed_memory()
+    blocks = [torch.ones(100_000) for _ in range(500)]  # 0.4 MB each
+    last = blocks.pop()
+    del blocks
+    before = resident()
+    assert give_back_freed_memory()
+    print(before - resident(), len(last), flush=True)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the function is glibc's")
+def test_freed_memory_is_given_back(tmp_path: Path) -> None:
+    given_back, _ = map(int, output_of(freed, into=tmp_path / "freed.txt").split())
+    assert given_back > 499 * 400_000 / 2

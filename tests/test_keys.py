@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mebns_pl import keys
-from mebns_pl.keys import Key, dropout_mask, permutation, uniform
+from mebns_pl.keys import Key, dropout_mask, dropped, permutation, uniform
 
 KEY = Key(7, "tests/keys")
 any_key = st.builds(Key, st.integers(), st.text(max_size=5), st.integers(0, 9), st.integers(0, 9))
@@ -125,3 +125,17 @@ def test_uniform_numbers_are_uniform_and_uncorrelated() -> None:
     others = uniform(KEY.child("other"), torch.arange(20_000), 4).double()
     table = torch.cat([values, others, values.roll(1, 0)], dim=1)
     assert float((torch.corrcoef(table.t()) - torch.eye(12)).abs().max()) < 0.035
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_dropped_is_the_product_with_the_mask(dtype: torch.dtype) -> None:
+    """With its derivatives, of views too."""
+    h = torch.randn(7, 5, generator=KEY.generator()).t().to(dtype).requires_grad_()
+    rows, above = torch.tensor([4, 0, 9, 2, 2]), torch.ones(7, 5, dtype=dtype).t()
+    expected = h * dropout_mask(KEY, rows, 7, 0.4, dtype)
+    found = dropped(h, KEY, rows, 0.4)
+    assert torch.equal(found, expected)
+    assert 0 < int((found == 0).sum()) < found.numel()
+    assert torch.equal(*(torch.autograd.grad(value, h, above)[0] for value in (found, expected)))
+    if dtype == torch.float64:
+        assert torch.autograd.gradgradcheck(lambda value: dropped(value, KEY, rows, 0.4).square(), h)

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from mebns_pl import progress
-from mebns_pl.progress import in_threads, slices, with_progress
+from mebns_pl.progress import doing, in_threads, slices, with_progress
 
 
 def test_everything_is_done_once() -> None:
@@ -47,5 +47,14 @@ def test_an_error_comes_out() -> None:
 def test_a_bar_on_terminals_only(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     monkeypatch.setattr(progress, "Console", lambda stderr: Console(file=screen, force_terminal=terminal))
-    assert list(with_progress(iter("abc"), 3, "testing bars")) == ["a", "b", "c"]
-    assert ("testing bars" in screen.getvalue()) is terminal
+    assert list(with_progress(iter("abc"), 3, "testing [b]bars[/z]")) == ["a", "b", "c"]
+    assert ("testing [b]bars[/z]" in screen.getvalue()) is terminal
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_is_done_is_said_on_terminals_only(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "Console", lambda stderr: Console(file=screen, force_terminal=terminal))
+    with doing("testing [b]words[/z]"):
+        pass
+    assert ("testing [b]words[/z]" in screen.getvalue()) is terminal

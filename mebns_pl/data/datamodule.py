@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
@@ -25,12 +26,18 @@ from mebns_pl.datasets.catalog import CATALOG, load_graph
 from mebns_pl.datasets.files import SUFFIXES, read_graph
 from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.datasets.official_splits import OfficialSplit
-from mebns_pl.datasets.prepared import prepared
+from mebns_pl.datasets.prepared import prepared, source_of
 from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns
 from mebns_pl.datasets.split import SplitFractions, check_split, split_edges
 from mebns_pl.errors import DataError
-from mebns_pl.evaluation.negative_cache import digest, graph_parts
-from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives, most_edges, num_of_type
+from mebns_pl.evaluation.negative_cache import describe, digest, graph_parts
+from mebns_pl.evaluation.negatives import (
+    AbstractEvalNegatives,
+    HeartNegatives,
+    RandomNegatives,
+    most_edges,
+    num_of_type,
+)
 from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol, edge_split
 from mebns_pl.graph.csr import Graph, pair_keys
 from mebns_pl.graph.known_edges import KnownEdges
@@ -44,6 +51,7 @@ from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.pools.built import PairPool, build_pool
 from mebns_pl.pools.new_nodes import GivenPairs
 from mebns_pl.pools.restriction import DEFAULT_PAIRS, PredictionPairs
+from mebns_pl.progress import doing
 from mebns_pl.types import EdgeSplit, EvalBatch, GraphSpec, Share, to_device
 
 log = logging.getLogger(__name__)
@@ -219,7 +227,8 @@ class LinkDataModule(LightningDataModule):
             return split_edges(self.loaded.edges, parts.val, parts.test, parts.meta, key=key)
 
         def make() -> dict[str, Tensor]:
-            return vars(split_edges(self.loaded.edges, parts.val, parts.test, parts.meta, key=key))
+            with doing(f"{self.loaded.name}, split"):
+                return vars(split_edges(self.loaded.edges, parts.val, parts.test, parts.meta, key=key))
 
         asked = ["split", self.loaded.origin, parts.val, parts.test, parts.meta, tuple(key)]
         found, self._split_origin = prepared(asked, make, f"{self.loaded.name}, split")
@@ -240,7 +249,7 @@ class LinkDataModule(LightningDataModule):
         split = self.split
         if not self._split_origin:
             return self._graph(split.observed)
-        return self._kept_graph(["training graph", self._split_origin], split.observed)
+        return self._kept_graph(["training graph", self._split_origin], lambda: split.observed)
 
     @cached_property
     def types(self) -> NodeTypes | None:
@@ -268,13 +277,14 @@ class LinkDataModule(LightningDataModule):
         split, loaded = self.split, self.loaded
         if not self._split_origin:
             return self._graph(split.all)
-        return self._kept_graph(["full graph", loaded.origin], loaded.edges)
+        return self._kept_graph(["full graph", loaded.origin], lambda: loaded.edges)
 
-    def _kept_graph(self, parts: list[str], edges: Tensor) -> Graph:
+    def _kept_graph(self, parts: list[str], edges: Callable[[], Tensor]) -> Graph:
         """The graph of some edges ``(2, n)``, whose rows are kept on disk; they are what ``parts`` tell."""
 
         def make() -> dict[str, Tensor]:
-            made = Graph.from_edges(edges, self.loaded.num_nodes)
+            with doing(f"{self.loaded.name}, {parts[0]}"):
+                made = Graph.from_edges(edges(), self.loaded.num_nodes)
             return {"indptr": made.indptr, "indices": made.indices}
 
         found, _ = prepared(parts, make, f"{self.loaded.name}, {parts[0]}")
@@ -408,8 +418,12 @@ class LinkDataModule(LightningDataModule):
         """Training and meta edges ``(2, n)`` in an order that does not tell which is which."""
         if not self.split.meta.shape[1]:
             return self.split.train
+        if self._split_origin:  # drawn here, so that edges are as a graph has them
+            return self.train_graph.edges
         edges = self.split.observed
-        return edges[:, pair_keys(edges[0], edges[1], self.loaded.num_nodes).argsort(stable=True)]
+        keys = pair_keys(edges[0], edges[1], self.loaded.num_nodes).numpy()
+        # NumPy's stable sort merges what ascends: of two sorted parts in one pass
+        return edges.index_select(1, torch.from_numpy(np.argsort(keys, kind="stable")))
 
     def _supervision(self, edges: Tensor) -> Tensor:
         """The share of ``edges`` ``(2, n)`` that losses are computed on, one at least."""
@@ -554,14 +568,10 @@ class LinkDataModule(LightningDataModule):
                 f"split.{stage}: {positives.shape[1]} edges cannot be parted among {self._share().size} ranks"
             )
         if stage not in self._eval_sets:
-            if told := self.unrankable(stage):
-                raise DataError(told)
-            if self.protocol is not None:
-                comparison, parts = self.protocol.comparison, self.protocol_parts
-            else:
-                comparison = GeneratedComparison(self.eval_negatives)
-                parts = OfficialSplit(self.loaded.name, self.loaded.num_nodes, split.observed, split.val, split.test)
-            made = comparison.compare(stage, parts, self.train_graph, self.split_key.child(stage))
+            # HeaRT's would be many times as large as the graph, and of a way that is not the package's own nobody knows
+            # when it changes
+            kept = self._split_origin and type(self.eval_negatives) is RandomNegatives
+            made = self._kept_comparison(stage) if kept else self._compared(stage)
             if made.repeated is not None:
                 counts = (~made.repeated).sum(dim=1)
                 log.info(
@@ -572,6 +582,33 @@ class LinkDataModule(LightningDataModule):
                 )
             self._eval_sets[stage] = made
         return self._eval_sets[stage]
+
+    def _compared(self, stage: str) -> EvalBatch:
+        """The held-out edges of a stage with their negatives, made.
+
+        Raises:
+            DataError: an edge has an end without any non-edge.
+        """
+        if told := self.unrankable(stage):
+            raise DataError(told)
+        split = self.split
+        if self.protocol is not None:
+            comparison, parts = self.protocol.comparison, self.protocol_parts
+        else:
+            comparison = GeneratedComparison(self.eval_negatives)
+            parts = OfficialSplit(self.loaded.name, self.loaded.num_nodes, split.observed, split.val, split.test)
+        return comparison.compare(stage, parts, self.train_graph, self.split_key.child(stage))
+
+    def _kept_comparison(self, stage: str) -> EvalBatch:
+        """The same of a split that is kept on disk, kept there, too."""
+        asked = ["negatives", self._split_origin, stage, digest([describe(self.eval_negatives)]), tuple(self.split_key)]
+        features = [] if self.nodes is None else source_of([Path(self.nodes)])
+
+        def make() -> dict[str, Tensor]:
+            return {name: value for name, value in vars(self._compared(stage)).items() if value is not None}
+
+        found, _ = prepared([*asked, features], make, f"{self.loaded.name}, negatives of {stage} edges")
+        return EvalBatch(**found)
 
     def unrankable(self, stage: str) -> str:
         """Why the edges of ``stage`` ("val" or "test") cannot be ranked against negatives of their own; "" if they can.

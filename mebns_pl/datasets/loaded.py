@@ -20,6 +20,7 @@ from mebns_pl.graph.sparse import Features
 from mebns_pl.types import GraphSpec
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_PLAIN = re.compile(r"0|-?[1-9][0-9]{0,17}")  # as a number is written
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,22 @@ class NumberNames(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         found = (range(self.size) if self.numbers is None else self.numbers)[index]
         return [str(number) for number in found] if isinstance(index, slice) else str(found)  # type: ignore[union-attr]
+
+    def places(self, names: Sequence[str]) -> Tensor:
+        """``(m,)`` int64: which node has each of m names, -1 where none has; no text of another node is made.
+
+        Example:
+            >>> NumberNames(3, np.array([-4, 5, 70])).places(["70", "07", "-4", "6"]).tolist()
+            [2, -1, 0, -1]
+        """
+        plain = torch.tensor([bool(_PLAIN.fullmatch(name)) for name in names], dtype=torch.bool)
+        asked = torch.tensor([int(name) if good else 0 for name, good in zip(names, plain.tolist(), strict=True)])
+        asked = asked.long()  # of no name, too
+        if self.numbers is None:
+            return torch.where(plain & (asked >= 0) & (asked < self.size), asked, -1)
+        numbers = torch.from_numpy(self.numbers)
+        place = torch.searchsorted(numbers, asked).clamp_(max=self.size - 1)
+        return torch.where(plain & (numbers[place] == asked), place, -1)
 
     def __eq__(self, other: object) -> bool:
         alike = isinstance(other, Sequence) and len(self) == len(other)

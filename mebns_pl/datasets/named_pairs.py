@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from mebns_pl.datasets.loaded import NumberNames
 from mebns_pl.datasets.readers.columns import read_columns, standard_suffix
 from mebns_pl.datasets.readers.contents import text_lines
 from mebns_pl.datasets.tables import Table, places_in, text_column
@@ -85,7 +86,10 @@ def node_numbers(
     Raises:
         DataError: names of no node; the first few of them, with their lines.
     """
-    numbers = torch.stack([places_in(node_names, column) for column in names])
+    if isinstance(node_names, NumberNames):
+        numbers = torch.stack([node_names.places(column.to_pylist()) for column in names])
+    else:
+        numbers = torch.stack([places_in(node_names, column) for column in names])
     unknown: dict[str, int] = {}
     for row, place in (numbers.t() < 0).nonzero().tolist():
         unknown.setdefault(names[place][row].as_py(), row)

@@ -21,8 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mebns_pl.allocator import give_back_freed_memory
 from mebns_pl.datasets.places import cache_folder
 from mebns_pl.files import atomic_file, write_atomically
+from mebns_pl.progress import doing
 
 log = logging.getLogger(__name__)
 
@@ -67,20 +69,26 @@ def prepared(
         return dict(make()), name
     folder = place / name
     with _alone(folder):
-        found = _mapped(folder)
+        with doing(f"{what}, checked"):
+            found = _mapped(folder)
         if found is not None:
             return found, name
         shutil.rmtree(folder, ignore_errors=True)
+        log.info("%s: being prepared", what)
         made = dict(make())
         try:
-            checksums = {key: _write(folder / f"{key}.npy", value.numpy()) for key, value in made.items()}
+            with doing(f"{what}, written"):
+                checksums = {key: _write(folder / f"{key}.npy", value.numpy()) for key, value in made.items()}
             write_atomically(folder / _LIST, json.dumps(checksums))  # last: what it lists is whole
         except OSError as error:
             log.warning("%s: cannot be kept (%s); it will be made again next time", what, error)
             shutil.rmtree(folder, ignore_errors=True)
             return made, name
         log.info("%s: kept in %s, where it is found the next time", what, folder)
-        return _mapped(folder) or made, name
+        found = _mapped(folder) or made
+        del made
+        give_back_freed_memory()
+        return found, name
 
 
 def source_of(paths: Sequence[Path]) -> list[tuple[str, int, int]]:

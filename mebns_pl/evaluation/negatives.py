@@ -10,11 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mebns_pl.errors import DataError
-from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.csr import Graph, check_ends
 from mebns_pl.graph.known_edges import KnownEdges, fill_legal
 from mebns_pl.graph.measures.abstract import AbstractMeasure
 from mebns_pl.graph.measures.cosine import FeatureCosine
@@ -22,8 +23,9 @@ from mebns_pl.graph.measures.min_rank import MinRank
 from mebns_pl.graph.measures.neighbors import ResourceAllocation
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
 from mebns_pl.graph.node_types import NodeTypes
+from mebns_pl.graph.row_lists import BLOCK, in_blocks, lower_first, sorted_rows
 from mebns_pl.keys import Key
-from mebns_pl.progress import with_progress
+from mebns_pl.progress import doing, with_progress
 
 _TYPED = 4  # times as many of the nearest nodes are looked at, for those of a type among them
 _ENDS = 1024  # nodes between two steps of the progress bar; how they are cut shows in no result
@@ -77,7 +79,8 @@ class RandomNegatives(AbstractEvalNegatives):
             raise ValueError(f"num_negatives: got {self.num_negatives}; allowed is 1 or more")
 
     def generate(self, positives: Tensor, graph: Graph, known_edges: Tensor, key: Key) -> Tensor:
-        known = _known_graph(positives, graph, known_edges)
+        with doing("Known edges of held-out nodes"):
+            known = _known_graph(positives, graph, known_edges)
         rows, types = torch.arange(positives.shape[1]), graph.types
         lists = []
         for end, count in enumerate(((self.num_negatives + 1) // 2, self.num_negatives // 2)):
@@ -157,14 +160,16 @@ def uniform_non_edges(num: int, num_nodes: int, known_edges: Tensor, key: Key) -
     Raises:
         DataError: every pair is a known edge.
     """
-    known = KnownEdges(Graph.from_edges(known_edges, num_nodes))
     # The r-th of all ordered legal pairs, for a uniform r: one draw a pair, none is ever thrown away.
-    ends = known.num_legal(torch.arange(num_nodes)).cumsum(0)
+    with doing("Degrees by known edges"):
+        legal = num_nodes - 1 - degrees(known_edges, num_nodes)
+    ends = legal.cumsum(0)
     if not num_nodes or int(ends[-1]) == 0:
         raise DataError(f"known_edges: all pairs of the {num_nodes} nodes are edges; at least one non-edge is needed")
     rank = torch.randint(int(ends[-1]), (num,), generator=key.generator())
     source = torch.searchsorted(ends, rank, right=True)
-    target = known.legal_node(source, rank - (ends[source] - known.num_legal(source)))
+    known = KnownEdges(Graph.from_edges(edges_at(source, known_edges, num_nodes), num_nodes))
+    target = known.legal_node(source, rank - (ends[source] - legal[source]))
     return torch.stack([torch.minimum(source, target), torch.maximum(source, target)])
 
 
@@ -260,8 +265,37 @@ def most_edges(parts: Sequence[Tensor], num_nodes: int) -> int:
     return int(ends.max())
 
 
+def edges_at(nodes: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
+    """``(2, n)``: those of ``edges`` ``(2, m)`` that have an end among ``nodes``, in order; looked at in blocks."""
+    asked = torch.zeros(num_nodes, dtype=torch.bool)
+    asked[nodes.flatten()] = True
+    return torch.cat([block[:, asked[block[0]] | asked[block[1]]] for block in edges.split(BLOCK, dim=1)], dim=1)
+
+
+def degrees(edges: Tensor, num_nodes: int) -> Tensor:
+    """``(N,)`` int64: of how many different ``edges`` ``(2, m)`` each node is an end, without rows in both directions.
+
+    Raises:
+        ValueError: an end that is no node, or a self-loop.
+
+    Example:
+        >>> degrees(torch.tensor([[0, 1, 1], [1, 0, 2]]), 4).tolist()
+        [1, 2, 1, 0]
+    """
+    check_ends(edges, num_nodes)
+    lower = np.int32 if num_nodes < 2**31 else np.int64
+    indptr, columns = sorted_rows(lambda: lower_first(in_blocks(edges)), num_nodes, lower)
+    found = torch.from_numpy(indptr).diff()
+    for block in torch.from_numpy(columns).split(BLOCK):
+        found += torch.bincount(block, minlength=num_nodes)
+    return found
+
+
 def _known_graph(positives: Tensor, graph: Graph, known_edges: Tensor) -> Graph:
-    known, types = Graph.from_edges(torch.cat([known_edges, positives], dim=1), graph.num_nodes), graph.types
+    """What no negative may be, in the rows of the positives' ends; of a graph without types other rows lack edges."""
+    types = graph.types
+    near = edges_at(positives, known_edges, graph.num_nodes) if types is None else known_edges
+    known = Graph.from_edges(torch.cat([near, positives], dim=1), graph.num_nodes)
     if types is not None:
         none = positives[num_of_type(known, types, positives, types.kind[positives.flip(0)]) == 0]
         if len(none):

@@ -231,6 +231,7 @@ class GeneratedComparison(AbstractComparison):
         positives, known = held_out_of(parts, stage), known_to(stage, parts)
         negatives = self.negatives.generate(positives, graph, known, key.child("negatives"))
         repeated = repeated_pairs(positives, negatives, parts.num_nodes, known, graph.types)
+        del known  # a copy of all edges, and another is about to be made
         return EvalBatch(positives, negatives, classes_of(stage, parts, key, graph.types), repeated)
 
 

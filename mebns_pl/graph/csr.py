@@ -25,6 +25,20 @@ def pair_keys(source: Tensor, target: Tensor, num_nodes: int) -> Tensor:
     return source * num_nodes + target
 
 
+def check_ends(edges: Tensor, num_nodes: int) -> None:
+    """Refuses edges ``(2, n)`` that are none of ``num_nodes`` nodes.
+
+    Raises:
+        ValueError: an end outside ``0 ... num_nodes - 1``, or a self-loop.
+    """
+    if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= num_nodes):
+        raise ValueError(
+            f"edges: node numbers must be in 0 ... {num_nodes - 1}, got {int(edges.min())} ... {int(edges.max())}"
+        )
+    if bool((edges[0] == edges[1]).any()):
+        raise ValueError(f"edges: self-loop at node {int(edges[0][edges[0] == edges[1]][0])}; drop self-loops first")
+
+
 def spec_of(num_nodes: int, x: Tensor | Features | None) -> GraphSpec:
     """What models need to know of a graph of so many nodes with such features."""
     if isinstance(x, Features):
@@ -108,14 +122,7 @@ class Graph:
         Raises:
             ValueError: an end outside ``0 ... num_nodes - 1``, or a self-loop.
         """
-        if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= num_nodes):
-            raise ValueError(
-                f"edges: node numbers must be in 0 ... {num_nodes - 1}, got {int(edges.min())} ... {int(edges.max())}"
-            )
-        if bool((edges[0] == edges[1]).any()):
-            raise ValueError(
-                f"edges: self-loop at node {int(edges[0][edges[0] == edges[1]][0])}; drop self-loops first"
-            )
+        check_ends(edges, num_nodes)
         edges = edges.cpu()
         indptr, indices = map(torch.from_numpy, sorted_rows(lambda: both_ways(edges), num_nodes))
         graph = Graph(indptr, indices, x, types=types)
@@ -124,6 +131,13 @@ class Graph:
         place = graph._places(torch.cat([edges, edges.flip(0)], dim=1))
         by_entry = weight.new_zeros(len(indices)).scatter_reduce(0, place, weight.repeat(2), "amax")
         return replace(graph, weight=by_entry)
+
+    @property
+    def edges(self) -> Tensor:
+        """``(2, E / 2)`` int64, the edges of an undirected graph on the CPU with source < target, sorted; made anew."""
+        edges = torch.empty(2, self.num_edges // 2, dtype=torch.int64)
+        kernels.write_edges(self.indptr.numpy(), self.indices.numpy(), edges.numpy())
+        return edges
 
     @property
     def num_nodes(self) -> int:

@@ -29,15 +29,52 @@ def place_entries(rows, columns, cursor, out):  # pragma: no cover (compiled)
             cursor[rows[i]] += 1
 
 
+_SHORT = 64
+
+
+@kernel
+def merge_runs(values, spare):  # pragma: no cover (compiled)
+    """Sorts ``values`` in place: what ascends already is merged, two runs at a time, by way of ``spare`` as long.
+
+    numba's own sort takes quadratic time where little is out of place, and rows are often a few that ascend.
+    """
+    merged = 2
+    while merged > 1:
+        start, merged = 0, 0
+        while start < values.shape[0]:
+            middle = start + 1
+            while middle < values.shape[0] and values[middle - 1] <= values[middle]:
+                middle += 1
+            stop = min(middle + 1, values.shape[0])
+            while stop < values.shape[0] and values[stop - 1] <= values[stop]:
+                stop += 1
+            one, other = start, middle
+            for place in range(start, stop):
+                if other == stop or (one < middle and values[one] <= values[other]):
+                    spare[place] = values[one]
+                    one += 1
+                else:
+                    spare[place] = values[other]
+                    other += 1
+            start = stop
+            merged += 1
+        values[:] = spare[: values.shape[0]]
+
+
 @kernel
 def ascending_once(indptr, columns):  # pragma: no cover (compiled)
     """Has each row ascend and hold a column once, in place; rows move together, and their entries are counted."""
-    written, start = 0, indptr[0]
+    written, start, spare = 0, indptr[0], columns[:0].copy()
     for row in range(indptr.shape[0] - 1):
         stop = indptr[row + 1]
         for place in range(start + 1, stop):
             if columns[place - 1] > columns[place]:
-                columns[start:stop].sort()
+                if stop - start <= _SHORT:
+                    columns[start:stop].sort()
+                    break
+                if stop - start > spare.shape[0]:
+                    spare = np.empty_like(columns[start:stop])
+                merge_runs(columns[start:stop], spare)
                 break
         indptr[row] = written
         for place in range(start, stop):
@@ -57,6 +94,18 @@ def write_pairs(indptr, columns, out):  # pragma: no cover (compiled)
         for place in range(indptr[row], indptr[row + 1]):
             out[0, place] = row
             out[1, place] = columns[place]
+
+
+@kernel
+def write_edges(indptr, columns, out):  # pragma: no cover (compiled)
+    """``out`` ``(2, n)``: row and column of each entry with row < column, in order."""
+    number = 0
+    for row in range(indptr.shape[0] - 1):
+        for place in range(indptr[row], indptr[row + 1]):
+            if row < columns[place]:
+                out[0, number] = row
+                out[1, number] = columns[place]
+                number += 1
 
 
 @kernel

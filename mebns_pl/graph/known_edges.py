@@ -1,4 +1,7 @@
-"""Which pairs are known edges: exact membership in O(log degree), with no N x N anything."""
+"""Which pairs are known edges: exact membership in O(log degree), with no N x N anything.
+
+Kernels go over arrays by uint64: of a signed place the compiled code would ask each time whether it is negative.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.csr_kernels import merge_runs
 from mebns_pl.graph.hashing import mix, pair_hash
 from mebns_pl.graph.node_types import NodeTypes
 from mebns_pl.kernels import kernel
@@ -38,6 +42,7 @@ class KnownEdges:
         self.num_nodes = graph.num_nodes
         self.indptr, self.indices = graph.indptr, graph.indices
         self._degree = graph.indptr.diff()
+        self._num_asked = 0
         self.types = graph.types
         if graph.types is not None:
             self._of_types(graph.types)
@@ -98,8 +103,17 @@ class KnownEdges:
         source, target = torch.broadcast_tensors(source, target)
         found = torch.empty(source.shape, dtype=torch.bool)
         ends = source.reshape(-1).numpy(), target.reshape(-1).numpy()
-        _known(*ends, self.indptr.numpy(), self.indices.numpy(), found.view(-1).numpy())
+        self._num_asked += found.numel()
+        words = self._filter if _PAYS * self._num_asked >= len(self.indices) else _ALL
+        _known(*ends, self.indptr.numpy(), self.indices.numpy(), words.numpy(), found.view(-1).numpy())
         return found
+
+    @cached_property
+    def _filter(self) -> Tensor:
+        """A Bloom filter of the edges (CACM 1970): of pairs that are none one word tells nearly all; 1 to 2 E bytes."""
+        words = torch.zeros(1 << (len(self.indices) // 8).bit_length(), dtype=torch.int64)
+        _fill_filter(self.indptr.numpy(), self.indices.numpy(), words.numpy())
+        return words
 
     def _known_anywhere(self, keys: Tensor) -> Tensor:
         """On any device: a search among all edges, not in one row."""
@@ -172,7 +186,7 @@ class KnownEdges:
     def to(self, device: torch.device | str) -> KnownEdges:
         """The same edges on ``device``."""
         moved = object.__new__(KnownEdges)
-        moved.num_nodes = self.num_nodes
+        moved.num_nodes, moved._num_asked = self.num_nodes, 0
         moved.types = None if self.types is None else to_device(self.types, device)
         typed = () if self.types is None else ("_num_partners", "_partners", "_partner_start", "_first", "_legal_below")
         searched = () if torch.device(device).type == "cpu" else ("_keys", "_first", "_legal_below")
@@ -184,59 +198,91 @@ class KnownEdges:
 _WIDTH = 8
 """So many entries of a row are compared without a branch, where a search would guess wrong three times."""
 
+_PAYS = 8
+"""The filter is made when one pair to so many entries has been asked for: searches have taken as long as it takes."""
+
+_ALL = torch.full((1,), -1)
+"""The filter of all pairs, which are searched for, then."""
+
 
 @kernel
-def _known(source, target, indptr, indices, found):  # pragma: no cover (compiled)
+def _filter_place(row, other, num_nodes, num_words):  # pragma: no cover (compiled)
+    """A pair's word in the filter, the same for both directions, and its two bits there; num_words is a power of 2."""
+    hashed = (min(row, other) * num_nodes + max(row, other)) * np.uint64(0x9E3779B97F4A7C15)
+    hashed ^= hashed >> np.uint64(32)  # the higher bits of a product depend on more of the pair
+    bits = np.uint64(1) << (hashed & np.uint64(63)) | np.uint64(1) << (hashed >> np.uint64(6) & np.uint64(63))
+    return hashed >> np.uint64(12) & (num_words - np.uint64(1)), bits
+
+
+@kernel
+def _fill_filter(starts, indices, out):  # pragma: no cover (compiled)
+    """Sets the bits of all edges."""
+    indptr, words, num_nodes = starts.view(np.uint64), out.view(np.uint64), np.uint64(len(starts) - 1)
+    for row in range(num_nodes):
+        for place in range(indptr[row], indptr[row + np.uint64(1)]):
+            if np.uint64(indices[place]) > row:
+                number, bits = _filter_place(row, np.uint64(indices[place]), num_nodes, np.uint64(len(words)))
+                words[number] |= bits
+
+
+@kernel
+def _known(source, target, starts, indices, edge_filter, found):  # pragma: no cover (compiled)
     """Whether each pair is one of a node with itself, or its target in the row of its source."""
-    for number in range(len(source)):
-        row, other = source[number], target[number]
-        low, high = indptr[row], indptr[row + 1]
-        while high - low > _WIDTH:
-            middle = (low + high) // 2
-            if indices[middle] <= other:
-                low = middle
-            else:
-                high = middle
-        equal = 0
-        for place in range(low, high):
-            equal += indices[place] == other
-        found[number] = row == other or equal > 0
+    indptr, words = starts.view(np.uint64), edge_filter.view(np.uint64)
+    num_nodes, num_words = np.uint64(len(starts) - 1), np.uint64(len(words))
+    for number in range(np.uint64(len(source))):
+        row, other = np.uint64(source[number]), target[number]
+        place, bits = _filter_place(row, np.uint64(other), num_nodes, num_words)
+        equal = False
+        if words[place] & bits == bits:
+            low, high = indptr[row], indptr[row + np.uint64(1)]
+            while high - low > np.uint64(_WIDTH):
+                middle = (low + high) >> np.uint64(1)
+                if indices[middle] <= other:
+                    low = middle
+                else:
+                    high = middle
+            for place in range(low, high):
+                equal |= indices[place] == other
+        found[number] = equal or source[number] == other
 
 
 @kernel
 def _num_passed(anchor, rank, indptr, indices):  # pragma: no cover (compiled)
     """How many of its anchor's blocked nodes, the anchor among them, a rank among the legal ones is not below."""
-    start = indptr[anchor]
-    low, high = start, indptr[anchor + 1]
+    start, high = indptr[anchor], indptr[anchor + np.uint64(1)]
+    low, own, shifted = start, np.int64(anchor), rank - np.int64(start)
     # Below a neighbour there are as many nodes that are none as its number and its place say; of those above the
     # anchor, the anchor is one, and not legal
-    while high - low > _WIDTH:
-        middle = (low + high) // 2
+    while high - low > np.uint64(_WIDTH):
+        middle = (low + high) >> np.uint64(1)
         node = indices[middle]
-        if node - (middle - start) - (node > anchor) <= rank:
-            low = middle + 1
+        if node - (node > own) <= shifted + np.int64(middle):
+            low = middle + np.uint64(1)
         else:
             high = middle
-    count = low - start
+    count = np.int64(low - start)
     for place in range(low, high):
         node = indices[place]
-        count += node - (place - start) - (node > anchor) <= rank
-    return count + (rank + count >= anchor)
+        count += node - (node > own) <= shifted + np.int64(place)
+    return count + (rank + count >= own)
 
 
 @kernel
-def _passed(anchors, ranks, indptr, indices, passed):  # pragma: no cover (compiled)
+def _passed(anchors, ranks, starts, indices, passed):  # pragma: no cover (compiled)
     """:func:`_num_passed` of each anchor and rank."""
+    indptr = starts.view(np.uint64)
     for number in range(len(anchors)):
-        passed[number] = _num_passed(anchors[number], ranks[number], indptr, indices)
+        passed[number] = _num_passed(np.uint64(anchors[number]), ranks[number], indptr, indices)
 
 
 @kernel
-def _nodes_of_words(anchors, num_nodes, indptr, indices, words):  # pragma: no cover (compiled)
+def _nodes_of_words(anchors, num_nodes, starts, indices, words):  # pragma: no cover (compiled)
     """Writes over each random word the legal node of its anchor that has it for a rank, modulo their number."""
-    for number in range(len(anchors)):
-        anchor = anchors[number]
-        num_legal = num_nodes - 1 - (indptr[anchor + 1] - indptr[anchor])
+    indptr = starts.view(np.uint64)
+    for number in range(np.uint64(len(anchors))):
+        anchor = np.uint64(anchors[number])
+        num_legal = num_nodes - 1 - np.int64(indptr[anchor + np.uint64(1)] - indptr[anchor])
         rank = np.int64(np.uint64(words[number]) % np.uint64(max(num_legal, 1)))
         # Where nothing is legal the search ends past the last node
         words[number] = min(rank + _num_passed(anchor, rank, indptr, indices), num_nodes - 1)
@@ -279,9 +325,9 @@ def fill_legal(anchors, own, names, seed, num_nodes, skip_indptr, skip_indices, 
         blocked = np.empty(neighbors.shape[0] + 1 + taken, np.int64)
         blocked[: neighbors.shape[0]] = neighbors
         blocked[neighbors.shape[0]] = own[row]
-        for place in range(taken):
-            blocked[neighbors.shape[0] + 1 + place] = lists[row, place]
-        blocked.sort()
+        blocked[neighbors.shape[0] + 1 :] = lists[row, :taken]
+        blocked[neighbors.shape[0] :].sort()
+        merge_runs(blocked, np.empty_like(blocked))
         free = num_nodes - blocked.shape[0]
         wanted = min(k - taken, free)
         ranks = np.empty(wanted, np.int64)

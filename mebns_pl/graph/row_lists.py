@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mebns_pl.graph import csr_kernels as kernels
-from mebns_pl.progress import with_progress
+from mebns_pl.progress import doing, with_progress
 
 BLOCK = 2**22
 """Pairs of a block; how pairs are cut into blocks shows in no result."""
@@ -41,16 +42,18 @@ def sorted_rows(
         ([0, 1, 2, 2], [1, 2])
     """
     indptr, total = np.zeros(num_nodes + 1, dtype=np.int64), 0
-    for rows, columns in blocks():
-        kernels.count_entries(rows, columns, indptr)
-        total += 1
+    with doing(f"{bar}, counted") if bar else nullcontext():
+        for rows, columns in blocks():
+            kernels.count_entries(rows, columns, indptr)
+            total += 1
     np.cumsum(indptr, out=indptr)
     cursor, entries = indptr[:-1].copy(), np.empty(indptr[-1], dtype=dtype)
     again = blocks()
     for rows, columns in with_progress(again, total, bar) if bar else again:
         kernels.place_entries(rows, columns, cursor, entries)
     del cursor
-    size = kernels.ascending_once(indptr, entries)
+    with doing(f"{bar}, sorted") if bar else nullcontext():
+        size = kernels.ascending_once(indptr, entries)
     return indptr, entries if size == len(entries) else entries[:size].copy()
 
 

@@ -113,7 +113,8 @@ def enclosing_subgraphs(
         threads: at most this many threads; None takes as many as there are cores for this process.
 
     Raises:
-        ValueError: an argument out of its range, or a graph or pairs that are not on the CPU.
+        ValueError: an argument out of its range, a graph that is a sample of neighbours, or a graph or pairs that are
+            not on the CPU.
 
     Example:
         >>> square = Graph.from_edges(torch.tensor([[0, 1, 2, 0], [1, 2, 3, 3]]), num_nodes=4)
@@ -130,6 +131,8 @@ def enclosing_subgraphs(
         raise ValueError(f"pairs: got nodes {found}; allowed are 0 ... {graph.num_nodes - 1}")
     at_least(0, num_hops=num_hops)
     at_least(1, or_null=True, max_nodes_per_hop=max_nodes_per_hop, threads=threads)
+    if graph.sampled is not None:
+        raise ValueError("graph: got a sample of neighbours; allowed is an undirected graph")
     if graph.num_nodes >= 2**31:
         raise ValueError(f"graph: got {graph.num_nodes} nodes; allowed are fewer than 2^31")
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -99,7 +100,7 @@ class Meta:
         weight_net: the meta learner: ``(n, F)`` features -> ``(n,)`` scores.
         engine: computes the hypergradient.
         loss: what the student is to be good at there: each edge of the union's meta batch against all its non-edges.
-        inputs: of this rank's q edges, then of every non-edge.
+        inputs: makes those of this rank's q edges, then of every non-edge; where the engine is not due nobody asks.
         shape: q and n, how many those are.
         counts: of the union's meta batch.
         previous: the student of the last epoch, where the weight net asks for it.
@@ -108,7 +109,7 @@ class Meta:
     weight_net: Learner[WeightNet]
     engine: AbstractEngine
     loss: AbstractLoss
-    inputs: Inputs
+    inputs: Callable[[], Inputs]
     shape: tuple[int, int]
     counts: Counts
     previous: Callable[[Tensor], Tensor] | None = None
@@ -140,7 +141,7 @@ class Meta:
         num_edges, num_others, share = edges.shape[1], others.shape[1], group.share(edges.shape[1])
         sizes, device = (num_edges, num_edges * num_others, num_edges), next(iter(weight_net.params())).device
         counts = Counts(*(torch.full((), float(size), device=device) for size in sizes))  # a fill waits for nothing
-        inputs = prepare(torch.cat([edges[:, share], others], dim=1), edges)
+        inputs = cache(lambda: prepare(torch.cat([edges[:, share], others], dim=1), edges))
         return Meta(weight_net, engine, loss, inputs, (share.stop - share.start, num_others), counts, previous)
 
 
@@ -493,7 +494,7 @@ def _meta_loss(predictor: LinkPredictor, meta: Meta) -> Callable[[dict[str, Tens
     rows = meta.shape[0]
 
     def loss(params: dict[str, Tensor]) -> Tensor:
-        logits = functional_call(predictor, params, (meta.inputs,))
+        logits = functional_call(predictor, params, (meta.inputs(),))
         others = logits[rows:].expand(meta.shape)
         weights = torch.ones_like(others, dtype=at_least_single(others).dtype)
         return meta.loss.share(logits[:rows], others, weights, meta.counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from mebns_pl.checks import above
@@ -52,6 +53,9 @@ class WeightNet(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Scores ``(M,)`` in (-max_score, max_score) from ``features`` ``(M, len(inputs))``."""
-        compressed = features.sign() * features.abs().log1p()
-        scores: Tensor = self.last(self.hidden(compressed).relu()).squeeze(1)
-        return self.max_score * (scores / self.max_score).tanh()
+        # Column by column: of few inputs and many rows the products, and most of all the weights' gradients, are twice
+        # as fast so on a CPU
+        columns = (features.sign() * features.abs().log1p()).t().contiguous()
+        for layer, activation in ((self.hidden, torch.relu), (self.last, torch.flatten)):
+            columns = activation(torch.addmm(layer.bias[:, None], layer.weight, columns))
+        return self.max_score * (columns / self.max_score).tanh()

@@ -16,7 +16,7 @@ from mebns_pl.checks import at_least, fits, within
 from mebns_pl.distributed.group import AbstractGroup
 from mebns_pl.distributed.row_shards import RowShards
 from mebns_pl.graph.csr import Graph
-from mebns_pl.keys import Key, dropout_mask
+from mebns_pl.keys import Key, dropped
 from mebns_pl.types import GraphSpec
 
 _BYTES = 4 * 4
@@ -85,7 +85,7 @@ class KeyedDropout(nn.Module):
         """``(M, C) -> (M, C)``; ``rows`` ``(M,)`` int64; unchanged where ``key`` is None."""
         if key is None or self.p == 0:
             return h
-        return h * dropout_mask(key, rows, h.shape[1], self.p, h.dtype)
+        return dropped(h, key, rows, self.p)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

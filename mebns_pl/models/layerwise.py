@@ -6,7 +6,7 @@ nodes, then looks at their neighbours. The result is that of the encoder on the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -133,14 +133,13 @@ def _embed(
     featureless = replace(graph, x=None)
     for layer, (given, wanted) in enumerate(pairwise(layers)):
         messages: list[Tensor] = []
-        for start, stop in _node_blocks(given.size):
+        shown = f"Layer {layer + 1} of {encoder.num_layers}"
+        for start, stop in _shown(list(_node_blocks(given.size)), graph, f"{shown}, nodes"):
             block = single_nodes(graph if h is None else featureless, given.part(start, stop)).to(device)
             own = None if h is None else h[start:stop].to(device)
             messages = _filled(messages, encoder.messages(layer, block, own, key), start, given.size)
-        result: list[Tensor] = []
-        blocks = list(_edge_blocks(graph, wanted))
-        shown = f"Layer {layer + 1} of {encoder.num_layers}"
-        for start, stop in with_progress(blocks, len(blocks), shown) if graph.num_nodes >= RESTRICTED else blocks:
+        h, own, result = None, None, list[Tensor]()  # what the messages were made from takes no more memory
+        for start, stop in _shown(list(_edge_blocks(graph, wanted)), graph, shown):
             block = surroundings(featureless, wanted.part(start, stop))
             assert block.node_ids is not None
             rows = tuple(message.index_select(0, given.rows(block.node_ids)).to(device) for message in messages)
@@ -149,6 +148,11 @@ def _embed(
         (h,) = result
     assert h is not None
     return h
+
+
+def _shown(blocks: Sequence[tuple[int, int]], graph: Graph, what: str) -> Iterable[tuple[int, int]]:
+    """The blocks, with a bar where the graph is large."""
+    return with_progress(blocks, len(blocks), what) if graph.num_nodes >= RESTRICTED else blocks
 
 
 def layerwise_scorer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,16 +15,26 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.multiprocessing import ProcessExitedException
 
+from mebns_pl.data import datamodule
 from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.data.needs import Needs
 from mebns_pl.datasets import files
 from mebns_pl.datasets import prepared as kept
 from mebns_pl.datasets.files import read_graph
 from mebns_pl.datasets.loaded import LoadedGraph, NumberNames
-from mebns_pl.datasets.readers import shards
+from mebns_pl.datasets.named_pairs import node_numbers
+from mebns_pl.datasets.readers import shards, whole
 from mebns_pl.datasets.readers.options import GraphColumns
+from mebns_pl.datasets.tables import places_in, text_column
 from mebns_pl.errors import DataError
+from mebns_pl.evaluation import negative_cache
+from mebns_pl.evaluation.negative_cache import CachedNegatives
+from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives, RandomNegatives
+from mebns_pl.evaluation.protocols import GeneratedComparison
 from mebns_pl.graph.csr import Graph
+from references.processes import in_processes
 
 
 @pytest.fixture(autouse=True)
@@ -69,19 +80,19 @@ def assert_same(one: LoadedGraph, other: LoadedGraph) -> None:
 def test_shards_are_one_edge_list(tmp_path: Path, suffix: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "BLOCK", 50)
     table = pairs(kind)
-    whole = read_graph(write(table, tmp_path / f"whole.{suffix}", 1))
+    one = read_graph(write(table, tmp_path / f"whole.{suffix}", 1))
     parted = read_graph(write(table, tmp_path / f"parts.{suffix}", 3))
-    assert_same(parted, whole)
+    assert_same(parted, one)
     assert [len(parted.notes), parted.origin] == [2, ""]
 
 
 def test_a_large_parquet_file_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(pairs("numbers"), tmp_path / "edges.parquet", 1)
-    whole = read_graph(path)
+    one = read_graph(path)
     monkeypatch.setattr(shards, "STREAMED", 400)
     assert shards.shards_of(path, GraphColumns()) == [path]
     monkeypatch.setattr(files, "_read_tables", None)
-    assert_same(read_graph(path), whole)
+    assert_same(read_graph(path), one)
 
 
 def test_what_was_read_is_kept(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +105,8 @@ def test_what_was_read_is_kept(tmp_path: Path, cache: Path, monkeypatch: pytest.
         assert torch.equal(getattr(data.split, name), getattr(plain.split, name))
     for name in ("indptr", "indices"):
         assert torch.equal(getattr(data.train_graph, name), getattr(plain.train_graph, name))
+    supervision = (module.train_steps(Needs()).positives for module in (data, plain))  # of training and meta edges
+    assert torch.equal(*supervision)
     assert len([item for item in cache.iterdir() if item.is_dir()]) == 3  # edges, split and graph
     monkeypatch.setattr(shards, "_read", None)
     monkeypatch.setattr(Graph, "from_edges", None)
@@ -102,6 +115,54 @@ def test_what_was_read_is_kept(tmp_path: Path, cache: Path, monkeypatch: pytest.
     assert list(again.loaded.node_names) == list(plain.loaded.node_names)
     with pytest.raises(TypeError, match="not callable"):  # another seed parts anew
         _ = LinkDataModule(str(path), seed=2).train_graph
+
+
+@pytest.mark.parametrize("how", [RandomNegatives(4), RandomNegatives(60)], ids=["4", "60"])
+def test_negatives_of_held_out_edges_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: AbstractEvalNegatives
+) -> None:
+    monkeypatch.setattr(shards, "LEAST", 0)
+    path = write(pairs("small"), tmp_path / "edges.parquet", 3)
+    x = tmp_path / "x.npy"
+    np.save(x, np.random.default_rng(0).standard_normal((40, 3), dtype=np.float32))
+
+    def module(**options: Any) -> LinkDataModule:
+        return LinkDataModule(str(path), **{"nodes": str(x), "eval_negatives": how, **options})
+
+    plain, first = module(), module()
+    plain.loaded = replace(plain.loaded, origin="")
+    want = vars(plain.eval_set("val"))
+    assert (want["repeated"] is None) is (how != RandomNegatives(60))
+    for data in (first, module()):
+        for name, value in vars(data.eval_set("val")).items():
+            assert value is want[name] is None or torch.equal(value, want[name])
+        monkeypatch.setattr(GeneratedComparison, "compare", None)
+    for other in ({"seed": 1}, {"eval_negatives": RandomNegatives(7)}):
+        with pytest.raises(TypeError, match="not callable"):
+            module(**other).eval_set("val")
+    with pytest.raises(TypeError, match="not callable"):
+        module().eval_set("test")
+    with monkeypatch.context() as patch:
+        patch.setattr(negative_cache, "_FORMAT", "negatives of another release")
+        with pytest.raises(TypeError, match="not callable"):
+            module().eval_set("val")
+    np.save(x, np.ones((40, 3), dtype=np.float32))
+    with pytest.raises(TypeError, match="not callable"):
+        module().eval_set("val")
+
+
+def test_negatives_that_are_larger_than_the_graph_are_not_kept(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "LEAST", 0)
+    path = write(pairs("small"), tmp_path / "edges.parquet", 3)
+    for how in (HeartNegatives(3), CachedNegatives(RandomNegatives(4), tmp_path / "negatives")):
+        data = LinkDataModule(str(path), eval_negatives=how)
+        data.train_graph  # noqa: B018 (kept, and so the folder is there)
+        before = sorted(cache.iterdir())
+        assert before
+        data.eval_set("val")
+        assert sorted(cache.iterdir()) == before
 
 
 def test_a_changed_or_damaged_file_is_read_anew(
@@ -219,6 +280,74 @@ def test_a_cache_of_somebody_else_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "open", refuse)
     found = kept.prepared(["x", 3], lambda: pytest.fail("it is there"), "x")[0]
     assert found["a"].tolist() == [0, 1, 2]
+
+
+def test_a_large_archive_of_edges_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, drawn = tmp_path / "edges.npz", pairs("small")[["source", "target"]].to_numpy()
+    np.savez(path, edge_index=drawn.T, num_nodes=50)
+    plain = read_graph(path)
+    monkeypatch.setattr(whole, "LEAST", 0)
+    first = read_graph(path)
+    assert_same(first, plain)
+    assert [len(first.notes), plain.origin, first.num_nodes] == [3, "", 50]
+    with monkeypatch.context() as patch:
+        patch.setattr(whole, "graph_of_pairs", None)
+        again = read_graph(path)
+        assert_same(again, plain)
+        assert again.origin == first.origin
+        with pytest.raises(TypeError, match="not callable"):  # another answer, which was not asked for before
+            read_graph(path, undirected=False)
+    np.savez(path, edges=drawn)
+    assert_same(read_graph(path), read_graph(write(pairs("small"), tmp_path / "edges.csv", 1)))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"x": np.eye(40, dtype=np.float32)}, {"node_names": np.arange(40)}, {"time": np.arange(400.0)}],
+    ids=["x", "names", "times"],
+)
+def test_an_archive_of_more_than_edges_is_not_kept(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(whole, "LEAST", 0)
+    np.savez(tmp_path / "edges.npz", edges=pairs("small")[["source", "target"]].to_numpy(), **more)
+    graph = read_graph(tmp_path / "edges.npz", time_column="time" if "time" in more else None)
+    assert [graph.origin, cache.exists()] == ["", False]
+    assert (graph.x is not None, graph.times is not None) == ("x" in more, "time" in more)
+
+
+def start_until_killed(_: int, path: str, cache: str, during: str) -> None:
+    """In a process of its own: reads and parts a graph, killed while it keeps a part."""
+    os.environ["MEBNS_CACHE"] = cache
+    setattr(shards, "LEAST", 0)  # noqa: B010 (a constant to others)
+    data = LinkDataModule(path)
+    for name, part in (("edges", "loaded"), ("split", "split"), ("training graph", "train_graph")):
+        if name == during:  # when its arrays are there, and nothing yet tells that they are whole
+            kept.write_atomically = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        getattr(data, part)
+
+
+@pytest.mark.parametrize("during", ["edges", "split", "training graph"])
+def test_a_start_after_a_kill_takes_what_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, during: str) -> None:
+    monkeypatch.setattr(shards, "LEAST", 0)
+    path = write(pairs("numbers"), tmp_path / "edges.parquet", 3)
+    with pytest.raises(ProcessExitedException, match="SIGKILL"):
+        in_processes(start_until_killed, str(path), str(tmp_path / "cache"), during)
+    if during != "edges":
+        monkeypatch.setattr(shards, "_read", None)
+    if during == "training graph":
+        monkeypatch.setattr(datamodule, "split_edges", None)
+    data = LinkDataModule(str(path))
+    assert torch.equal(data.train_graph.indices, Graph.from_edges(data.split.observed, data.loaded.num_nodes).indices)
+
+
+@pytest.mark.parametrize("numbers", [None, [-40, -3, 0, 7, 10, 10**17]])
+def test_numbers_are_found_as_their_texts_are(numbers: list[int] | None) -> None:
+    names = NumberNames(6, None if numbers is None else np.array(numbers))
+    asked = [*names, "00", "-0", "+7", "7.0", "07", "6", "-1", "100", "", "x", "9" * 18, "9" * 30]
+    assert names.places(asked).tolist() == places_in(list(names), text_column(asked)).tolist()
+    assert names.places([]).tolist() == []
+    assert node_numbers([text_column(["0"])], names).tolist() == [[list(names).index("0")]]
 
 
 def test_names_that_are_numbers_equal_texts_alone() -> None:

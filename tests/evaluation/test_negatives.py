@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mebns_pl.datasets.catalog import load_graph
 from mebns_pl.datasets.split import split_edges
 from mebns_pl.errors import DataError
+from mebns_pl.evaluation import negatives
 from mebns_pl.evaluation.negatives import AbstractEvalNegatives, HeartNegatives, RandomNegatives, uniform_non_edges
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.measures.cosine import FeatureCosine
@@ -44,16 +45,47 @@ def pair_set(edges: torch.Tensor) -> set[tuple[int, int]]:
 @given(case=held_out(), num=st.integers(1, 12))
 def test_random_negatives_are_legal_and_distinct(case, num):
     positives, known, graph = case
-    negatives = RandomNegatives(num).generate(positives, graph, known, KEY)
-    assert negatives.shape == (2, positives.shape[1], num)
-    assert negatives.dtype == torch.int64
+    made = RandomNegatives(num).generate(positives, graph, known, KEY)
+    assert made.shape == (2, positives.shape[1], num)
+    assert made.dtype == torch.int64
     half = (num + 1) // 2
     for row, (u, v) in enumerate(positives.t().tolist()):
-        source, target = negatives[:, row].tolist()
+        source, target = made[:, row].tolist()
         assert source[:half] == [u] * half
         assert target[half:] == [v] * (num - half)
         reference.check_half(target[:half], reference.legal_nodes(pair_set(known), graph.num_nodes, u), [])
         reference.check_half(source[half:], reference.legal_nodes(pair_set(known), graph.num_nodes, v), [])
+
+
+@given(case=held_out(), num=st.integers(1, 12), block=st.integers(1, 5))
+def test_rows_of_other_nodes_change_no_negative(case, num, block):
+    positives, known, graph = case
+    hows = RandomNegatives(num), HeartNegatives(num)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(negatives, "BLOCK", block)
+        found = [how.generate(positives, graph, known, KEY) for how in hows]
+        pairs = uniform_non_edges(num, graph.num_nodes, known, KEY)
+        patch.setattr(negatives, "edges_at", lambda nodes, edges, num_nodes: edges)
+        assert all(
+            torch.equal(how.generate(positives, graph, known, KEY), made) for how, made in zip(hows, found, strict=True)
+        )
+        assert torch.equal(uniform_non_edges(num, graph.num_nodes, known, KEY), pairs)
+
+
+@given(case=held_out(), block=st.integers(1, 5))
+def test_degrees_of_repeated_edges_are_those_of_their_graph(case, block):
+    positives, known, graph = case
+    several = torch.cat([known, positives.flip(0)], dim=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(negatives, "BLOCK", block)
+        assert torch.equal(
+            negatives.degrees(several, graph.num_nodes), Graph.from_edges(several, graph.num_nodes).degree
+        )
+
+
+def test_degrees_of_nodes_that_are_none_are_refused():
+    with pytest.raises(ValueError, match=r"node numbers must be in 0 ... 1, got 0 ... 2"):
+        negatives.degrees(torch.tensor([[0], [2]]), 2)
 
 
 @given(case=held_out(), num=st.integers(1, 12))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.known_edges import KnownEdges
+from mebns_pl.graph.known_edges import KnownEdges, _filter_place
 from references.negatives import legal_nodes
 
 
@@ -32,6 +33,41 @@ def test_mask_is_membership(graph: tuple[int, list[tuple[int, int]]]) -> None:
         [target in legal_nodes(edges, num_nodes, source) for target in range(num_nodes)] for source in range(num_nodes)
     ]
     assert (~build(num_nodes, edges).mask(nodes[:, None], nodes)).tolist() == legal
+
+
+def test_a_filter_that_is_made_when_it_pays_changes_nothing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    ends = torch.randint(700, (2, 4000), generator=generator)
+    graph = Graph.from_edges(ends[:, ends[0] < ends[1]], 700)
+    edges, asked = set(map(tuple, graph.edge_index.t().tolist())), torch.randint(700, (2, 500), generator=generator)
+    expected = [pair in edges or pair[0] == pair[1] for pair in map(tuple, asked.t().tolist())]
+    known = KnownEdges(graph)
+    assert known.mask(*asked[:, :400]).tolist() == expected[:400]
+    assert "_filter" not in known.__dict__
+    assert known.mask(*asked).tolist() == expected
+    assert "_filter" in known.__dict__
+    assert bool(known.mask(*graph.edge_index).all())
+    assert known._filter.nbytes <= 2 * graph.num_edges
+
+
+@pytest.mark.parametrize("spread", [1, 97, 1024])
+def test_the_filter_lets_few_pairs_through_that_are_no_edges(spread: int) -> None:
+    """Two bits of a word to at least eight for each edge; also where node numbers have a pattern."""
+    nodes = spread * torch.arange(500)
+    places = torch.arange(500 * 500)[torch.rand(500 * 500, generator=torch.Generator().manual_seed(1)) < 0.04]
+    source, target = nodes[places // 500], nodes[places % 500]
+    graph = Graph.from_edges(torch.stack([source, target])[:, source < target], spread * 500)
+    known = KnownEdges(graph)
+    words, is_edge = known._filter.numpy().view(np.uint64), known.listed(nodes[:, None], nodes)
+    num_nodes, num_words = np.uint64(graph.num_nodes), np.uint64(len(words))
+
+    def passes(row: int, other: int) -> bool:
+        place, bits = _filter_place(np.uint64(row), np.uint64(other), num_nodes, num_words)
+        return bool(words[place] & bits == bits)
+
+    others = [(row, other) for row, other in nodes[(~is_edge).nonzero()[::40]].tolist()]
+    assert sum(passes(*pair) for pair in others) < 0.07 * len(others)
+    assert all(passes(*pair) for pair in graph.edge_index.t().tolist())
 
 
 @given(graph=graphs())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from itertools import chain, pairwise
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mebns_pl.datasets.loaded import NumberNames, undirected_edges, unique_edges
-from mebns_pl.graph import row_lists
+from mebns_pl.graph import csr_kernels, row_lists
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.neighbors import surroundings, with_neighbors
 from mebns_pl.graph.row_lists import Pairs, both_ways, lower_first, pairs_of_rows, sorted_rows
@@ -44,6 +45,24 @@ def test_rows_of_blocks(pairs: list[tuple[int, int]], cut: int, small: bool) -> 
     assert pairs_of_rows(indptr, columns).t().tolist() == [list(pair) for pair in sorted(directed)]
     lower = {(min(pair), max(pair)) for pair in directed}
     assert lists(*sorted_rows(lambda: lower_first(blocks()), NUM_NODES)) == rows_of(lower)
+
+
+@given(values=st.lists(st.integers(-5, 5), max_size=200), cut=st.integers(0, 200))
+def test_runs_are_merged(values: list[int], cut: int) -> None:
+    array = np.array(sorted(values[:cut]) + values[cut:], dtype=np.int32)
+    csr_kernels.merge_runs(array, np.empty_like(array))
+    assert array.tolist() == sorted(values)
+
+
+def test_a_long_row_with_little_out_of_place_is_sorted_in_one_pass() -> None:
+    size = 300_000
+    targets = np.append(np.arange(2, size), 1)
+    few, many = (np.zeros(end, dtype=np.int64) for end in (2, len(targets)))
+    sorted_rows(lambda: [(few, targets[:2])], size)  # compiled
+    began = time.process_time()
+    _, columns = sorted_rows(lambda: [(many, targets)], size)
+    assert np.array_equal(columns, np.arange(1, size))
+    assert time.process_time() - began < 1  # by numba's own sort several seconds
 
 
 @given(pairs=pair_lists, block=st.integers(1, 9))

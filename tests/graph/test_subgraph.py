@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import networkx as nx
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.csr import Graph, Sampled
 from mebns_pl.graph.subgraph import Subgraphs, enclosing_subgraphs
 from references import subgraph as reference
 
@@ -154,6 +158,29 @@ def test_labels_of_the_paper():
 
 
 @pytest.mark.parametrize("limit", [None, 2])
+def test_nodes_stand_in_the_order_in_which_hops_find_them(limit):
+    """Sums over neighbours are made in this order, so that their last bits depend on it."""
+    whole, pairs = many_graphs(np.random.default_rng(13), 60)
+    graph = graph_of(whole)
+    found = enclosing_subgraphs(graph, pairs, 2, limit)
+    for i, (source, target) in enumerate(pairs.t().tolist()):
+        own = found.nodes[found.ptr[i] : found.ptr[i + 1]].tolist()
+        rows = [graph.indices[graph.indptr[node] : graph.indptr[node + 1]].tolist() for node in own]
+        ends = [source] if source == target else [source, target]
+        assert own == [node for node in dict.fromkeys(ends + [node for row in rows for node in row]) if node in own]
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=30))
+def test_edges_and_nodes_know_their_rows(counts):
+    """Rows of any length, none at all too, wherever they stand: what is written beyond one is written over."""
+    starts = torch.tensor([0, *counts]).cumsum(0)
+    found = Subgraphs(starts, starts.new_zeros(sum(counts)), starts.new_zeros(0), starts, starts.new_zeros(sum(counts)))
+    expected = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    assert torch.equal(found.batch, expected)
+    assert torch.equal(found.edge_index[1], expected)
+
+
+@pytest.mark.parametrize("limit", [None, 2])
 def test_a_pair_does_not_depend_on_the_others_or_on_threads(limit):
     whole, pairs = many_graphs(np.random.default_rng(11), 100)
     graph = graph_of(whole)
@@ -246,3 +273,10 @@ def test_refusals(tiny_graph, arguments, message):
 def test_a_graph_elsewhere_is_refused(tiny_graph):
     with pytest.raises(ValueError, match="graph: got tensors on meta; allowed is the CPU"):
         enclosing_subgraphs(tiny_graph.to("meta"), pairs_of((0, 1)))
+
+
+def test_a_sample_is_refused(tiny_graph):
+    """Its rows are not symmetric."""
+    sample = replace(tiny_graph, sampled=Sampled(tiny_graph.degree, None, None))
+    with pytest.raises(ValueError, match="graph: got a sample of neighbours; allowed is an undirected graph"):
+        enclosing_subgraphs(sample, pairs_of((0, 1)))

@@ -166,6 +166,22 @@ class Counting(AbstractEngine):
         return DirectionalEngine().hypergradient(problem)
 
 
+def test_between_its_turns_no_meta_inputs_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    setting, prepared, calls = Setting(), reference.prepared, []
+    state = warmed_up(setting)
+
+    def counted(*args):  # type: ignore[no-untyped-def]
+        prepare = prepared(*args)
+        return lambda *pairs: (calls.append(1), prepare(*pairs))[1]
+
+    monkeypatch.setattr(reference, "prepared", counted)
+    for number, made in ((3, 1), (4, 1), (6, 2)):
+        batch = replace(reference.make_batch(9), number=number)
+        engine = Every(3, DirectionalEngine())
+        reference.fast_gradients(state, setting, batch, reference.make_meta(9), KEY, engine)
+        assert len(calls) == made
+
+
 def test_every_counts_steps_over_epochs() -> None:
     """Three steps an epoch: of the steps 0 ... 11 every fourth is 0, 4 and 8."""
     data, counting = make_data(), Counting()

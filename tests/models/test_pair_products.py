@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from mebns_pl.graph import product_kernels
+from mebns_pl.models import pair_products
 from mebns_pl.models.pair_products import pair_dots
 
 
@@ -19,7 +21,9 @@ def made(num_pairs: int = 11) -> tuple[Tensor, Tensor]:
     return z, torch.randint(7, (2, num_pairs), generator=generator)
 
 
-def test_equal_to_copied_rows_with_two_derivatives() -> None:
+@pytest.mark.parametrize("cached", [0, 2**23], ids=["by target", "in their order"])
+def test_equal_to_copied_rows_with_two_derivatives(cached: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_products, "_CACHED", cached)
     z, pairs = made()
     pairs[:, 0] = 3  # a node with itself
     found = []
@@ -30,6 +34,28 @@ def test_equal_to_copied_rows_with_two_derivatives() -> None:
         found.append((value, first, second))
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_the_order_of_pairs_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    z, pairs = made(50)
+    found = pair_dots(z, pairs)
+    monkeypatch.setattr(pair_products, "_CACHED", 0)
+    assert torch.equal(pair_dots(z, pairs), found)
+
+
+def test_a_derivative_by_the_factors_alone_makes_none_by_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    leaf, pairs = made()
+    z, factors = 2 * leaf, torch.ones(11, dtype=torch.float64, requires_grad=True)
+    (first,) = torch.autograd.grad((factors * pair_dots(z, pairs)).sum(), z, create_graph=True)
+    calls: list[int] = []
+    both_ends = product_kernels.both_ends
+    monkeypatch.setattr(product_kernels, "both_ends", lambda *args: (calls.append(1), both_ends(*args)))
+    above = torch.ones_like(first)
+    (by_factors,) = torch.autograd.grad(first, factors, above, retain_graph=True)
+    assert not calls
+    both = torch.autograd.grad(first, (factors, leaf), above)
+    assert len(calls) == 1
+    assert torch.equal(both[0], by_factors)
 
 
 def test_derivatives_of_derivatives() -> None:

@@ -140,6 +140,7 @@ def _read(path: Path, files: Sequence[Path], columns: GraphColumns) -> dict[str,
         if len(numbers) and numbers[0] == 0 and numbers[-1] == len(numbers) - 1:
             numbers = numbers[:0]  # numbers of nodes are their names
         counts = torch.tensor([len(pairs), loops, num_nodes])
+    pa.default_memory_pool().release_unused()
     blob = np.frombuffer(texts, np.uint8).copy()
     return {"edges": found, "counts": counts, "numbers": torch.from_numpy(numbers), "texts": torch.from_numpy(blob)}
 

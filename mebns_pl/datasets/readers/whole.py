@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 
 from mebns_pl.datasets.limits import check_size
-from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs
+from mebns_pl.datasets.loaded import LoadedGraph, NumberNames, graph_of_pairs
+from mebns_pl.datasets.prepared import LEAST, prepared, source_of
 from mebns_pl.datasets.readers.arrays import Archive
 from mebns_pl.datasets.readers.checks import check_features, check_num_nodes, check_pairs, sparse_features
 from mebns_pl.datasets.readers.matrices import VALUES_LEFT_OUT, adjacency_pairs, read_csr, read_sparse
@@ -47,6 +49,9 @@ def read_archive(
         undirected: whether directed edges are made undirected; False refuses them.
         weight: key of the weights ``(m,)``, or None.
 
+    The edges of a large archive that holds edges alone are kept (:mod:`mebns_pl.datasets.prepared`), and found again
+    until the file changes.
+
     Raises:
         DataError: an archive that is missing or damaged, or that holds pickled objects; a key missing, of another
             shape or type, or with a number that is out of range or not finite; no edge.
@@ -58,7 +63,26 @@ def read_archive(
                 f"{path}: got {', '.join(given) or 'no key of edges'}; allowed is exactly one of edge_index, edges, "
                 f"adj_... (CSR) and scipy.sparse.save_npz's keys; it has {', '.join(archive.keys[:20]) or 'none'}"
             )
-        return graph_of_arrays(archive, given[0], time_column, undirected, weight)
+        read = partial(graph_of_arrays, archive, given[0], time_column, undirected, weight)
+        more = time_column is not None or weight is not None or any(key in archive for key in _OF_NODES)
+        return read() if more or path.stat().st_size < LEAST else _kept(path, undirected, read)
+
+
+_OF_NODES = ("x", "attr_indptr", "node_names")
+
+
+def _kept(path: Path, undirected: bool, read: Callable[[], LoadedGraph]) -> LoadedGraph:
+    """A graph of edges alone, read once."""
+
+    def make() -> dict[str, Tensor]:
+        graph = read()
+        notes = torch.tensor(list("\n".join(graph.notes).encode()), dtype=torch.uint8)
+        return {"edges": graph.edges, "num_nodes": torch.tensor([graph.num_nodes]), "notes": notes}
+
+    found, origin = prepared(["archive", source_of([path]), undirected], make, str(path))
+    notes = found["notes"].numpy().tobytes().decode().splitlines()
+    names = NumberNames(int(found["num_nodes"]))
+    return LoadedGraph(path.name.split(".")[0], found["edges"], names, notes=notes, origin=origin)
 
 
 def graph_of_arrays(
