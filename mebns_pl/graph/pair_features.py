@@ -51,8 +51,9 @@ def feature_table(graph: Graph) -> FeatureTable:
     Features are weighted by :math:`1 + \log((1 + N) / (1 + n))` where n nodes have one that is not 0 (Salton and
     Buckley, 1988), and brought to length 1. A node counts :math:`1 / \sqrt{d + 1}` in the sums, as in a layer of GCN.
 
-    Cost: the features that are not 0, of all neighbours of all nodes. Memory: 12 bytes for each different one of a node
-    and its neighbours.
+    Cost: the features that are not 0, of all neighbours of all nodes. Memory: 12 bytes for each feature of a node that
+    is not 0, and for each different one of a node and its neighbours; five times that while it is made. Dense features
+    are taken as sparse ones.
 
     Raises:
         ValueError: the graph has no features.

@@ -102,11 +102,12 @@ _SOME_NEAR = {
     "init_args": {"weights": [0.7, 0.3], "proposals": [{"class_path": "mebns_pl.UniformProposal"}, _NEAR]},
 }
 _MANY_EDGES, _MANY_NEIGHBORS, _MANY_FEATURES = 100_000, 100, 64
+_FEW_NODES = 30_000  # whose features can be compared with one another: near candidates are by them, too
 CHOICES = (
     Choice(
         "structure and features",
-        "64 features or more (words, embeddings), below 100,000 edges and 100 neighbours a node",
-        lambda facts: facts.num_features >= _MANY_FEATURES and not _large(facts),
+        "64 features or more (words, embeddings), up to 30,000 nodes, below 100,000 edges and 100 neighbours a node",
+        lambda facts: facts.num_features >= _MANY_FEATURES and facts.num_nodes <= _FEW_NODES and not _large(facts),
         {**_STRUCTURE, "model.predictor.features": True, "model.sampler.proposal": _SOME_NEAR},
         _STRUCTURE_EPOCHS,
     ),

@@ -41,8 +41,7 @@ def structure_inputs(inputs: PairInputs, num_hops: int, features: bool) -> Struc
     graph = inputs.graph
     found = log_structure(pair_structure(graph.with_targets(), inputs.pairs, num_hops))
     if features:
-        masked = graph.feature_mask is not None
-        table = feature_table(graph.with_targets()) if masked else graph.once("feature table", feature_table)
+        table = graph.once_each("feature table", feature_table)
         found = torch.cat([found, 10 * pair_features(table, inputs.pairs)], dim=1)  # 10: as wide as the logarithms
     return StructureInputs(**vars(inputs), structure=found)
 
@@ -69,7 +68,7 @@ class StructureMLP(LinkPredictor[StructureInputs]):
     parameters do not overfit. Nodes that training has not seen are scored as others are.
 
     Args:
-        spec: the graph's size, which it does not need.
+        spec: the graph's size and features, which it does not need but to know whether there are any.
         hidden_channels: H, width of the perceptrons.
         num_hops: 1 or 2, how far the numbers look; 1 is cheaper on dense graphs.
         dropout: probability in [0, 1), of their hidden layers.
@@ -79,7 +78,7 @@ class StructureMLP(LinkPredictor[StructureInputs]):
         ValueError: ``num_hops`` or ``dropout`` out of its range, or ``features`` of a graph that has none.
 
     Cost of M pairs: for each the degrees of one end's neighbours (with one hop, its degree) to count, and 2 H^2
-    multiply-adds; memory M H.
+    multiply-adds; memory M H. With features, besides, those of an end and of its neighbours that are not 0.
 
     Example:
         >>> import torch
@@ -149,7 +148,8 @@ class StructurePredictor(AbstractEncodingPredictor[StructureInputs]):
         ValueError: ``num_hops`` or ``dropout`` out of its range, or ``features`` of a graph that has none.
 
     Cost of M pairs: one encoding of the graph (C channels); for each pair the degrees of one end's neighbours (with one
-    hop, its degree) to count, and C H + 3 H^2 multiply-adds.
+    hop, its degree) to count, and C H + 3 H^2 multiply-adds; with features, besides, those of an end and of its
+    neighbours that are not 0.
 
     Example:
         >>> import torch

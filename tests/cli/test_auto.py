@@ -96,6 +96,8 @@ def test_what_is_chosen_is_what_is_parsed(system: str, schedule: list[str]) -> N
         (2_375, 11_693, 0, "structure", 15),
         (19_717, 44_324, 63, "structure", 15),
         (2_708, 5_278, 64, "structure and features", 30),
+        (30_000, 40_000, 64, "structure and features", 15),
+        (30_001, 40_000, 64, "GCN + MLP", 60),
         (2_001, 99_999, 64, "structure and features", 15),
         (2_000, 100_000, 64, "GCN + MLP", 30),
         (300, 15_000, 64, "GCN + MLP", 60),

@@ -101,6 +101,7 @@ def test_features_are_among_the_numbers(model: type[StructureMLP | StructurePred
     for other in (graph.dropped(keep_edge), graph.masked_features(keep_feature)):
         expected = 10 * pair_features(feature_table(other), pairs)
         assert not torch.equal(expected, found.structure[:, -3:])
+        assert other.once_each("feature table", feature_table) is other.once_each("feature table", feature_table)
         torch.testing.assert_close(predictor.prepare(other.without(targets), pairs).structure[:, -3:], expected)
 
 
