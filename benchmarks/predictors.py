@@ -22,6 +22,7 @@ from mebns_pl.mebns.learner import Learner
 from mebns_pl.mebns.step import plain_step
 
 WIDTH = 256
+WITH_FEATURES = "StructureMLP, features"
 GCN = partial(m.GCN, hidden_channels=WIDTH, num_layers=2)
 LINEAR = partial(m.LinearGCN, hidden_channels=WIDTH, num_layers=2, embed_nodes=True)
 PREDICTORS = {
@@ -32,6 +33,8 @@ PREDICTORS = {
     "NCN": partial(m.NCN, encoder=GCN, hidden_channels=WIDTH),
     "LPFormer": partial(m.LPFormer, encoder=GCN, hidden_channels=WIDTH),
     "structure": partial(m.StructurePredictor, encoder=GCN, hidden_channels=WIDTH),
+    "StructureMLP": m.StructureMLP,
+    WITH_FEATURES: partial(m.StructureMLP, features=True),
 }
 AUTO_ENCODER = "auto-encoder"
 KEY = m.Key(0, "benchmarks/predictors")
@@ -59,6 +62,8 @@ def step_seconds(graph: str, root: str | None, rounds: int) -> dict[str, tuple[f
         all_pairs_step(learner, True, batch, data.train_graph, KEY, SingleProcess())
 
     for name, make in PREDICTORS.items():
+        if name == WITH_FEATURES and data.spec.num_features == 0:
+            continue
         predictor = make(data.spec)
         learner = Learner(predictor, torch.optim.Adam(predictor.parameters()))
         works[name], prepares[name] = partial(step, learner), partial(predictor.prepare, hidden, pairs)

@@ -69,13 +69,14 @@ def test_experiments_say_what_their_names_say(name: str) -> None:
 
 @pytest.mark.parametrize("name", REPRODUCED)
 def test_what_reproduces_says_what_it_is(name: str) -> None:
-    """Its graph, its folder, plain training; who ranks against negatives of his own says so."""
+    """Its graph, its folder, plain training or MeBNS; who ranks against negatives of his own says so."""
     text = (CONFIGS / "reproduce" / f"{name}.yaml").read_text()
     config = parse(*stack(f"reproduce/{name}"))
     assert name.replace("_", "-").find(config.data.graph) >= 0
     assert config.trainer.logger.init_args.name == name
-    assert short(config.model.class_path) == "Plain"
-    assert config.data.split.meta == 0
+    mebns = name.endswith("_mebns")
+    assert short(config.model.class_path) == ("MeBNS" if mebns else "Plain")
+    assert (config.data.split.meta > 0) == mebns
     assert (config.data.protocol is None) == ("negatives of our own" in " ".join(text.replace("#", "").split()))
 
 

@@ -258,6 +258,14 @@ class Graph:
             self._shared[name] = make(self.with_targets())
         return self._shared[name]  # type: ignore[no-any-return]
 
+    def once_each(self, name: str, make: Callable[[Graph], T]) -> T:
+        """The same where edges or features are taken for missing: then it is kept for this graph alone."""
+        alone = self.present is not None or self.feature_mask is not None
+        kept: dict[str, Any] = self.__dict__ if alone else self._shared
+        if name not in kept:
+            kept[name] = make(self.with_targets())
+        return kept[name]  # type: ignore[no-any-return]
+
     def dropped(self, keep_edge: Tensor) -> Graph:
         """Leaves undirected edges out by a mask over those with ``source < target``, in CSR order.
 

@@ -1,4 +1,4 @@
-"""Which predictor fits a graph: ``model.predictor: auto``, by a table that configs/study/defaults.yaml has made."""
+"""Which predictor fits a graph: ``model.predictor: auto``, by a table that studies have made."""
 
 from __future__ import annotations
 
@@ -65,12 +65,56 @@ class Choice:
         return self.epochs[max(fewest for fewest in self.epochs if fewest <= facts.num_edges)]
 
 
+def _large(facts: GraphFacts) -> bool:
+    return facts.num_edges >= _MANY_EDGES or facts.mean_degree >= _MANY_NEIGHBORS
+
+
 _ADAM = {"model.optimizer": "torch.optim.Adam", "model.optimizer.lr": 0.01, "model.updates.gradient_clip_norm": 1.0}
+_STRUCTURE = {
+    "model.predictor": "mebns_pl.StructureMLP",
+    # Each edge against several of its anchor's: what is learned is their order
+    "model.sampler.proposal": "mebns_pl.UniformProposal",
+    "model.loss": "mebns_pl.SoftmaxCrossEntropy",
+    "model.sampler.num_candidates": 8,
+    "model.sampler.selector": "mebns_pl.FirstSelector",
+    "model.sampler.selector.num_negatives": 8,
+    **_ADAM,
+    "data.batch_size": 256,
+}
+_STRUCTURE_EPOCHS = {0: 60, 5_000: 30, 10_000: 15}
+_NEAR = {
+    "class_path": "mebns_pl.ProximityProposal",
+    "init_args": {
+        "top": 250,
+        "measure": {
+            "class_path": "mebns_pl.MinRank",
+            "init_args": {
+                "measures": [
+                    {"class_path": f"mebns_pl.{measure}"}
+                    for measure in ("PersonalizedPageRank", "ResourceAllocation", "FeatureCosine")
+                ]
+            },
+        },
+    },
+}
+_SOME_NEAR = {
+    "class_path": "mebns_pl.MixtureProposal",
+    "init_args": {"weights": [0.7, 0.3], "proposals": [{"class_path": "mebns_pl.UniformProposal"}, _NEAR]},
+}
+_MANY_EDGES, _MANY_NEIGHBORS, _MANY_FEATURES = 100_000, 100, 64
+_FEW_NODES = 30_000  # whose features can be compared with one another: near candidates are by them, too
 CHOICES = (
     Choice(
+        "structure and features",
+        "64 features or more (words, embeddings), up to 30,000 nodes, below 100,000 edges and 100 neighbours a node",
+        lambda facts: facts.num_features >= _MANY_FEATURES and facts.num_nodes <= _FEW_NODES and not _large(facts),
+        {**_STRUCTURE, "model.predictor.features": True, "model.sampler.proposal": _SOME_NEAR},
+        _STRUCTURE_EPOCHS,
+    ),
+    Choice(
         "GCN + MLP",
-        "64 features or more: words, embeddings",
-        lambda facts: facts.num_features >= 64,
+        "64 features or more",
+        lambda facts: facts.num_features >= _MANY_FEATURES,
         {
             "model.predictor": "mebns_pl.EncoderDecoder",
             "model.predictor.encoder": "mebns_pl.GCN",
@@ -87,7 +131,7 @@ CHOICES = (
     Choice(
         "linear embeddings",
         "100,000 edges or more, or 100 neighbours a node",
-        lambda facts: facts.num_edges >= 100_000 or facts.mean_degree >= 100,
+        _large,
         {
             "model.predictor": "mebns_pl.EncoderDecoder",
             "model.predictor.encoder": "mebns_pl.LinearGCN",
@@ -100,23 +144,7 @@ CHOICES = (
         },
         {0: 60, 100_000: 30},
     ),
-    Choice(
-        "structure",
-        "all others",
-        lambda facts: True,
-        {
-            "model.predictor": "mebns_pl.StructureMLP",
-            # Each edge against several of its anchor's: what is learned is their order
-            "model.sampler.proposal": "mebns_pl.UniformProposal",
-            "model.loss": "mebns_pl.SoftmaxCrossEntropy",
-            "model.sampler.num_candidates": 8,
-            "model.sampler.selector": "mebns_pl.FirstSelector",
-            "model.sampler.selector.num_negatives": 8,
-            **_ADAM,
-            "data.batch_size": 256,
-        },
-        {0: 60, 5_000: 30, 10_000: 15},
-    ),
+    Choice("structure", "all others", lambda facts: True, _STRUCTURE, _STRUCTURE_EPOCHS),
 )
 """The first whose condition holds is taken."""
 

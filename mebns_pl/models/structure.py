@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from mebns_pl.checks import expect
 from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.pair_features import LIKENESS, feature_table, pair_features
 from mebns_pl.graph.pair_structure import STRUCTURE, log_structure, pair_structure
 from mebns_pl.keys import Key
 from mebns_pl.models.encoders.gcn import GCN
@@ -34,20 +36,25 @@ class StructureInputs(PairInputs):
         return replace(super().select(index), structure=self.structure[index])
 
 
-def structure_inputs(inputs: PairInputs, num_hops: int) -> StructureInputs:
+def structure_inputs(inputs: PairInputs, num_hops: int, features: bool) -> StructureInputs:
     """Counts: pairs with the numbers of the whole graph, without each pair's own edge."""
-    found = pair_structure(inputs.graph.with_targets(), inputs.pairs, num_hops)
-    return StructureInputs(**vars(inputs), structure=log_structure(found))
+    graph = inputs.graph
+    found = log_structure(pair_structure(graph.with_targets(), inputs.pairs, num_hops))
+    if features:
+        table = graph.once_each("feature table", feature_table)
+        found = torch.cat([found, 10 * pair_features(table, inputs.pairs)], dim=1)  # 10: as wide as the logarithms
+    return StructureInputs(**vars(inputs), structure=found)
 
 
-def num_numbers(num_hops: int) -> int:
+def num_numbers(spec: GraphSpec, num_hops: int, features: bool) -> int:
     """How many there are of a pair.
 
     Raises:
-        ValueError: ``num_hops`` is neither 1 nor 2.
+        ValueError: ``num_hops`` is neither 1 nor 2, or ``features`` of a graph that has none.
     """
     expect(num_hops in (1, 2), "1 or 2", num_hops=num_hops)
-    return sum(len(STRUCTURE[hop]) for hop in range(1, num_hops + 1))
+    expect(not features or spec.num_features > 0, "False for a graph without features", features=features)
+    return sum(len(STRUCTURE[hop]) for hop in range(1, num_hops + 1)) + len(LIKENESS) * features
 
 
 class StructureMLP(LinkPredictor[StructureInputs]):
@@ -61,16 +68,17 @@ class StructureMLP(LinkPredictor[StructureInputs]):
     parameters do not overfit. Nodes that training has not seen are scored as others are.
 
     Args:
-        spec: the graph's size, which it does not need.
+        spec: the graph's size and features, which it does not need but to know whether there are any.
         hidden_channels: H, width of the perceptrons.
         num_hops: 1 or 2, how far the numbers look; 1 is cheaper on dense graphs.
         dropout: probability in [0, 1), of their hidden layers.
+        features: whether the cosines of :func:`~mebns_pl.graph.pair_features.pair_features` are among the numbers.
 
     Raises:
-        ValueError: ``num_hops`` or ``dropout`` out of its range.
+        ValueError: ``num_hops`` or ``dropout`` out of its range, or ``features`` of a graph that has none.
 
     Cost of M pairs: for each the degrees of one end's neighbours (with one hop, its degree) to count, and 2 H^2
-    multiply-adds; memory M H.
+    multiply-adds; memory M H. With features, besides, those of an end and of its neighbours that are not 0.
 
     Example:
         >>> import torch
@@ -80,19 +88,27 @@ class StructureMLP(LinkPredictor[StructureInputs]):
         torch.Size([1])
     """
 
-    def __init__(self, spec: GraphSpec, hidden_channels: int = 64, num_hops: int = 2, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        spec: GraphSpec,
+        hidden_channels: int = 64,
+        num_hops: int = 2,
+        dropout: float = 0.1,
+        features: bool = False,
+    ) -> None:
         super().__init__()
-        self.num_hops = num_hops
-        self.structure = Perceptron(num_numbers(num_hops), hidden_channels, hidden_channels, dropout)
+        numbers = num_numbers(spec, num_hops, features)
+        self.num_hops, self.features = num_hops, features
+        self.structure = Perceptron(numbers, hidden_channels, hidden_channels, dropout)
         self.head = Perceptron(hidden_channels, hidden_channels, 1, dropout)
-        self.linear = nn.Linear(num_numbers(num_hops), 1, bias=False)
+        self.linear = nn.Linear(numbers, 1, bias=False)
         nn.init.zeros_(self.linear.weight)
 
     def prepare(
         self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None
     ) -> StructureInputs:
         """Counts."""
-        return structure_inputs(self.pair_inputs(graph, pairs, rows, key), self.num_hops)
+        return structure_inputs(self.pair_inputs(graph, pairs, rows, key), self.num_hops, self.features)
 
     def forward(self, inputs: StructureInputs) -> Tensor:
         """Logits ``(M,)``."""
@@ -126,12 +142,14 @@ class StructurePredictor(AbstractEncodingPredictor[StructureInputs]):
         hidden_channels: H, width of the perceptrons.
         num_hops: 1 or 2, how far the numbers look; 1 is cheaper on dense graphs.
         dropout: probability in [0, 1), of their hidden layers.
+        features: whether the cosines of :func:`~mebns_pl.graph.pair_features.pair_features` are among the numbers.
 
     Raises:
-        ValueError: ``num_hops`` or ``dropout`` out of its range.
+        ValueError: ``num_hops`` or ``dropout`` out of its range, or ``features`` of a graph that has none.
 
     Cost of M pairs: one encoding of the graph (C channels); for each pair the degrees of one end's neighbours (with one
-    hop, its degree) to count, and C H + 3 H^2 multiply-adds.
+    hop, its degree) to count, and C H + 3 H^2 multiply-adds; with features, besides, those of an end and of its
+    neighbours that are not 0.
 
     Example:
         >>> import torch
@@ -148,18 +166,19 @@ class StructurePredictor(AbstractEncodingPredictor[StructureInputs]):
         hidden_channels: int = 256,
         num_hops: int = 2,
         dropout: float = 0.1,
+        features: bool = False,
     ) -> None:
         super().__init__(make_encoder(encoder, spec))
-        self.num_hops = num_hops
+        self.num_hops, self.features = num_hops, features
         self.ends = Perceptron(self.encoder.out_channels, hidden_channels, hidden_channels, dropout)
-        self.structure = Perceptron(num_numbers(num_hops), hidden_channels, hidden_channels, dropout)
+        self.structure = Perceptron(num_numbers(spec, num_hops, features), hidden_channels, hidden_channels, dropout)
         self.head = Perceptron(hidden_channels, hidden_channels, 1, dropout)
 
     def prepare(
         self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None
     ) -> StructureInputs:
         """Counts."""
-        return structure_inputs(self.pair_inputs(graph, pairs, rows, key), self.num_hops)
+        return structure_inputs(self.pair_inputs(graph, pairs, rows, key), self.num_hops, self.features)
 
     def scorer(self, graph: Graph, key: Key | None = None) -> Callable[[StructureInputs], Tensor]:
         """Encodes ``graph`` once; the function returned scores."""

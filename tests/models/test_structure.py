@@ -9,6 +9,7 @@ import torch
 
 from mebns_pl import GCN, StructureMLP, StructurePredictor
 from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.pair_features import feature_table, pair_features
 from mebns_pl.graph.pair_structure import log_structure, pair_structure
 from references import pair_structure as reference
 from references.proximity import adjacency
@@ -83,7 +84,30 @@ def test_edges_taken_for_missing_do_not_count() -> None:
         assert torch.equal(StructurePredictor(graph.spec).prepare(one, pairs).structure, expected)
 
 
+@pytest.mark.parametrize("model", [StructureMLP, StructurePredictor])
+def test_features_are_among_the_numbers(model: type[StructureMLP | StructurePredictor]) -> None:
+    """They know neither targets nor the pair's own edge; edges and features taken for missing do not count."""
+    edges, targets, pairs = make_edges(), make_edges()[:, ::4], torch.tensor([[0, 3, 22], [9, 11, 4]])
+    graph = Graph.from_edges(edges, NUM_NODES, make_features("sparse"))
+    predictor = model(graph.spec, features=True).double()
+    pairs = torch.cat([targets, pairs], dim=1)
+    found = predictor.prepare(graph.without(targets), pairs)
+    assert predictor(found).shape == (pairs.shape[1],)
+    torch.testing.assert_close(found.structure[:, -3:], 10 * pair_features(feature_table(graph), pairs))
+    gone = Graph.from_edges(edges[:, 1:], NUM_NODES, make_features("sparse"))
+    torch.testing.assert_close(predictor.prepare(gone, edges[:, :1]).structure, found.structure[:1])
+    keep_edge = torch.arange(graph.num_edges // 2) % 3 > 0
+    keep_feature = torch.arange(graph.spec.num_features) % 2 > 0
+    for other in (graph.dropped(keep_edge), graph.masked_features(keep_feature)):
+        expected = 10 * pair_features(feature_table(other), pairs)
+        assert not torch.equal(expected, found.structure[:, -3:])
+        assert other.once_each("feature table", feature_table) is other.once_each("feature table", feature_table)
+        torch.testing.assert_close(predictor.prepare(other.without(targets), pairs).structure[:, -3:], expected)
+
+
 def test_refuses() -> None:
+    with pytest.raises(ValueError, match="features: expected False for a graph without features, got True"):
+        StructureMLP(Graph.from_edges(make_edges(), NUM_NODES).spec, features=True)
     with pytest.raises(ValueError, match="num_hops: expected 1 or 2, got 3"):
         StructureMLP(Graph.from_edges(make_edges(), NUM_NODES).spec, num_hops=3)
     with pytest.raises(ValueError, match="num_hops: expected 1 or 2, got 0"):
