@@ -40,6 +40,7 @@ from .graph.measures.paths_of_length_three import PathsOfLengthThree as PathsOfL
 from .graph.measures.preferential_attachment import PreferentialAttachment as PreferentialAttachment
 from .graph.measures.shortest_path import ShortestPath as ShortestPath
 from .graph.measures.sim_rank import SimRank as SimRank
+from .graph.measures.surroundings import SurroundingsCosine as SurroundingsCosine
 from .graph.sparse import Features as Features
 from .graph.subgraph import Subgraphs as Subgraphs
 from .graph.subgraph import enclosing_subgraphs as enclosing_subgraphs

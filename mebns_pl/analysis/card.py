@@ -11,10 +11,12 @@ from torch import Tensor
 
 from mebns_pl.graph.csr import Graph, pair_keys
 from mebns_pl.graph.measures.abstract import AbstractPairMeasure
+from mebns_pl.graph.measures.cosine import FeatureCosine
 from mebns_pl.graph.measures.local_path import LocalPath
 from mebns_pl.graph.measures.neighbors import AdamicAdar, CommonNeighbors, Jaccard, ResourceAllocation
 from mebns_pl.graph.measures.paths_of_length_three import PathsOfLengthThree
 from mebns_pl.graph.measures.preferential_attachment import PreferentialAttachment
+from mebns_pl.graph.measures.surroundings import SurroundingsCosine
 from mebns_pl.metrics import functional
 from mebns_pl.types import EvalBatch
 
@@ -31,6 +33,12 @@ HEURISTICS: dict[str, AbstractPairMeasure] = {
     "PathsOfLengthThree": PathsOfLengthThree(),
 }
 """The heuristics that a model is held against, by name; paths of length three counted, and weighted by degrees."""
+OF_FEATURES: dict[str, AbstractPairMeasure] = {
+    "FeatureCosine": FeatureCosine(),
+    "SurroundingsCosine": SurroundingsCosine(),
+}
+"""Those of graphs with so many features that cosines say something."""
+_MANY_FEATURES = 64
 _MOST_PATTERNS = 50
 _LONGEST = 5000
 _MOST_DRAWS = 10**8
@@ -190,6 +198,8 @@ def num_pairs(batch: EvalBatch) -> int:
 def heuristic_results(batch: EvalBatch, graph: Graph) -> dict[str, Scored]:
     """What :data:`HEURISTICS` reach on held-out edges with the same negatives, best MRR first.
 
+    Of a graph with 64 features or more :data:`OF_FEATURES`, too.
+
     Args:
         batch: held-out edges with their negatives, on the CPU.
         graph: what test edges are scored on, on the CPU.
@@ -200,7 +210,8 @@ def heuristic_results(batch: EvalBatch, graph: Graph) -> dict[str, Scored]:
         >>> heuristic_results(batch, graph)["CommonNeighbors"].metrics["mrr"]
         1.0
     """
-    found = {name: _scored(measure, batch, graph) for name, measure in HEURISTICS.items()}
+    asked = HEURISTICS | (OF_FEATURES if graph.spec.num_features >= _MANY_FEATURES else {})
+    found = {name: _scored(measure, batch, graph) for name, measure in asked.items()}
     return dict(sorted(found.items(), key=lambda item: -item[1].metrics["mrr"]))
 
 

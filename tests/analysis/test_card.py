@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from mebns_pl.analysis.card import (
     COUNTED,
+    HEURISTICS,
+    OF_FEATURES,
     Rival,
     bootstrap_interval,
     chance,
@@ -110,6 +113,14 @@ def test_heuristics_are_scored_as_a_model_is() -> None:
     values = [one.metrics["mrr"] for one in found.values()]
     assert values == sorted(values, reverse=True)
     assert len(values) == 8
+
+
+@pytest.mark.parametrize("num_features", [63, 64])
+def test_features_are_heuristics_where_there_are_many(num_features: int) -> None:
+    data = make_data()
+    x = torch.rand(data.spec.num_nodes, num_features, generator=torch.Generator().manual_seed(0))
+    found = heuristic_results(data.eval_set("test"), replace(data.test_graph, x=x, _shared={}))
+    assert set(found) == set(HEURISTICS | (OF_FEATURES if num_features == 64 else {}))
 
 
 def test_heuristics_against_shared_negatives() -> None:

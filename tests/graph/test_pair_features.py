@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mebns_pl import progress
 from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.measures.surroundings import SurroundingsCosine
 from mebns_pl.graph.pair_features import feature_table, pair_features
 from mebns_pl.graph.sparse import Features
 from references import pair_features as reference
@@ -53,6 +54,15 @@ def test_edges_left_out_do_not_count() -> None:
     without = pair_features(feature_table(graph.without(edges[:, :5])), pairs)
     assert torch.equal(without, pair_features(feature_table(fewer), pairs))
     assert not torch.equal(without, pair_features(feature_table(graph), pairs))
+
+
+def test_the_heuristic_is_the_last_of_them() -> None:
+    graph = Graph.from_edges(make_edges(), NUM_NODES, make_features("sparse"))
+    source, target = different_nodes(NUM_NODES)
+    found = SurroundingsCosine().pairs(graph, source, target)
+    assert torch.equal(found, pair_features(feature_table(graph), torch.stack([source, target]))[:, 2])
+    with pytest.raises(ValueError, match="it has no node features"):
+        SurroundingsCosine().pairs(Graph.from_edges(make_edges(), NUM_NODES), source, target)
 
 
 def test_features_left_out_do_not_count() -> None:
