@@ -153,10 +153,11 @@ def _transpose(count, starts, local, cursor, out):  # pragma: no cover (compiled
     for i in range(count):
         for place in range(starts[i], starts[i + np.uint64(1)]):
             j = local[place]
-            if cursor[j] >= starts[j + np.uint64(1)]:
-                raise ValueError("graph: an edge stands in one of its two rows alone; allowed is an undirected graph")
             out[cursor[j]] = i
             cursor[j] += np.uint64(1)
+    for i in range(count):
+        if cursor[i] != starts[i + np.uint64(1)]:
+            raise ValueError("graph: an edge stands in one of its two rows alone; allowed is an undirected graph")
 
 
 @kernel
@@ -250,7 +251,7 @@ def enclose(sources, targets, starts, columns, keep, num_hops, limit):  # pragma
         for i in range(num_seen):
             numbers[seen[i]] = 0
         num_edges = np.int64(row_starts[count])
-        rows = _room(rows, edge + num_edges)
+        rows = _room(rows, edge + num_edges + size)  # a column of a matrix that is not symmetric ends no later
         _transpose(count, row_starts, local, cursor, rows[edge:])
         _label(num_ends, count, row_starts, rows[edge:], first, second, queue, labels[node:])
         nodes[node : node + size] = members[:size]
