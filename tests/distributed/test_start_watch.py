@@ -74,7 +74,12 @@ def test_a_rank_that_falls_silent_is_named(watch: Watch, told: list[str]) -> Non
         assert killed.beats is not None
         killed.beats._look = lambda: time.sleep(0.01)  # type: ignore[method-assign]
         killed.beats._tell = lambda line: None  # type: ignore[method-assign]
-        assert wait_for(told).startswith(f"rank 1 on {socket.gethostname()} has not been heard from for 0 seconds")
+        end = time.monotonic() + 20
+        # On a busy machine the other one, whose thread still runs in this process, may say the same of rank 0 first
+        while not any(problem.startswith("rank 1") for problem in told) and time.monotonic() < end:
+            time.sleep(0.02)
+        (problem,) = (problem for problem in told if problem.startswith("rank 1"))
+        assert problem.startswith(f"rank 1 on {socket.gethostname()} has not been heard from for 0 seconds")
         killed.beats.stop()
 
 

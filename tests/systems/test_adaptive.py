@@ -287,5 +287,5 @@ def test_every_recipe_runs_with_every_encoder_in_both(recipe: str, encoder: str,
 def test_there_are_all_the_recipes() -> None:
     assert set(RECIPES) == {
         "rns", "pns", "dns", "dns_mn", "sans", "mcns", "nscaching", "kbgan", "softmax", "ahns", "bns",
-        "self_adversarial", "structure", "half_ppr",
+        "self_adversarial", "structure", "half_ppr", "near",
     }  # fmt: skip
