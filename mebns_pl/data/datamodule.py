@@ -234,6 +234,11 @@ class LinkDataModule(LightningDataModule):
         found, self._split_origin = prepared(asked, make, f"{self.loaded.name}, split")
         return EdgeSplit(**found)
 
+    @property
+    def kept_as(self) -> str:
+        """The name of a split that is kept on disk, as a large graph's is; "" of all others."""
+        return self._split_origin if self.split else ""
+
     @cached_property
     def protocol_parts(self) -> OfficialSplit:
         """The protocol's parts, in the order and direction that their negatives belong to."""

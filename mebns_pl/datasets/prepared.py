@@ -91,6 +91,12 @@ def prepared(
         return found, name
 
 
+def forget(name: str) -> None:
+    """Deletes what :func:`prepared` keeps under a name."""
+    if (place := prepared_folder()) is not None:
+        shutil.rmtree(place / name, ignore_errors=True)
+
+
 def source_of(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
     """What tells files apart from what they were: name, size, and when they or their names were changed last."""
     stats = [path.stat() for path in paths]

@@ -16,6 +16,8 @@ from torch.optim import Adam, Optimizer
 
 from mebns_pl.data.needs import Needs, TeacherNegatives
 from mebns_pl.data.train_batch import TrainBatch
+from mebns_pl.datasets.prepared import forget, prepared
+from mebns_pl.evaluation.negative_cache import describe, digest
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.row_sets import common_neighbors
 from mebns_pl.keys import Key
@@ -35,12 +37,14 @@ from mebns_pl.mebns.umd_collector import MetaSet, UMDCollector
 from mebns_pl.mebns.weight_net import WeightNet
 from mebns_pl.models.batching import AbstractBatching, FullGraph, PairScore
 from mebns_pl.models.encoder_decoder import EncoderDecoder
+from mebns_pl.models.layers import parted_of
 from mebns_pl.models.predictor import Inputs, LinkPredictor
 from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.systems.adaptive import adapted
 from mebns_pl.systems.checkpoint_io import CheckpointError
 from mebns_pl.systems.evaluation import refuse_batch_norm
 from mebns_pl.systems.finite import refuse_non_finite
+from mebns_pl.systems.identity import describe_system
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.outputs import StepOutput, step_output
 from mebns_pl.systems.schedulers import Configured, configured
@@ -164,6 +168,7 @@ class MeBNS(AbstractLinkSystem):
         self.schedule = schedule
         self.num_epochs: int | None = None  # of the run, as it was begun: lengths are shares of it
         self.meta_set: MetaSet | None = None
+        self._kept_passes: list[str] = []
         self._frozen_score: PairScore | None = None
         self._previous_score: PairScore | None = None
         self.build_proposal(spec)
@@ -268,7 +273,12 @@ class MeBNS(AbstractLinkSystem):
         pairs, labels = data.meta_pool(negatives, self.collector.negatives_per_positive, key)
         graph = self.batching.resident(data.train_graph.without(data.split.meta), self.device)
         pool = pairs.to(self.device), labels.to(self.device)
-        found = self.collector.collect(self.teacher_score, graph, *pool, key.child("passes"), self.group.spread)
+        kept = data.kept_as and not parted_of(self.teacher)  # ranks look parted tables up together
+        score = self.kept_teacher_score if kept else self.teacher_score
+        past, self._kept_passes = self._kept_passes, []
+        found = self.collector.collect(score, graph, *pool, key.child("passes"), self.group.spread)
+        for name in past:
+            forget(name)
         return to_device(found, "cpu")  # a few are taken to the device in each step
 
     def teach_filter(self) -> None:
@@ -288,6 +298,23 @@ class MeBNS(AbstractLinkSystem):
     def teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
         return self.batching.stochastic_scores(self.teacher, self._placed(graph), pairs, key)
+
+    def kept_teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
+        """The same in float64, kept on disk until the next meta set: on large graphs a pass takes minutes.
+
+        A run that is ended meanwhile, and started again, finds the passes that were whole.
+        """
+        weights = [value.cpu() for value in self.teacher.state_dict().values()]
+        ways = [self.collector.edge_drop, self.collector.feature_mask, repr(describe_system(self))]
+        made_of = digest([describe(ways), describe(self.batching), pairs.cpu(), *weights])
+        asked = ["pass", self.data.kept_as, tuple(key), made_of]
+        found, name = prepared(
+            asked,
+            lambda: {"logits": self.teacher_score(graph, pairs, key).double().cpu()},
+            f"{self.data.loaded.name}, a pass of the teacher over {pairs.shape[1]:,} pairs",
+        )
+        self._kept_passes.append(name)
+        return found["logits"].to(self.device)
 
     @property
     def gate(self) -> Gate:

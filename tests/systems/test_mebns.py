@@ -313,6 +313,41 @@ def test_meta_edges_are_left_out_of_message_passing_when_scored(monkeypatch: pyt
     assert {tuple(sorted(pair)) for pair in system.meta_set.pairs[:, positive].t().tolist()} <= meta
 
 
+def test_passes_over_a_kept_graph_are_found_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By a run that was ended after some of them; those of former meta sets are deleted."""
+    monkeypatch.setenv("MEBNS_CACHE", str(tmp_path))
+
+    def collected(origin: str, most: int, epochs: int = 1) -> MetaSet | None:
+        data, system = make_data(), make_mebns(make_data().spec, schedule=Schedule(warmup=0))
+        assert data.train_graph.num_edges
+        data._split_origin = origin
+        right, passes = system.teacher_score, iter(range(most))
+
+        def spy(*arguments: Any) -> Tensor:
+            if next(passes, None) is None:
+                raise InterruptedError
+            return right(*arguments)
+
+        monkeypatch.setattr(system, "teacher_score", spy)
+        fit(system, data, epochs=epochs, limit_val_batches=0)
+        return system.meta_set
+
+    num = make_mebns(make_data().spec).collector.num_passes
+    expected = collected("", num)
+    with pytest.raises(InterruptedError):
+        collected("kept", num - 1)
+    assert len(list((tmp_path / "prepared").glob("*/logits.npy"))) == num - 1
+    found = collected("kept", 1)
+    assert found is not None
+    assert expected is not None
+    assert torch.equal(found.pairs, expected.pairs)
+    assert torch.equal(found.std, expected.std)
+    with pytest.raises(InterruptedError):
+        collected("another", 0)
+    collected("kept", num, epochs=3)  # the second meta set of two
+    assert len(list((tmp_path / "prepared").glob("*/logits.npy"))) == num
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
