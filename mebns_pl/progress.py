@@ -37,10 +37,10 @@ def doing(description: str) -> Iterator[None]:
     Without a terminal nothing is shown; no bar may be within.
 
     Args:
-        description: for people to read.
+        description: for people to read; "" shows nothing.
     """
     console = Console(stderr=True)
-    with console.status(escape(description)) if console.is_terminal else nullcontext():
+    with console.status(escape(description)) if description and console.is_terminal else nullcontext():
         yield
 
 

@@ -16,6 +16,10 @@ from torch import Tensor
 T = TypeVar("T")
 
 
+MANY_FEATURES = 64
+"""From so many features on cosines of them say something: words, embeddings."""
+
+
 class GraphSpec(NamedTuple):
     """All that a model must know of a graph to build its layers.
 

@@ -18,7 +18,7 @@ from mebns_pl.graph.measures.paths_of_length_three import PathsOfLengthThree
 from mebns_pl.graph.measures.preferential_attachment import PreferentialAttachment
 from mebns_pl.graph.measures.surroundings import SurroundingsCosine
 from mebns_pl.metrics import functional
-from mebns_pl.types import EvalBatch
+from mebns_pl.types import MANY_FEATURES, EvalBatch
 
 HITS = (1, 3, 10, 20, 50, 100)
 COUNTED = "PathsOfLengthThree, counted"
@@ -37,8 +37,7 @@ OF_FEATURES: dict[str, AbstractPairMeasure] = {
     "FeatureCosine": FeatureCosine(),
     "SurroundingsCosine": SurroundingsCosine(),
 }
-"""Those of graphs with so many features that cosines say something."""
-_MANY_FEATURES = 64
+"""Those of graphs with :data:`~mebns_pl.types.MANY_FEATURES`."""
 _MOST_PATTERNS = 50
 _LONGEST = 5000
 _MOST_DRAWS = 10**8
@@ -210,7 +209,7 @@ def heuristic_results(batch: EvalBatch, graph: Graph) -> dict[str, Scored]:
         >>> heuristic_results(batch, graph)["CommonNeighbors"].metrics["mrr"]
         1.0
     """
-    asked = HEURISTICS | (OF_FEATURES if graph.spec.num_features >= _MANY_FEATURES else {})
+    asked = HEURISTICS | (OF_FEATURES if graph.spec.num_features >= MANY_FEATURES else {})
     found = {name: _scored(measure, batch, graph) for name, measure in asked.items()}
     return dict(sorted(found.items(), key=lambda item: -item[1].metrics["mrr"]))
 

@@ -362,11 +362,11 @@ class Graph:
 
 
 def structure(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
-    """``indptr`` and ``indices`` of the edges that take part in message passing, of a graph on the CPU."""
+    """``indptr`` and ``indices`` of the edges that take part in message passing, on the CPU wherever the graph is."""
     if graph.keep is None:
-        return graph.indptr.numpy(), graph.indices.numpy()
+        return graph.indptr.cpu().numpy(), graph.indices.cpu().numpy()
     indptr = torch.cat([graph.indptr[:1], graph.degree.cumsum(0)])
-    return indptr.numpy(), graph.indices[graph.keep].numpy()
+    return indptr.cpu().numpy(), graph.indices[graph.keep].cpu().numpy()
 
 
 def _with_loops(entries: Tensor, loops: Tensor, indptr: Tensor, rows: Tensor) -> Tensor:

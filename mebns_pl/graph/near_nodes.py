@@ -60,9 +60,8 @@ def page_rank_table(
         top: entries of a node, 1 or more; of equal ones those of a fixed hash.
         nodes: ``(n,)`` int64 on the CPU, or None.
     """
-    on_cpu = Graph(graph.indptr.cpu(), graph.indices.cpu(), keep=None if graph.keep is None else graph.keep.cpu())
     names = np.arange(graph.num_nodes) if nodes is None else nodes.numpy()
-    rows, nothing = measure.rows(on_cpu), (np.zeros(graph.num_nodes + 1, np.int64), np.zeros(0, np.int64))
+    rows, nothing = measure.rows(graph), (np.zeros(graph.num_nodes + 1, np.int64), np.zeros(0, np.int64))
     width = max(1, min(top, graph.num_nodes - 1))
 
     def lists(part: slice) -> Iterator[tuple[np.ndarray, ...]]:
@@ -85,7 +84,7 @@ def page_rank_table(
     blocks = [block for part in parts for block in found[part.start]]
     sizes, index, score, own = (np.concatenate(columns) for columns in zip(*blocks, strict=True))
     ptr = starts_of(torch.from_numpy(sizes)).numpy()
-    return PageRankTable(ptr, index, score, own, structure(on_cpu), measure.alpha)
+    return PageRankTable(ptr, index, score, own, structure(graph), measure.alpha)
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,7 @@ def feature_table(graph: Graph) -> FeatureTable:
     """
     if graph.x is None:
         raise ValueError("graph: it has no node features (x is None)")
-    keep = None if graph.keep is None else graph.keep.cpu()
-    indptr, indices = structure(Graph(graph.indptr.cpu(), graph.indices.cpu(), keep=keep))
+    indptr, indices = structure(graph)
     x = _sparse(graph.x)
     n = x.shape[0]
     inverse = 1 + np.log((1 + n) / (1 + np.bincount(x.indices, minlength=x.shape[1])))
@@ -167,8 +166,8 @@ def _pair_features(
                 near_near += (p_u * p_v + q_u * q_v) * own_own - p_u * q_v * uu - p_v * q_u * vv
                 near_own += p_u * own_own - q_u * vv
                 own_near += p_v * own_own - q_v * uu
-            u_long = u_near_near > 1e-9
-            v_long = v_near_near > 1e-9
+            u_long = u_near_near > _ROUND_OFF
+            v_long = v_near_near > _ROUND_OFF
             out[place, 0] = own_own
             if u_long:
                 out[place, 1] += 0.5 * near_own / np.sqrt(u_near_near)

@@ -55,8 +55,7 @@ def pair_structure(graph: Graph, pairs: Tensor, num_hops: int = 2) -> Tensor:
         [[1.0, 1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 1.0, 0.5]]
     """
     expect(num_hops in STRUCTURE, "1 or 2", num_hops=num_hops)
-    keep = None if graph.keep is None else graph.keep.cpu()
-    indptr, indices = structure(Graph(graph.indptr.cpu(), graph.indices.cpu(), keep=keep))
+    indptr, indices = structure(graph)
     indices = indices.astype(np.uint32)  # spares the loops the check for negative places
     degree = np.diff(indptr)
     log_weight = np.where(degree > 1, 1 / np.log(np.maximum(degree, 2)), 0.0)

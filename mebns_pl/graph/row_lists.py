@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -42,7 +41,7 @@ def sorted_rows(
         ([0, 1, 2, 2], [1, 2])
     """
     indptr, total = np.zeros(num_nodes + 1, dtype=np.int64), 0
-    with doing(f"{bar}, counted") if bar else nullcontext():
+    with doing(bar and f"{bar}, counted"):
         for rows, columns in blocks():
             kernels.count_entries(rows, columns, indptr)
             total += 1
@@ -52,7 +51,7 @@ def sorted_rows(
     for rows, columns in with_progress(again, total, bar) if bar else again:
         kernels.place_entries(rows, columns, cursor, entries)
     del cursor
-    with doing(f"{bar}, sorted") if bar else nullcontext():
+    with doing(bar and f"{bar}, sorted"):
         size = kernels.ascending_once(indptr, entries)
     return indptr, entries if size == len(entries) else entries[:size].copy()
 

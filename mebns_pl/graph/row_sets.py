@@ -11,7 +11,6 @@ from torch import Tensor
 
 from mebns_pl.graph.csr import Graph, structure
 from mebns_pl.graph.sparse import entries_of, product, transposed
-from mebns_pl.types import to_device
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def common_neighbors(graph: Graph, pairs: Tensor) -> RowSets:
         >>> common_neighbors(path, torch.tensor([[0, 0], [2, 3]])).members.tolist()
         [1]
     """
-    indptr, indices = structure(to_device(graph, "cpu") if graph.indptr.is_cuda else graph)
+    indptr, indices = structure(graph)
     adjacency = csr_array((np.ones(len(indices), np.int8), indices, indptr), shape=(graph.num_nodes, graph.num_nodes))
     source, target = (adjacency[end.numpy()] for end in pairs.cpu())
     common = source.multiply(target)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mebns_pl.types import GraphSpec
+from mebns_pl.types import MANY_FEATURES, GraphSpec
 
 
 @dataclass(frozen=True)
@@ -101,20 +101,20 @@ _SOME_NEAR = {
     "class_path": "mebns_pl.MixtureProposal",
     "init_args": {"weights": [0.7, 0.3], "proposals": [{"class_path": "mebns_pl.UniformProposal"}, _NEAR]},
 }
-_MANY_EDGES, _MANY_NEIGHBORS, _MANY_FEATURES = 100_000, 100, 64
+_MANY_EDGES, _MANY_NEIGHBORS = 100_000, 100
 _FEW_NODES = 30_000  # whose features can be compared with one another: near candidates are by them, too
 CHOICES = (
     Choice(
         "structure and features",
         "64 features or more (words, embeddings), up to 30,000 nodes, below 100,000 edges and 100 neighbours a node",
-        lambda facts: facts.num_features >= _MANY_FEATURES and facts.num_nodes <= _FEW_NODES and not _large(facts),
+        lambda facts: facts.num_features >= MANY_FEATURES and facts.num_nodes <= _FEW_NODES and not _large(facts),
         {**_STRUCTURE, "model.predictor.features": True, "model.sampler.proposal": _SOME_NEAR},
         _STRUCTURE_EPOCHS,
     ),
     Choice(
         "GCN + MLP",
         "64 features or more",
-        lambda facts: facts.num_features >= _MANY_FEATURES,
+        lambda facts: facts.num_features >= MANY_FEATURES,
         {
             "model.predictor": "mebns_pl.EncoderDecoder",
             "model.predictor.encoder": "mebns_pl.GCN",

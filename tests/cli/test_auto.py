@@ -131,6 +131,13 @@ def test_the_pages_table_is_that_of_the_code() -> None:
         assert f"| {choice.graphs} | {choice.name} | {rate} | {batch:,} | {epochs} |" in page
 
 
+def test_its_near_candidates_are_those_of_the_file() -> None:
+    (choice,) = (choice for choice in CHOICES if choice.name == "structure and features")
+    (path,) = file("sampler/near")[1:]
+    sampler = yaml.safe_load(Path(path).read_text())["model"]["init_args"]["sampler"]
+    assert choice.options["model.sampler.proposal"] == sampler["proposal"]
+
+
 def test_what_stands_behind_it_overrides() -> None:
     config = parsed(
         *file("run/own"),

@@ -14,14 +14,8 @@ from mebns_pl.graph.measures.surroundings import SurroundingsCosine
 from mebns_pl.graph.pair_features import feature_table, pair_features
 from mebns_pl.graph.sparse import Features
 from references import pair_features as reference
-from references.proximity import adjacency
+from references.proximity import adjacency, different_nodes
 from references.step import NUM_NODES, make_edges, make_features
-
-
-def different_nodes(num_nodes: int) -> torch.Tensor:
-    nodes = torch.arange(num_nodes)
-    pairs = torch.cartesian_prod(nodes, nodes).t()
-    return pairs[:, pairs[0] != pairs[1]]
 
 
 @st.composite

@@ -12,13 +12,7 @@ from mebns_pl import progress
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.pair_structure import STRUCTURE, log_structure, pair_structure
 from references import pair_structure as reference
-from references.proximity import adjacency
-
-
-def different_nodes(num_nodes: int) -> torch.Tensor:
-    nodes = torch.arange(num_nodes)
-    pairs = torch.cartesian_prod(nodes, nodes).t()
-    return pairs[:, pairs[0] != pairs[1]]
+from references.proximity import adjacency, different_nodes
 
 
 @st.composite

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 
 WORD = 2**64
 
@@ -20,6 +21,13 @@ def mix(value: int) -> int:
 def pair_hash(node: int, other: int) -> int:
     """The hash that orders equal scores."""
     return mix(mix(node) ^ other)
+
+
+def different_nodes(num_nodes: int) -> torch.Tensor:
+    """``(2, N (N - 1))``: all pairs of two nodes, in both directions."""
+    nodes = torch.arange(num_nodes)
+    pairs = torch.cartesian_prod(nodes, nodes).t()
+    return pairs[:, pairs[0] != pairs[1]]
 
 
 def adjacency(edges: np.ndarray, num_nodes: int) -> np.ndarray:

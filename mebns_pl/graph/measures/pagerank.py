@@ -51,7 +51,7 @@ class PersonalizedPageRank(AbstractMeasure, AbstractPairMeasure):
         return (row_scores(rows, source, target, n) + row_scores(rows, target, source, n)).float()
 
     def rows(self, graph: Graph) -> Rows:
-        """The scores of all nodes that a push reaches, of a graph on the CPU; a row begins with the node itself."""
+        """The scores of all nodes that a push reaches; a row begins with the node itself."""
         arguments = (*structure(graph), float(self.alpha), float(self.eps))
         return compiled_rows(lambda nodes, *out: _push_rows(nodes, *arguments, *out), graph.num_nodes)
 
