@@ -3,9 +3,10 @@
     python benchmarks/quality.py docs/results/forms.csv --axis variant --reference plain
     python benchmarks/quality.py studies/forms --axis variant --reference plain --csv docs/results/forms.csv
 
-Pairs are runs of the same graph, split and seed; a setting is a value of each other axis. Over all settings a pair is
-the mean of its runs in all of them, so that pairs stay independent. In brackets 95 % intervals: of differences by the
-studentized bootstrap, of relative gains over graphs by the hierarchical one. A study of a few graphs tells of those.
+Pairs are runs of the same graph, split and seed; a setting is a value of each other axis. Over several settings, all of
+them or those that share a value, a pair is the mean of its runs in them, so that pairs stay independent. In brackets
+95 % intervals: of differences by the studentized bootstrap, of relative gains over graphs by the hierarchical one. A
+study of a few graphs tells of those. Of seconds it is the median of the pairs' ratios.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _runs import head, line
+import scipy.stats
+from _runs import head, line, told
 
-from mebns_pl.report.statistics import holm, paired_difference, relative_gain
+from mebns_pl.report.statistics import ALPHA, holm, least_p, paired_difference, relative_gain, signed_rank
 from mebns_pl.study.store import read_results
 
 PAIR = ["axis/graph", "split_seed", "seed"]
 VALUES = {"test/mrr": "MRR", "test/auc": "AUC", "churn": "churn"}
 ALL = "all settings"
+Cell = tuple[str, str, bool, pd.DataFrame]
+"""Arm, setting, whether it is one setting, and pairs: a row each, with ``<name>`` of the arm and ``<name> control``."""
 FORMS = Path(__file__).resolve().parent.parent / "docs" / "results" / "forms.csv"
 
 
@@ -44,8 +48,8 @@ def settings_of(frame: pd.DataFrame, axis: str) -> list[str]:
     return [name for name in axes if frame[name].nunique() > 1]
 
 
-def cells(frame: pd.DataFrame, axis: str, reference: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Arm, setting and pairs: a row each, with the columns ``<name>`` of the arm and ``<name> control``."""
+def cells(frame: pd.DataFrame, axis: str, reference: str) -> Iterator[Cell]:
+    """Each arm in each setting, in all that share a value, and in all."""
     others = settings_of(frame, axis)
     numbers = [*VALUES, "seconds"]
     key = [*PAIR, *others]
@@ -53,8 +57,19 @@ def cells(frame: pd.DataFrame, axis: str, reference: str) -> Iterator[tuple[str,
     for arm in [value for value in frame[axis].unique() if value != reference]:
         both = frame[frame[axis] == arm].set_index(key)[numbers].join(control, how="inner").reset_index()
         for setting, rows in both.groupby(others, sort=False) if others else []:
-            yield arm, ", ".join(map(str, setting)), rows
-        yield arm, ALL, both.groupby(PAIR, sort=False).mean(numeric_only=True).reset_index()
+            yield arm, ", ".join(map(str, setting)), True, rows
+        for name in others if len(others) > 1 else []:
+            for value, rows in both.groupby(name, sort=False):
+                yield arm, f"all of {value}", False, mean_pairs(rows)
+        yield arm, ALL, False, mean_pairs(both)
+
+
+def mean_pairs(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a pair, the mean of its runs; pairs that lack a run, as in a study that is not at its end, are left out."""
+    grouped = rows.groupby(PAIR, sort=False)
+    sizes = grouped.size()
+    whole = sizes.groupby("axis/graph").transform("max") == sizes
+    return grouped.mean(numeric_only=True)[whole].reset_index()
 
 
 def difference(rows: pd.DataFrame, name: str, scale: float, digits: int) -> str:
@@ -80,27 +95,62 @@ def main() -> None:
     axis = f"axis/{given.axis}"
     if axis not in frame or given.reference not in set(frame[axis]):
         parser.error(f"--axis, --reference: there is no {given.axis}={given.reference} in {given.study}")
-    print(f"In points of a hundred, beside {given.reference}; churn as it is\n")
-    head(given.axis, "setting", "pairs", "MRR", "relative gain, %", "AUC", "churn", "times its seconds")
     found = list(cells(frame, axis, given.reference))
-    for arm, setting, rows in found:
+    means(frame, axis)
+    gains(found, given.axis, given.reference)
+    apart(found)
+
+
+def means(frame: pd.DataFrame, axis: str) -> None:
+    """Prints test MRR by setting, arm and graph, over seeds."""
+    others = settings_of(frame, axis)
+    print("Test MRR in percent, mean and standard deviation over seeds\n")
+    graphs = list(frame["axis/graph"].unique())
+    head(*(name.removeprefix("axis/") for name in [*others, axis]), *graphs)
+    for names, rows in frame.groupby([*others, axis], sort=False):
+        values = [100 * rows.loc[rows["axis/graph"] == graph, "test/mrr"].to_numpy() for graph in graphs]
+        line(*map(str, names), *(told(own, 1) if len(own) else "-" for own in values))
+
+
+def gains(found: list[Cell], axis: str, reference: str) -> None:
+    """Prints what each arm gains over the reference, by setting and over several."""
+    print(f"\nIn points of a hundred, beside {reference}; churn as it is\n")
+    head(axis, "setting", "pairs", "MRR", "relative gain, %", "AUC", "churn", "times its seconds")
+    for arm, setting, _, rows in found:
         graphs = [(part["test/mrr"].to_numpy(), part["test/mrr control"].to_numpy())
                   for _, part in rows.groupby("axis/graph", sort=False)]  # fmt: skip
         gain = relative_gain(graphs)
-        told = "-" if gain is None else f"{100 * gain.mean:+.1f} ({100 * gain.low:+.1f}, {100 * gain.high:+.1f})"
-        slower = rows["seconds"].mean() / rows["seconds control"].mean()
+        relative = "-" if gain is None else f"{100 * gain.mean:+.1f} ({100 * gain.low:+.1f}, {100 * gain.high:+.1f})"
+        slower = (rows["seconds"] / rows["seconds control"]).median()
         mrr, auc = (difference(rows, name, 100, 2) for name in ("test/mrr", "test/auc"))
-        line(arm, setting, len(rows), mrr, told, auc, difference(rows, "churn", 1, 3), f"{slower:.1f}")
-    single = [(arm, setting, rows) for arm, setting, rows in found if setting != ALL]
-    by_graph = [(arm, setting, graph, part["test/mrr"] - part["test/mrr control"])
-                for arm, setting, rows in single for graph, part in rows.groupby("axis/graph", sort=False)]  # fmt: skip
-    print("\nCells, a graph in a setting, told apart by Wilcoxon's test, after Holm's correction over an arm's:\n")
-    for arm in dict.fromkeys(one[0] for one in by_graph):
-        own = [(f"{setting}, {graph}", gaps.to_numpy()) for name, setting, graph, gaps in by_graph if name == arm]
-        corrected = holm(np.array([paired_difference(gaps).p_value for _, gaps in own]))
-        apart = [(100 * gaps.mean(), cell) for (cell, gaps), p in zip(own, corrected, strict=True) if p <= 0.05]
-        cells_told = ", ".join(f"{cell} {mean:+.1f}" for mean, cell in apart)
-        print(f"- {arm}: {len(apart)} of {len(own)}" + (f" ({cells_told})" if apart else ""))
+        line(arm, setting, len(rows), mrr, relative, auc, difference(rows, "churn", 1, 3), f"{slower:.1f}")
+
+
+def apart(found: list[Cell]) -> None:
+    """Prints which single cells, a graph in a setting, are told apart after Holm's correction over an arm's.
+
+    By Wilcoxon's test where its smallest p-value survives the correction, else by Student's.
+    """
+    print("\nCells, a graph in a setting, that are told apart (Holm over an arm's)\n")
+    gaps: dict[str, dict[str, np.ndarray]] = {}
+    for arm, setting, alone, rows in found:
+        for graph, part in rows.groupby("axis/graph", sort=False) if alone else []:
+            own = 100 * (part["test/mrr"] - part["test/mrr control"]).to_numpy()
+            gaps.setdefault(arm, {})[f"{graph}, {setting}"] = own
+    for arm, own in gaps.items():
+        ranks = len(own) * least_p([len(values) for values in own.values()]).max() <= ALPHA
+        p_values = [signed_rank(values) if ranks else student(values) for values in own.values()]
+        corrected = holm(np.array(p_values))
+        cells_told = [f"{cell} {values.mean():+.1f}"
+                      for (cell, values), p in zip(own.items(), corrected, strict=True) if p <= ALPHA]  # fmt: skip
+        print(f"- {arm}: {len(cells_told)} of {len(own)} by {'Wilcoxon' if ranks else 'Student'}'s test", end="")
+        print(f" ({'; '.join(cells_told)})" if cells_told else "")
+
+
+def student(values: np.ndarray) -> float:
+    """P-value of Student's paired test; 1 where no pair differs, or there is one."""
+    spread = len(values) > 1 and values.any()
+    return float(scipy.stats.ttest_1samp(values, 0).pvalue) if spread else 1.0
 
 
 if __name__ == "__main__":
