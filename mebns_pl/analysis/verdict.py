@@ -18,8 +18,6 @@ GOOD, BAD, LEVEL, UNKNOWN = "good", "bad", "level", "unknown"
 """How a finding is called: as wanted, not as wanted, no difference to be seen, cannot be told."""
 LITTLE = 0.01
 """Variation of the learned factor below which the weights do next to nothing: they differ by a percent."""
-NOISE = 0.05
-"""What the signal of a weight net's gradients is where they are nothing but noise, with Adam's defaults."""
 ORACLE = "No honest run: held-out edges were left out of its negatives (data.oracle). For analysis alone."
 _Z = 1.959964
 
@@ -223,7 +221,7 @@ def weights(learned: Mapping[str, float]) -> Finding:
     told += f", unevenness of the weights {uneven:.1e}" if uneven is not None else ""
     steady, ratio = learned.get("weights/signal"), learned.get("held_out/weight")
     if steady is not None:
-        told += f"; hypergradient's signal {steady:.2g}, where noise alone has {NOISE:.2f}"
+        told += f"; hypergradient's signal {steady:.2f} (1: always one direction, 0: noise)"
     if ratio is not None:
         told += f"; held-out edges weigh {ratio:.2f} times what the other negatives do"
     if vary < LITTLE:
@@ -238,24 +236,29 @@ def weights(learned: Mapping[str, float]) -> Finding:
 
 
 def filtering(learned: Mapping[str, float]) -> Finding:
-    """Whether the filter drops held-out edges rather than others.
+    """Whether the filter drops held-out edges rather than others, where it drops what the teacher finds hardest.
 
     Args:
         learned: the ``diagnosis`` of a fit's metrics.
     """
     topic = "Filter"
-    dropped, chance = learned.get("held_out/dropped"), learned.get("held_out/candidates")
-    if not dropped and not chance:
+    chance = learned.get("held_out/candidates")
+    if not chance and not learned.get("held_out/dropped"):
         return Finding(topic, UNKNOWN, "Whether the filter drops false negatives cannot be told: there were none.")
-    if dropped is None or chance is None:
+    if chance is None or "held_out/dropped" not in learned:
         return Finding(topic, UNKNOWN, "Whether the filter drops false negatives cannot be told: it dropped nothing.")
-    low, high = share_interval(round(dropped * learned["num_dropped"]), round(learned["num_dropped"]))
+    top = "num_dropped_top" in learned
+    which = "dropped_top" if top else "dropped"
+    dropped, count = learned[f"held_out/{which}"], round(learned[f"num_{which}"])
+    low, high = share_interval(round(dropped * count), count)
     told = (
-        f"{_percent(dropped)} of what it drops are held-out edges ({_percent(low)} to {_percent(high)}, of "
-        f"{learned['num_dropped']:,.0f}), {_percent(chance)} of the candidates"
+        f"{_percent(dropped)} of what it drops{' as hardest' if top else ''} are held-out edges ({_percent(low)} to "
+        f"{_percent(high)}, of {count:,}), {_percent(chance)} of the candidates"
     )
     if low > chance:
         return Finding(topic, GOOD, f"The filter drops false negatives more often than chance would: {told}.")
+    if not top:
+        return Finding(topic, LEVEL, f"The filter drops easy candidates alone, false negatives among them: {told}.")
     if high < chance:
         return Finding(topic, BAD, f"The filter keeps false negatives, more often than chance would: {told}.")
     return Finding(topic, LEVEL, f"The filter drops false negatives no more often than chance would: {told}.")

@@ -49,7 +49,7 @@ LAYOUT = {
     "4 Weights": {
         "How far the weight net moves weights; under 0.01 it does nothing": _chart("4_weights/learned"),
         "Held by the highest tenth; 0.1 where all are equal": _chart("4_weights/top_tenth"),
-        "Steadiness of its gradient; 0.05 is noise, 1 one direction": _chart("4_weights/signal"),
+        "Steadiness of its gradient; 0 is noise, 1 one direction": _chart("4_weights/signal"),
     },
     "5 Meta set": {
         "Pairs in the meta set; good: more than a few": _chart("5_meta/kept"),

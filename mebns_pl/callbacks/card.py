@@ -37,6 +37,8 @@ from mebns_pl.types import EvalBatch
 log = logging.getLogger(__name__)
 
 COLUMNS = ("mrr", "hits@10", "auc")
+_SHARED = ("predictor", "sampler", "optimizer", "loss", "updates", "batching")
+"""What a run and its control have in common, of the system's arguments."""
 _MOST_SIBLINGS = 200
 
 
@@ -276,7 +278,10 @@ def _terms(run: Path) -> dict[str, Any] | None:
             "seed": config.get("seed_everything"),
             "epochs": config.get("trainer", {}).get("max_epochs"),
             "data": _short(data),
-            **{part: _short(made.get(part)) for part in ("predictor", "sampler", "optimizer", "batching")},
+            # A plain run without the meta edges is another control
+            "equal_data": bool(made.get("equal_data")),
+            "callbacks": _short(config.get("trainer", {}).get("callbacks")),
+            **{part: _short(made.get(part)) for part in _SHARED},
         }
     except (OSError, DataError, KeyError, TypeError, AttributeError):
         return None

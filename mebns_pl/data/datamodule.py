@@ -437,9 +437,17 @@ class LinkDataModule(LightningDataModule):
         order = permutation(edges.shape[1], self.split_key.child("supervision"))
         return edges[:, order[: max(1, int(edges.shape[1] * self.fractions.supervision))].sort().values]
 
-    def enhanced(self, base: AbstractStaticProposal, structure_ratio: float) -> MixtureProposal:
-        """Draws of ``base`` with structural ones among them, with a probability in [0, 1]; set up."""
-        mixture = MixtureProposal([self.structure, base], [structure_ratio, 1 - structure_ratio])
+    def enhanced(
+        self, base: AbstractStaticProposal, structure_ratio: float, structure: AbstractStaticProposal | None = None
+    ) -> MixtureProposal:
+        """Draws of ``base`` with structural ones among them, with a probability in [0, 1]; set up.
+
+        Args:
+            base: the others.
+            structure_ratio: the probability of a structural draw.
+            structure: draws these, in place of the data's own.
+        """
+        mixture = MixtureProposal([structure or self.structure, base], [structure_ratio, 1 - structure_ratio])
         mixture.setup(self.train_graph, self.avoided)
         return mixture
 

@@ -74,6 +74,5 @@ class StartingWeights:
         columns, chosen = picks.columns[:, :-1], picks.mask[:, :-1]
         threshold = (priorities * mask).gather(1, picks.columns[:, -1:]).to(weights.dtype)
         drawn = torch.maximum(weights.gather(1, columns), threshold) * chosen
-        return Picks(columns, chosen), drawn / (drawn.sum(dim=1, keepdim=True) / chosen.sum(dim=1, keepdim=True)).clamp(
-            min=1e-30
-        )
+        mean = drawn.sum(dim=1, keepdim=True) / chosen.sum(dim=1, keepdim=True).clamp(min=1)
+        return Picks(columns, chosen), drawn / mean.clamp(min=1e-30)

@@ -13,6 +13,7 @@ from torch import Tensor
 from mebns_pl.checks import at_least, within
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key, permutation
+from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 
 
 @dataclass(frozen=True)
@@ -190,9 +191,10 @@ class UMDCollector:
         keep_fraction: share kept within each stratum, in (0, 1].
         num_strata: strata of the mean logit, 1 or more.
         contradiction: a probability in [0.5, 1]: an edge below ``1 - contradiction`` or a non-edge above it is dropped.
-        structure_ratio: share of structural non-edges in the pool, the others being the proposal's, in [0, 1]. On
+        structure_ratio: share of non-edges of ``proposal`` in the pool, the others being the sampler's, in [0, 1]. On
             dense graphs half of the hardest structural draws are edges that are missing, and the weight net would
             learn to push them down.
+        proposal: draws that share of the pool's non-edges; ``data.structure`` by default.
         negatives_per_positive: size of the pool of non-edges offered for each meta edge, 1 or more.
         batch_size: pairs of a meta batch, half edges and half non-edges, 2 or more.
         refresh_epochs: the meta set is collected anew every so many epochs, 1 or more.
@@ -215,6 +217,7 @@ class UMDCollector:
     negatives_per_positive: int = 4
     batch_size: int = 512
     refresh_epochs: int = 5
+    proposal: AbstractStaticProposal | None = None
 
     def __post_init__(self) -> None:
         at_least(2, num_passes=self.num_passes, batch_size=self.batch_size)

@@ -37,15 +37,16 @@ def diagnose(data: LinkDataModule, batches: Iterator[TrainBatch], look: Look, gr
     Returns:
         ``held_out/candidates``: share among the legal candidates, what a rule that knows nothing would have;
         ``held_out/picked``: among those learned from, by weight; ``held_out/dropped``: among those that the filter
-        dropped; ``held_out/weight``: mean learned factor of held-out edges over that of the others; and of how many
-        the first and the third are shares, ``num_candidates`` and ``num_dropped``. What there is nothing of is left
-        out; nothing at all without held-out edges.
+        dropped; ``held_out/dropped_top``: among those of them that the teacher finds harder than any that stays;
+        ``held_out/weight``: mean learned factor of held-out edges over that of the others; and of how many these are
+        shares, ``num_candidates``, ``num_dropped`` and ``num_dropped_top``. What there is nothing of is left out;
+        nothing at all without held-out edges.
     """
     edges = torch.cat([data.split.val, data.split.test], dim=1)
     if not edges.shape[1]:
         return {}
     held_out = KnownEdges(Graph.from_edges(edges[:, edges[0] != edges[1]], data.train_graph.num_nodes))
-    totals = torch.zeros(10, dtype=torch.float64)
+    totals = torch.zeros(12, dtype=torch.float64)
     for batch in islice(batches, NUM_STEPS):
         batch, negatives = look(batch)
         totals += _sums(batch, negatives, held_out)
@@ -62,10 +63,16 @@ def _sums(batch: TrainBatch, negatives: Negatives, held_out: KnownEdges) -> Tens
     weights = negatives.weights.cpu().view(columns.shape).double() * mask
     starting = negatives.starting.cpu().view(columns.shape).double()
     there = mask & (starting > 0)
+    hardness = negatives.candidate_hardness
+    top = torch.zeros_like(dropped)
+    if hardness is not None and hardness.shape[1]:
+        hardness = hardness.cpu()
+        top = dropped & (hardness > hardness.masked_fill(~kept, -torch.inf).amax(dim=1, keepdim=True))
     factor = torch.where(there, weights / starting.clamp(min=1e-300), 0)
     parts = [
         (among & legal, legal),
         (among & dropped, dropped),
+        (among & top, top),
         (weights * picked, weights),
         (factor * picked, there & picked),
         (factor * ~picked, there & ~picked),
@@ -74,13 +81,16 @@ def _sums(batch: TrainBatch, negatives: Negatives, held_out: KnownEdges) -> Tens
 
 
 def _shares(
-    held: float, legal: float, held_dropped: float, dropped: float, held_weight: float, weight: float,
+    held: float, legal: float, held_dropped: float, dropped: float, held_top: float, top: float,
+    held_weight: float, weight: float,
     held_factor: float, num_held: float, other_factor: float, num_others: float,
 ) -> dict[str, float]:  # fmt: skip
-    found = {name: whole for name, whole in (("num_candidates", legal), ("num_dropped", dropped)) if whole > 0}
+    counts = (("num_candidates", legal), ("num_dropped", dropped), ("num_dropped_top", top))
+    found = {name: whole for name, whole in counts if whole > 0}
     for name, part, whole in (
         ("candidates", held, legal),
         ("dropped", held_dropped, dropped),
+        ("dropped_top", held_top, top),
         ("picked", held_weight, weight),
     ):
         if whole > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self
@@ -189,19 +189,24 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
         """The optimizers that make steps in this epoch."""
         return [optimizer.optimizer for optimizer in self.all_optimizers()]
 
-    def learn(self, learners: Mapping[str, Learner[Any]], learned: Mapping[str, Gradients]) -> None:
-        """Takes a step's gradients, and moves the learners when their group of steps is full.
+    def learn(self, learners: Mapping[str, Learner[Any]], learned: Mapping[str, Gradients]) -> Collection[str]:
+        """Takes a step's gradients, and moves the learners whose group of steps is full.
 
         Args:
             learners: all, by name.
             learned: the gradients of those that learn in this step, by the same names, before clipping.
+
+        Returns:
+            The names of those that were moved.
         """
-        for name, mean in self.accumulator.add(learned, self.trainer.is_last_batch).items():
+        means = self.accumulator.add(learned, self.trainer.is_last_batch)
+        for name, mean in means.items():
             learner = learners[name]
             # The student's step alone goes through Lightning, which counts global steps by it
             descend(self.all_optimizers()[0] if name == "student" else learner.optimizer, learner.params(), mean.dense)
             if learner.tables is not None:
                 descend(learner.tables, learner.table_params(), mean.tables)
+        return means.keys()
 
     def replicated(self) -> dict[str, Tensor]:
         """Everything that must be the same on all ranks: parameters, optimizer states, gradients added up so far."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Adam, Optimizer
@@ -49,7 +51,7 @@ from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.outputs import StepOutput, step_output
 from mebns_pl.systems.schedulers import Configured, configured
 from mebns_pl.systems.scoring import Gate
-from mebns_pl.systems.statistics import signal, union_statistics, weight_statistics
+from mebns_pl.systems.statistics import steadiness, union_statistics, weight_statistics
 from mebns_pl.systems.updates import Updates
 from mebns_pl.types import GraphSpec, to_device
 
@@ -190,6 +192,12 @@ class MeBNS(AbstractLinkSystem):
         epoch, (student, teacher, weight_net) = self.current_epoch, super().learned()[:3]
         return [student, *([teacher] * self.teacher_learns(epoch)), *([weight_net] * (epoch >= self.warmup))]
 
+    def configure_callbacks(self) -> Sequence[Callback] | Callback:
+        """Asked for before any set-up: from here on shares are those of this fit's own length."""
+        if self._fitting:
+            self.num_epochs = None  # a checkpoint's takes its place
+        return super().configure_callbacks()
+
     @property
     def warmup(self) -> int:
         """Epochs of warm-up."""
@@ -201,13 +209,18 @@ class MeBNS(AbstractLinkSystem):
 
     @property
     def run_length(self) -> int:
-        """Epochs of the run as it was begun; 100 where there is no trainer yet, or it names no number."""
-        if self._trainer is None:
-            return 100
-        if self.num_epochs is None:
-            epochs = self.trainer.max_epochs
-            self.num_epochs = epochs if epochs is not None and epochs > 0 else 100
-        return self.num_epochs
+        """Epochs of the fit as it was begun; 100 where there is no trainer yet, or it names no number."""
+        if self.num_epochs is not None:
+            return self.num_epochs
+        epochs = None if self._trainer is None else self.trainer.max_epochs
+        length = epochs if epochs is not None and epochs > 0 else 100
+        if self._fitting:
+            self.num_epochs = length
+        return length
+
+    @property
+    def _fitting(self) -> bool:
+        return self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
 
     def teacher_learns(self, epoch: int) -> bool:
         """Whether the teacher learns in an epoch."""
@@ -245,14 +258,16 @@ class MeBNS(AbstractLinkSystem):
 
     def on_train_epoch_start(self) -> None:
         """Collects the meta set when it is due; the student takes the teacher's weights over where it shall."""
-        if self.teaching.begin(self.teacher, self.student, self.current_epoch, self.run_length):
+        replaced = self.teaching.begin(self.teacher, self.student, self.current_epoch, self.run_length)
+        if replaced:
             self._frozen_score = None
         epochs_in = self.current_epoch - self.warmup
         if epochs_in == 0 < self.warmup and self.schedule.student_from_teacher:
             self.student.load_state_dict(self.teacher.state_dict())
-        if epochs_in >= 0 and epochs_in % self.collector.refresh_epochs == 0:
-            if self.filter.learns:
-                self.teach_filter()
+        due = epochs_in >= 0 and epochs_in % self.collector.refresh_epochs == 0
+        if self.filter.learns and (due or (replaced and epochs_in > 0)):
+            self.teach_filter()
+        if due:
             self.meta_set = self.collected()
             for name, count in self.meta_set.counts.items():
                 self.log_mean(f"meta/{name}", float(count))
@@ -269,21 +284,22 @@ class MeBNS(AbstractLinkSystem):
         """The meta set of the present teacher; the same on all ranks."""
         data = self.data
         key = data.key.child("meta").at(self.current_epoch)
-        negatives = data.enhanced(self.sampler.static, self.collector.structure_ratio)
-        pairs, labels = data.meta_pool(negatives, self.collector.negatives_per_positive, key)
+        collector = self.collector
+        negatives = data.enhanced(self.sampler.static, collector.structure_ratio, collector.proposal)
+        pairs, labels = data.meta_pool(negatives, collector.negatives_per_positive, key)
         graph = self.batching.resident(data.train_graph.without(data.split.meta), self.device)
         pool = pairs.to(self.device), labels.to(self.device)
         kept = data.kept_as and not parted_of(self.teacher)  # ranks look parted tables up together
         score = self.kept_teacher_score if kept else self.teacher_score
         past, self._kept_passes = self._kept_passes, []
-        found = self.collector.collect(score, graph, *pool, key.child("passes"), self.group.spread)
+        found = collector.collect(score, graph, *pool, key.child("passes"), self.group.spread)
         for name in past:
             forget(name)
         return to_device(found, "cpu")  # a few are taken to the device in each step
 
     def teach_filter(self) -> None:
         """Fits the filter to meta edges, which the teacher has not seen, against candidates as they are drawn."""
-        data, known = self.data, self.data.train_graph.num_edges // 2
+        data = self.data
         hidden, others = data.split.meta, data.training_candidates(self.sampler.static, NUM_DRAWN)
         evidence: list[Tensor] = []
         for graph, pairs in ((data.train_graph.without(hidden), hidden), (data.train_graph, others)):
@@ -292,8 +308,7 @@ class MeBNS(AbstractLinkSystem):
                 logits = self.batching.scorer(self.teacher, *asked)(pairs.to(self.device))
             common = common_neighbors(graph, pairs).sizes.to(logits.device)
             evidence.append(torch.stack([logits.double(), common.double()], dim=1))
-        num_others = data.train_graph.num_nodes * (data.train_graph.num_nodes - 1) / 2 - known
-        self.filter.learn(evidence[0], evidence[1], known / max(num_others, 1))
+        self.filter.learn(*evidence)
 
     def teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
@@ -363,10 +378,16 @@ class MeBNS(AbstractLinkSystem):
         modules = {"student": self.student, "teacher": self.teacher, "weight_net": self.weight_net}
         return {name: self.learner(module, place, 3) for place, (name, module) in enumerate(modules.items())}
 
-    def learn(self, learners: Mapping[str, Learner[Any]], learned: Mapping[str, Gradients]) -> None:
-        """The teacher may follow the student."""
-        super().learn(learners, learned)
-        self.teaching.follow(self.teacher, self.student)
+    def learn(self, learners: Mapping[str, Learner[Any]], learned: Mapping[str, Gradients]) -> Collection[str]:
+        """The teacher may follow the student, wherever that has moved."""
+        if "weight_net" in learned:
+            steady = steadiness(learners["weight_net"].optimizer, learned["weight_net"].dense)
+            if steady is not None:
+                self.log_mean("weights/signal", steady)
+        moved = super().learn(learners, learned)
+        if "student" in moved:
+            self.teaching.follow(self.teacher, self.student)
+        return moved
 
     def frozen_score(self) -> PairScore | None:
         """The frozen teacher's logits of any pairs, its embeddings made once; None where it needs more than those."""
@@ -398,9 +419,6 @@ class MeBNS(AbstractLinkSystem):
         if batch.epoch >= self.warmup:
             for name, value in weight_statistics(weights, starting).items():
                 self.log_mean(f"weights/{name}", value)
-            steadiness = signal(self.all_optimizers()[2].optimizer)
-            if steadiness is not None:
-                self.log_mean("weights/signal", steadiness)
 
     # The meta set depends on a teacher of the past, so checkpoints hold it
 
@@ -419,7 +437,8 @@ class MeBNS(AbstractLinkSystem):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes both back."""
         super().on_load_checkpoint(checkpoint)
-        self.num_epochs = checkpoint["num_epochs"]
+        if self._fitting:
+            self.num_epochs = checkpoint["num_epochs"]
         self.meta_set = None if checkpoint["meta_set"] is None else self._taken_back(checkpoint["meta_set"])
 
     def _taken_back(self, found: dict[str, Any]) -> MetaSet:

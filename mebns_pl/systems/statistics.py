@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -64,22 +66,24 @@ def weight_statistics(weights: Tensor, starting: Tensor) -> dict[str, Tensor]:
     }
 
 
-def signal(optimizer: Optimizer) -> Tensor | None:
-    """How much of the gradients that Adam has met points one way.
+def steadiness(optimizer: Optimizer, gradient: Sequence[Tensor]) -> Tensor | None:
+    """How much a gradient points where those before it did: the cosine to their mean, as the optimizer keeps it.
 
-    The squared norm of its mean gradient over the mean of the squares, both as Adam averages them: 1 where the gradient
-    is always the same; about ``(1 - beta1) / (1 + beta1)``, 0.05 by default, where there is nothing but noise.
+    1 where the direction is always the same, 0 on average where there is nothing but noise, whatever the gradients'
+    length and however it changes.
+
+    Args:
+        optimizer: before its step with this gradient.
+        gradient: of its parameters, in their order.
 
     Returns:
-        ``()``, or None of an optimizer that keeps no such means, or has made no step.
+        ``()``, or None of an optimizer that keeps no such mean (SGD without momentum), or has made no step.
     """
-    mean = square = None
-    for group in optimizer.param_groups:
-        for state in (optimizer.state.get(param, {}) for param in group["params"]):
-            if "exp_avg_sq" in state:
-                beta1, beta2 = group["betas"]
-                step = float(state["step"])
-                of_mean = (state["exp_avg"] / (1 - beta1**step)).square().sum()
-                of_square = state["exp_avg_sq"].sum() / (1 - beta2**step)
-                mean, square = (of_mean, of_square) if mean is None else (mean + of_mean, square + of_square)
-    return None if mean is None or square is None else mean / square.clamp(min=torch.finfo(square.dtype).tiny)
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+    states = [optimizer.state.get(param, {}) for param in params]
+    means = [state.get("exp_avg", state.get("momentum_buffer")) for state in states]
+    if any(mean is None for mean in means):
+        return None
+    mean, now = (torch.cat([part.flatten().double() for part in parts]) for parts in (means, gradient))
+    lengths = (mean.norm() * now.norm()).clamp(min=1e-300)
+    return torch.dot(mean, now) / lengths

@@ -19,6 +19,8 @@ class Updates:
         accumulate: n, loader batches of one update, 1 or more. The learners' gradients are the means over the n steps
             (over those in which they learned); the last group of an epoch may be shorter and then has a mean of its
             own. Every step looks ahead for its own batch, as if it were an update by itself.
+        accumulate_weight_net: so many updates of the student make one of the weight net, whose gradient is the mean
+            over them, 1 or more: the more, the less noise in its direction.
         gradient_clip_norm: joint 2-norm, above 0, to which the student's (mean) gradient is clipped, or None. In a
             lookahead the gradient of its batch is clipped likewise.
 
@@ -31,21 +33,32 @@ class Updates:
     """
 
     accumulate: int = 1
+    accumulate_weight_net: int = 1
     gradient_clip_norm: float | None = None
 
     def __post_init__(self) -> None:
         at_least(1, "batches", or_null=False, **{"updates.accumulate": self.accumulate})
+        at_least(1, "updates", or_null=False, **{"updates.accumulate_weight_net": self.accumulate_weight_net})
         above(0, or_null=True, **{"updates.gradient_clip_norm": self.gradient_clip_norm})
+
+    @property
+    def longest(self) -> int:
+        """Batches after which all groups are at their end."""
+        return self.accumulate * self.accumulate_weight_net
+
+    def group(self, name: str) -> int:
+        """Batches of a learner's update."""
+        return self.longest if name == "weight_net" else self.accumulate
 
 
 class GradientAccumulator:
-    """Adds up the gradients of a group of steps.
+    """Adds up the gradients of groups of steps.
 
     Args:
-        updates: how many steps make a group, and how the student's mean is clipped.
+        updates: how many steps make a learner's group, and how the student's mean is clipped.
 
     Attributes:
-        totals: the sums of the group so far, by learner.
+        totals: the sums of the groups so far, by learner.
 
     Example:
         >>> import torch
@@ -67,28 +80,27 @@ class GradientAccumulator:
 
         Args:
             learned: by learner, before clipping, of those that learn in this step.
-            last: whether this is the last step of the epoch, which ends a group early.
+            last: whether this is the last step of the epoch, which ends groups early.
 
         Returns:
-            Where the group is full, each learner's mean over the steps in which it learned, the student's clipped;
-            otherwise nothing.
+            Of the learners whose group is full, the mean over the steps in which they learned, the student's clipped.
         """
         for name, value in learned.items():
             before = self.totals.get(name)
             self.totals[name] = value if before is None else before + value
             self._counts[name] = self._counts.get(name, 0) + 1
         self._steps += 1
-        if self._steps < self.updates.accumulate and not last:
-            return {}
-        means = {name: total / self._counts[name] for name, total in self.totals.items()}
-        self._steps, self._counts, self.totals = 0, {}, {}
+        full = [name for name in self.totals if last or self._steps % self.updates.group(name) == 0]
+        means = {name: self.totals.pop(name) / self._counts.pop(name) for name in full}
+        if last or self._steps == self.updates.longest:
+            self._steps = 0
         if "student" in means:
             dense = clipped(means["student"].dense, self.updates.gradient_clip_norm)
             means["student"] = replace(means["student"], dense=dense)
         return means
 
     def state_dict(self) -> dict[str, Any]:
-        """The group that is being added up; empty between groups."""
+        """The groups that are being added up; empty where all are at their end."""
         totals = {name: dict(vars(total)) for name, total in self.totals.items()}
         return {"steps": self._steps, "counts": dict(self._counts), "totals": totals} if self._steps else {}
 

@@ -161,19 +161,23 @@ def test_weights(learned: dict[str, float], call: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dropped", "chance", "call", "words"),
+    ("dropped", "top", "chance", "call", "words"),
     [
-        (0.3, 0.1, GOOD, "more often than chance"),
-        (0.02, 0.1, BAD, "keeps false negatives"),
-        (0.1, 0.1, LEVEL, "no more often than chance"),
-        (None, 0.1, UNKNOWN, "dropped nothing"),
-        (0.0, 0.0, UNKNOWN, "there were none"),
+        (0.2, 0.3, 0.1, GOOD, "more often than chance"),
+        (0.3, None, 0.1, GOOD, "more often than chance"),
+        (0.2, 0.02, 0.1, BAD, "keeps false negatives"),
+        (0.02, 0.1, 0.1, LEVEL, "no more often than chance"),
+        (0.02, None, 0.1, LEVEL, "drops easy candidates alone"),
+        (None, None, 0.1, UNKNOWN, "dropped nothing"),
+        (0.0, None, 0.0, UNKNOWN, "there were none"),
     ],
 )
-def test_filter(dropped: float | None, chance: float, call: str, words: str) -> None:
+def test_filter(dropped: float | None, top: float | None, chance: float, call: str, words: str) -> None:
     learned = {"held_out/candidates": chance, "num_candidates": 5000.0}
     if dropped is not None:
         learned |= {"held_out/dropped": dropped, "num_dropped": 1000.0}
+    if top is not None:
+        learned |= {"held_out/dropped_top": top, "num_dropped_top": 500.0}
     found = filtering(learned)
     assert found.call == call
     assert words in found.text

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mebns_pl import MissingEdgeFilter, RandomVeto, StudentFilter, TeacherFilter
+from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
-from mebns_pl.mebns.filters.abstract import AbstractFilter, keep_hardest
+from mebns_pl.mebns.filters.abstract import AbstractFilter, keep_hardest, missing_share
 from mebns_pl.mebns.filters.missing_edges import log_ratio
 from mebns_pl.negatives.selectors.abstract import CandidateScores
 from references.negatives import joined
@@ -26,14 +27,19 @@ def keep(
     common: torch.Tensor | None = None,
     key: Key = KEY,
 ) -> torch.Tensor:
-    score = CandidateScores.given(hardness, None, *(() if common is None else joined(common)))
+    score = scores(hardness, common)
     return band.keep(hardness, mask, score, torch.arange(len(mask)) if rows is None else rows, key)
+
+
+def scores(hardness: torch.Tensor, common: torch.Tensor | None = None) -> CandidateScores:
+    return CandidateScores.given(hardness, None, *(() if common is None else joined(common)))
 
 
 def filters() -> list[AbstractFilter]:
     learned = MissingEdgeFilter(missing=1.0)
-    learned.learn(torch.tensor([[2.0, 3.0], [1.0, 2.0]]), torch.tensor([[0.0, 0.0], [-1.0, 1.0]]), share=0.5)
-    return [TeacherFilter(0.4, 0.2), StudentFilter(0.4, 0.2), RandomVeto(0.3), learned]
+    learned.learn(torch.tensor([[2.0, 3.0], [1.0, 2.0]]), torch.tensor([[0.0, 0.0], [-1.0, 1.0]]))
+    bands = [TeacherFilter(0.4, 0.2, missing=None), TeacherFilter(0.4, 0.4, missing=2.0), StudentFilter(0.4, 0.2)]
+    return [*bands, RandomVeto(0.3), learned]
 
 
 @st.composite
@@ -84,8 +90,10 @@ def test_a_row_does_not_depend_on_others() -> None:
     common = torch.randint(4, (9, 6), generator=generator)
     for band in filters():
         whole = keep(band, hardness, mask, common=common)
-        part = slice(4, 7)
-        assert torch.equal(whole[part], keep(band, hardness[part], mask[part], torch.arange(4, 7), common[part]))
+        part, rows = slice(4, 7), torch.arange(4, 7)
+        pairs, graph = joined(common)
+        alone = CandidateScores.given(hardness[part], None, pairs[:, part], graph)
+        assert torch.equal(whole[part], band.keep(hardness[part], mask[part], alone, rows, KEY))
         assert torch.equal(whole.any(dim=1), mask.any(dim=1))
         assert not bool((whole & ~mask).any())
         assert int(whole.sum(dim=1).max()) <= band.most(6)
@@ -93,7 +101,7 @@ def test_a_row_does_not_depend_on_others() -> None:
 
 def test_the_class_drops_its_own_shares() -> None:
     hardness, mask = torch.tensor([[4.0, 3.0, 2.0, 1.0]]), torch.ones(1, 4, dtype=torch.bool)
-    band = TeacherFilter(drop_easy=0.25, drop_top=0.25)
+    band = TeacherFilter(drop_easy=0.25, drop_top=0.25, missing=None)
     assert keep(band, hardness, mask).tolist() == [[False, True, True, False]]
     assert keep(TeacherFilter(drop_easy=0.0, drop_top=0.0), hardness, mask).all()
     logits = CandidateScores.given(hardness.flip(1))
@@ -105,9 +113,46 @@ def test_the_class_drops_its_own_shares() -> None:
 def test_no_more_stay_than_is_said(drop_easy: float, drop_top: float, width: int) -> None:
     if drop_easy + drop_top >= 1:
         return
-    band = TeacherFilter(drop_easy, drop_top)
+    band = TeacherFilter(drop_easy, drop_top, missing=None)
     legal = torch.ones(width, width, dtype=torch.bool).tril()  # 1 ... width of them
     assert int(keep(band, torch.zeros(width, width), legal).sum(dim=1).max()) == band.most(width)
+
+
+def star(leaves: int, num_nodes: int) -> Graph:
+    """Node 0 with so many neighbours, the last ones; the others are alone."""
+    ends = torch.arange(num_nodes - leaves, num_nodes)
+    return Graph.from_edges(torch.stack([torch.zeros_like(ends), ends]), num_nodes)
+
+
+@pytest.mark.parametrize(
+    ("leaves", "missing", "dropped"),
+    [(0, 0.5, 0), (3, 0.5, 0), (5, 0.5, 1), (20, 0.5, 3), (20, 0.1, 1), (20, 0.0, 0), (20, None, 3), (20, 1e300, 3)],
+)
+def test_no_more_go_at_the_top_than_missing_edges_are_likely(leaves: int, missing: float | None, dropped: int) -> None:
+    """An anchor of d neighbours among 41 nodes: of 12 candidates ``12 missing d / (40 - d)`` are missing edges."""
+    hardness, mask = torch.arange(12.0)[None], torch.ones(1, 12, dtype=torch.bool)
+    pairs = torch.stack([torch.zeros(1, 12, dtype=torch.int64), torch.arange(1, 13)[None]])
+    band = TeacherFilter(drop_easy=0.0, drop_top=0.25, missing=missing)
+    score = CandidateScores.given(hardness, None, pairs, star(leaves, 41))
+    kept = band.keep(hardness, mask, score, torch.arange(1), KEY)
+    assert kept.tolist() == [[True] * (12 - dropped) + [False] * dropped]
+    assert int(kept.sum()) <= band.most(12)
+
+
+def test_the_share_of_missing_edges_is_that_of_a_graph_with_edges_taken_away() -> None:
+    """Of 200 nodes, 15 in 115 edges taken away at random: what is expected among the non-edges of each node."""
+    draw = torch.Generator().manual_seed(0)
+    pairs = torch.triu_indices(200, 200, 1)
+    edges = pairs[:, torch.rand(pairs.shape[1], generator=draw) < 0.3]
+    away = torch.rand(edges.shape[1], generator=draw) < 15 / 115
+    graph, missing = (Graph.from_edges(edges[:, part], 200) for part in (~away, away))
+    anchors = torch.arange(200)[:, None]
+    score = CandidateScores.given(torch.zeros(200, 1), None, torch.stack([anchors, anchors]), graph)
+    share = missing_share(0.15, score).flatten()
+    truth = missing.degree / (199 - graph.degree)
+    assert float(share.mean()) == pytest.approx(float(truth.mean()), rel=0.1)  # three standard deviations
+    assert share.dtype == torch.float64
+    assert missing_share(1e300, score).max() == 1
 
 
 def test_a_random_veto_drops_its_share_of_any() -> None:
@@ -137,13 +182,13 @@ def test_missing_edges_are_told_from_candidates() -> None:
     mask = torch.ones(1, 4, dtype=torch.bool)
     band = MissingEdgeFilter(missing=1.0, threshold=0.5, drop_easy=0.0)
     assert keep(band, hardness, mask, common=common).all()  # before it has learned
-    band.learn(hidden, drawn, share=0.05)
-    probability = band.probability(hardness, common)
+    band.learn(hidden, drawn)
+    probability = band.probability(hardness, scores(hardness, common))
     assert float(probability[0, 0]) > 0.9 > 0.1 > float(probability[0, 2])
     assert keep(band, hardness, mask, common=common).tolist()[0][0] is False
     # Fewer where fewer are missing; and one stays where all look missing
     rare = MissingEdgeFilter(missing=1e-9, drop_easy=0.0)
-    rare.learn(hidden, drawn, share=0.05)
+    rare.learn(hidden, drawn)
     assert keep(rare, hardness, mask, common=common).all()
     alike = hardness[:, :1].expand(1, 4)
     assert keep(band, alike, mask, common=common[:, :1].expand(1, 4)).sum() == 1
@@ -152,7 +197,8 @@ def test_missing_edges_are_told_from_candidates() -> None:
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [({"drop_easy": 1.0}, "drop_easy"), ({"drop_easy": -0.1}, "drop_easy"), ({"drop_top": 1.0}, "drop_top"),
-     ({"drop_easy": 0.5, "drop_top": 0.5}, "below 1"), ({"drop_easy": float("nan")}, "drop_easy")],
+     ({"drop_easy": 0.5, "drop_top": 0.5}, "below 1"), ({"drop_easy": float("nan")}, "drop_easy"),
+     ({"missing": -1.0}, "missing"), ({"missing": float("nan")}, "missing")],
 )  # fmt: skip
 def test_refuses(arguments: dict[str, float], word: str) -> None:
     with pytest.raises(ValueError, match=word):

@@ -73,6 +73,8 @@ VARIANTS = {
     "clipping": Setting(clip=0.05, optimizer="sgd"),
     "clipping, adam": Setting(clip=0.05),
     "drop_top": Setting(drop_easy=0.2, drop_top=0.4),
+    "no more at the top than are missing": Setting(drop_easy=0.2, drop_top=0.4, missing=1.0),
+    "drawn, no weight net": Setting(most=2, meta=False),
     "no filter": Setting(drop_easy=None),
     "frozen teacher": Setting(learns=False),
     "first selector": Setting(selector="first"),

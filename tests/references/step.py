@@ -120,6 +120,7 @@ class Setting:
         inputs: the weight net's.
         drop_easy: of the filter; None for no filter.
         drop_top: of the filter.
+        missing: of the filter.
         learns: whether the teacher does.
         meta: whether there is a weight net.
         clip: norm, or None.
@@ -139,6 +140,7 @@ class Setting:
     inputs: tuple[str, ...] = DEFAULT_INPUTS
     drop_easy: float | None = 0.3
     drop_top: float = 0.0
+    missing: float | None = None
     learns: bool = True
     meta: bool = True
     clip: float | None = None
@@ -282,7 +284,7 @@ def fast_gradients(
     rest = sampler, LOSSES[setting.loss], batch, graph, key, group
     if setting.drop_easy is None and not setting.meta:
         return warm_up_step(state.student, teacher, *rest)
-    band = TeacherFilter(setting.drop_easy or 0.0, setting.drop_top)
+    band = TeacherFilter(setting.drop_easy or 0.0, setting.drop_top, setting.missing)
     starting, meta_loss = StartingWeights(setting.most, setting.floor), LOSSES[setting.meta_loss]
     meta = None
     if setting.meta:
@@ -367,15 +369,29 @@ def teacher_pass(
     return pass_of(module, params, graph, batch, batch.teacher_negatives, 1 + batch.candidates.shape[1], key)
 
 
-def filtered(hardness: list[float], mask: list[bool], drop_easy: float, drop_top: float) -> list[bool]:
-    """Drops the easiest and the very hardest of a row's legal candidates; one stays."""
+def filtered(
+    hardness: list[float], mask: list[bool], drop_easy: float, drop_top: float, missing: float = math.inf
+) -> list[bool]:
+    """Drops the easiest and the very hardest of a row's legal candidates, of the hardest no more than are missing edges
+    if a candidate is one with the probability ``missing``; one stays."""
     legal = sorted(
         (column for column in range(len(mask)) if mask[column]), key=lambda column: (-hardness[column], column)
     )
     top = math.floor(drop_top * len(legal) + 1e-6)
+    if missing < math.inf:
+        top = min(top, round(missing * len(legal)))
     easy = math.floor(drop_easy * len(legal) + 1e-6)
     kept = legal[top : max(len(legal) - easy, top + 1)]
     return [column in kept for column in range(len(mask))]
+
+
+def missing_probability(setting: Setting, anchor: int) -> float:
+    """That a non-edge of an anchor is a missing edge; infinite where the filter does not ask."""
+    if setting.missing is None:
+        return math.inf
+    graph = make_graph(setting.features)
+    degree = sum(1 for end in graph.indices[graph.indptr[anchor] : graph.indptr[anchor + 1]])
+    return min(1.0, setting.missing * degree / max(graph.num_nodes - 1 - degree, 1))
 
 
 def picked(kind: str, num_negatives: int, scores: list[float], mask: list[bool]) -> list[int]:
@@ -537,13 +553,14 @@ def prepare(state: State, setting: Setting, batch: TrainBatch, meta_batch: MetaS
     legal_only, rows = setting.drop_easy or 0.0, torch.arange(batch.positives.shape[1]) + batch.first_row
     uniforms = fractions(key.child("selector").child("drawn"), rows, batch.candidates.shape[1])
     most_kept = max(
-        sum(filtered([0.0] * size, [True] * size, legal_only, setting.drop_top))
+        sum(filtered([0.0] * size, [True] * size, legal_only, setting.drop_top if setting.missing is None else 0.0))
         for size in range(1, batch.candidates.shape[1] + 1)
     )
     for row in range(batch.positives.shape[1]):
         mask = batch.candidate_mask[row].tolist()
         if setting.drop_easy is not None:
-            mask = filtered([float(h) for h in hardness[row]], mask, setting.drop_easy, setting.drop_top)
+            missing = missing_probability(setting, int(batch.candidate_anchors[row]))
+            mask = filtered([float(h) for h in hardness[row]], mask, setting.drop_easy, setting.drop_top, missing)
         values = [float(score) for score in scores[row]]
         if warm_up:
             columns = picked(setting.selector, setting.num_negatives, values, mask)

@@ -214,7 +214,7 @@ def test_values_as_the_command_line_takes_them() -> None:
     assert as_arguments(given) == ["--a=true", "--b=null", "--c=x y", '--d={"e": 1}', "--f=1e-06"]
 
 
-LARGE = {"main", "recipes", "backbones"}
+LARGE = {"main", "recipes"}
 STUDIES = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in LARGE))
     for path in sorted((CONFIGS / "study").glob("*.yaml"))

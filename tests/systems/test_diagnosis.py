@@ -5,20 +5,23 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mebns_pl import TeacherFilter
 from mebns_pl.distributed.group import SingleProcess
 from mebns_pl.mebns.step import Negatives
 from mebns_pl.systems.diagnosis import diagnose
 from references.runs import MAKE, fit, make_data, replace_held_out, weights
 
 
-@pytest.mark.parametrize("kind", ["Plain", "MeBNS"])
+@pytest.mark.parametrize("kind", ["Plain", "MeBNS", "MeBNS, a guard at the top"])
 def test_shares_are_those_of_the_steps(kind: str) -> None:
-    data = make_data()
-    system = MAKE[kind](data.spec)
+    data, guard = make_data(), TeacherFilter(drop_easy=0.2, drop_top=0.4, missing=None)
+    system = MAKE["Plain"](data.spec) if kind == "Plain" else MAKE["MeBNS"](data.spec)
+    if "guard" in kind:
+        system.filter = guard
     fit(system, data, epochs=3)
     held_out = {frozenset(pair) for part in (data.split.val, data.split.test) for pair in part.t().tolist()}
     steps = data.train_steps(system.needs)
-    legal, dropped, picks = [], [], []
+    legal, dropped, top, picks = [], [], [], []
     for place in range(min(len(steps), 4)):
         batch, result, _ = system.step(steps[2, place])
         found = result.negatives
@@ -27,6 +30,9 @@ def test_shares_are_those_of_the_steps(kind: str) -> None:
             legal.append(pair in held_out)
             if not found.kept[row, column]:
                 dropped.append(pair in held_out)
+                stay = found.candidate_hardness[row][found.kept[row]].tolist()
+                if all(float(found.candidate_hardness[row, column]) > value for value in stay):
+                    top.append(pair in held_out)
         for place in found.mask.nonzero().flatten().tolist():
             picks.append(
                 (
@@ -40,12 +46,16 @@ def test_shares_are_those_of_the_steps(kind: str) -> None:
     if dropped:
         expected["num_dropped"] = len(dropped)
         expected["held_out/dropped"] = sum(dropped) / len(dropped)
+    if top:
+        expected["num_dropped_top"] = len(top)
+        expected["held_out/dropped_top"] = sum(top) / len(top)
     factors = {one: [w / s for held, w, s in picks if held is one] for one in (True, False)}
     if all(factors.values()):
         held, others = (sum(factors[one]) / len(factors[one]) for one in (True, False))
         expected["held_out/weight"] = held / others
     assert system.diagnosis == pytest.approx(expected, rel=1e-5)
-    assert ("held_out/dropped" in expected) == (kind == "MeBNS")
+    assert ("held_out/dropped" in expected) == (kind != "Plain")
+    assert ("num_dropped_top" in expected) == ("guard" in kind)
 
 
 def test_training_knows_nothing_of_them() -> None:

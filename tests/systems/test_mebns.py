@@ -21,6 +21,7 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from mebns_pl import (
     GCN,
     EncoderDecoder,
+    LastCheckpoint,
     MeanTeacher,
     MeBNS,
     MissingEdgeFilter,
@@ -44,7 +45,7 @@ from mebns_pl.mebns.umd_collector import MetaSet
 from mebns_pl.models.predictor import PairInputs
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.systems.link_system import AbstractLinkSystem
-from mebns_pl.systems.statistics import signal, weight_statistics
+from mebns_pl.systems.statistics import steadiness, weight_statistics
 from references.effort import some
 from references.processes import in_processes
 from references.runs import (
@@ -368,8 +369,29 @@ def test_lengths_are_shares_of_the_run(epochs: int, warmup: int, learns: int) ->
     system.trainer = make_trainer(epochs)
     assert (system.warmup, system.teacher_epochs) == (warmup, learns)
     assert [system.teacher_learns(epoch) for epoch in range(epochs)] == [epoch < learns for epoch in range(epochs)]
-    system.trainer = make_trainer(epochs + 10)  # a run that goes on further keeps to what it began with
-    assert system.warmup == warmup
+
+
+def test_lengths_are_those_of_the_fit_and_a_resumed_one_keeps_to_what_it_began_with(tmp_path: Path) -> None:
+    class Watch(Callback):
+        def __init__(self) -> None:
+            self.warmups: set[int] = set()
+
+        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            assert isinstance(pl_module, MeBNS)
+            self.warmups.add(pl_module.warmup)
+
+    data, watch = make_data(), Watch()
+    system = make_mebns(data.spec, schedule=Schedule(warmup=0.5))
+    make_trainer(100).validate(system, data, verbose=False)
+    trainer = fit(system, data, 2, [watch, LastCheckpoint(tmp_path)], enable_checkpointing=True)
+    trainer.validate(system, data, verbose=False)
+    assert watch.warmups == {1}
+    again = make_mebns(data.spec, schedule=Schedule(warmup=0.5))
+    path, watch = str(tmp_path / "last.ckpt"), Watch()
+    fit(again, data, 6, [watch], ckpt_path=path)
+    assert watch.warmups == {1}
+    fit(again, data, 4, [watch])
+    assert watch.warmups == {1, 2}
 
 
 def test_global_step_counts_the_students_steps() -> None:
@@ -439,20 +461,22 @@ def test_the_learned_factor_is_told_from_the_starting_weights() -> None:
     assert float(moved["learned"]) == pytest.approx((2 / 3) ** 0.5 / 2)
 
 
-def test_the_signal_of_gradients_that_point_one_way_and_of_noise() -> None:
+@pytest.mark.parametrize("growth", [0.98, 1.0, 1.02])
+def test_the_steadiness_of_gradients_that_point_one_way_and_of_noise(growth: float) -> None:
+    """However they shrink or grow."""
     param, draw = torch.nn.Parameter(torch.zeros(50)), torch.Generator().manual_seed(0)
-    optimizer = Adam([param])
-    assert signal(optimizer) is None
-    assert signal(SGD([param], lr=0.1)) is None
-    for expected, gradient in (
-        (1.0, lambda: torch.arange(50.0)),
-        (0.1 / 1.9, lambda: torch.randn(50, generator=draw)),  # beta1 is 0.9
-    ):
-        optimizer = Adam([param])
-        for _ in range(400):
-            param.grad = gradient()
-            optimizer.step()
-        assert float(signal(optimizer)) == pytest.approx(expected, rel=0.35, abs=1e-5)
+    assert steadiness(Adam([param]), [param]) is None
+    assert steadiness(SGD([param], lr=0.1), [param]) is None
+    for expected, gradient in ((1.0, lambda: torch.arange(50.0)), (0.0, lambda: torch.randn(50, generator=draw))):
+        for optimizer in (Adam([param]), SGD([param], lr=0.1, momentum=0.9)):
+            found = []
+            for step in range(400):
+                param.grad = growth**step * gradient()
+                steady = steadiness(optimizer, [param.grad])
+                found += [] if steady is None else [float(steady)]
+                optimizer.step()
+            assert len(found) == 399
+            assert sum(found) / 399 == pytest.approx(expected, abs=0.03)  # four standard deviations of noise
 
 
 class AnyNode(AbstractStaticProposal):

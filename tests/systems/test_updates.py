@@ -58,6 +58,24 @@ def test_groups_of_steps() -> None:
     assert accumulator.state_dict() == {}
 
 
+def test_the_weight_net_has_longer_groups() -> None:
+    accumulator = GradientAccumulator(Updates(accumulate=2, accumulate_weight_net=2))
+    moved, means = [], []
+    for step in range(1, 8):
+        found = accumulator.add({"student": ones(float(step)), "weight_net": ones(float(step))}, last=step == 7)
+        moved.append(sorted(found))
+        means.append({name: float(value.dense[0][0]) for name, value in found.items()})
+        again = GradientAccumulator(accumulator.updates)  # a checkpoint between groups of the one within the other's
+        again.load_state_dict(accumulator.state_dict())
+        accumulator = again
+    both = ["student", "weight_net"]
+    assert moved == [[], ["student"], [], both, [], ["student"], both]
+    assert means[1] == {"student": 1.5}
+    assert means[3] == {"student": 3.5, "weight_net": 2.5}
+    assert means[6] == {"student": 7.0, "weight_net": 6.0}
+    assert accumulator.state_dict() == {}
+
+
 def test_clipping_comes_after_the_mean_and_is_the_students() -> None:
     accumulator = GradientAccumulator(Updates(accumulate=2, gradient_clip_norm=1.0))
     accumulator.add({"student": found(torch.tensor([30.0, 0.0])), "teacher": found(torch.tensor([3.0]))}, last=False)

@@ -46,18 +46,18 @@ class AbstractFilter(ABC):
         """The most that can stay of a row with up to ``num_candidates`` legal ones."""
         return num_candidates
 
-    def learn(self, hidden: Tensor, drawn: Tensor, share: float) -> None:  # noqa: B027 (most filters learn nothing)
+    def learn(self, hidden: Tensor, drawn: Tensor) -> None:  # noqa: B027 (most filters learn nothing)
         """Fits the rule to what is known: edges that the teacher has not seen.
 
         Args:
             hidden: ``(n, 2)`` the teacher's logit and the common neighbours of edges hidden from it.
             drawn: ``(m, 2)`` the same of candidates, as they are drawn in training.
-            share: expected share of missing edges among the candidates that are drawn, for each edge that is missing
-                per known one.
         """
 
 
-def keep_hardest(hardness: Tensor, mask: Tensor, drop_easy: float, drop_top: float) -> Tensor:
+def keep_hardest(
+    hardness: Tensor, mask: Tensor, drop_easy: float, drop_top: float, most_top: Tensor | None = None
+) -> Tensor:
     """Keeps a band of each row's ranking by hardness; a rule by row, so rows can be anywhere.
 
     Of a row's L legal candidates the ``floor(drop_top * L)`` hardest and the ``floor(drop_easy * L)`` easiest go, but
@@ -68,6 +68,7 @@ def keep_hardest(hardness: Tensor, mask: Tensor, drop_easy: float, drop_top: flo
         mask: ``(b, K)`` bool, legal candidates.
         drop_easy: share of the easiest to drop, in [0, 1).
         drop_top: share of the hardest to drop (likely false negatives), in [0, 1).
+        most_top: ``(b, 1)`` int64, no more than so many of the hardest go; None for no bound.
 
     Returns:
         ``(b, K)`` bool, True = keep; a part of ``mask``.
@@ -78,8 +79,23 @@ def keep_hardest(hardness: Tensor, mask: Tensor, drop_easy: float, drop_top: flo
     )
     legal = mask.sum(dim=1, keepdim=True)
     first = _floor_share(drop_top, legal)
+    if most_top is not None:
+        first = torch.minimum(first, most_top)
     last = torch.maximum(legal - _floor_share(drop_easy, legal), first + 1)
     return mask & (rank >= first) & (rank < last)
+
+
+def missing_share(missing: float, score: CandidateScores) -> Tensor:
+    """``(b, 1)`` float64 in [0, 1]: the share of missing edges among an anchor's non-edges.
+
+    Of an anchor with d neighbours among N nodes ``missing * d`` edges are missing, spread over N - 1 - d non-edges.
+
+    Args:
+        missing: how many edges are missing for each known one, 0 or more.
+        score: tells anchors and graph.
+    """
+    degree = score.graph.degree[score.pairs[0, :, :1]].double()
+    return (missing * (degree / (score.graph.num_nodes - 1 - degree).clamp(min=1))).clamp(max=1)
 
 
 def most_kept(num_candidates: int, drop_easy: float, drop_top: float) -> int:

@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 from mebns_pl.checks import above, within
 from mebns_pl.keys import Key
-from mebns_pl.mebns.filters.abstract import AbstractFilter, keep_hardest
+from mebns_pl.mebns.filters.abstract import AbstractFilter, keep_hardest, missing_share
 from mebns_pl.negatives.selectors.abstract import CandidateScores
 
 NEWTON_STEPS = 25
 RIDGE = 1e-3
+_MOST_RATIO = 1e300  # 0 times infinity would be no number
 
 
 def log_ratio(ones: Tensor, others: Tensor) -> Tensor:
@@ -45,9 +46,11 @@ class MissingEdgeFilter(AbstractFilter, nn.Module):
 
     Meta edges are known to be edges and hidden from the teacher, just as missing ones are. The ratio of their density
     to that of the candidates as they are drawn, by the teacher's logit and the number of common neighbours, is fitted
-    by logistic regression whenever the meta set is collected. With the expected share α of missing edges among
-    candidates the probability that one is missing is ``min(1, α ratio)``: the positive-unlabelled argument of Elkan and
-    Noto (KDD 2008). How many go so depends on the graph: hardly any where it is sparse.
+    by logistic regression whenever the meta set is collected. With the share α of an anchor's non-edges that are
+    missing edges (:func:`~mebns_pl.mebns.filters.abstract.missing_share`) the probability that a candidate is one is
+    ``min(1, α ratio)``: the positive-unlabelled argument of Elkan and Noto (KDD 2008). So how many go depends on graph
+    and anchor: hardly any where it has few neighbours. α is that of candidates drawn at random: among those of
+    proposals that look for near nodes more are missing edges than it says.
 
     Args:
         missing: how many edges are expected to be missing for each known one, above 0.
@@ -68,7 +71,7 @@ class MissingEdgeFilter(AbstractFilter, nn.Module):
     learns = True
     coefficients: Tensor
 
-    def __init__(self, missing: float = 0.15, threshold: float = 0.5, drop_easy: float = 0.5) -> None:
+    def __init__(self, missing: float = 0.15, threshold: float = 0.5, drop_easy: float = 0.25) -> None:
         super().__init__()
         above(0, missing=missing)
         within("(0, 1)", threshold=threshold)
@@ -77,19 +80,19 @@ class MissingEdgeFilter(AbstractFilter, nn.Module):
         # Before it has learned, every probability is 0
         self.register_buffer("coefficients", torch.tensor([-torch.inf, 0, 0], dtype=torch.float64))
 
-    def learn(self, hidden: Tensor, drawn: Tensor, share: float) -> None:
+    def learn(self, hidden: Tensor, drawn: Tensor) -> None:
         """See :meth:`AbstractFilter.learn`."""
-        found = log_ratio(_evidence(*hidden.t()), _evidence(*drawn.t()))
-        found[0] += torch.tensor(self.missing * share, dtype=torch.float64).clamp(min=1e-300).log()
-        self.coefficients.copy_(found)
+        self.coefficients.copy_(log_ratio(_evidence(*hidden.t()), _evidence(*drawn.t())))
 
-    def probability(self, hardness: Tensor, common: Tensor) -> Tensor:
-        """``(b, K)`` that a candidate is a missing edge, of the teacher's logits and counts of common neighbours."""
-        return (_evidence(hardness, common) @ self.coefficients[1:] + self.coefficients[0]).exp().clamp(max=1)
+    def probability(self, hardness: Tensor, score: CandidateScores) -> Tensor:
+        """``(b, K)`` float64 that a candidate is a missing edge, of the teacher's logits ``(b, K)`` and the graph."""
+        evidence = _evidence(hardness, score.common_neighbors())
+        ratio = (evidence @ self.coefficients[1:] + self.coefficients[0]).exp()
+        return (missing_share(self.missing, score) * ratio.clamp(max=_MOST_RATIO)).clamp(max=1)
 
     def keep(self, hardness: Tensor, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
         """See :meth:`AbstractFilter.keep`; where all are likely to be missing edges, the least likely stays."""
-        likely = self.probability(hardness, score.common_neighbors())
+        likely = self.probability(hardness, score)
         least = likely.masked_fill(~mask, torch.inf).argmin(dim=1, keepdim=True)
         fine = mask & ((likely <= self.threshold).scatter(1, least, True))
         return keep_hardest(hardness, fine, self.drop_easy, 0.0)

@@ -21,14 +21,14 @@ class RandomVeto(AbstractFilter):
     from, the seldomer one is chosen.
 
     Args:
-        drop: the share, in [0, 1); rounded down.
+        drop: the share, in [0, 1); rounded down. By default that of :class:`TeacherFilter` at both ends.
 
     Example:
         >>> RandomVeto(0.25).most(8)
         6
     """
 
-    drop: float = 0.5
+    drop: float = 0.3
 
     def __post_init__(self) -> None:
         within("[0, 1)", drop=self.drop)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mebns_pl.checks import within
+from mebns_pl.checks import at_least, within
 from mebns_pl.keys import Key
-from mebns_pl.mebns.filters.abstract import AbstractFilter, keep_hardest, most_kept
+from mebns_pl.mebns.filters.abstract import AbstractFilter, keep_hardest, missing_share, most_kept
 from mebns_pl.negatives.selectors.abstract import CandidateScores
 
 
@@ -19,6 +19,8 @@ class AbstractBand(AbstractFilter):
     Args:
         drop_easy: q, the share of each anchor's candidates to drop as easy, in [0, 1).
         drop_top: share to drop at the very top, in [0, 1).
+        missing: how many edges may be missing for each known one, 0 or more: no more go at the top than so many missing
+            edges make likely among an anchor's candidates; None for no such bound.
 
     Raises:
         ValueError: a share out of its range, or nothing left.
@@ -26,20 +28,25 @@ class AbstractBand(AbstractFilter):
 
     drop_easy: float = 0.25
     drop_top: float = 0.05
+    missing: float | None = 0.5
 
     def __post_init__(self) -> None:
         """Checks the shares."""
         within("[0, 1)", drop_easy=self.drop_easy, drop_top=self.drop_top)
+        at_least(0, or_null=True, missing=self.missing)
         if self.drop_easy + self.drop_top >= 1:
             raise ValueError(f"drop_easy + drop_top: must be below 1, got {self.drop_easy} + {self.drop_top}")
 
     def most(self, num_candidates: int) -> int:
         """See :meth:`AbstractFilter.most`."""
-        return most_kept(num_candidates, self.drop_easy, self.drop_top)
+        return most_kept(num_candidates, self.drop_easy, self.drop_top if self.missing is None else 0.0)
 
-    def band(self, values: Tensor, mask: Tensor) -> Tensor:
+    def band(self, values: Tensor, mask: Tensor, score: CandidateScores) -> Tensor:
         """See :func:`~mebns_pl.mebns.filters.abstract.keep_hardest`."""
-        return keep_hardest(values, mask, self.drop_easy, self.drop_top)
+        if self.missing is None:
+            return keep_hardest(values, mask, self.drop_easy, self.drop_top)
+        likely = (missing_share(self.missing, score) * mask.sum(dim=1, keepdim=True)).round().long()
+        return keep_hardest(values, mask, self.drop_easy, self.drop_top, likely)
 
 
 @dataclass(frozen=True)
@@ -47,11 +54,14 @@ class TeacherFilter(AbstractBand):
     """Keeps a band of each anchor's candidates, by how hard the teacher finds them.
 
     The paper drops the easy ones. At the very top held-out edges and other false negatives gather, which a guard drops
-    (docs/migration.md).
+    where there are many (docs/migration.md): on dense graphs, where the anchor has many neighbours. Elsewhere the
+    hardest are what a student learns most from.
 
     Args:
         drop_easy: q, the share of each anchor's candidates to drop as easy, in [0, 1).
         drop_top: share to drop at the very top, in [0, 1).
+        missing: how many edges may be missing for each known one, 0 or more: no more go at the top than so many missing
+            edges make likely among an anchor's candidates, were they drawn at random; None for no such bound.
 
     Raises:
         ValueError: a share out of its range, or nothing left.
@@ -60,13 +70,15 @@ class TeacherFilter(AbstractBand):
         >>> import torch
         >>> hardness, mask = torch.tensor([[3.0, 1.0, 2.0, 0.0]]), torch.ones(1, 4, dtype=torch.bool)
         >>> rest = CandidateScores.given(torch.zeros(1, 4)), torch.arange(1), Key(0, "docs")
-        >>> TeacherFilter(drop_easy=0.5, drop_top=0.0).keep(hardness, mask, *rest).tolist()
+        >>> TeacherFilter(drop_easy=0.5).keep(hardness, mask, *rest).tolist()
         [[True, False, True, False]]
+        >>> TeacherFilter(drop_easy=0.0, drop_top=0.25, missing=None).keep(hardness, mask, *rest).tolist()
+        [[False, True, True, True]]
     """
 
     def keep(self, hardness: Tensor, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
         """The band by the teacher's logits."""
-        return self.band(hardness, mask)
+        return self.band(hardness, mask, score)
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,7 @@ class StudentFilter(AbstractBand):
     Args:
         drop_easy: as in :class:`TeacherFilter`.
         drop_top: as in :class:`TeacherFilter`.
+        missing: as in :class:`TeacherFilter`.
 
     Raises:
         ValueError: a share out of its range, or nothing left.
@@ -87,4 +100,4 @@ class StudentFilter(AbstractBand):
 
     def keep(self, hardness: Tensor, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
         """The band by the student's logits."""
-        return self.band(score(), mask)
+        return self.band(score(), mask, score)
