@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 from torch.optim import Optimizer
 
 from mebns_pl.data.train_batch import TrainBatch
@@ -85,5 +86,4 @@ def steadiness(optimizer: Optimizer, gradient: Sequence[Tensor]) -> Tensor | Non
     if any(mean is None for mean in means):
         return None
     mean, now = (torch.cat([part.flatten().double() for part in parts]) for parts in (means, gradient))
-    lengths = (mean.norm() * now.norm()).clamp(min=1e-300)
-    return torch.dot(mean, now) / lengths
+    return torch.dot(normalize(mean, dim=0, eps=1e-300), normalize(now, dim=0, eps=1e-300))
