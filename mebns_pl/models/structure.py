@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from mebns_pl.checks import expect
 from mebns_pl.graph.csr import Graph
+from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
+from mebns_pl.graph.near_nodes import page_rank_of_ends, page_rank_table
 from mebns_pl.graph.pair_features import LIKENESS, feature_table, pair_features
 from mebns_pl.graph.pair_structure import STRUCTURE, log_structure, pair_structure
 from mebns_pl.keys import Key
@@ -36,17 +39,39 @@ class StructureInputs(PairInputs):
         return replace(super().select(index), structure=self.structure[index])
 
 
-def structure_inputs(inputs: PairInputs, num_hops: int, features: bool) -> StructureInputs:
+PAGE_RANK = PersonalizedPageRank(eps=1e-7)
+"""Its restart probability and precision: what is left where an edge is the only way must be next to nothing."""
+_TOP, _LEAST_RANK = 512, 1e-6
+
+
+def log_page_rank(graph: Graph, pairs: Tensor) -> Tensor:
+    """``(M, 1)`` float32, 0 or more: half the logarithm of the ends' PageRank for one another over 1e-6.
+
+    Without the pair's own edge; half, to be as wide as the other numbers.
+    """
+    nodes, places = None, pairs
+    if graph.present is not None:
+        nodes, places = pairs.unique(return_inverse=True)
+    table = graph.once(
+        f"PageRank {PAGE_RANK.alpha} {PAGE_RANK.eps} {_TOP}",
+        partial(page_rank_table, measure=PAGE_RANK, top=_TOP, nodes=None if nodes is None else nodes.cpu()),
+    )
+    return (page_rank_of_ends(table, pairs, places) / _LEAST_RANK).log1p().div(2).float()[:, None]
+
+
+def structure_inputs(inputs: PairInputs, num_hops: int, features: bool, page_rank: bool = False) -> StructureInputs:
     """Counts: pairs with the numbers of the whole graph, without each pair's own edge."""
     graph = inputs.graph
     found = log_structure(pair_structure(graph.with_targets(), inputs.pairs, num_hops))
     if features:
         table = graph.once_each("feature table", feature_table)
         found = torch.cat([found, 10 * pair_features(table, inputs.pairs)], dim=1)  # 10: as wide as the logarithms
+    if page_rank:
+        found = torch.cat([found, log_page_rank(graph.with_targets(), inputs.pairs)], dim=1)
     return StructureInputs(**vars(inputs), structure=found)
 
 
-def num_numbers(spec: GraphSpec, num_hops: int, features: bool) -> int:
+def num_numbers(spec: GraphSpec, num_hops: int, features: bool, page_rank: bool = False) -> int:
     """How many there are of a pair.
 
     Raises:
@@ -54,7 +79,7 @@ def num_numbers(spec: GraphSpec, num_hops: int, features: bool) -> int:
     """
     expect(num_hops in (1, 2), "1 or 2", num_hops=num_hops)
     expect(not features or spec.num_features > 0, "False for a graph without features", features=features)
-    return sum(len(STRUCTURE[hop]) for hop in range(1, num_hops + 1)) + len(LIKENESS) * features
+    return sum(len(STRUCTURE[hop]) for hop in range(1, num_hops + 1)) + len(LIKENESS) * features + page_rank
 
 
 class StructureMLP(LinkPredictor[StructureInputs]):
@@ -73,6 +98,8 @@ class StructureMLP(LinkPredictor[StructureInputs]):
         num_hops: 1 or 2, how far the numbers look; 1 is cheaper on dense graphs.
         dropout: probability in [0, 1), of their hidden layers.
         features: whether the cosines of :func:`~mebns_pl.graph.pair_features.pair_features` are among the numbers.
+        page_rank: whether PageRank of either end for the other is (:func:`log_page_rank`): for sparse graphs, whose
+            missing edges lie far apart. Once a push for each node, and up to 6 KiB for each.
 
     Raises:
         ValueError: ``num_hops`` or ``dropout`` out of its range, or ``features`` of a graph that has none.
@@ -95,10 +122,11 @@ class StructureMLP(LinkPredictor[StructureInputs]):
         num_hops: int = 2,
         dropout: float = 0.1,
         features: bool = False,
+        page_rank: bool = False,
     ) -> None:
         super().__init__()
-        numbers = num_numbers(spec, num_hops, features)
-        self.num_hops, self.features = num_hops, features
+        numbers = num_numbers(spec, num_hops, features, page_rank)
+        self.num_hops, self.features, self.page_rank = num_hops, features, page_rank
         self.structure = Perceptron(numbers, hidden_channels, hidden_channels, dropout)
         self.head = Perceptron(hidden_channels, hidden_channels, 1, dropout)
         self.linear = nn.Linear(numbers, 1, bias=False)
@@ -108,7 +136,8 @@ class StructureMLP(LinkPredictor[StructureInputs]):
         self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None
     ) -> StructureInputs:
         """Counts."""
-        return structure_inputs(self.pair_inputs(graph, pairs, rows, key), self.num_hops, self.features)
+        inputs = self.pair_inputs(graph, pairs, rows, key)
+        return structure_inputs(inputs, self.num_hops, self.features, self.page_rank)
 
     def forward(self, inputs: StructureInputs) -> Tensor:
         """Logits ``(M,)``."""

@@ -9,7 +9,7 @@ import torch
 from mebns_pl.graph import near_nodes as module
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
-from mebns_pl.graph.near_nodes import PageRankTable, near_nodes, page_rank_table
+from mebns_pl.graph.near_nodes import PageRankTable, near_nodes, page_rank_of_ends, page_rank_table
 from references.lpformer import near
 from references.proximity import adjacency, pagerank
 from references.step import NUM_NODES, make_edges
@@ -74,6 +74,18 @@ def test_a_push_that_stops_early_and_lists_that_end_are_nearly_right() -> None:
         for place in range(int(found.sets.ptr[pair]), int(found.sets.ptr[pair + 1])):
             expected = torch.tensor(exact.get(int(found.sets.members[place]), [0.0, 0.0]), dtype=torch.float64)
             torch.testing.assert_close(found.ranks[place], expected, rtol=0, atol=1e-3)
+
+
+def test_page_rank_of_ends_equals_the_reference_without_the_pairs_edge() -> None:
+    table = make_table(Graph.from_edges(EDGES, NUM_NODES))
+    found, a = page_rank_of_ends(table, PAIRS, PAIRS), adjacency(EDGES.numpy(), NUM_NODES)
+    for value, (u, v) in zip(found.tolist(), PAIRS.t().tolist(), strict=True):
+        without = a.copy()
+        without[u, v] = without[v, u] = 0
+        exact = pagerank(without, 0.2)
+        assert value == pytest.approx(0 if u == v else exact[u, v] + exact[v, u], rel=1e-9, abs=1e-12)
+    assert torch.equal(found, page_rank_of_ends(table, PAIRS.flip(0), PAIRS.flip(0)))
+    assert float(found[(PAIRS == torch.tensor([[0], [23]])).all(dim=0)]) == pytest.approx(0, abs=1e-12)  # a bridge
 
 
 def test_counts_and_selections() -> None:

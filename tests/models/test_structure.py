@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import pytest
@@ -11,8 +12,9 @@ from mebns_pl import GCN, StructureMLP, StructurePredictor
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.pair_features import feature_table, pair_features
 from mebns_pl.graph.pair_structure import log_structure, pair_structure
+from mebns_pl.models.structure import PAGE_RANK, log_page_rank
 from references import pair_structure as reference
-from references.proximity import adjacency
+from references.proximity import adjacency, pagerank
 from references.step import NUM_NODES, make_edges, make_features
 
 
@@ -51,6 +53,22 @@ def test_the_linear_part_stands_beside_the_rest() -> None:
     before = model(inputs)
     torch.nn.init.normal_(model.linear.weight)
     torch.testing.assert_close(model(inputs) - before, (inputs.structure @ model.linear.weight.t()).squeeze(1))
+
+
+def test_page_rank_is_one_more_number_and_does_not_tell_the_pairs_own_edge() -> None:
+    graph, edges = Graph.from_edges(make_edges(), NUM_NODES), make_edges()
+    model, plain = StructureMLP(graph.spec, page_rank=True), StructureMLP(graph.spec)
+    pairs = torch.cat([edges[:, :6], torch.tensor([[0, 3, 22], [9, 11, 4]])], dim=1)
+    found = model.prepare(graph.without(edges[:, :3]), pairs).structure
+    assert torch.equal(found[:, :-1], plain.prepare(graph, pairs).structure)
+    assert model(model.prepare(graph, pairs)).shape == (9,)
+    a = adjacency(edges.numpy(), NUM_NODES)
+    for value, (u, v) in zip(found[:, -1].tolist(), pairs.t().tolist(), strict=True):
+        without = a.copy()
+        without[u, v] = without[v, u] = 0
+        exact = pagerank(without, PAGE_RANK.alpha)
+        assert value == pytest.approx(math.log1p((exact[u, v] + exact[v, u]) / 1e-6) / 2, rel=1e-3)
+    assert torch.equal(found[:, -1:], log_page_rank(graph, pairs))
 
 
 def test_nodes_that_training_has_not_seen_are_scored() -> None:
