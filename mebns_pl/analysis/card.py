@@ -12,10 +12,13 @@ from torch import Tensor
 from mebns_pl.graph.csr import Graph, pair_keys
 from mebns_pl.graph.measures.abstract import AbstractPairMeasure
 from mebns_pl.graph.measures.cosine import FeatureCosine
+from mebns_pl.graph.measures.katz import Katz
 from mebns_pl.graph.measures.local_path import LocalPath
 from mebns_pl.graph.measures.neighbors import AdamicAdar, CommonNeighbors, Jaccard, ResourceAllocation
+from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
 from mebns_pl.graph.measures.paths_of_length_three import PathsOfLengthThree
 from mebns_pl.graph.measures.preferential_attachment import PreferentialAttachment
+from mebns_pl.graph.measures.shortest_path import ShortestPath
 from mebns_pl.graph.measures.surroundings import SurroundingsCosine
 from mebns_pl.metrics import functional
 from mebns_pl.types import MANY_FEATURES, EvalBatch
@@ -38,6 +41,12 @@ OF_FEATURES: dict[str, AbstractPairMeasure] = {
     "SurroundingsCosine": SurroundingsCosine(),
 }
 """Those of graphs with :data:`~mebns_pl.types.MANY_FEATURES`."""
+OF_WALKS: dict[str, tuple[AbstractPairMeasure, float]] = {
+    "PersonalizedPageRank": (PersonalizedPageRank(), 3.5e7),
+    "ShortestPath": (ShortestPath(), 3.5e7),
+    "Katz": (Katz(), 1e7),
+}
+"""Those that go through the graph from each node, and the most nodes times edges up to which that is a matter of seconds."""
 _MOST_PATTERNS = 50
 _LONGEST = 5000
 _MOST_DRAWS = 10**8
@@ -197,7 +206,7 @@ def num_pairs(batch: EvalBatch) -> int:
 def heuristic_results(batch: EvalBatch, graph: Graph) -> dict[str, Scored]:
     """What :data:`HEURISTICS` reach on held-out edges with the same negatives, best MRR first.
 
-    Of a graph with 64 features or more :data:`OF_FEATURES`, too.
+    Of a graph with 64 features or more :data:`OF_FEATURES`, too, of a small one :data:`OF_WALKS`.
 
     Args:
         batch: held-out edges with their negatives, on the CPU.
@@ -209,9 +218,15 @@ def heuristic_results(batch: EvalBatch, graph: Graph) -> dict[str, Scored]:
         >>> heuristic_results(batch, graph)["CommonNeighbors"].metrics["mrr"]
         1.0
     """
-    asked = HEURISTICS | (OF_FEATURES if graph.spec.num_features >= MANY_FEATURES else {})
-    found = {name: _scored(measure, batch, graph) for name, measure in asked.items()}
+    found = {name: _scored(measure, batch, graph) for name, measure in heuristics_for(graph).items()}
     return dict(sorted(found.items(), key=lambda item: -item[1].metrics["mrr"]))
+
+
+def heuristics_for(graph: Graph) -> dict[str, AbstractPairMeasure]:
+    """What a model on a graph is held against, by name."""
+    work = graph.num_nodes * (graph.num_edges // 2)
+    walks = {name: measure for name, (measure, most) in OF_WALKS.items() if work <= most}
+    return HEURISTICS | walks | (OF_FEATURES if graph.spec.num_features >= MANY_FEATURES else {})
 
 
 def _scored(measure: AbstractPairMeasure, batch: EvalBatch, graph: Graph) -> Scored:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from mebns_pl.analysis.card import (
     COUNTED,
     HEURISTICS,
     OF_FEATURES,
+    OF_WALKS,
     Rival,
     bootstrap_interval,
     chance,
     heuristic_results,
+    heuristics_for,
     of_negatives,
     random_ranks,
     recommendation,
@@ -112,7 +115,13 @@ def test_heuristics_are_scored_as_a_model_is() -> None:
         assert (1 / found[name].ranks).mean() == pytest.approx(found[name].metrics["mrr"])
     values = [one.metrics["mrr"] for one in found.values()]
     assert values == sorted(values, reverse=True)
-    assert len(values) == 8
+    assert set(found) == set(HEURISTICS) | set(OF_WALKS)
+
+
+def test_heuristics_that_go_through_the_graph_are_left_out_where_it_is_large() -> None:
+    ring = torch.stack([torch.arange(4000), (torch.arange(4000) + 1) % 4000])
+    assert set(heuristics_for(Graph.from_edges(ring, 4000))) == set(HEURISTICS) | {"PersonalizedPageRank", "ShortestPath"}
+    assert set(heuristics_for(Graph.from_edges(ring, 9000))) == set(HEURISTICS)
 
 
 @pytest.mark.parametrize("num_features", [63, 64])
@@ -120,7 +129,7 @@ def test_features_are_heuristics_where_there_are_many(num_features: int) -> None
     data = make_data()
     x = torch.rand(data.spec.num_nodes, num_features, generator=torch.Generator().manual_seed(0))
     found = heuristic_results(data.eval_set("test"), replace(data.test_graph, x=x, _shared={}))
-    assert set(found) == set(HEURISTICS | (OF_FEATURES if num_features == 64 else {}))
+    assert set(found) == {*HEURISTICS, *OF_WALKS, *(OF_FEATURES if num_features == 64 else {})}
 
 
 def test_heuristics_against_shared_negatives() -> None:
@@ -149,8 +158,15 @@ def test_heuristics_on_real_graphs(
     edges = torch.cat([data.split.observed, data.split.val], dim=1)
     for known, expected in ((data.test_graph, mrr), (Graph.from_edges(edges, data.loaded.num_nodes), with_val)):
         results = heuristic_results(batch, known)
-        assert next(iter(results)) == best
+        assert next(name for name in results if name in HEURISTICS) == best
         assert results[best].metrics["mrr"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_on_a_sparse_graph_walks_are_best(data_root: Path) -> None:
+    data = LinkDataModule("ns", data_root)
+    results = heuristic_results(data.eval_set("test"), data.test_graph)
+    assert next(iter(results)) == "PersonalizedPageRank"
+    assert results["PersonalizedPageRank"].metrics["mrr"] == pytest.approx(0.7521, abs=1e-4)
 
 
 def test_the_interval_is_the_percentile_bootstrap() -> None:
