@@ -46,7 +46,7 @@ OF_WALKS: dict[str, tuple[AbstractPairMeasure, float]] = {
     "ShortestPath": (ShortestPath(), 3.5e7),
     "Katz": (Katz(), 1e7),
 }
-"""Those that go through the graph from each node, and the most nodes times edges up to which that is a matter of seconds."""
+"""Those that go through the graph from each node; and the most nodes times edges up to which that takes seconds."""
 _MOST_PATTERNS = 50
 _LONGEST = 5000
 _MOST_DRAWS = 10**8

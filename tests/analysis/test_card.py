@@ -120,7 +120,10 @@ def test_heuristics_are_scored_as_a_model_is() -> None:
 
 def test_heuristics_that_go_through_the_graph_are_left_out_where_it_is_large() -> None:
     ring = torch.stack([torch.arange(4000), (torch.arange(4000) + 1) % 4000])
-    assert set(heuristics_for(Graph.from_edges(ring, 4000))) == set(HEURISTICS) | {"PersonalizedPageRank", "ShortestPath"}
+    assert set(heuristics_for(Graph.from_edges(ring, 4000))) == set(HEURISTICS) | {
+        "PersonalizedPageRank",
+        "ShortestPath",
+    }
     assert set(heuristics_for(Graph.from_edges(ring, 9000))) == set(HEURISTICS)
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.distributed
+from torch import Tensor
 
 from mebns_pl.errors import DataError
 from references import ranks as reference
@@ -52,6 +53,16 @@ def check_equal(folder: Path, alone: dict[str, Any], theirs: list[dict[str, Any]
     pd.testing.assert_frame_equal(one, many)
 
 
+def check_parts(alone: dict[str, dict[str, Tensor]], theirs: list[dict[str, dict[str, Tensor]]]) -> None:
+    """Each plug-in's weights are those of one process."""
+    for found in theirs:
+        assert found.keys() == alone.keys()
+        for part, expected in alone.items():
+            for name, value in expected.items():
+                if name != "weight_net.last.bias":
+                    torch.testing.assert_close(found[part][name], value, rtol=1e-8, atol=1e-8, msg=f"{part}: {name}")
+
+
 def run_alone(folder: Path) -> dict[str, Any]:
     (folder / "whole-1").mkdir()
     return reference.whole_run(1, folder / "whole-1")
@@ -59,13 +70,14 @@ def run_alone(folder: Path) -> dict[str, Any]:
 
 def test_two_ranks_equal_one_process_and_a_difference_is_found(tmp_path: Path) -> None:
     """Teacher, student and weight net, with two batches an update; every metric and log; the predictions' file."""
-    found = reference.on_ranks(tmp_path, [(2, "whole"), (2, "corrupted")])
+    found = reference.on_ranks(tmp_path, [(2, "whole"), (2, "corrupted"), (2, "parts")])
     alone = run_alone(tmp_path)
     assert alone["steps"] == 3 * 2  # of an epoch's three batches two make an update, and the last one by itself
     expected = {"train/meta_loss", "filter/kept_share", "filter/hardness", "weights/unevenness", "weights/top_tenth",
                 "migration/picked_turned_easy", "val/mrr", "val/auc", "test/mrr", "test/ap", "meta/kept"}  # fmt: skip
     assert expected <= alone["metrics"].keys()
     check_equal(tmp_path, alone, found[2, "whole"])
+    check_parts(reference.run_of_parts(1, tmp_path), found[2, "parts"])
     for theirs in found[2, "corrupted"]:
         assert theirs["epoch"] == 1
         assert theirs["error"].startswith("replicas: 1 of "), theirs["error"]

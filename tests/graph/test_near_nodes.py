@@ -85,7 +85,7 @@ def test_page_rank_of_ends_equals_the_reference_without_the_pairs_edge() -> None
         exact = pagerank(without, 0.2)
         assert value == pytest.approx(0 if u == v else exact[u, v] + exact[v, u], rel=1e-9, abs=1e-12)
     assert torch.equal(found, page_rank_of_ends(table, PAIRS.flip(0), PAIRS.flip(0)))
-    assert float(found[(PAIRS == torch.tensor([[0], [23]])).all(dim=0)]) == pytest.approx(0, abs=1e-12)  # a bridge
+    assert float(found[(torch.tensor([[0], [23]]) == PAIRS).all(dim=0)]) == pytest.approx(0, abs=1e-12)  # a bridge
 
 
 def test_counts_and_selections() -> None:

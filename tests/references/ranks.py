@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,26 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mebns_pl import (
     GCN,
+    BayesianPersonalizedRanking,
     DotDecoder,
     EncoderDecoder,
     EvaluationCard,
     LastCheckpoint,
     LinkDataModule,
+    MeanTeacher,
     MeBNS,
     MetricsFile,
+    MissingEdgeFilter,
     NeighborSampling,
+    OwnLearning,
     PredictionWriter,
+    RandomVeto,
+    Rounds,
     Schedule,
+    SoftmaxCrossEntropy,
+    StudentFilter,
     Updates,
+    WeightNet,
 )
 from mebns_pl.distributed.replicas import ReplicaError
 from mebns_pl.models.layers import parted_of
@@ -60,6 +69,38 @@ def whole_run(ranks: int, folder: Path) -> dict[str, Any]:
     assert system.meta_set is not None
     found["meta"] = {name: getattr(system.meta_set, name) for name in ("pairs", "mean", "std")}
     return {**found, "metrics": {name: float(value) for name, value in metrics.items()}}
+
+
+PARTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "mean teacher, missing edges": lambda: {
+        "teaching": MeanTeacher(decay=0.9),
+        "filter": MissingEdgeFilter(missing=5.0, drop_easy=0.2),
+    },
+    "rounds, the student's band, what changes, a slow weight net": lambda: {
+        "teaching": Rounds(length=2),
+        "filter": StudentFilter(0.4, 0.2, missing=None),
+        "weight_net": partial(WeightNet, ["change", "rank"]),
+        "updates": Updates(accumulate_weight_net=2),
+    },
+    "random veto, ranking losses": lambda: {
+        "filter": RandomVeto(0.4),
+        "loss": BayesianPersonalizedRanking(),
+        "meta_loss": SoftmaxCrossEntropy(),
+        "teaching": OwnLearning(epochs=None),
+    },
+}
+"""Plug-ins that differ from those of :func:`whole_run`."""
+
+
+def run_of_parts(ranks: int, folder: Path) -> dict[str, Any]:
+    """Three epochs with each of :data:`PARTS`, a fresh teacher and meta set among them."""
+    found = {}
+    for name, options in PARTS.items():
+        data = make_data(make_loaded(features=False), batch_size=23)
+        system = make_mebns(data.spec, schedule=Schedule(warmup=1), **options()).double()
+        fit(system, data, 3, devices=ranks, strategy="ddp" if ranks > 1 else "auto")
+        found[name] = weights(system)
+    return found
 
 
 class Flip(Callback):
@@ -131,7 +172,13 @@ def resumed_run(ranks: int, folder: Path) -> dict[str, Any]:
     return parted_run(ranks, folder, 2, folder.parent / "parted-2")
 
 
-RUNS = {"whole": whole_run, "corrupted": corrupted_run, "parted": parted_run, "resumed": resumed_run}
+RUNS = {
+    "whole": whole_run,
+    "parts": run_of_parts,
+    "corrupted": corrupted_run,
+    "parted": parted_run,
+    "resumed": resumed_run,
+}
 
 
 def free_port() -> int:

@@ -41,7 +41,7 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import DirectionalEngine
 from mebns_pl.mebns.filters.teacher import TeacherFilter
-from mebns_pl.mebns.umd_collector import MetaSet
+from mebns_pl.mebns.umd_collector import MetaSet, UMDCollector
 from mebns_pl.models.predictor import PairInputs
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.systems.link_system import AbstractLinkSystem
@@ -312,6 +312,27 @@ def test_meta_edges_are_left_out_of_message_passing_when_scored(monkeypatch: pyt
     assert int(positive.sum()) == int((~positive).sum()) > 0
     meta = {tuple(sorted(pair)) for pair in data.split.meta.t().tolist()}
     assert {tuple(sorted(pair)) for pair in system.meta_set.pairs[:, positive].t().tolist()} <= meta
+
+
+def test_meta_pairs_come_from_any_proposal() -> None:
+    """Where one is named the share of structural non-edges is its own, and the data's structure is not asked."""
+
+    class Named(AbstractStaticProposal):
+        def prepare(self, graph: Graph) -> None: ...
+
+        def propose(self, anchors: Tensor, num_candidates: int, key: Key) -> Tensor:
+            return torch.full((len(anchors), num_candidates), 7)
+
+    found = {}
+    for proposal in (None, Named()):
+        data = make_data()
+        collector = UMDCollector(num_passes=3, batch_size=8, structure_ratio=1.0, proposal=proposal)
+        system = make_mebns(data.spec, schedule=Schedule(warmup=0), collector=collector)
+        fit(system, data, epochs=1, limit_val_batches=0)
+        assert system.meta_set is not None
+        found[proposal is None] = {7 in pair for pair in system.meta_set.others.t().tolist()}
+    assert found[False] == {True}
+    assert found[True] != {True}
 
 
 def test_passes_over_a_kept_graph_are_found_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
