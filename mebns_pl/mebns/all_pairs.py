@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -12,14 +14,18 @@ from mebns_pl.distributed.group import AbstractGroup
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.mebns.learner import Learner
-from mebns_pl.mebns.losses.abstract import at_least_single, positive_losses
+from mebns_pl.mebns.losses.abstract import at_least_single, negative_losses, positive_losses
 from mebns_pl.mebns.step import Negatives, StepResult, union
 from mebns_pl.models.decoders.dot import DotDecoder
 from mebns_pl.models.encoder_decoder import EncoderDecoder
+from mebns_pl.models.pair_products import pair_dots
 from mebns_pl.models.predictor import LinkPredictor
 
 BLOCK = 2**20
-"""Logits that are in memory at once: 4 MiB in float32, some ten times that with what is made of them."""
+"""Logits of all pairs, or numbers of the ends of given pairs, that are in memory at once.
+
+4 MiB in float32, some ten times that with what is made of them.
+"""
 
 
 def all_pairs_step(
@@ -52,14 +58,14 @@ def all_pairs_step(
     seen, decoder = graph.without(batch.union_positives) if hide_positives else graph, module.decoder
     z = at_least_single(module.encoder(seen, key.child("encoder")))
     pairs = StepPairs(batch)
-    source, target = pairs.pairs
-    positive = positive_losses(decoder(z[source[pairs.positives]], z[target[pairs.positives]], pairs.rows))
+    positive = _losses_of_pairs(positive_losses, z, decoder.bias, *pairs.pairs[:, pairs.positives])
     negative = non_edge_losses(z, decoder.bias, graph, group)
     num_nodes = graph.num_nodes
     num_non_edges = max(1, num_nodes * (num_nodes - 1) - graph.num_edges)
-    loss = 0.5 * positive.sum() / batch.union_positives.shape[1] + 0.5 * negative / num_non_edges
+    loss = 0.5 * positive / batch.union_positives.shape[1] + 0.5 * negative / num_non_edges
     with torch.no_grad():
-        logits = decoder(z[source[pairs.candidates]], z[target[pairs.candidates]], pairs.rows)
+        blocks = pairs.pairs[:, pairs.candidates].split(_pairs_at_once(z), dim=1)
+        logits = torch.cat([pair_dots(z, block) for block in blocks]) + decoder.bias
     columns = torch.arange(pairs.num_candidates, device=z.device).expand(pairs.size, -1)
     mask = batch.candidate_mask
     ones = torch.ones_like(logits)
@@ -71,7 +77,7 @@ def non_edge_losses(z: Tensor, bias: Tensor, graph: Graph, group: AbstractGroup)
     """This rank's share of the sum of ``log(1 + exp(z_u z_v + bias))`` over ordered pairs of two nodes without an edge.
 
     The sum over all pairs, block by block, less that over the edges and over nodes with themselves. Logits are made
-    anew for derivatives, of any order, so that memory holds those of one block.
+    anew for derivatives, of any order, so that memory holds those of one block, however many edges there are.
 
     Cost: N^2 C / 2 multiply-adds and N^2 / 2 exponentials, twice, and twice the products in the backward pass; memory
     N C and some times ``BLOCK``.
@@ -94,10 +100,8 @@ def non_edge_losses(z: Tensor, bias: Tensor, graph: Graph, group: AbstractGroup)
     for start in turns[group.share(len(turns))]:
         total = total + checkpoint(_block_losses, z, bias, start, rows, use_reentrant=False, preserve_rng_state=False)
     own, edges = group.share(num_nodes), group.share(graph.num_edges)
-    total = total - functional.softplus(z[own].square().sum(dim=1) + bias).sum()
-    ends = graph.rows[edges], graph.indices[edges]
-    less: Tensor = checkpoint(_pair_losses, z, bias, *ends, use_reentrant=False, preserve_rng_state=False)
-    return total - less
+    total = total - negative_losses(z[own].square().sum(dim=1) + bias).sum()
+    return total - _losses_of_pairs(negative_losses, z, bias, graph.rows[edges], graph.indices[edges])
 
 
 def _block_losses(z: Tensor, bias: Tensor, start: int, rows: int) -> Tensor:
@@ -107,5 +111,19 @@ def _block_losses(z: Tensor, bias: Tensor, start: int, rows: int) -> Tensor:
     return 2 * losses.sum() - losses[:, :rows].sum()
 
 
-def _pair_losses(z: Tensor, bias: Tensor, source: Tensor, target: Tensor) -> Tensor:
-    return functional.softplus((z[source] * z[target]).sum(dim=1) + bias).sum()
+def _losses_of_pairs(
+    losses: Callable[[Tensor], Tensor], z: Tensor, bias: Tensor, source: Tensor, target: Tensor
+) -> Tensor:
+    """``()``, the sum of the losses of given pairs, block by block as those of all pairs."""
+
+    def block(z: Tensor, bias: Tensor, *ends: Tensor) -> Tensor:
+        return losses(pair_dots(z, torch.stack(ends)) + bias).sum()
+
+    total, size = z.new_zeros(()), _pairs_at_once(z)
+    for ends in zip(source.split(size), target.split(size), strict=True):
+        total = total + checkpoint(block, z, bias, *ends, use_reentrant=False, preserve_rng_state=False)
+    return total
+
+
+def _pairs_at_once(z: Tensor) -> int:
+    return max(1, BLOCK // max(1, z.shape[1]))

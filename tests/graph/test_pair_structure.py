@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from mebns_pl import progress
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.pair_structure import STRUCTURE, log_structure, pair_structure
+from mebns_pl.graph.pair_structure import STRUCTURE, StructureTable, log_structure, pair_structure, structure_table
 from references import pair_structure as reference
 from references.proximity import adjacency, different_nodes
 
@@ -48,6 +50,29 @@ def test_edges_left_out_do_not_count(tiny_graph: Graph) -> None:
     masked = tiny_graph.without(upper[:, :5])
     assert torch.equal(pair_structure(masked, pairs), pair_structure(fewer, pairs))
     assert torch.equal(pair_structure(masked.with_targets(), pairs), pair_structure(tiny_graph, pairs))
+
+
+def test_what_a_graph_keeps_is_found_once(tiny_graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the graph and whatever leaves targets out of it; edges taken for missing have numbers of their own."""
+    made: list[Graph] = []
+
+    def noted(graph: Graph) -> StructureTable:
+        made.append(graph)
+        return structure_table(graph)
+
+    monkeypatch.setattr("mebns_pl.graph.pair_structure.structure_table", noted)
+    graph = replace(tiny_graph, _shared={})
+    upper, pairs = graph.edges, different_nodes(graph.num_nodes)
+    found = pair_structure(graph, pairs)
+    for hidden in (upper[:, :5], upper[:, 5:]):
+        assert torch.equal(pair_structure(graph.without(hidden).with_targets(), pairs), found)
+    assert torch.equal(pair_structure(graph, pairs, num_hops=1), found[:, :5])
+    assert len(made) == 1
+    fewer = pair_structure(Graph.from_edges(upper[:, 5:], graph.num_nodes), pairs)
+    for other in (graph.without(upper[:, :5]), graph.dropped(torch.arange(upper.shape[1]) >= 5)):
+        assert torch.equal(pair_structure(other, pairs), fewer)
+    assert torch.equal(pair_structure(graph, pairs), found)
+    assert len(made) == 4
 
 
 def test_pairs_and_threads_do_not_matter_to_each_other(tiny_graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:

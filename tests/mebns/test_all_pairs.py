@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 from torch.optim import SGD
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from mebns_pl import GCN, DotDecoder, EncoderDecoder, Key
 from mebns_pl.distributed.group import SingleProcess
@@ -27,6 +30,18 @@ class OneOf(SingleProcess):
 
     def __init__(self, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
+
+
+class LargestMade(TorchDispatchMode):
+    """Notes how many elements the largest tensor of real numbers has that is made within, backward passes included."""
+
+    size = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = func(*args, **(kwargs or {}))
+        made = [leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+        self.size = max(self.size, *made, 0)
+        return result
 
 
 def non_edges(graph: Graph) -> Tensor:
@@ -77,6 +92,31 @@ def test_only_a_block_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
             non_edge_losses(z, bias, graph, SingleProcess())
         kept.append(max(sizes) / num_nodes)
     assert kept[0] == kept[1] == 4  # the embeddings themselves
+
+
+def copied_rows(z: Tensor, pairs: Tensor) -> Tensor:
+    """What inner products are made of on a GPU."""
+    return (z[pairs[0]] * z[pairs[1]]).sum(dim=1)
+
+
+@pytest.mark.parametrize("dots", [all_pairs.pair_dots, copied_rows])
+def test_given_pairs_are_taken_by_blocks(dots: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is as large as the edges, or as the embeddings of a batch's pairs."""
+    monkeypatch.setattr(all_pairs, "BLOCK", 2**12)
+    monkeypatch.setattr(all_pairs, "pair_dots", dots)
+    edges = torch.combinations(torch.arange(160)).t()[:, ::2]
+    graph, mask = Graph.from_edges(edges, 160), torch.ones(edges.shape[1], 1, dtype=torch.bool)
+    z, bias = torch.randn(160, 16).requires_grad_(), torch.zeros((), requires_grad=True)
+    with LargestMade() as made:
+        torch.autograd.grad(non_edge_losses(z, bias, graph, SingleProcess()), [z, bias])
+    assert 0 < made.size <= 2**12 < graph.num_edges
+    batch = replace(make_batch(0), positives=edges, union_positives=edges, candidates=edges[1, :, None])
+    nothing = {"teacher_negatives": edges[1, :, None][:, :0], "teacher_mask": mask[:, :0]}
+    batch = replace(batch, candidate_mask=mask, **nothing)
+    student = EncoderDecoder(graph.spec, partial(GCN, hidden_channels=16), DotDecoder)
+    with LargestMade() as made:
+        all_pairs_step(Learner(student, SGD(student.parameters(), lr=0.1)), False, batch, graph, KEY, SingleProcess())
+    assert graph.num_edges <= made.size < 4 * graph.num_edges  # a number an edge for messages, not 16 a pair
 
 
 @pytest.mark.parametrize("hide_positives", [True, False])

@@ -49,6 +49,11 @@ def mlp(encoder: type) -> Build:
     )
 
 
+def with_features(predictor: type[StructureMLP | StructurePredictor], spec: GraphSpec, **options) -> LinkPredictor:
+    """With cosines of features, where the graph has any."""
+    return predictor(spec, features=spec.num_features > 0, **options)
+
+
 BUILDERS: dict[type, list[Build]] = {
     EncoderDecoder: [
         mlp(GCN), mlp(SAGE), mlp(GAT),
@@ -67,12 +72,18 @@ BUILDERS: dict[type, list[Build]] = {
         partial(LPFormer, encoder=partial(SAGE, hidden_channels=4), hidden_channels=5, top=6, farther=0.05),
     ],
     NCN: [partial(NCN, encoder=partial(GCN, hidden_channels=4, dropout=0.3), hidden_channels=5, dropout=0.3)],
-    StructureMLP: [partial(StructureMLP, hidden_channels=5, dropout=0.3), partial(StructureMLP, num_hops=1)],
+    StructureMLP: [
+        partial(StructureMLP, hidden_channels=5, dropout=0.3), partial(StructureMLP, num_hops=1),
+        partial(with_features, StructureMLP, hidden_channels=5, dropout=0.3),
+    ],
     StructurePredictor: [
         partial(
             StructurePredictor, encoder=partial(GCN, hidden_channels=4, dropout=0.3), hidden_channels=5, dropout=0.3
         ),
         partial(StructurePredictor, encoder=partial(SAGE, hidden_channels=4), hidden_channels=5, num_hops=1),
+        partial(
+            with_features, StructurePredictor, encoder=partial(GCN, hidden_channels=4), hidden_channels=5, num_hops=1
+        ),
     ],
     SEAL: [
         partial(SEAL, num_pooled=10, hidden_channels=4, num_layers=2, dropout=0.3),

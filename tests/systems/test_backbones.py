@@ -7,7 +7,17 @@ from functools import partial
 import pytest
 import torch
 
-from mebns_pl import GCN, NCN, SEAL, EncoderDecoder, LinearGCN, LPFormer, ResidualMLPDecoder, StructurePredictor
+from mebns_pl import (
+    GCN,
+    NCN,
+    SEAL,
+    EncoderDecoder,
+    LinearGCN,
+    LPFormer,
+    ResidualMLPDecoder,
+    StructureMLP,
+    StructurePredictor,
+)
 from mebns_pl.mebns.bilevel import DirectionalEngine, HigherEngine
 from mebns_pl.negatives.proposals.uniform import UniformProposal
 from mebns_pl.negatives.selectors.first import FirstSelector
@@ -24,6 +34,7 @@ BACKBONES = {
         decoder=partial(ResidualMLPDecoder, dropout=0.2),
     ),
     "structure": partial(StructurePredictor, encoder=partial(GCN, hidden_channels=16), hidden_channels=16, dropout=0.2),
+    "structure alone": partial(StructureMLP, hidden_channels=16, dropout=0.2),
     "SEAL": partial(SEAL, num_pooled=10, hidden_channels=8, num_layers=2, dropout=0.2),
 }
 LEARNS = partial(torch.optim.Adam, lr=0.01)

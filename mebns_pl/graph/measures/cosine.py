@@ -22,6 +22,8 @@ _BLOCK = 2**22  # entries of a block of dense scores, 32 MiB in float64
 class FeatureCosine(AbstractMeasure, AbstractPairMeasure):
     """The cosine of the angle between two nodes' features, dense or sparse; nodes without features have 0 with all.
 
+    So have nodes with a feature that is no finite number.
+
     Raises (in ``top`` and ``pairs``):
         ValueError: the graph has no features.
 
@@ -36,8 +38,9 @@ class FeatureCosine(AbstractMeasure, AbstractPairMeasure):
         x = _features(graph)
         if isinstance(x, Features):
             rows, columns, scale = _sparse(x.matrix), _sparse(x.transposed), _inverse_norms(x)
-            left = (rows[0], rows[1], rows[2] * scale.repeat(np.diff(rows[0])))
-            right = (columns[0], columns[1], columns[2] * scale[columns[1]])
+            with np.errstate(invalid="ignore"):  # infinite features make NaN, which is above no limit
+                left = (rows[0], rows[1], rows[2] * scale.repeat(np.diff(rows[0])))
+                right = (columns[0], columns[1], columns[2] * scale[columns[1]])
             return product_top(left, right, _ROUND_OFF, graph, nodes, k, exclude)
         unit = _unit_rows(x)
 
@@ -69,7 +72,7 @@ class FeatureCosine(AbstractMeasure, AbstractPairMeasure):
                     cosine.numpy()[block] = (unit[ends[0][block]] * unit[ends[1][block]]).sum(axis=1)
 
             in_threads(dense, slices(len(cosine)))
-        return cosine.masked_fill(cosine.abs() <= _ROUND_OFF, 0.0).float()
+        return cosine.where(cosine.abs() > _ROUND_OFF, 0.0).float()  # NaN is not above
 
 
 def _features(graph: Graph) -> Tensor | Features:

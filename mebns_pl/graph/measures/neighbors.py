@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph, structure
 from mebns_pl.graph.measures.abstract import AbstractMeasure, AbstractPairMeasure
-from mebns_pl.graph.measures.products import Csr, pair_products, product_top
+from mebns_pl.graph.measures.products import Csr, pair_products, product_rows, product_top
+from mebns_pl.graph.measures.rows import Block, top_lists
 
 
 class AbstractNeighborMeasure(AbstractMeasure, AbstractPairMeasure):
@@ -20,13 +22,13 @@ class AbstractNeighborMeasure(AbstractMeasure, AbstractPairMeasure):
         """Weight of a common neighbour, ``(N,)`` int64 -> ``(N,)`` float64; only degrees of 2 or more matter."""
 
     def top(self, graph: Graph, nodes: Tensor, k: int, exclude: Graph | None = None) -> tuple[Tensor, Tensor]:
-        return product_top(*self._factors(graph), 0.0, graph, nodes, k, exclude)
+        return product_top(*self.factors(graph), 0.0, graph, nodes, k, exclude)
 
     def pairs(self, graph: Graph, source: Tensor, target: Tensor) -> Tensor:
         """The scores ``(m,)`` float32 of given pairs. Cost: the sum of the two degrees for each."""
-        return pair_products(*self._factors(graph), source, target).float()
+        return pair_products(*self.factors(graph), source, target).float()
 
-    def _factors(self, graph: Graph) -> tuple[Csr, Csr]:
+    def factors(self, graph: Graph) -> tuple[Csr, Csr]:
         """The adjacency with each neighbour's weight, and without: the scores are their product."""
         indptr, indices = structure(graph)
         weights = self.weights(np.diff(indptr))
@@ -77,8 +79,10 @@ class ResourceAllocation(AbstractNeighborMeasure):
         return weights
 
 
-class Jaccard(AbstractPairMeasure):
+class Jaccard(AbstractMeasure, AbstractPairMeasure):
     """The share of the two nodes' neighbours that are common, 0 where neither has any (Jaccard, 1901).
+
+    Cost: that of :class:`CommonNeighbors`.
 
     Example:
         >>> import torch
@@ -87,7 +91,20 @@ class Jaccard(AbstractPairMeasure):
         tensor([0.5000, 0.5000])
     """
 
+    def top(self, graph: Graph, nodes: Tensor, k: int, exclude: Graph | None = None) -> tuple[Tensor, Tensor]:
+        degree = graph.degree.numpy()
+        common = product_rows(*CommonNeighbors().factors(graph), 0.0, graph.num_nodes)
+
+        def shares(block: np.ndarray) -> Iterator[Block]:
+            for part, ptr, columns, values in common(block):
+                others, counts = columns[: ptr[-1]], values[: ptr[-1]]
+                union = degree[block[part]].repeat(np.diff(ptr)) + degree[others] - counts
+                yield part, ptr, others, counts / union
+
+        return top_lists(shares, graph, nodes, k, exclude)
+
     def pairs(self, graph: Graph, source: Tensor, target: Tensor) -> Tensor:
+        """The scores ``(m,)`` float32 of given pairs."""
         common = CommonNeighbors().pairs(graph, source, target)
         union = graph.degree[source] + graph.degree[target] - common
         return common / union.clamp_min(1)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.rows import compiled_rows, top_lists
+from mebns_pl.graph.measures.rows import Rows, compiled_rows, top_lists
 from mebns_pl.kernels import kernel
 from mebns_pl.progress import in_threads, slices
 
@@ -24,9 +24,12 @@ def product_top(
 
     Cost: for each node the sum of the lengths of the rows in ``right`` of its own row in ``left``.
     """
-    n = graph.num_nodes
-    rows = compiled_rows(lambda block, *out: _product_rows(block, left, right, n, least, *out), n)
-    return top_lists(rows, graph, nodes, k, exclude)
+    return top_lists(product_rows(left, right, least, graph.num_nodes), graph, nodes, k, exclude)
+
+
+def product_rows(left: Csr, right: Csr, least: float, num_nodes: int) -> Rows:
+    """The rows of the product of two matrices, of its entries above ``least``."""
+    return compiled_rows(lambda nodes, *out: _product_rows(nodes, left, right, num_nodes, least, *out), num_nodes)
 
 
 def pair_products(left: Csr, right: Csr, source: Tensor, target: Tensor) -> Tensor:

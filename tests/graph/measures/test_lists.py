@@ -14,12 +14,20 @@ from mebns_pl.graph.measures.cosine import FeatureCosine
 from mebns_pl.graph.measures.katz import Katz
 from mebns_pl.graph.measures.local_path import LocalPath
 from mebns_pl.graph.measures.min_rank import MinRank
-from mebns_pl.graph.measures.neighbors import AbstractNeighborMeasure, AdamicAdar, CommonNeighbors, ResourceAllocation
+from mebns_pl.graph.measures.neighbors import (
+    AbstractNeighborMeasure,
+    AdamicAdar,
+    CommonNeighbors,
+    Jaccard,
+    ResourceAllocation,
+)
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
 from mebns_pl.graph.measures.paths_of_length_three import PathsOfLengthThree
+from mebns_pl.graph.measures.surroundings import SurroundingsCosine
 from mebns_pl.graph.sparse import Features
 from references import proximity as reference
-from references.pair_measures import local_path, paths_of_length_three
+from references.pair_features import pair_features
+from references.pair_measures import jaccard, local_path, paths_of_length_three
 
 NEIGHBOR_MEASURES = [
     (CommonNeighbors(), reference.common_neighbors),
@@ -90,6 +98,38 @@ def test_local_path_equals_the_dense_reference(graph, k, exclude):
     nodes, scores = torch.arange(num_nodes).flip(0), local_path(a, 0.01)
     expected = [reference.top(scores[u].round(10), u, k, excluded(a, u, exclude)) for u in nodes.tolist()]
     assert_lists(LocalPath(0.01).top(built, nodes, k, built if exclude else None), expected, k)
+
+
+@given(graph=graphs(), k=st.integers(1, 16), exclude=st.booleans())
+def test_jaccard_equals_the_dense_reference(graph, k, exclude):
+    edges, num_nodes = graph
+    built, a = build(edges, num_nodes), reference.adjacency(edges, num_nodes)
+    nodes, expected = torch.arange(num_nodes).flip(0), []
+    for u in nodes.tolist():
+        scores = np.array([jaccard(a, u, v) for v in range(num_nodes)])
+        expected.append(reference.top(scores, u, k, excluded(a, u, exclude)))
+    assert_lists(Jaccard().top(built, nodes, k, built if exclude else None), expected, k)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@given(graph=graphs(), seed=st.integers(0, 100), k=st.integers(1, 16), exclude=st.booleans())
+def test_surroundings_equal_the_dense_reference(sparse, graph, seed, k, exclude):
+    """And the lists are those of the pairs, linked ones among them."""
+    edges, num_nodes = graph
+    x = np.random.default_rng(seed).integers(-1, 2, (num_nodes, 5)).astype(np.float32)
+    features = Features.of(torch.from_numpy(x).to_sparse()) if sparse else torch.from_numpy(x)
+    built, a = build(edges, num_nodes, features), reference.adjacency(edges, num_nodes)
+    nodes = torch.arange(num_nodes).flip(0)
+    found = SurroundingsCosine().top(built, nodes, k, built if exclude else None)
+    source, target = torch.cartesian_prod(nodes.flip(0), nodes.flip(0)).t()
+    scores = SurroundingsCosine().pairs(built, source, target).view(num_nodes, num_nodes).numpy()
+    expected = [reference.top(scores[u], u, k, excluded(a, u, exclude)) for u in nodes.tolist()]
+    assert_lists(found, expected, k)
+    for place, u in enumerate(nodes.tolist()):
+        dense = {v: pair_features(a, x, u, v)[2] for v in range(num_nodes) if v not in {u, *excluded(a, u, exclude)}}
+        best = sorted((score for score in dense.values() if score > 1e-9), reverse=True)[:k]
+        np.testing.assert_allclose(found[1][place, : len(best)], best, rtol=1e-5)
+        assert not found[1][place, len(best) :].any()
 
 
 def test_katz_lists_are_refused_where_walks_do_not_converge():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 
 from mebns_pl import progress
 from mebns_pl.graph.csr import Graph
-from mebns_pl.graph.measures.abstract import PAIR_MEASURES
+from mebns_pl.graph.measures.abstract import MEASURES, PAIR_MEASURES
 from mebns_pl.graph.measures.cosine import FeatureCosine
 from mebns_pl.graph.measures.katz import Katz
 from mebns_pl.graph.measures.local_path import LocalPath
@@ -20,6 +23,7 @@ from mebns_pl.graph.measures.paths_of_length_three import PathsOfLengthThree
 from mebns_pl.graph.measures.preferential_attachment import PreferentialAttachment
 from mebns_pl.graph.measures.shortest_path import ShortestPath
 from mebns_pl.graph.measures.sim_rank import SimRank
+from mebns_pl.graph.measures.surroundings import SurroundingsCosine
 from mebns_pl.graph.sparse import Features
 from references import pair_measures as reference
 from references import proximity as proximity_reference
@@ -150,10 +154,32 @@ def test_cosine_of_pairs(sparse, data):
     np.testing.assert_allclose(FeatureCosine().pairs(graph, *all_pairs(graph)).numpy(), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_cosine_of_features_that_are_no_numbers_is_zero(sparse, value):
+    x = torch.tensor([[1.0, 2.0], [1.0, value], [1.0, 1.0]])
+    graph = Graph.from_edges(torch.tensor([[0], [1]]), 3, Features.of(x.to_sparse()) if sparse else x)
+    scores = FeatureCosine().pairs(graph, *all_pairs(graph)).view(3, 3)
+    assert scores[1].tolist() == scores[:, 1].tolist() == [0, 0, 0]
+    assert scores[0, 2] == pytest.approx(3 / 10**0.5)
+    assert FeatureCosine().top(graph, torch.arange(3), 2)[0].tolist() == [[2, -1], [-1, -1], [0, -1]]
+    surroundings = SurroundingsCosine().pairs(graph, *all_pairs(graph)).view(3, 3)
+    assert surroundings[0, 2] > surroundings[0, 1] == 0
+    assert SurroundingsCosine().top(graph, torch.arange(3), 2)[0].shape == (3, 2)
+    assert not surroundings.isnan().any()
+
+
 def test_cosine_needs_features():
     graph = Graph.from_edges(torch.tensor([[0], [1]]), 2)
     with pytest.raises(ValueError, match=r"no node features \(x is None\)"):
         FeatureCosine().pairs(graph, torch.tensor([0]), torch.tensor([1]))
+
+
+def test_the_docs_tell_which_measures_list_no_nodes():
+    docs = (Path(__file__).parents[3] / "docs" / "protocols.md").read_text()
+    told = docs.partition("These three score given pairs alone:\n\n")[2].partition("\n\n")[0]
+    assert re.findall(r"^- `(\w+)`", told, re.MULTILINE) == sorted({*PAIR_MEASURES.classes} - {*MEASURES.classes})
+    assert {*MEASURES.classes} - {*PAIR_MEASURES.classes} == {"MinRank"}
 
 
 @pytest.mark.parametrize("measure", EVERY, ids=lambda measure: type(measure).__name__)
