@@ -93,7 +93,9 @@ def test_the_command_takes_a_path_and_options_of_fit(capsys: pytest.CaptureFixtu
 
 def test_a_run_that_never_gains_ends_early() -> None:
     still = {"trainer.max_epochs": 15, "model.optimizer.lr": 1e-30}
-    links = find_links(edge_table(), options={"trainer.enable_progress_bar": False, "trainer.accelerator": "cpu", **still})
+    links = find_links(
+        edge_table(), options={"trainer.enable_progress_bar": False, "trainer.accelerator": "cpu", **still}
+    )
     fit = json.loads(Path(links.attrs["folder"], "metrics.json").read_text())["fit"]
     assert fit["epochs"] == 11  # the first validation and ten more
 
