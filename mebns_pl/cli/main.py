@@ -283,8 +283,10 @@ class MeBNSCLI(LightningCLI):
                 f"not. Allowed is null or true, and false with {FLAG}"
             )
         if command == "fit":
-            if options.data.split.get("val") == 0 and options.data.get("protocol") is None:
-                options.checkpoint.monitor, options.trainer.limit_val_batches = None, 0  # the last epoch is kept
+            awaited = str(options.checkpoint.monitor).startswith("val/") and options.trainer.limit_val_batches == 0
+            if awaited or (options.data.split.get("val") == 0 and options.data.get("protocol") is None):
+                options.checkpoint.monitor, options.trainer.limit_val_batches = None, 0
+                options.checkpoint.save_on_train_epoch_end = True  # the last epoch is kept
             every, epochs = options.trainer.check_val_every_n_epoch, options.trainer.max_epochs
             if every is not None and epochs is not None and 0 < epochs < every:
                 options.trainer.check_val_every_n_epoch = epochs  # a short run has a best epoch, too

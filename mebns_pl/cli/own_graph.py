@@ -11,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 import torch
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from rich.console import Console
 from torch_geometric.data import Data, HeteroData
 
@@ -30,6 +32,23 @@ from mebns_pl.terminal import link_table, reliability_table, say
 
 LINKS = "links.csv"
 """Where the links go, in the run's folder."""
+_SYSTEMS = ("Plain", "MeBNS")
+
+
+class OwnGraphCLI(MeBNSCLI):
+    """A run whose end by validation, which nobody has asked for, is left out where nothing is validated."""
+
+    def before_instantiate_classes(self) -> None:
+        """Leaves it out."""
+        super().before_instantiate_classes()
+        trainer = self.config.fit.trainer
+        if trainer.limit_val_batches == 0 and isinstance(trainer.callbacks, list):
+            trainer.callbacks = [callback for callback in trainer.callbacks if not _awaits_validation(callback)]
+
+
+def _awaits_validation(callback: Namespace) -> bool:
+    name, monitor = callback.class_path.rpartition(".")[2], callback.get("init_args.monitor")
+    return name == EarlyStopping.__name__ and str(monitor).startswith("val/")
 
 
 def find_links(
@@ -46,7 +65,8 @@ def find_links(
     """The missing links of a graph: splits it, trains what fits it, tests that, and ranks the pairs that are no edges.
 
     The model is chosen by the graph's size, density and features (``model.predictor: auto``); it is trained against
-    uniform negatives, or by MeBNS; the best epoch is chosen on validation edges. Everything goes into one folder, a
+    uniform negatives, or by MeBNS; the best epoch is chosen on validation edges (without such it is the last, and no
+    probability is told). Everything goes into one folder, a
     run as ``mebns fit`` makes it: configuration, checkpoints, ``metrics.json``, and ``links.csv``. Global random
     numbers are seeded.
 
@@ -66,7 +86,7 @@ def find_links(
         :func:`predict_links`. ``attrs["folder"]`` is the run's folder.
 
     Raises:
-        DataError: a graph that cannot be read, or parted; an object of another kind.
+        DataError: a graph that cannot be read, or parted; an object, or a system, of another kind.
 
     Example:
         >>> find_links(42)
@@ -131,6 +151,8 @@ def _found(
     level = lightning.level
     try:
         with bad_input():
+            if system not in _SYSTEMS:
+                raise DataError(f"system: got {system!r}; allowed are {' and '.join(_SYSTEMS)}")
             if any(word.startswith("--data.oracle") for word in options):
                 raise DataError(
                     "data.oracle: `mebns run` tests and predicts, as no oracle's run may; allowed with `mebns fit`"
@@ -141,7 +163,7 @@ def _found(
         logger = {"save_dir": str(place.parent), "name": place.name}
         logs = as_arguments({f"trainer.logger.init_args.{key}": value for key, value in logger.items()})
         chosen = ["-c", "base", "-c", "run/own", f"--model={system}"]
-        run = main(["fit", *chosen, *logs, *data, *predicted, *options])
+        run = main(["fit", *chosen, *logs, *data, *predicted, *options], OwnGraphCLI)
         _test(run)
         links = predict_links(run.model, run.datamodule, explain=True, trainer=run.trainer, **wanted)
     finally:
@@ -151,14 +173,16 @@ def _found(
 
 
 def _test(run: MeBNSCLI) -> None:
-    """Tests the best weights, or says why not; they stay loaded."""
-    best = run.trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
+    """Tests the best weights, or says why not; they stay loaded. Where none were kept, they are the last."""
+    saver = run.trainer.checkpoint_callback
+    best = saver.best_model_path if isinstance(saver, ModelCheckpoint) else ""
     told = run.datamodule.unrankable("test") if run.datamodule.split.test.shape[1] else "split.test: no test edges"
     if told:
         say(f"{told}; there is no test")
-        run.model.load_state_dict(AtomicCheckpointIO().load_checkpoint(best)["state_dict"])
+        if best:
+            run.model.load_state_dict(AtomicCheckpointIO().load_checkpoint(best)["state_dict"])
     else:
-        run.trainer.test(run.model, run.datamodule, ckpt_path=best, verbose=False)
+        run.trainer.test(run.model, run.datamodule, ckpt_path=best or None, verbose=False)
 
 
 def _tell(links: pd.DataFrame, run: MeBNSCLI) -> None:
@@ -174,6 +198,8 @@ def _tell(links: pd.DataFrame, run: MeBNSCLI) -> None:
         write_metrics(path, {**read_metrics(path), "reliability": rows})
         console.print("\nProbabilities, and what came of them: held-out edges among pairs that training has not seen")
         console.print(reliability_table(pd.DataFrame(rows)))
+    if not run.datamodule.split.val.shape[1]:
+        say("split.val: no validation edges; no probabilities are told")
     console.print("\nTop predicted links")
     console.print(link_table(links.head(10)))
     say(f"{len(links):,} links: {folder / LINKS}\nMore of this run: mebns predict {folder}")

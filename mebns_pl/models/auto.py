@@ -16,6 +16,7 @@ class GraphFacts:
     Args:
         spec: nodes and features.
         num_edges: undirected edges, those that are held out included.
+        sampled: whether steps work on sampled neighbourhoods, which goes with layers of an encoder alone.
 
     Example:
         >>> GraphFacts(GraphSpec(num_nodes=4), num_edges=6).mean_degree
@@ -24,6 +25,7 @@ class GraphFacts:
 
     spec: GraphSpec
     num_edges: int
+    sampled: bool = False
 
     @property
     def num_nodes(self) -> int:
@@ -107,14 +109,18 @@ CHOICES = (
     Choice(
         "structure and features",
         "64 features or more (words, embeddings), up to 30,000 nodes, below 100,000 edges and 100 neighbours a node",
-        lambda facts: facts.num_features >= MANY_FEATURES and facts.num_nodes <= _FEW_NODES and not _large(facts),
+        lambda facts: (
+            facts.num_features >= MANY_FEATURES
+            and facts.num_nodes <= _FEW_NODES
+            and not (_large(facts) or facts.sampled)
+        ),
         {**_STRUCTURE, "model.predictor.features": True, "model.sampler.proposal": _SOME_NEAR},
         _STRUCTURE_EPOCHS,
     ),
     Choice(
         "GCN + MLP",
         "64 features or more",
-        lambda facts: facts.num_features >= MANY_FEATURES,
+        lambda facts: facts.num_features >= MANY_FEATURES or facts.sampled,
         {
             "model.predictor": "mebns_pl.EncoderDecoder",
             "model.predictor.encoder": "mebns_pl.GCN",

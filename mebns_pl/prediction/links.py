@@ -134,7 +134,8 @@ def score_links(
                     if not data.spec.num_features
                     else "it learned something of each training node"
                 )
-                + "; train with a node table of features (data.nodes) and a GCN, SAGE or GAT encoder"
+                + "; train with a node table of features (data.nodes) and a GCN, SAGE or GAT encoder, or train "
+                "StructureMLP or SEAL, which learn nothing of single nodes"
             )
         graph, names = with_new_nodes(data.loaded, graph, data.nodes, new.nodes, new.edges, data.columns)
     table = ScoreTable(scoring)

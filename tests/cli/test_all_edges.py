@@ -54,6 +54,7 @@ def test_all_edges_train_and_predict() -> None:
 def test_validation_alone_may_be_left_out() -> None:
     fit = cli.main(["fit", "--model=Plain", "--data.graph=edges.csv", "--data.split.val=0", *QUIET])
     assert fit.datamodule.split.test.shape[1]
+    assert Path(fit.trainer.log_dir or "", "checkpoints", "best.ckpt").is_file()  # the last epoch's
     cli.main(["test", str(fit.trainer.log_dir)])
 
 

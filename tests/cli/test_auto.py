@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from lightning.pytorch.callbacks import EarlyStopping
 
 from mebns_pl.cli import auto
 from mebns_pl.cli.auto import with_choice
@@ -183,6 +185,98 @@ def test_a_run_writes_down_what_was_chosen(monkeypatch: pytest.MonkeyPatch) -> N
     assert json.loads(Path(run.trainer.log_dir or "", "metrics.json").read_text())["fit"]
 
 
+@pytest.mark.parametrize("value", ["null", "-1", "~"])
+def test_a_training_of_no_told_length_falls_over_the_choices_epochs(value: str) -> None:
+    Path("steps.yaml").write_text(f"trainer: {{max_epochs: {value}, max_steps: 20}}")
+    for behind in (["-c", "steps.yaml"], [f"--trainer.max_epochs={value}"], ["--trainer.max_epochs", value]):
+        config = parsed(*file("run/own"), "--model=Plain", *DATA, *behind)
+        assert config.trainer.max_epochs == yaml.safe_load(value)
+        assert config.model.init_args.lr_scheduler.init_args.total_iters == 60
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [("abc", "got 'abc'; allowed is an integer"), ("1.5", "got '1.5'"), ("[", "trainer.max_epochs")]
+)
+def test_epochs_that_are_no_number_are_told_in_one_line(
+    value: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parsed(*file("run/own"), "--model=Plain", *DATA, f"--trainer.max_epochs={value}")
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
+ROWS = [(choice, epochs) for choice in CHOICES for epochs in choice.epochs.values()]
+
+
+@pytest.mark.parametrize(("choice", "epochs"), ROWS, ids=[f"{choice.name}-{epochs}" for choice, epochs in ROWS])
+def test_a_run_that_never_gains_ends_early_in_every_row(
+    choice: Choice, epochs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto, "chosen", lambda _: replace(choice, epochs={0: epochs}))
+    trainer = parsed(*file("base"), *file("run/own"), "--model=Plain", *DATA).trainer
+    (config,) = trainer.callbacks
+    stopper, every = EarlyStopping(**config.init_args), trainer.check_val_every_n_epoch
+    stopped = [epoch for epoch in range(every, epochs + 1, every) if gives_up(stopper)]
+    assert epochs // 2 <= stopped[0] - every < stopped[0] < epochs  # a half without gain behind the first validation
+    if epochs == 60:
+        assert (every, stopper.patience, stopped[0]) == (3, 10, 33)
+
+
+def gives_up(stopper: EarlyStopping) -> bool:
+    return stopper._evaluate_stopping_criteria(torch.tensor(0.5))[0]
+
+
+@pytest.mark.parametrize(("epochs", "every"), [(1, 1), (20, 1), (21, 2), (60, 3), (61, 3), (6_000, 3)])
+def test_short_trainings_are_validated_more_often(epochs: int, every: int) -> None:
+    own = [*file("base"), *file("run/own"), "--model=Plain", *DATA, f"--trainer.max_epochs={epochs}"]
+    assert parsed(*own).trainer.check_val_every_n_epoch == every
+    assert parsed(*own, "--trainer.check_val_every_n_epoch=7").trainer.check_val_every_n_epoch == 7
+    others = [*file("base"), *file("model/auto"), "--model=Plain", *DATA, f"--trainer.max_epochs={epochs}"]
+    assert parsed(*others).trainer.check_val_every_n_epoch == 5  # of a file that plans nothing
+
+
+@pytest.mark.parametrize("nodes", [[], ["--data.nodes=n.csv"]])
+def test_sampled_neighbourhoods_get_layers_of_an_encoder(nodes: list[str], facts: list[GraphFacts]) -> None:
+    option = ["--model.batching=NeighborSampling", "--model.batching.fan_out=3"]
+    for before, behind in ((file("batching/neighbor"), []), ([], file("batching/neighbor")), ([], option)):
+        config = parsed(*file("base"), *before, *file("run/own"), "--model=Plain", *DATA, *nodes, *behind)
+        predictor, batching = config.model.init_args.predictor, config.model.init_args.batching
+        assert batching.class_path == "mebns_pl.NeighborSampling"
+        assert predictor.class_path == "mebns_pl.EncoderDecoder"
+        assert predictor.init_args.encoder.class_path == "mebns_pl.GCN"
+    assert all(graph.sampled for graph in facts)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "edges", "features"), [(300, 3_000, 0), (2_708, 5_278, 64), (300, 15_000, 0), (40_000, 300_000, 0)]
+)
+def test_what_graphs_get_for_sampled_neighbourhoods(nodes: int, edges: int, features: int) -> None:
+    choice = chosen(GraphFacts(GraphSpec(nodes, features), edges, sampled=True))
+    assert choice.name == "GCN + MLP"
+
+
+def test_a_run_on_sampled_neighbourhoods_trains() -> None:
+    short = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
+    sampled = ["--model.batching=NeighborSampling", "--trainer.logger=false"]
+    run = main(["fit", *file("base"), *file("run/own"), "--model=Plain", *DATA, *short, *sampled])
+    assert run.trainer.current_epoch == 1
+
+
+@pytest.mark.parametrize("name", ["model.init_args.predictor", "model.predictor", "model.predictor.class_path"])
+def test_both_spellings_of_an_option_mean_the_same(name: str, facts: list[GraphFacts]) -> None:
+    plain = parsed("--model=Plain", *DATA, "--model.predictor=auto", "--model.sampler.selector=HardestSelector")
+    for named in ([f"--{name}=auto"], [f"--{name}", "auto"]):
+        selector = "--model.init_args.sampler.init_args.selector=HardestSelector"
+        assert parsed("--model=Plain", *DATA, *named, selector) == plain
+    del facts[:]
+    config = parsed("--model=Plain", *DATA, "--model.predictor=auto", f"--{name}=mebns_pl.NCN")
+    assert config.model.init_args.predictor.class_path == "mebns_pl.NCN"
+    assert config.model.init_args.get("lr_scheduler") is None
+    assert not facts
+
+
 def test_another_selector_picks_as_it_does_by_itself() -> None:
     """The eight negatives of the choice are its own selector's."""
     config = parsed(*file("base"), *file("run/own"), "--model=Plain", *DATA, "--model.sampler.selector=HardestSelector")
@@ -194,6 +288,7 @@ def test_another_selector_picks_as_it_does_by_itself() -> None:
     assert (selector.class_path, selector.init_args.num_negatives) == ("mebns_pl.HardestSelector", 1)
 
 
-def test_a_system_without_a_sampler_is_refused() -> None:
-    with pytest.raises(DataError, match="'auto' with AutoEncoder, which has no sampler"):
-        parsed(*file("base"), "--model=AutoEncoder", "--model.predictor=auto", *DATA)
+@pytest.mark.parametrize(("system", "lacking"), [("AutoEncoder", "sampler"), ("Heuristic", "predictor")])
+def test_a_system_that_it_does_not_go_with_is_refused(system: str, lacking: str) -> None:
+    with pytest.raises(DataError, match=f"'auto' with {system}, which has no {lacking}"):
+        parsed(*file("base"), f"--model={system}", "--model.predictor=auto", *DATA)

@@ -91,6 +91,75 @@ def test_the_command_takes_a_path_and_options_of_fit(capsys: pytest.CaptureFixtu
     assert "links.csv" in capsys.readouterr().out
 
 
+def test_a_run_that_never_gains_ends_early() -> None:
+    still = {"trainer.max_epochs": 15, "model.optimizer.lr": 1e-30}
+    links = find_links(
+        edge_table(), options={"trainer.enable_progress_bar": False, "trainer.accelerator": "cpu", **still}
+    )
+    fit = json.loads(Path(links.attrs["folder"], "metrics.json").read_text())["fit"]
+    assert fit["epochs"] == 11  # the first validation and ten more
+
+
+NOTHING_HELD_OUT = {"data.split.val": 0, "data.split.test": 0}
+
+
+@pytest.mark.parametrize("more", [{}, {"trainer.check_val_every_n_epoch": 3, "trainer.callbacks": None}])
+def test_all_edges_train_a_run_to_its_end(more: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    options = {**SHORT, "trainer.max_epochs": 4, **NOTHING_HELD_OUT, **more}
+    links = find_links(edge_table(), None, 7, options=options)
+    assert list(links.columns) == [name for name in COLUMNS if name != "probability"]
+    folder = Path(links.attrs["folder"])
+    told = json.loads((folder / "metrics.json").read_text())
+    assert told["fit"]["epochs"] == 4
+    assert not told.keys() & {"test", "card", "reliability"}
+    best, last = (torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    torch.testing.assert_close(best["state_dict"], last["state_dict"], rtol=0, atol=0)
+    words = " ".join(capsys.readouterr().out.split())
+    assert "split.val: no validation edges; no probabilities are told" in words
+    assert "split.test: no test edges; there is no test" in words
+
+
+def test_a_graph_of_nine_edges_trains_on_all_of_them() -> None:
+    lines = [f"a{u},a{v}" for u in range(5) for v in range(u) if (u, v) != (4, 1)]
+    Path("tiny.csv").write_text("\n".join(["source,target", *lines]) + "\n")
+    with pytest.raises(DataError, match="edges: got 9; .* at least 20 are needed"):
+        find_links("tiny.csv", options=SHORT)
+    links = find_links("tiny.csv", options={**SHORT, **NOTHING_HELD_OUT})
+    assert links[["source", "target"]].to_numpy().tolist() == [["a1", "a4"]]
+
+
+@pytest.mark.parametrize(
+    ("unkept", "checkpoint"),
+    [
+        ({"trainer.limit_val_batches": 0}, "best.ckpt"),
+        ({"trainer.enable_checkpointing": False}, None),
+        ({"trainer.max_epochs": None, "trainer.max_steps": 1, "trainer.check_val_every_n_epoch": 9}, None),
+    ],
+)
+def test_where_no_epoch_is_best_the_last_weights_are_tested(unkept: dict[str, Any], checkpoint: str | None) -> None:
+    links = find_links(edge_table(), options={**SHORT, **unkept})
+    told = json.loads(Path(links.attrs["folder"], "metrics.json").read_text())
+    assert (told["test"]["checkpoint"] and Path(told["test"]["checkpoint"]).name) == checkpoint
+    assert "probability" in links
+
+
+def test_other_ends_stay_where_nothing_is_validated() -> None:
+    stopper = {"class_path": "lightning.pytorch.callbacks.EarlyStopping"}
+    watching = {**stopper, "init_args": {"monitor": "train/student_loss", "patience": 0, "mode": "max"}}
+    options = {**SHORT, **NOTHING_HELD_OUT, "trainer.max_epochs": 9, "trainer.callbacks": [watching]}
+    links = find_links(edge_table(), options=options)
+    assert json.loads(Path(links.attrs["folder"], "metrics.json").read_text())["fit"]["epochs"] < 9
+
+
+@pytest.mark.parametrize("system", ["Heuristic", "AutoEncoder", "plain", ""])
+def test_other_systems_are_refused_in_one_line(system: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(DataError, match=f"system: got '{system}'; allowed are Plain and MeBNS"):
+        find_links(edge_table(), system=system, options=SHORT)
+    with pytest.raises(SystemExit):
+        start.run(["run", "air_routes", f"--system={system}"])
+    assert capsys.readouterr().err == f"mebns: error: system: got '{system}'; allowed are Plain and MeBNS\n"
+
+
 def of_networkx(edges: pd.DataFrame) -> Any:
     return networkx.from_pandas_edgelist(edges)
 

@@ -14,6 +14,7 @@ from mebns_pl import (
     GAT,
     GCN,
     SAGE,
+    SEAL,
     EncoderDecoder,
     Heuristic,
     LinkDataModule,
@@ -21,6 +22,7 @@ from mebns_pl import (
     NewNodes,
     PredictionPairs,
     PredictionWriter,
+    StructureMLP,
     TwoHopPool,
     predict_links,
     score_links,
@@ -242,9 +244,24 @@ def test_students_that_learned_the_nodes_refuse_unseen_ones(own_graph: Path) -> 
     data = make_data(loaded)
     new = NewNodes(str(own_graph / "new.csv"))
     message = "no node features, so the encoder learned an embedding of each training node; train with a node table"
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as refused:
         score_links(make_plain(data.spec), data, own_graph / "pairs.csv", new=new, trainer=make_trainer())
+    assert "or train StructureMLP or SEAL, which learn nothing of single nodes" in str(refused.value)
     assert data.given is None
+
+
+@pytest.mark.parametrize("predictor", [StructureMLP, SEAL])
+def test_students_that_learned_structure_score_unseen_nodes_by_their_edges(own_graph: Path, predictor: type) -> None:
+    """As the refusal says: without features, and of a table of names alone."""
+    data = make_data(read_edge_list(own_graph / "edges.csv"))
+    pd.read_csv(own_graph / "new.csv")[["node"]].to_csv(own_graph / "names.csv", index=False)
+    new = NewNodes(str(own_graph / "names.csv"), str(own_graph / "new_edges.csv"))
+    system = make_plain(data.spec, predictor=predictor)
+    fit(system, data, epochs=1)
+    linked = score_links(system, data, own_graph / "pairs.csv", new=new, trainer=make_trainer())
+    assert linked["new_node"].tolist() == [True, True, True, True, False]
+    alone = score_links(system, data, own_graph / "pairs.csv", new=NewNodes(new.nodes), trainer=make_trainer())
+    assert (linked["logit"] != alone["logit"]).any()
 
 
 def test_heuristics_score_unseen_nodes_by_their_edges(own_graph: Path) -> None:
