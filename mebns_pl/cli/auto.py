@@ -161,7 +161,8 @@ def _facts(parts: Sequence[_Part], sampled: bool) -> GraphFacts:
         level = quiet.level
         quiet.setLevel(logging.ERROR)  # the run says all that there is to say of the graph
         try:
-            return GraphFacts(data_module.spec, data_module.loaded.num_edges, sampled)
+            loaded = data_module.loaded
+            return GraphFacts(data_module.spec, loaded.num_edges, loaded.max_degree, sampled)
         finally:
             quiet.setLevel(level)
 

@@ -116,6 +116,12 @@ class LoadedGraph:
         return len(self.node_names)
 
     @property
+    def max_degree(self) -> int:
+        """The most neighbours of a node."""
+        ends = [torch.bincount(end, minlength=self.num_nodes) for end in self.edges]
+        return int((ends[0] + ends[1]).max()) if self.num_nodes else 0
+
+    @property
     def num_edges(self) -> int:
         """Number of undirected edges."""
         return self.edges.shape[1]

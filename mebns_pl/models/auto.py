@@ -16,15 +16,17 @@ class GraphFacts:
     Args:
         spec: nodes and features.
         num_edges: undirected edges, those that are held out included.
+        max_degree: the most neighbours of a node.
         sampled: whether steps work on sampled neighbourhoods, which goes with layers of an encoder alone.
 
     Example:
-        >>> GraphFacts(GraphSpec(num_nodes=4), num_edges=6).mean_degree
+        >>> GraphFacts(GraphSpec(num_nodes=4), num_edges=6, max_degree=3).mean_degree
         3.0
     """
 
     spec: GraphSpec
     num_edges: int
+    max_degree: int
     sampled: bool = False
 
     @property
@@ -105,6 +107,7 @@ _SOME_NEAR = {
 }
 _MANY_EDGES, _MANY_NEIGHBORS = 100_000, 100
 _FEW_NODES = 30_000  # whose features can be compared with one another: near candidates are by them, too
+_SPARSE, _FEW_LISTS = 3, 50_000  # 6 KiB of PageRank a node
 CHOICES = (
     Choice(
         "structure and features",
@@ -150,6 +153,16 @@ CHOICES = (
         },
         {0: 60, 100_000: 30},
     ),
+    Choice(
+        "structure and PageRank",
+        "below 3 neighbours a node, none with 15 times the mean, up to 50,000 nodes",
+        lambda facts: (
+            facts.mean_degree < _SPARSE and facts.max_degree < 15 * facts.mean_degree and facts.num_nodes <= _FEW_LISTS
+        ),
+        # Two steps are next to nothing there, and tell uniform non-edges too well from all that is near
+        {**_STRUCTURE, "model.predictor.page_rank": True, "model.predictor.num_hops": 1},
+        _STRUCTURE_EPOCHS,
+    ),
     Choice("structure", "all others", lambda facts: True, _STRUCTURE, _STRUCTURE_EPOCHS),
 )
 """The first whose condition holds is taken."""
@@ -159,8 +172,8 @@ def chosen(facts: GraphFacts) -> Choice:
     """The model for a graph.
 
     Example:
-        >>> choice = chosen(GraphFacts(GraphSpec(num_nodes=300), num_edges=3000))
-        >>> choice.name, choice.epochs_for(GraphFacts(GraphSpec(num_nodes=300), num_edges=3000))
-        ('structure', 60)
+        >>> choice = chosen(GraphFacts(GraphSpec(num_nodes=300), num_edges=3000, max_degree=90))
+        >>> choice.name, choice.epochs_for(GraphFacts(GraphSpec(num_nodes=300), num_edges=6000, max_degree=90))
+        ('structure', 30)
     """
     return next(choice for choice in CHOICES if choice.holds(facts))

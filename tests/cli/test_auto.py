@@ -18,10 +18,14 @@ from mebns_pl.cli.auto import with_choice
 from mebns_pl.cli.main import main
 from mebns_pl.config_files import find_config_file
 from mebns_pl.data.datamodule import LinkDataModule
+from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.errors import DataError
 from mebns_pl.models.auto import CHOICES, Choice, GraphFacts, chosen
 from mebns_pl.types import GraphSpec
 from references.runs import command_line_parser, make_loaded
+
+LOADED = make_loaded(features=False)
+FACTS = GraphFacts(LOADED.spec, LOADED.num_edges, LOADED.max_degree)
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +83,7 @@ def test_the_graph_is_that_of_the_options(where: str, facts: list[GraphFacts]) -
 @pytest.mark.parametrize(("system", "schedule"), [("Plain", []), ("MeBNS", ["schedule"])])
 def test_what_is_chosen_is_what_is_parsed(system: str, schedule: list[str]) -> None:
     config = parsed(*file("base"), *file("run/own"), f"--model={system}", *DATA)
-    choice = chosen(GraphFacts(make_loaded(features=False).spec, make_loaded().num_edges))
+    choice = chosen(FACTS)
     model = config.model.init_args
     assert config.model.class_path == f"mebns_pl.{system}"
     assert model.predictor.class_path == choice.options["model.predictor"]
@@ -111,8 +115,27 @@ def test_what_is_chosen_is_what_is_parsed(system: str, schedule: list[str]) -> N
     ],
 )
 def test_what_graphs_get(nodes: int, edges: int, features: int, name: str, epochs: int) -> None:
-    facts = GraphFacts(GraphSpec(nodes, features), edges)
+    facts = GraphFacts(GraphSpec(nodes, features), edges, max_degree=nodes - 1)
     assert (chosen(facts).name, chosen(facts).epochs_for(facts)) == (name, epochs)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "edges", "most", "name"),
+    [
+        (4_941, 6_594, 19, "structure and PageRank"),  # Power
+        (5_022, 6_258, 106, "structure"),  # Router: hubs
+        (1_461, 2_742, 34, "structure"),  # NS
+        (297, 2_148, 134, "structure"),  # C. elegans
+        (50_001, 70_000, 9, "structure"),
+    ],
+)
+def test_sparse_graphs_without_hubs_get_page_rank(nodes: int, edges: int, most: int, name: str) -> None:
+    assert chosen(GraphFacts(GraphSpec(nodes), edges, most)).name == name
+
+
+def test_the_most_neighbours_of_a_node() -> None:
+    assert LoadedGraph("star", torch.tensor([[0, 1, 1, 1], [1, 2, 3, 4]]), list("abcdef")).max_degree == 4
+    assert LoadedGraph("none", torch.empty(2, 0, dtype=torch.int64), ["a", "b"]).max_degree == 0
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.name)
@@ -180,7 +203,7 @@ def test_a_run_writes_down_what_was_chosen(monkeypatch: pytest.MonkeyPatch) -> N
     assert reads == ["e.csv"]  # choice and run look at the same graph
     text = Path(run.trainer.log_dir or "", "config.yaml").read_text()
     assert "predictor: auto" not in text
-    choice = chosen(GraphFacts(make_loaded(features=False).spec, make_loaded().num_edges))
+    choice = chosen(FACTS)
     assert yaml.safe_load(text)["model"]["init_args"]["predictor"]["class_path"] == choice.options["model.predictor"]
     assert json.loads(Path(run.trainer.log_dir or "", "metrics.json").read_text())["fit"]
 
@@ -253,7 +276,7 @@ def test_sampled_neighbourhoods_get_layers_of_an_encoder(nodes: list[str], facts
     ("nodes", "edges", "features"), [(300, 3_000, 0), (2_708, 5_278, 64), (300, 15_000, 0), (40_000, 300_000, 0)]
 )
 def test_what_graphs_get_for_sampled_neighbourhoods(nodes: int, edges: int, features: int) -> None:
-    choice = chosen(GraphFacts(GraphSpec(nodes, features), edges, sampled=True))
+    choice = chosen(GraphFacts(GraphSpec(nodes, features), edges, max_degree=9, sampled=True))
     assert choice.name == "GCN + MLP"
 
 
