@@ -29,7 +29,7 @@ class Updates:
 
     Example:
         >>> Updates(accumulate=4, gradient_clip_norm=1.0)
-        Updates(accumulate=4, gradient_clip_norm=1.0)
+        Updates(accumulate=4, accumulate_weight_net=1, gradient_clip_norm=1.0)
     """
 
     accumulate: int = 1
