@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -85,6 +86,21 @@ def page_rank_table(
     sizes, index, score, own = (np.concatenate(columns) for columns in zip(*blocks, strict=True))
     ptr = starts_of(torch.from_numpy(sizes)).numpy()
     return PageRankTable(ptr, index, score, own, structure(graph), measure.alpha)
+
+
+def page_rank_lists(
+    graph: Graph, measure: PersonalizedPageRank, top: int, pairs: Tensor
+) -> tuple[PageRankTable, Tensor]:
+    """The table of all that pairs ``(2, M)`` ask for, kept with the graph, and where in it their ends are ``(2, M)``.
+
+    Of a graph of which few nodes are present it has the pairs' ends alone.
+    """
+    nodes, places = None, pairs
+    if graph.present is not None:
+        nodes, places = pairs.unique(return_inverse=True)
+        nodes = nodes.cpu()
+    name = f"PageRank {measure.alpha} {measure.eps} {top}"
+    return graph.once(name, partial(page_rank_table, measure=measure, top=top, nodes=nodes)), places
 
 
 @dataclass(frozen=True)

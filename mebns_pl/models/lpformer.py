@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Self
 
 import torch
@@ -14,7 +13,7 @@ from torch.nn import functional
 from mebns_pl.checks import above, at_least, fits
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
-from mebns_pl.graph.near_nodes import NearNodes, near_nodes, page_rank_table
+from mebns_pl.graph.near_nodes import NearNodes, near_nodes, page_rank_lists
 from mebns_pl.graph.row_sets import RowSets
 from mebns_pl.keys import Key
 from mebns_pl.models.encoders.gcn import GCN
@@ -130,14 +129,7 @@ class LPFormer(AbstractEncodingPredictor[LPFormerInputs]):
         self, graph: Graph, pairs: Tensor, rows: Tensor | None = None, key: Key | None = None
     ) -> LPFormerInputs:
         """Picks the nodes near both ends."""
-        nodes, places = None, pairs
-        if graph.present is not None:
-            nodes, places = pairs.unique(return_inverse=True)
-        name = f"PageRank {self.measure.alpha} {self.measure.eps} {self.top}"
-        table = graph.once(
-            name,
-            partial(page_rank_table, measure=self.measure, top=self.top, nodes=None if nodes is None else nodes.cpu()),
-        )
+        table, places = page_rank_lists(graph, self.measure, self.top, pairs)
         near = near_nodes(table, pairs, places, graph.num_nodes, self.thresholds)
         return LPFormerInputs(**vars(self.pair_inputs(graph, pairs, rows, key)), near=near)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Self
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from mebns_pl.checks import expect
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
-from mebns_pl.graph.near_nodes import page_rank_of_ends, page_rank_table
+from mebns_pl.graph.near_nodes import page_rank_lists, page_rank_of_ends
 from mebns_pl.graph.pair_features import LIKENESS, feature_table, pair_features
 from mebns_pl.graph.pair_structure import STRUCTURE, log_structure, pair_structure
 from mebns_pl.keys import Key
@@ -49,13 +48,7 @@ def log_page_rank(graph: Graph, pairs: Tensor) -> Tensor:
 
     Without the pair's own edge; half, to be as wide as the other numbers.
     """
-    nodes, places = None, pairs
-    if graph.present is not None:
-        nodes, places = pairs.unique(return_inverse=True)
-    table = graph.once(
-        f"PageRank {PAGE_RANK.alpha} {PAGE_RANK.eps} {_TOP}",
-        partial(page_rank_table, measure=PAGE_RANK, top=_TOP, nodes=None if nodes is None else nodes.cpu()),
-    )
+    table, places = page_rank_lists(graph, PAGE_RANK, _TOP, pairs)
     return (page_rank_of_ends(table, pairs, places) / _LEAST_RANK).log1p().div(2).float()[:, None]
 
 

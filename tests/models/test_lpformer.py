@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mebns_pl import GCN, SAGE, LPFormer
+from mebns_pl.graph import near_nodes
 from mebns_pl.graph.csr import Graph
-from mebns_pl.models import lpformer
 from mebns_pl.models.lpformer import attention_means
 from mebns_pl.models.predictor import score_pairs
 from references.lpformer import logit
@@ -84,9 +84,9 @@ def test_edges_taken_for_missing_do_not_count() -> None:
 
 def test_page_rank_is_found_once_for_teacher_student_and_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, calls = Graph.from_edges(make_edges(), NUM_NODES), []
-    table = lpformer.page_rank_table
+    table = near_nodes.page_rank_table
     monkeypatch.setattr(
-        lpformer, "page_rank_table", lambda *args, **options: calls.append(1) or table(*args, **options)
+        near_nodes, "page_rank_table", lambda *args, **options: calls.append(1) or table(*args, **options)
     )
     for model in (make_model(graph), make_model(graph)):
         for step in range(3):
