@@ -393,8 +393,9 @@ def look(scene: Scene, student: LinkPredictor) -> Seen:
         return score(inputs.select(part))
 
     scores = CandidateScores(
-        candidates=lambda: logits(pairs.candidates).view(shape),
-        positives=lambda: logits(pairs.positives),
+        # Filter and selector ask for the same
+        candidates=cache(lambda: logits(pairs.candidates).view(shape)),
+        positives=cache(lambda: logits(pairs.positives)),
         pairs=pairs.pairs[:, pairs.candidates].view(2, *shape),
         graph=scene.graph,
     )

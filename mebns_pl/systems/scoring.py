@@ -70,11 +70,12 @@ class StudentScoring(AbstractScoring):
 class CascadeScoring(AbstractScoring):
     """The teacher gates, the student ranks: pairs that the teacher finds easy get -inf, the others the student's logit.
 
-    In training, the filter drops of each anchor's candidates the share ``drop_easy`` with the lowest of the teacher's
-    logits. In prediction one threshold serves all pairs: the quantile ``drop_easy`` of the teacher's logits over
-    ``sample`` candidates that are drawn just as in training, by the sampler's proposal. So the student meets what
-    it was trained on, a pair's fate depends on that pair alone and not on what else is scored with it, and scores can
-    be compared between nodes. A quantile of the pool itself would depend on the pool, which holds hard pairs only.
+    In training, the filter drops the share ``drop_easy`` of each anchor's candidates as easy. In prediction one
+    threshold serves all pairs: the quantile ``drop_easy`` of the teacher's logits over ``sample`` candidates that are
+    drawn just as in training, by the sampler's proposal. So the student meets what it was trained on, less what the
+    teacher finds easy and the student hard. A pair's fate depends on that pair alone and not on what else is scored
+    with it, and scores can be compared between nodes. A quantile of the pool itself would depend on the pool, which
+    holds hard pairs only.
     The filter's ``drop_top`` is not applied: what stands highest is what is looked for.
 
     Args:

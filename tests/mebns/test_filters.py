@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -38,7 +40,12 @@ def scores(hardness: torch.Tensor, common: torch.Tensor | None = None) -> Candid
 def filters() -> list[AbstractFilter]:
     learned = MissingEdgeFilter(missing=1.0)
     learned.learn(torch.tensor([[2.0, 3.0], [1.0, 2.0]]), torch.tensor([[0.0, 0.0], [-1.0, 1.0]]))
-    bands = [TeacherFilter(0.4, 0.2, missing=None), TeacherFilter(0.4, 0.4, missing=2.0), StudentFilter(0.4, 0.2)]
+    bands = [
+        TeacherFilter(0.4, 0.2, missing=None),
+        TeacherFilter(0.4, alone=True),
+        TeacherFilter(0.4, 0.4, missing=2.0),
+        StudentFilter(0.4, 0.2),
+    ]
     return [*bands, RandomVeto(0.3), learned]
 
 
@@ -62,6 +69,21 @@ def test_keeps_what_the_loop_keeps(table: tuple[torch.Tensor, torch.Tensor], dro
     found = keep_hardest(hardness, mask, drop_easy, drop_top)
     expected = [filtered(h, m, drop_easy, drop_top) for h, m in zip(hardness.tolist(), mask.tolist(), strict=True)]
     assert found.tolist() == expected
+
+
+@given(table=rows(), drop_easy=shares, drop_top=shares, seed=st.integers(0, 99))
+def test_what_either_finds_hard_stays_as_in_the_loop(
+    table: tuple[torch.Tensor, torch.Tensor], drop_easy: float, drop_top: float, seed: int
+) -> None:
+    hardness, mask = table
+    others = torch.randint(-2, 3, mask.shape, generator=torch.Generator().manual_seed(seed)).float()
+    found = keep_hardest(hardness, mask, drop_easy, drop_top, others=others)
+    lists = zip(hardness.tolist(), mask.tolist(), others.tolist(), strict=True)
+    assert found.tolist() == [filtered(h, m, drop_easy, drop_top, others=o) for h, m, o in lists]
+    assert torch.equal(found.sum(dim=1), keep_hardest(hardness, mask, drop_easy, drop_top).sum(dim=1))
+    assert torch.equal(
+        keep_hardest(hardness, mask, drop_easy, drop_top, others=hardness), keep_hardest(*table, drop_easy, drop_top)
+    )
 
 
 @given(table=rows(), drop_easy=shares, drop_top=shares)
@@ -103,6 +125,10 @@ def test_the_class_drops_its_own_shares() -> None:
     hardness, mask = torch.tensor([[4.0, 3.0, 2.0, 1.0]]), torch.ones(1, 4, dtype=torch.bool)
     band = TeacherFilter(drop_easy=0.25, drop_top=0.25, missing=None)
     assert keep(band, hardness, mask).tolist() == [[False, True, True, False]]
+    # The student's hardest stays, though the teacher finds it easy
+    contrary = CandidateScores.given(hardness.flip(1)), torch.arange(1), KEY
+    assert band.keep(hardness, mask, *contrary).tolist() == [[False, True, False, True]]
+    assert replace(band, alone=True).keep(hardness, mask, *contrary).tolist() == [[False, True, True, False]]
     assert keep(TeacherFilter(drop_easy=0.0, drop_top=0.0), hardness, mask).all()
     logits = CandidateScores.given(hardness.flip(1))
     student = StudentFilter(drop_easy=0.5, drop_top=0.0)

@@ -121,6 +121,7 @@ class Setting:
         drop_easy: of the filter; None for no filter.
         drop_top: of the filter.
         missing: of the filter.
+        alone: of the filter.
         learns: whether the teacher does.
         meta: whether there is a weight net.
         clip: norm, or None.
@@ -141,6 +142,7 @@ class Setting:
     drop_easy: float | None = 0.3
     drop_top: float = 0.0
     missing: float | None = None
+    alone: bool = False
     learns: bool = True
     meta: bool = True
     clip: float | None = None
@@ -284,7 +286,7 @@ def fast_gradients(
     rest = sampler, LOSSES[setting.loss], batch, graph, key, group
     if setting.drop_easy is None and not setting.meta:
         return warm_up_step(state.student, teacher, *rest)
-    band = TeacherFilter(setting.drop_easy or 0.0, setting.drop_top, setting.missing)
+    band = TeacherFilter(setting.drop_easy or 0.0, setting.drop_top, setting.missing, setting.alone)
     starting, meta_loss = StartingWeights(setting.most, setting.floor), LOSSES[setting.meta_loss]
     meta = None
     if setting.meta:
@@ -370,18 +372,32 @@ def teacher_pass(
 
 
 def filtered(
-    hardness: list[float], mask: list[bool], drop_easy: float, drop_top: float, missing: float = math.inf
+    hardness: list[float],
+    mask: list[bool],
+    drop_easy: float,
+    drop_top: float,
+    missing: float = math.inf,
+    others: list[float] | None = None,
 ) -> list[bool]:
-    """Drops the easiest and the very hardest of a row's legal candidates, of the hardest no more than are missing edges
-    if a candidate is one with the probability ``missing``; one stays."""
-    legal = sorted(
-        (column for column in range(len(mask)) if mask[column]), key=lambda column: (-hardness[column], column)
-    )
+    """Drops the very hardest of a row's legal candidates, no more than are missing edges if a candidate is one with the
+    probability ``missing``; then, one by one, the easiest of the rest, until one stays. With a second opinion a
+    candidate's place is the better of two."""
+
+    def ranking(values: list[float]) -> list[int]:
+        return sorted(
+            (column for column in range(len(mask)) if mask[column]), key=lambda column: (-values[column], column)
+        )
+
+    legal = ranking(hardness)
     top = math.floor(drop_top * len(legal) + 1e-6)
     if missing < math.inf:
         top = min(top, round(missing * len(legal)))
-    easy = math.floor(drop_easy * len(legal) + 1e-6)
-    kept = legal[top : max(len(legal) - easy, top + 1)]
+    kept = legal[top:]
+    for _ in range(math.floor(drop_easy * len(legal) + 1e-6)):
+        if len(kept) > 1:
+            second = ranking(others) if others is not None else legal
+            places = {column: (min(legal.index(column), second.index(column)), legal.index(column)) for column in kept}
+            kept.remove(max(kept, key=lambda column: places[column]))
     return [column in kept for column in range(len(mask))]
 
 
@@ -558,10 +574,11 @@ def prepare(state: State, setting: Setting, batch: TrainBatch, meta_batch: MetaS
     )
     for row in range(batch.positives.shape[1]):
         mask = batch.candidate_mask[row].tolist()
+        values = [float(score) for score in scores[row]]
         if setting.drop_easy is not None:
             missing = missing_probability(setting, int(batch.candidate_anchors[row]))
-            mask = filtered([float(h) for h in hardness[row]], mask, setting.drop_easy, setting.drop_top, missing)
-        values = [float(score) for score in scores[row]]
+            told_by = [float(h) for h in hardness[row]], mask, setting.drop_easy, setting.drop_top, missing
+            mask = filtered(*told_by, None if setting.alone else values)
         if warm_up:
             columns = picked(setting.selector, setting.num_negatives, values, mask)
             before = dict.fromkeys(columns, 1.0)

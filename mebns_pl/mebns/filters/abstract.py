@@ -56,12 +56,18 @@ class AbstractFilter(ABC):
 
 
 def keep_hardest(
-    hardness: Tensor, mask: Tensor, drop_easy: float, drop_top: float, most_top: Tensor | None = None
+    hardness: Tensor,
+    mask: Tensor,
+    drop_easy: float,
+    drop_top: float,
+    most_top: Tensor | None = None,
+    others: Tensor | None = None,
 ) -> Tensor:
     """Keeps a band of each row's ranking by hardness; a rule by row, so rows can be anywhere.
 
-    Of a row's L legal candidates the ``floor(drop_top * L)`` hardest and the ``floor(drop_easy * L)`` easiest go, but
-    one always stays. Ties are broken by the place in the row.
+    Of a row's L legal candidates the ``floor(drop_top * L)`` hardest go, and of the rest the ``floor(drop_easy * L)``
+    easiest, but one always stays. Ties are broken by the place in the row. With a second opinion a candidate is as hard
+    as the higher of its two ranks says, so that what either finds hard is not easy.
 
     Args:
         hardness: ``(b, K)`` float, the teacher's logits.
@@ -69,20 +75,31 @@ def keep_hardest(
         drop_easy: share of the easiest to drop, in [0, 1).
         drop_top: share of the hardest to drop (likely false negatives), in [0, 1).
         most_top: ``(b, 1)`` int64, no more than so many of the hardest go; None for no bound.
+        others: ``(b, K)`` float, a second opinion on what is easy, the student's logits; None for none.
 
     Returns:
         ``(b, K)`` bool, True = keep; a part of ``mask``.
     """
-    order = hardness.masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
-    rank = torch.empty_like(order).scatter_(
-        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
-    )
+    rank = _ranks(hardness, mask)
     legal = mask.sum(dim=1, keepdim=True)
     first = _floor_share(drop_top, legal)
     if most_top is not None:
         first = torch.minimum(first, most_top)
-    last = torch.maximum(legal - _floor_share(drop_easy, legal), first + 1)
-    return mask & (rank >= first) & (rank < last)
+    rest = mask & (rank >= first)
+    place = rank - first
+    if others is not None:
+        higher = torch.minimum(rank, _ranks(others, mask))
+        place = _ranks(-(higher * mask.shape[1] + rank), rest)
+    last = (legal - first - _floor_share(drop_easy, legal)).clamp(min=1)
+    return rest & (place < last)
+
+
+def _ranks(values: Tensor, mask: Tensor) -> Tensor:
+    """``(b, K)`` int64: each place's rank in its row, 0 for the highest; those out of ``mask`` come last."""
+    lowest = -torch.inf if values.is_floating_point() else torch.iinfo(values.dtype).min
+    order = values.masked_fill(~mask, lowest).argsort(dim=1, descending=True, stable=True)
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places)
 
 
 def missing_share(missing: float, score: CandidateScores) -> Tensor:

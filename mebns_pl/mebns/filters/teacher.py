@@ -41,27 +41,29 @@ class AbstractBand(AbstractFilter):
         """See :meth:`AbstractFilter.most`."""
         return most_kept(num_candidates, self.drop_easy, self.drop_top if self.missing is None else 0.0)
 
-    def band(self, values: Tensor, mask: Tensor, score: CandidateScores) -> Tensor:
+    def band(self, values: Tensor, mask: Tensor, score: CandidateScores, others: Tensor | None = None) -> Tensor:
         """See :func:`~mebns_pl.mebns.filters.abstract.keep_hardest`."""
-        if self.missing is None:
-            return keep_hardest(values, mask, self.drop_easy, self.drop_top)
-        likely = (missing_share(self.missing, score) * mask.sum(dim=1, keepdim=True)).round().long()
-        return keep_hardest(values, mask, self.drop_easy, self.drop_top, likely)
+        likely = None
+        if self.missing is not None:
+            likely = (missing_share(self.missing, score) * mask.sum(dim=1, keepdim=True)).round().long()
+        return keep_hardest(values, mask, self.drop_easy, self.drop_top, likely, others)
 
 
 @dataclass(frozen=True)
 class TeacherFilter(AbstractBand):
     """Keeps a band of each anchor's candidates, by how hard the teacher finds them.
 
-    The paper drops the easy ones. At the very top held-out edges and other false negatives gather, which a guard drops
-    where there are many (docs/migration.md): on dense graphs, where the anchor has many neighbours. Elsewhere the
-    hardest are what a student learns most from.
+    The paper drops the easy ones. A candidate that the teacher finds easy and the student hard is the student's error,
+    from which it has most to learn, so it stays: only what both find easy goes. At the very top held-out edges and
+    other false negatives gather, which a guard drops where there are many (docs/migration.md): on dense graphs, where
+    the anchor has many neighbours. Elsewhere the hardest are what a student learns most from.
 
     Args:
         drop_easy: q, the share of each anchor's candidates to drop as easy, in [0, 1).
         drop_top: share to drop at the very top, in [0, 1).
         missing: how many edges may be missing for each known one, 0 or more: no more go at the top than so many missing
             edges make likely among an anchor's candidates, were they drawn at random; None for no such bound.
+        alone: whether the teacher alone says what is easy.
 
     Raises:
         ValueError: a share out of its range, or nothing left.
@@ -70,15 +72,21 @@ class TeacherFilter(AbstractBand):
         >>> import torch
         >>> hardness, mask = torch.tensor([[3.0, 1.0, 2.0, 0.0]]), torch.ones(1, 4, dtype=torch.bool)
         >>> rest = CandidateScores.given(torch.zeros(1, 4)), torch.arange(1), Key(0, "docs")
-        >>> TeacherFilter(drop_easy=0.5).keep(hardness, mask, *rest).tolist()
+        >>> TeacherFilter(drop_easy=0.5, alone=True).keep(hardness, mask, *rest).tolist()
         [[True, False, True, False]]
+        >>> score = CandidateScores.given(torch.tensor([[0.0, 0.0, 0.0, 1.0]]))  # the student finds the last one hard
+        >>> TeacherFilter(drop_easy=0.5).keep(hardness, mask, score, *rest[1:]).tolist()
+        [[True, False, False, True]]
         >>> TeacherFilter(drop_easy=0.0, drop_top=0.25, missing=None).keep(hardness, mask, *rest).tolist()
         [[False, True, True, True]]
     """
 
+    alone: bool = False
+
     def keep(self, hardness: Tensor, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
-        """The band by the teacher's logits."""
-        return self.band(hardness, mask, score)
+        """The band by the teacher's logits, less what the student finds hard among the easy."""
+        others = None if self.alone or self.drop_easy == 0 else score()
+        return self.band(hardness, mask, score, others)
 
 
 @dataclass(frozen=True)
