@@ -5,14 +5,16 @@ Every item is a function of its index and a key; nothing depends on the order in
 
 from __future__ import annotations
 
+import io
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, SequentialSampler, get_worker_info
 
 from mebns_pl.data.needs import Needs
 from mebns_pl.data.train_batch import StepPairs, TrainBatch
@@ -25,8 +27,45 @@ from mebns_pl.pools.abstract import pairs_of
 from mebns_pl.pools.built import PairPool
 from mebns_pl.types import EvalBatch, Share
 
+T = TypeVar("T")
+
 EVAL_PAIRS = 2**17
 """Pairs scored in one go in evaluation and prediction: bounds their memory."""
+
+
+class _Sharer(pickle.Pickler):
+    """Goes through all that pickling would send, and moves tensors to shared memory in place of writing them."""
+
+    def persistent_id(self, value: Any) -> str | None:
+        """Tensors are left out of what is written."""
+        if not isinstance(value, Tensor):
+            return None
+        for part in _parts(value):
+            part.share_memory_()
+        return "tensor"
+
+
+def _parts(value: Tensor) -> list[Tensor]:
+    """The dense tensors that one is kept as."""
+    if value.layout is torch.sparse_csr:
+        return [value.crow_indices(), value.col_indices(), value.values()]
+    return [value._indices(), value._values()] if value.is_sparse else [value]
+
+
+def handed_out(item: T) -> T:
+    """What a loader's ``collate_fn`` makes of an item: the item, in a worker with its tensors in shared memory.
+
+    A worker sends items from a thread of its own, which moves their tensors to shared memory and frees where they were.
+    An item may hold a tensor that the next one is drawn from, such as the graph's: so they are moved before, while
+    nothing reads them, and sending finds them in place.
+
+    Example:
+        >>> handed_out(torch.arange(2))  # not in a worker
+        tensor([0, 1])
+    """
+    if get_worker_info() is not None:
+        _Sharer(io.BytesIO()).dump(item)
+    return item
 
 
 class StepSampler(SequentialSampler):

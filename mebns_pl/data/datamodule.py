@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mebns_pl.checks import at_least, expect
-from mebns_pl.data.batches import EvalChunks, PairBlocks, StepLoader, StepSampler, TrainSteps
+from mebns_pl.data.batches import EvalChunks, PairBlocks, StepLoader, StepSampler, TrainSteps, handed_out
 from mebns_pl.data.needs import Needs
 from mebns_pl.datasets.catalog import CATALOG, load_graph
 from mebns_pl.datasets.files import SUFFIXES, read_graph
@@ -659,7 +659,7 @@ class LinkDataModule(LightningDataModule):
     def _loader_options(self) -> dict[str, Any]:
         # A loader draws a seed for its workers, which use none: from a generator of its own, not from the global one
         generator = self.key.child("loader").generator()
-        return {"batch_size": None, "num_workers": self.num_workers, "generator": generator}
+        return {"batch_size": None, "num_workers": self.num_workers, "generator": generator, "collate_fn": handed_out}
 
     def _share(self) -> Share:
         return Share() if self.trainer is None else Share(self.trainer.global_rank, self.trainer.world_size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import scipy.stats
 import torch
@@ -11,12 +13,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mebns_pl.data import batches
-from mebns_pl.data.batches import EvalChunks, PairBlocks, StepSampler, TrainSteps
+from mebns_pl.data.batches import EvalChunks, PairBlocks, StepSampler, TrainSteps, handed_out
 from mebns_pl.data.needs import Needs, TeacherNegatives
 from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
+from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
+from mebns_pl.models.predictor import PairInputs
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.degree import DegreeProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
@@ -205,6 +209,30 @@ def test_loader_workers_give_the_same_batches() -> None:
     found = list(DataLoader(steps, batch_size=None, sampler=sampler, num_workers=2, multiprocessing_context="fork"))
     for one, same in zip(found, epoch_of(steps, 2), strict=True):
         assert_same(one, same)
+
+
+def test_what_a_worker_hands_out_is_in_shared_memory_before_the_next_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Items that hold the graph they are drawn from: else another thread frees its memory while draws read it."""
+    dense = torch.eye(NUM_NODES)
+    features: list[Tensor | Features] = [dense, Features.of(dense.to_sparse_csr())]
+    for x, worker in product(features, (False, True)):
+        graph = Graph.from_edges(make_edges(), NUM_NODES, x)
+        item = PairInputs(graph.without(make_edges(5)), torch.tensor([[0], [1]]), torch.arange(1))
+        monkeypatch.setattr(batches, "get_worker_info", lambda worker=worker: "one" if worker else None)
+        assert handed_out(item) is item
+        kept = [x] if isinstance(x, Tensor) else [x.matrix.crow_indices(), x.matrix.col_indices(), x.matrix.values()]
+        for tensor in (graph.indptr, graph.indices, item.graph.keep, item.pairs, item.rows, *kept):
+            assert tensor is not None
+            assert tensor.is_shared() is worker
+
+
+def test_every_loader_hands_out_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_data()
+    data.prepare_data()
+    data.setup("fit")
+    monkeypatch.setattr(batches, "get_worker_info", lambda: "one")
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        assert next(iter(loader)).positives.is_shared()
 
 
 # --- evaluation -----------------------------------------------------------------------------------------------------
