@@ -5,8 +5,8 @@ Data has one way through the house:
     split -> proposal -> teacher filter -> selector -> weight net -> loss -> metrics -> logs
 
 A :class:`LinkDataModule` reads and splits a graph and draws candidates (*proposal*). A system, :class:`Plain` or
-:class:`MeBNS`, holds the predictors: the *teacher* keeps the hard candidates (*filter*), the *selector* picks among
-them by the *student*'s scores, the *weight net* weighs the picks. Every stage is a class of its own, named in YAML by
+:class:`MeBNS`, holds the predictors: the *teacher* drops easy candidates (*filter*), the *selector* picks among the
+others by the *student*'s scores, the *weight net* weighs the picks. Every stage is a class of its own, named in YAML by
 ``class_path`` and usable alone from Python.
 """
 

@@ -298,7 +298,7 @@ def filter_figure(
     offered: Sequence[Sequence[float]],
     phases: Phases = Phases(),
 ) -> Figure:
-    """The share of candidates that the filter keeps, and below it which of them by the teacher's logit.
+    """The share of candidates that the filter keeps, and below it between which of the teacher's logits they lie.
 
     Args:
         epochs: T epochs.
@@ -309,7 +309,7 @@ def filter_figure(
     """
     figure, (upper, lower) = _page(
         f"Filter: keeps {100 * kept[-1]:.0f} % of the candidates",
-        "Good: drops many of the easiest, which teach nothing, and few of the hardest, which may be missing edges. "
+        "Good: drops many that are easy, which teach nothing, and few of the hardest, which may be missing edges. "
         f"{phases.told}",
         "kept, %",
         "teacher's logit",
@@ -318,9 +318,9 @@ def filter_figure(
     upper.plot(epochs, 100 * np.asarray(kept), color=BLUE, linewidth=1.6, marker=marker, markersize=3)
     upper.set_ylim(0, 108)
     (least, most), (lowest, highest) = np.asarray(band).T, np.asarray(offered).T
-    lower.fill_between(epochs, most, highest, color=VERMILION, linewidth=0, label="dropped: hardest")
-    lower.fill_between(epochs, least, most, color=SKY, linewidth=0, label="kept")
-    lower.fill_between(epochs, lowest, least, color="0.55", linewidth=0, label="dropped: easiest")
+    lower.fill_between(epochs, most, highest, color=VERMILION, linewidth=0, label="harder: all dropped")
+    lower.fill_between(epochs, least, most, color=SKY, linewidth=0, label="range of the kept")
+    lower.fill_between(epochs, lowest, least, color="0.55", linewidth=0, label="easier: all dropped")
     for axes in (upper, lower):
         axes.set_xlim(-0.5, epochs[-1] + 0.5)
         _mark(axes, phases)

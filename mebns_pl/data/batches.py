@@ -5,12 +5,12 @@ Every item is a function of its index and a key; nothing depends on the order in
 
 from __future__ import annotations
 
-import io
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,45 +27,32 @@ from mebns_pl.pools.abstract import pairs_of
 from mebns_pl.pools.built import PairPool
 from mebns_pl.types import EvalBatch, Share
 
-T = TypeVar("T")
-
 EVAL_PAIRS = 2**17
 """Pairs scored in one go in evaluation and prediction: bounds their memory."""
 
 
-class _Sharer(pickle.Pickler):
-    """Goes through all that pickling would send, and moves tensors to shared memory in place of writing them."""
+class _Written:
+    """An item as it was when this was made; unpickling gives the item."""
 
-    def persistent_id(self, value: Any) -> str | None:
-        """Tensors are left out of what is written."""
-        if not isinstance(value, Tensor):
-            return None
-        for part in _parts(value):
-            part.share_memory_()
-        return "tensor"
+    def __init__(self, item: Any) -> None:
+        self._bytes = bytes(ForkingPickler.dumps(item))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickle.loads, (self._bytes,)
 
 
-def _parts(value: Tensor) -> list[Tensor]:
-    """The dense tensors that one is kept as."""
-    if value.layout is torch.sparse_csr:
-        return [value.crow_indices(), value.col_indices(), value.values()]
-    return [value._indices(), value._values()] if value.is_sparse else [value]
+def handed_out(item: Any) -> Any:
+    """What a loader's ``collate_fn`` makes of an item: in a worker, it is written down before the next one is drawn.
 
-
-def handed_out(item: T) -> T:
-    """What a loader's ``collate_fn`` makes of an item: the item, in a worker with its tensors in shared memory.
-
-    A worker sends items from a thread of its own, which moves their tensors to shared memory and frees where they were.
-    An item may hold a tensor that the next one is drawn from, such as the graph's: so they are moved before, while
-    nothing reads them, and sending finds them in place.
+    A worker pickles items in a thread of its own, which moves their tensors to shared memory and frees where they were.
+    An item may hold a tensor that the next one is drawn from, such as the graph's. Written down here, it moves while
+    nothing reads it, and only once.
 
     Example:
         >>> handed_out(torch.arange(2))  # not in a worker
         tensor([0, 1])
     """
-    if get_worker_info() is not None:
-        _Sharer(io.BytesIO()).dump(item)
-    return item
+    return item if get_worker_info() is None else _Written(item)
 
 
 class StepSampler(SequentialSampler):

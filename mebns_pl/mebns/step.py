@@ -8,7 +8,7 @@ Order (method: section 6). One pass of the teacher and one of the student over t
 losses and lookahead:
 
 1. teacher: hardness of all candidates, and its own loss on STD data
-2. picks: filter by hardness, then the selector on the student's logits
+2. picks: filter by hardness and the student's logits, then the selector on these
 3. inner: the student's loss with weights w(phi); lookahead theta'(phi)
 4. outer: phi moves down the hypergradient of the loss on the meta batch at theta'
 5. real: the student's gradient with w(phi_new)
@@ -382,7 +382,7 @@ class Seen:
 
 
 def look(scene: Scene, student: LinkPredictor) -> Seen:
-    """The student's pass; what is asked of it is computed when it is asked for."""
+    """The student's pass; what is asked of it is computed when it is asked for, once."""
     key, pairs = scene.key.child("student"), scene.pairs
     inputs = scene.inputs.with_key(key)
     score = student.scorer(inputs.graph, key)
@@ -393,7 +393,6 @@ def look(scene: Scene, student: LinkPredictor) -> Seen:
         return score(inputs.select(part))
 
     scores = CandidateScores(
-        # Filter and selector ask for the same
         candidates=cache(lambda: logits(pairs.candidates).view(shape)),
         positives=cache(lambda: logits(pairs.positives)),
         pairs=pairs.pairs[:, pairs.candidates].view(2, *shape),

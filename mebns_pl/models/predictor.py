@@ -81,7 +81,8 @@ class LinkPredictor(nn.Module, ABC, Generic[InputsT]):
 
     Attributes:
         prepares_ahead: whether preparing is work worth doing in loader workers, where a batch's inputs are then made
-            (enclosing subgraphs); false where the inputs are little more than the pairs.
+            (enclosing subgraphs); false where the inputs are little more than the pairs. Inputs go to the main process
+            through shared memory: with the graph in them each worker keeps a copy of it there.
         decodes: whether a pair's logit looks at nothing but its two nodes' embeddings, so that one encoding serves as
             long as weights and graph stay.
         score_block: most pairs that evaluation prepares and scores in one go; bounds its memory, and two of them are a

@@ -1,7 +1,7 @@
 """What predicted links are scored by: the student alone, or the cascade of teacher and student.
 
-Where the teacher has filtered the negatives, the student has never seen an easy one: what it says about pairs that the
-teacher finds easy was never trained. The cascade keeps such pairs from it.
+Where easy negatives are filtered, the student has hardly seen one: what it says of pairs that the teacher finds easy
+was trained little. The cascade keeps such pairs from it.
 """
 
 from __future__ import annotations

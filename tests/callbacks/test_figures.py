@@ -122,14 +122,14 @@ def test_phases_figure_has_the_best_epoch_and_the_churn() -> None:
     assert figure.get_suptitle() == "Best MRR 0.300 in epoch 2 (in warm-up), late churn 0.15"
 
 
-def test_filter_figure_shows_what_is_dropped_at_which_end() -> None:
+def test_filter_figure_shows_between_which_logits_the_kept_lie() -> None:
     band, offered = [[-1.0, 1.0], [0.0, 0.5]], [[-1.0, 1.0], [-2.0, 0.75]]
     figure = figures.filter_figure([0, 1], [1.0, 0.6], band, offered)
     upper, lower = figure.axes
     assert upper.lines[0].get_ydata().tolist() == [100, 60]
     found = {area.get_label(): area.get_paths()[0].vertices for area in lower.collections}
     ends = {name: sorted(set(at[at[:, 0] == 1, 1].tolist())) for name, at in found.items()}
-    assert ends == {"dropped: hardest": [0.5, 0.75], "kept": [0, 0.5], "dropped: easiest": [-2, 0]}
+    assert ends == {"harder: all dropped": [0.5, 0.75], "range of the kept": [0, 0.5], "easier: all dropped": [-2, 0]}
     assert figure.get_suptitle() == "Filter: keeps 60 % of the candidates"
 
 
@@ -372,7 +372,7 @@ def test_figures_show_what_was_logged(tmp_path: Path) -> None:
     np.testing.assert_allclose(kept.lines[0].get_ydata(), 100 * np.array(logged["3_filter/kept_share"]), rtol=1e-6)
     areas = {area.get_label(): area.get_paths()[0].vertices for area in dropped.collections}
     for at, first in enumerate(seen.first):
-        band = areas["kept"][areas["kept"][:, 0] == at, 1]
+        band = areas["range of the kept"][areas["range of the kept"][:, 0] == at, 1]
         assert [band.min(), band.max()] == pytest.approx(first["band"].tolist(), rel=1e-5)
         easiest = areas["dropped: easiest"]
         assert easiest[easiest[:, 0] == at, 1].min() == pytest.approx(float(first["offered"][0]), rel=1e-5)

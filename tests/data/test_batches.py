@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+import time
 
 import pytest
 import scipy.stats
@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from mebns_pl.data import batches
 from mebns_pl.data.batches import EvalChunks, PairBlocks, StepSampler, TrainSteps, handed_out
@@ -18,9 +18,7 @@ from mebns_pl.data.needs import Needs, TeacherNegatives
 from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
-from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
-from mebns_pl.models.predictor import PairInputs
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.degree import DegreeProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
@@ -29,7 +27,7 @@ from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.pools.abstract import AllowedPairs
 from mebns_pl.pools.built import PairPool, PoolReport
 from mebns_pl.types import EvalBatch, Share
-from references.runs import make_data, make_plain
+from references.runs import fit, make_data, make_plain
 
 KEY = Key(3, "tests/batches")
 NUM_NODES = 20
@@ -211,28 +209,36 @@ def test_loader_workers_give_the_same_batches() -> None:
         assert_same(one, same)
 
 
-def test_what_a_worker_hands_out_is_in_shared_memory_before_the_next_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Items that hold the graph they are drawn from: else another thread frees its memory while draws read it."""
-    dense = torch.eye(NUM_NODES)
-    features: list[Tensor | Features] = [dense, Features.of(dense.to_sparse_csr())]
-    for x, worker in product(features, (False, True)):
-        graph = Graph.from_edges(make_edges(), NUM_NODES, x)
-        item = PairInputs(graph.without(make_edges(5)), torch.tensor([[0], [1]]), torch.arange(1))
-        monkeypatch.setattr(batches, "get_worker_info", lambda worker=worker: "one" if worker else None)
-        assert handed_out(item) is item
-        kept = [x] if isinstance(x, Tensor) else [x.matrix.crow_indices(), x.matrix.col_indices(), x.matrix.values()]
-        for tensor in (graph.indptr, graph.indices, item.graph.keep, item.pairs, item.rows, *kept):
-            assert tensor is not None
-            assert tensor.is_shared() is worker
+class OwnMemory(Dataset[tuple[Tensor, dict[str, Tensor], list[bool]]]):
+    """Items hold what the next one is drawn from, and tell whether any of it moved while one was drawn."""
+
+    def __init__(self) -> None:
+        self.table, self.cache = torch.arange(1000), {"0": torch.arange(10)}
+
+    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor], list[bool]]:
+        self.cache[str(index)] = torch.full((10,), index)
+        before = [tensor.data_ptr() for tensor in (self.table, *self.cache.values())]
+        time.sleep(0.05)
+        after = [tensor.data_ptr() for tensor in (self.table, *self.cache.values())]
+        return self.table, self.cache, [one == other for one, other in zip(before, after, strict=True)]
 
 
-def test_every_loader_hands_out_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = make_data()
-    data.prepare_data()
-    data.setup("fit")
-    monkeypatch.setattr(batches, "get_worker_info", lambda: "one")
-    for loader in (data.train_dataloader(), data.val_dataloader()):
-        assert next(iter(loader)).positives.is_shared()
+@pytest.mark.parametrize("safe", [True, False])
+def test_nothing_moves_while_a_worker_draws(safe: bool) -> None:
+    """Else another thread would free the memory that a draw reads."""
+    options = {"batch_size": None, "num_workers": 1, "multiprocessing_context": "fork"}
+    items = list(DataLoader(OwnMemory(), sampler=range(4), collate_fn=handed_out if safe else None, **options))
+    assert all(all(stayed) for _, _, stayed in items) is safe
+    assert all(torch.equal(table, torch.arange(1000)) for table, _, _ in items)
+    if safe:  # each item is what it was
+        assert [sorted(cache) for _, cache, _ in items] == [["0"], ["0", "1"], ["0", "1", "2"], ["0", "1", "2", "3"]]
+
+
+def test_every_loader_hands_out_so() -> None:
+    data = make_data(num_workers=1)
+    fit(make_plain(data.spec), data, 1)
+    loaders = [data.train_dataloader(), data.val_dataloader(), data.test_dataloader(), data.predict_dataloader()]
+    assert all(loader.collate_fn is handed_out for loader in loaders)
 
 
 # --- evaluation -----------------------------------------------------------------------------------------------------

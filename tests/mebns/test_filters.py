@@ -28,8 +28,9 @@ def keep(
     rows: torch.Tensor | None = None,
     common: torch.Tensor | None = None,
     key: Key = KEY,
+    logits: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    score = scores(hardness, common)
+    score = scores(hardness if logits is None else logits, common)
     return band.keep(hardness, mask, score, torch.arange(len(mask)) if rows is None else rows, key)
 
 
@@ -77,12 +78,13 @@ def test_what_either_finds_hard_stays_as_in_the_loop(
 ) -> None:
     hardness, mask = table
     others = torch.randint(-2, 3, mask.shape, generator=torch.Generator().manual_seed(seed)).float()
-    found = keep_hardest(hardness, mask, drop_easy, drop_top, others=others)
+    found = keep_hardest(hardness, mask, drop_easy, drop_top, others=lambda: others)
     lists = zip(hardness.tolist(), mask.tolist(), others.tolist(), strict=True)
     assert found.tolist() == [filtered(h, m, drop_easy, drop_top, others=o) for h, m, o in lists]
     assert torch.equal(found.sum(dim=1), keep_hardest(hardness, mask, drop_easy, drop_top).sum(dim=1))
     assert torch.equal(
-        keep_hardest(hardness, mask, drop_easy, drop_top, others=hardness), keep_hardest(*table, drop_easy, drop_top)
+        keep_hardest(hardness, mask, drop_easy, drop_top, others=lambda: hardness),
+        keep_hardest(*table, drop_easy, drop_top),
     )
 
 
@@ -108,13 +110,14 @@ def test_counts_are_exact(drop_top: bool) -> None:
 
 def test_a_row_does_not_depend_on_others() -> None:
     generator = torch.Generator().manual_seed(0)
-    hardness, mask = torch.randn(9, 6, generator=generator), torch.rand(9, 6, generator=generator) < 0.7
+    hardness, logits = (torch.randn(9, 6, generator=generator) for _ in range(2))
+    mask = torch.rand(9, 6, generator=generator) < 0.7
     common = torch.randint(4, (9, 6), generator=generator)
     for band in filters():
-        whole = keep(band, hardness, mask, common=common)
+        whole = keep(band, hardness, mask, common=common, logits=logits)
         part, rows = slice(4, 7), torch.arange(4, 7)
         pairs, graph = joined(common)
-        alone = CandidateScores.given(hardness[part], None, pairs[:, part], graph)
+        alone = CandidateScores.given(logits[part], None, pairs[:, part], graph)
         assert torch.equal(whole[part], band.keep(hardness[part], mask[part], alone, rows, KEY))
         assert torch.equal(whole.any(dim=1), mask.any(dim=1))
         assert not bool((whole & ~mask).any())

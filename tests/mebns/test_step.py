@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from mebns_pl.data.train_batch import StepPairs
 from mebns_pl.distributed.group import SingleProcess
+from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.sparse import Features
 from mebns_pl.keys import Key
 from mebns_pl.mebns.bilevel import AbstractEngine, DirectionalEngine, HigherEngine
 from mebns_pl.mebns.losses.cross_entropy import BinaryCrossEntropy
 from mebns_pl.mebns.step import plain_step
+from mebns_pl.models.predictor import PairInputs
 from mebns_pl.negatives.sampler import Sampler
 from mebns_pl.negatives.selectors.abstract import AbstractSelector, CandidateScores, Picks
 from mebns_pl.negatives.selectors.first import FirstSelector
@@ -112,10 +116,27 @@ def test_the_world_is_a_test() -> None:
     assert 0 < int(batch.candidate_mask.sum()) < batch.candidate_mask.numel()
     assert not batch.candidate_mask[2].any()
     assert result.negatives.kept.sum() < batch.candidate_mask.sum()
+    alone = replace(setting, alone=True)
+    other = reference.fast_gradients(reference.make_state(alone), alone, batch, reference.make_meta(0), KEY)
+    assert not torch.equal(result.negatives.kept, other.negatives.kept)
     weights = result.negatives.weights[result.negatives.mask]
     assert weights.std() > 0.01
     norm = torch.cat([grad.flatten() for grad in result.learned["student"].dense]).norm()
     assert norm > VARIANTS["clipping"].clip
+
+
+def test_filter_and_selector_share_the_students_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    setting, batch = Setting(drop_easy=0.5), reference.make_batch(0)  # picks and positives are fewer than candidates
+    state, sizes = reference.make_state(setting), []
+    make = state.student.module.scorer
+
+    def scorer(graph: Graph, key: Key | None) -> Callable[[PairInputs], Tensor]:
+        score = make(graph, key)
+        return lambda inputs: sizes.append(inputs.pairs.shape[1]) or score(inputs)
+
+    monkeypatch.setattr(state.student.module, "scorer", scorer)
+    reference.fast_gradients(state, setting, batch, reference.make_meta(0), KEY)
+    assert sizes.count(batch.candidates.numel()) == 1
 
 
 def test_logs_tell_what_was_done() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -61,13 +62,13 @@ def keep_hardest(
     drop_easy: float,
     drop_top: float,
     most_top: Tensor | None = None,
-    others: Tensor | None = None,
+    others: Callable[[], Tensor] | None = None,
 ) -> Tensor:
     """Keeps a band of each row's ranking by hardness; a rule by row, so rows can be anywhere.
 
     Of a row's L legal candidates the ``floor(drop_top * L)`` hardest go, and of the rest the ``floor(drop_easy * L)``
-    easiest, but one always stays. Ties are broken by the place in the row. With a second opinion a candidate is as hard
-    as the higher of its two ranks says, so that what either finds hard is not easy.
+    easiest, but one always stays. With a second opinion the easiest are those whose better rank of the two is lowest,
+    so that what either finds hard stays. Ties are broken by the first opinion, then by the place in the row.
 
     Args:
         hardness: ``(b, K)`` float, the teacher's logits.
@@ -75,7 +76,8 @@ def keep_hardest(
         drop_easy: share of the easiest to drop, in [0, 1).
         drop_top: share of the hardest to drop (likely false negatives), in [0, 1).
         most_top: ``(b, 1)`` int64, no more than so many of the hardest go; None for no bound.
-        others: ``(b, K)`` float, a second opinion on what is easy, the student's logits; None for none.
+        others: gives ``(b, K)`` float, a second opinion on what is easy, the student's logits; asked only where any of
+            K candidates would go as easy. None for no second opinion.
 
     Returns:
         ``(b, K)`` bool, True = keep; a part of ``mask``.
@@ -86,10 +88,10 @@ def keep_hardest(
     if most_top is not None:
         first = torch.minimum(first, most_top)
     rest = mask & (rank >= first)
-    place = rank - first
-    if others is not None:
-        higher = torch.minimum(rank, _ranks(others, mask))
-        place = _ranks(-(higher * mask.shape[1] + rank), rest)
+    place, width = rank - first, mask.shape[1]
+    if others is not None and int(drop_easy * width + 1e-9) > 0:
+        better = torch.minimum(rank, _ranks(others(), mask))
+        place = _ranks(-(better * width + rank), rest)
     last = (legal - first - _floor_share(drop_easy, legal)).clamp(min=1)
     return rest & (place < last)
 

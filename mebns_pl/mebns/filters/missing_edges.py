@@ -55,7 +55,7 @@ class MissingEdgeFilter(AbstractFilter, nn.Module):
     Args:
         missing: how many edges are expected to be missing for each known one, above 0.
         threshold: candidates with a higher probability go, in (0, 1).
-        drop_easy: share of the rest to drop as easy for teacher and student alike, in [0, 1).
+        drop_easy: share of the rest to drop as easy, by teacher and student as in :class:`TeacherFilter`, in [0, 1).
 
     Raises:
         ValueError: an argument out of its range.
@@ -95,7 +95,7 @@ class MissingEdgeFilter(AbstractFilter, nn.Module):
         likely = self.probability(hardness, score)
         least = likely.masked_fill(~mask, torch.inf).argmin(dim=1, keepdim=True)
         fine = mask & ((likely <= self.threshold).scatter(1, least, True))
-        return keep_hardest(hardness, fine, self.drop_easy, 0.0, others=score() if self.drop_easy else None)
+        return keep_hardest(hardness, fine, self.drop_easy, 0.0, others=score)
 
 
 def _evidence(hardness: Tensor, common: Tensor) -> Tensor:

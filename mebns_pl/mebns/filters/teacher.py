@@ -41,7 +41,9 @@ class AbstractBand(AbstractFilter):
         """See :meth:`AbstractFilter.most`."""
         return most_kept(num_candidates, self.drop_easy, self.drop_top if self.missing is None else 0.0)
 
-    def band(self, values: Tensor, mask: Tensor, score: CandidateScores, others: Tensor | None = None) -> Tensor:
+    def band(
+        self, values: Tensor, mask: Tensor, score: CandidateScores, others: CandidateScores | None = None
+    ) -> Tensor:
         """See :func:`~mebns_pl.mebns.filters.abstract.keep_hardest`."""
         likely = None
         if self.missing is not None:
@@ -54,9 +56,12 @@ class TeacherFilter(AbstractBand):
     """Keeps a band of each anchor's candidates, by how hard the teacher finds them.
 
     The paper drops the easy ones. A candidate that the teacher finds easy and the student hard is the student's error,
-    from which it has most to learn, so it stays: only what both find easy goes. At the very top held-out edges and
+    from which it has most to learn. So candidates stand at the better of their ranks by either, and those that then
+    come last go. At the very top held-out edges and
     other false negatives gather, which a guard drops where there are many (docs/migration.md): on dense graphs, where
     the anchor has many neighbours. Elsewhere the hardest are what a student learns most from.
+
+    Cost: O(K log K) an anchor, and the student's logits of all K candidates, which selectors like DNS ask for, too.
 
     Args:
         drop_easy: q, the share of each anchor's candidates to drop as easy, in [0, 1).
@@ -84,14 +89,13 @@ class TeacherFilter(AbstractBand):
     alone: bool = False
 
     def keep(self, hardness: Tensor, mask: Tensor, score: CandidateScores, rows: Tensor, key: Key) -> Tensor:
-        """The band by the teacher's logits, less what the student finds hard among the easy."""
-        others = None if self.alone or self.drop_easy == 0 else score()
-        return self.band(hardness, mask, score, others)
+        """The band by the teacher's logits, in which what the student finds hard is not easy."""
+        return self.band(hardness, mask, score, None if self.alone else score)
 
 
 @dataclass(frozen=True)
 class StudentFilter(AbstractBand):
-    """The same band by the student's own logits: a control that tells what a teacher adds.
+    """A band by the student's own logits: a control that tells what a teacher adds.
 
     Args:
         drop_easy: as in :class:`TeacherFilter`.

@@ -37,7 +37,7 @@ class Picks(NamedTuple):
 
 @dataclass(frozen=True)
 class CandidateScores:
-    """What a selector can ask about a step's candidates; each is computed only when it is asked for.
+    """What filters and selectors can ask about a step's candidates; computed only when it is asked for.
 
     Calling it gives the student's logits ``(b, K)`` of the candidates, without gradient.
 
