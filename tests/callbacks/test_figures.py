@@ -374,7 +374,7 @@ def test_figures_show_what_was_logged(tmp_path: Path) -> None:
     for at, first in enumerate(seen.first):
         band = areas["range of the kept"][areas["range of the kept"][:, 0] == at, 1]
         assert [band.min(), band.max()] == pytest.approx(first["band"].tolist(), rel=1e-5)
-        easiest = areas["dropped: easiest"]
+        easiest = areas["easier: all dropped"]
         assert easiest[easiest[:, 0] == at, 1].min() == pytest.approx(float(first["offered"][0]), rel=1e-5)
 
     step = seen.first[-1]
