@@ -139,7 +139,8 @@ class TrainSteps(Dataset[TrainBatch]):
         known: the training edges that negatives must avoid, meta edges included.
         needs: the system's; its sampler is set up.
         teacher: draws the teacher's negatives, set up; None where no teacher learns.
-        batch_size: B, positives of a union batch; the last of an epoch may be smaller.
+        batch_size: B, the most positives of a union batch. Those of an epoch differ by one at most: a few edges left
+            over for the last step would move the weights as far as all others, just before they are validated.
         share: which slice is this rank's.
         key: names all draws.
         graph: the training graph, for inputs made ahead.
@@ -170,7 +171,7 @@ class TrainSteps(Dataset[TrainBatch]):
 
     def __getitem__(self, index: tuple[int, int]) -> TrainBatch:
         epoch, step = index
-        union = self.positives[:, self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]]
+        union = self.positives[:, self._order(epoch)[Share(step, len(self)).of(self.positives.shape[1])]]
         key = self.key.at(epoch, step)
         turned = torch.rand(union.shape[1], generator=key.child("turn").generator()) < 0.5
         union = torch.where(turned, union.flip(0), union)

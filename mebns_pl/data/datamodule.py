@@ -92,7 +92,7 @@ class LinkDataModule(LightningDataModule):
         eval_negatives: the negatives that held-out edges are ranked against; HeaRT's by default.
         protocol: a protocol of the field in place of ``split.val``, ``split.test`` and ``eval_negatives``, or None.
         pairs: which pairs prediction scores.
-        batch_size: positives of a step over all ranks, 1 or more.
+        batch_size: the most positives of a step over all ranks, 1 or more; an epoch's steps have equally many.
         num_workers: loader workers; 0 prepares batches in the main process.
         seed: seed of every draw.
         split_seed: seed of the draws that make the data what they are: the split, meta edges, the share that losses are

@@ -83,10 +83,11 @@ def undirected(pairs: Tensor) -> list[tuple[int, ...]]:
 # --- training -------------------------------------------------------------------------------------------------------
 
 
-def test_every_edge_once_an_epoch_and_a_short_last_batch() -> None:
+def test_every_edge_once_an_epoch_in_batches_of_equal_size() -> None:
     steps = make_steps()
     whole = epoch_of(steps, 0)
-    assert [batch.positives.shape[1] for batch in whole] == [12, 12, 12, 12, 2]
+    assert [batch.positives.shape[1] for batch in whole] == [10, 10, 10, 10, 10]
+    assert {batch.positives.shape[1] for batch in epoch_of(make_steps(num=47), 0)} == {11, 12}
     seen = [pair for batch in whole for pair in undirected(batch.positives)]
     assert sorted(seen) == sorted(undirected(make_edges(60)[:, :50]))
     for place, batch in enumerate(whole):
@@ -160,7 +161,7 @@ def test_uniform_pairs_have_anchors_of_their_own() -> None:
 
 def test_no_teacher_no_negatives_for_it() -> None:
     with_teacher, without = make_steps()[0, 1], make_steps(teacher=False)[0, 1]
-    assert without.teacher_negatives.shape == without.teacher_mask.shape == (12, 0)
+    assert without.teacher_negatives.shape == without.teacher_mask.shape == (10, 0)
     for name in ("positives", "candidates", "candidate_mask"):
         assert torch.equal(getattr(with_teacher, name), getattr(without, name))
 
@@ -183,9 +184,12 @@ def test_slices_of_ranks_make_up_the_union(size: int, batch_size: int, num: int,
 
 
 def test_some_slices_are_empty_or_uneven() -> None:
-    sizes = [[make_steps(Share(rank, 4), 12)[0, step].positives.shape[1] for rank in range(4)] for step in (0, 4)]
-    assert sizes == [[3, 3, 3, 3], [0, 1, 0, 1]]
-    empty = make_steps(Share(0, 4), 12)[0, 4]
+    sizes = [
+        [make_steps(Share(rank, 4), batch_size, num)[0, 0].positives.shape[1] for rank in range(4)]
+        for batch_size, num in ((12, 50), (3, 8))
+    ]
+    assert sizes == [[2, 3, 2, 3], [0, 1, 0, 1]]
+    empty = make_steps(Share(0, 4), 3, 8)[0, 0]
     assert empty.candidates.shape == (0, 6)
     assert empty.teacher_mask.shape == (0, 2)
     assert empty.union_positives.shape == (2, 2)

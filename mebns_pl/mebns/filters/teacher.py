@@ -20,7 +20,8 @@ class AbstractBand(AbstractFilter):
         drop_easy: q, the share of each anchor's candidates to drop as easy, in [0, 1).
         drop_top: share to drop at the very top, in [0, 1).
         missing: how many edges may be missing for each known one, 0 or more: no more go at the top than so many missing
-            edges make likely among an anchor's candidates; None for no such bound.
+            edges make likely among an anchor's candidates; None for no such bound. By default those of a split that
+            holds 15 % out, 15 / 85.
 
     Raises:
         ValueError: a share out of its range, or nothing left.
@@ -28,7 +29,7 @@ class AbstractBand(AbstractFilter):
 
     drop_easy: float = 0.25
     drop_top: float = 0.05
-    missing: float | None = 0.5
+    missing: float | None = 0.18
 
     def __post_init__(self) -> None:
         """Checks the shares."""
