@@ -193,8 +193,8 @@ def test_loaders_draw_nothing_for_an_adaptive_proposal() -> None:
 def test_batches_of_an_adaptive_proposal_are_without_candidates() -> None:
     data = make_data()
     steps = data.train_steps(make_plain(data.spec, proposal=CacheProposal()).needs)
-    assert steps[0, 0].candidates.shape == steps[0, 0].candidate_mask.shape == (30, 0)
-    assert data.train_steps(make_plain(data.spec).needs)[0, 0].candidates.shape == (30, 5)
+    assert steps[0, 0].candidates.shape == steps[0, 0].candidate_mask.shape == (25, 0)
+    assert data.train_steps(make_plain(data.spec).needs)[0, 0].candidates.shape == (25, 5)
 
 
 def test_candidates_in_the_step_are_the_proposals_own() -> None:

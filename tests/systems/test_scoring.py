@@ -42,7 +42,8 @@ def test_the_cascade_ranks_what_the_teacher_lets_pass(drop_easy: float | None) -
     passed = [value >= threshold for value in logits(system.teacher, graph, pairs)]
     expected = whole[passed]
     assert len(expected) > 0
-    assert (len(expected) < len(whole)) == (share > 0)
+    # Of no share it is the lowest of the sample, below which a few of all pairs may lie
+    assert len(expected) < len(whole) if share else len(expected) > 0.98 * len(whole)
     assert found["source"].tolist() == expected["source"].tolist()
     assert found["target"].tolist() == expected["target"].tolist()
     assert found["logit"].tolist() == pytest.approx(expected["logit"].tolist(), abs=1e-6)
