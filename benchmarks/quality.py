@@ -1,4 +1,4 @@
-"""What arms of a study gain over one of them in test MRR, AUC and churn, by setting and over all (docs/quality.md).
+"""What arms of a study gain over one of them in MRR, AUC and churn, by setting and over all (docs/quality.md).
 
     python benchmarks/quality.py docs/results/forms.csv --axis variant --reference plain
     python benchmarks/quality.py studies/forms --axis variant --reference plain --csv docs/results/forms.csv
@@ -24,11 +24,14 @@ from mebns_pl.report.statistics import ALPHA, holm, least_p, paired_difference, 
 from mebns_pl.study.store import read_results
 
 PAIR = ["axis/graph", "split_seed", "seed"]
-VALUES = {"test/mrr": "MRR", "test/auc": "AUC", "churn": "churn"}
+VALUES = {"mrr": "MRR", "auc": "AUC", "churn": "churn"}
 ALL = "all settings"
 Cell = tuple[str, str, bool, pd.DataFrame]
 """Arm, setting, whether it is one setting, and pairs: a row each, with ``<name>`` of the arm and ``<name> control``."""
 FORMS = Path(__file__).resolve().parent.parent / "docs" / "results" / "forms.csv"
+
+
+KEPT = [*(f"{stage}/{name}" for stage in ("val", "test") for name in ("mrr", "auc")), "churn", "seconds", "commit"]
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -39,7 +42,7 @@ def read(path: Path) -> pd.DataFrame:
     else:
         frame = pd.read_csv(path)
     axes = [name for name in frame if name.startswith("axis/")]
-    return frame[[*axes, "split_seed", "seed", *VALUES, "seconds", "commit"]].reset_index(drop=True)
+    return frame[[*axes, "split_seed", "seed", *(name for name in KEPT if name in frame)]].reset_index(drop=True)
 
 
 def settings_of(frame: pd.DataFrame, axis: str) -> list[str]:
@@ -85,6 +88,7 @@ def main() -> None:
     parser.add_argument("--axis", default="variant", help="whose values are compared")
     parser.add_argument("--reference", default="plain", help="with which of them")
     parser.add_argument("--csv", type=Path, help="also writes the runs into this table")
+    parser.add_argument("--stage", choices=("test", "val"), default="test", help="whose MRR and AUC")
     parser.add_argument("--graphs", nargs="+", help="all unless told")
     given = parser.parse_args()
     frame = read(given.study)
@@ -92,6 +96,7 @@ def main() -> None:
         frame.to_csv(given.csv, index=False, float_format="%.6g")
     if given.graphs:
         frame = frame[frame["axis/graph"].isin(given.graphs)]
+    frame = frame.rename(columns={f"{given.stage}/{name}": name for name in ("mrr", "auc")})
     axis = f"axis/{given.axis}"
     if axis not in frame or given.reference not in set(frame[axis]):
         parser.error(f"--axis, --reference: there is no {given.axis}={given.reference} in {given.study}")
@@ -104,11 +109,11 @@ def main() -> None:
 def means(frame: pd.DataFrame, axis: str) -> None:
     """Prints test MRR by setting, arm and graph, over seeds."""
     others = settings_of(frame, axis)
-    print("Test MRR in percent, mean and standard deviation over seeds\n")
+    print("MRR in percent, mean and standard deviation over seeds\n")
     graphs = list(frame["axis/graph"].unique())
     head(*(name.removeprefix("axis/") for name in [*others, axis]), *graphs)
     for names, rows in frame.groupby([*others, axis], sort=False):
-        values = [100 * rows.loc[rows["axis/graph"] == graph, "test/mrr"].to_numpy() for graph in graphs]
+        values = [100 * rows.loc[rows["axis/graph"] == graph, "mrr"].to_numpy() for graph in graphs]
         line(*map(str, names), *(told(own, 1) if len(own) else "-" for own in values))
 
 
@@ -117,12 +122,12 @@ def gains(found: list[Cell], axis: str, reference: str) -> None:
     print(f"\nIn points of a hundred, beside {reference}; churn as it is\n")
     head(axis, "setting", "pairs", "MRR", "relative gain, %", "AUC", "churn", "times its seconds")
     for arm, setting, _, rows in found:
-        graphs = [(part["test/mrr"].to_numpy(), part["test/mrr control"].to_numpy())
+        graphs = [(part["mrr"].to_numpy(), part["mrr control"].to_numpy())
                   for _, part in rows.groupby("axis/graph", sort=False)]  # fmt: skip
         gain = relative_gain(graphs)
         relative = "-" if gain is None else f"{100 * gain.mean:+.1f} ({100 * gain.low:+.1f}, {100 * gain.high:+.1f})"
         slower = (rows["seconds"] / rows["seconds control"]).median()
-        mrr, auc = (difference(rows, name, 100, 2) for name in ("test/mrr", "test/auc"))
+        mrr, auc = (difference(rows, name, 100, 2) for name in ("mrr", "auc"))
         line(arm, setting, len(rows), mrr, relative, auc, difference(rows, "churn", 1, 3), f"{slower:.1f}")
 
 
@@ -135,7 +140,7 @@ def apart(found: list[Cell]) -> None:
     gaps: dict[str, dict[str, np.ndarray]] = {}
     for arm, setting, alone, rows in found:
         for graph, part in rows.groupby("axis/graph", sort=False) if alone else []:
-            own = 100 * (part["test/mrr"] - part["test/mrr control"]).to_numpy()
+            own = 100 * (part["mrr"] - part["mrr control"]).to_numpy()
             gaps.setdefault(arm, {})[f"{graph}, {setting}"] = own
     for arm, own in gaps.items():
         ranks = len(own) * least_p([len(values) for values in own.values()]).max() <= ALPHA
