@@ -29,8 +29,6 @@ ALL = "all settings"
 Cell = tuple[str, str, bool, pd.DataFrame]
 """Arm, setting, whether it is one setting, and pairs: a row each, with ``<name>`` of the arm and ``<name> control``."""
 FORMS = Path(__file__).resolve().parent.parent / "docs" / "results" / "forms.csv"
-
-
 KEPT = [*(f"{stage}/{name}" for stage in ("val", "test") for name in ("mrr", "auc")), "churn", "seconds", "commit"]
 
 
@@ -98,16 +96,19 @@ def main() -> None:
         frame = frame[frame["axis/graph"].isin(given.graphs)]
     frame = frame.rename(columns={f"{given.stage}/{name}": name for name in ("mrr", "auc")})
     axis = f"axis/{given.axis}"
+    if "mrr" not in frame:
+        parser.error(f"--stage: {given.study} has no {given.stage}/mrr")
     if axis not in frame or given.reference not in set(frame[axis]):
         parser.error(f"--axis, --reference: there is no {given.axis}={given.reference} in {given.study}")
     found = list(cells(frame, axis, given.reference))
+    print({"test": "Test", "val": "Validation"}[given.stage], end=" ")
     means(frame, axis)
     gains(found, given.axis, given.reference)
     apart(found)
 
 
 def means(frame: pd.DataFrame, axis: str) -> None:
-    """Prints test MRR by setting, arm and graph, over seeds."""
+    """Prints MRR by setting, arm and graph, over seeds."""
     others = settings_of(frame, axis)
     print("MRR in percent, mean and standard deviation over seeds\n")
     graphs = list(frame["axis/graph"].unique())

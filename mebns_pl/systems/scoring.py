@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.checks import at_least, within
-from mebns_pl.mebns.filters.abstract import AbstractFilter
+from mebns_pl.mebns.filters.abstract import AbstractFilter, floor_share
 from mebns_pl.models.batching import PairScore
 
 
@@ -136,5 +136,4 @@ def lowest_kept(hardness: Tensor, drop_easy: float) -> Tensor:
     """The lowest value that stays when the share ``drop_easy`` of the lowest goes, ``(n,) -> ()``; -inf of none."""
     if not len(hardness):
         return hardness.new_tensor(-torch.inf)
-    # As in the filter: 0.29 of 100 is 29, though the floats' product is below it
-    return hardness.sort().values[int(drop_easy * len(hardness) + 1e-9)]
+    return hardness.sort().values[floor_share(drop_easy, len(hardness))]

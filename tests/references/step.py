@@ -577,8 +577,9 @@ def prepare(state: State, setting: Setting, batch: TrainBatch, meta_batch: MetaS
         values = [float(score) for score in scores[row]]
         if setting.drop_easy is not None:
             missing = missing_probability(setting, int(batch.candidate_anchors[row]))
-            told_by = [float(h) for h in hardness[row]], mask, setting.drop_easy, setting.drop_top, missing
-            mask = filtered(*told_by, None if setting.alone else values)
+            others = None if setting.alone else values
+            easy, top = setting.drop_easy, setting.drop_top
+            mask = filtered([float(h) for h in hardness[row]], mask, easy, top, missing, others)
         if warm_up:
             columns = picked(setting.selector, setting.num_negatives, values, mask)
             before = dict.fromkeys(columns, 1.0)

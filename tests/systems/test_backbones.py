@@ -43,12 +43,10 @@ LEARNS = partial(torch.optim.Adam, lr=0.01)
 @pytest.mark.parametrize("name", BACKBONES)
 def test_plain_learns(name: str) -> None:
     data, sampler = make_data(), {"proposal": UniformProposal(), "selector": FirstSelector(2)}
-    system = make_plain(data.spec, predictor=BACKBONES[name], optimizer=LEARNS, **sampler)
-    trainer = fit(system, data, epochs=30)
-    loss, validation = (float(trainer.callback_metrics[name]) for name in ("train/student_loss", "val/auc"))
-    assert loss < 0.675  # of one that knows nothing it is log 2, 0.693
-    # Nine edges each: a single one is 0.1
-    assert validation + trainer.test(system, data, verbose=False)[0]["test/auc"] > 2 * 0.6
+    system = make_plain(data.spec, seed=1, predictor=BACKBONES[name], optimizer=LEARNS, **sampler)
+    trainer = fit(system, data, epochs=20)
+    assert trainer.callback_metrics["train/student_loss"] < 0.675  # of one that knows nothing it is log 2, 0.693
+    assert trainer.test(system, data, verbose=False)[0]["test/auc"] > 0.7
 
 
 @pytest.mark.parametrize("engine", [HigherEngine(), DirectionalEngine()], ids=lambda engine: type(engine).__name__)

@@ -89,17 +89,16 @@ def keep_hardest(
         first = torch.minimum(first, most_top)
     rest = mask & (rank >= first)
     place, width = rank - first, mask.shape[1]
-    if others is not None and int(drop_easy * width + 1e-9) > 0:
+    if others is not None and floor_share(drop_easy, width) > 0:
         better = torch.minimum(rank, _ranks(others(), mask))
-        place = _ranks(-(better * width + rank), rest)
+        place = _ranks(-(better * width + rank).double(), rest)
     last = (legal - first - _floor_share(drop_easy, legal)).clamp(min=1)
     return rest & (place < last)
 
 
 def _ranks(values: Tensor, mask: Tensor) -> Tensor:
     """``(b, K)`` int64: each place's rank in its row, 0 for the highest; those out of ``mask`` come last."""
-    lowest = -torch.inf if values.is_floating_point() else torch.iinfo(values.dtype).min
-    order = values.masked_fill(~mask, lowest).argsort(dim=1, descending=True, stable=True)
+    order = values.masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)
 
@@ -119,15 +118,16 @@ def missing_share(missing: float, score: CandidateScores) -> Tensor:
 
 def most_kept(num_candidates: int, drop_easy: float, drop_top: float) -> int:
     """The most that :func:`keep_hardest` keeps of a row of up to ``num_candidates``; fewer may leave more."""
+    return max(max(n - floor_share(drop_easy, n) - floor_share(drop_top, n), 1) for n in range(1, num_candidates + 1))
 
-    def floor(share: float, count: int) -> int:
-        return math.floor(share * count + 1e-9)
 
-    return max(max(n - floor(drop_easy, n) - floor(drop_top, n), 1) for n in range(1, num_candidates + 1))
+def floor_share(share: float, count: int) -> int:
+    """``floor(share * count)`` of the decimal share: 0.29 of 100 is 29, though the floats' product is below it."""
+    return math.floor(share * count + 1e-9)
 
 
 def _floor_share(share: float, count: Tensor) -> Tensor:
-    """``floor(share * count)`` of the decimal share: 0.29 of 100 is 29, though the floats' product is below it."""
+    """:func:`floor_share` of many counts, int64."""
     return (share * count.double() + 1e-9).floor().long()
 
 

@@ -58,9 +58,9 @@ class TeacherFilter(AbstractBand):
 
     The paper drops the easy ones. A candidate that the teacher finds easy and the student hard is the student's error,
     from which it has most to learn. So candidates stand at the better of their ranks by either, and those that then
-    come last go. At the very top held-out edges and
-    other false negatives gather, which a guard drops where there are many (docs/migration.md): on dense graphs, where
-    the anchor has many neighbours. Elsewhere the hardest are what a student learns most from.
+    come last go. At the very top held-out edges and other false negatives gather, which a guard drops where there are
+    many (docs/migration.md): on dense graphs, where the anchor has many neighbours. Elsewhere the hardest are what a
+    student learns most from.
 
     Cost: O(K log K) an anchor, and the student's logits of all K candidates, which selectors like DNS ask for, too.
 
