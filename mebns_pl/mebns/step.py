@@ -97,7 +97,7 @@ class Meta:
     """The upper level of the bilevel step.
 
     Args:
-        weight_net: the meta learner: ``(n, F)`` features -> ``(n,)`` scores.
+        weight_net: the meta learner: ``(n, F)`` features -> ``(n,)`` outputs.
         engine: computes the hypergradient.
         loss: what the student is to be good at there: each edge of the union's meta batch against all its non-edges.
         inputs: makes those of this rank's q edges, then of every non-edge; where the engine is not due nobody asks.
@@ -471,12 +471,13 @@ def inner(
         graph=scene.graph,
         previous=meta.previous,
     )
-    features = standardised(meta.weight_net.module.inputs, facts, scene.group)
-    log_weights, mask = weights.log(), picked.mask.flatten()
+    net = meta.weight_net.module
+    features = standardised(net.inputs, facts, scene.group)
+    log_weights, mask, count = weights.log(), picked.mask.flatten(), picked.counts.negatives
 
     def weights_at(params: dict[str, Tensor]) -> Tensor:
-        scores = functional_call(meta.weight_net.module, params, (features,))
-        return negative_weights(scores + log_weights, mask, picked.counts.negatives, scene.group)
+        scores = net.bounded(functional_call(net, params, (features,)), mask, count, scene.group)
+        return negative_weights(scores + log_weights, mask, count, scene.group)
 
     return BilevelProblem(
         student=student,
@@ -484,7 +485,7 @@ def inner(
         inner_loss=picked.loss,
         outer_loss_at=_meta_loss(student.module, meta),
         weights_at=weights_at,
-        weight_params=dict(meta.weight_net.module.named_parameters()),
+        weight_params=dict(net.named_parameters()),
         group=scene.group,
     )
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from mebns_pl import Graph, WeightNet
 from mebns_pl.distributed.group import SingleProcess
@@ -13,39 +14,66 @@ from mebns_pl.mebns.step import negative_weights
 from mebns_pl.mebns.weight_inputs import INPUTS, Facts, standardised
 
 
+def weights_of(net: WeightNet, outputs: Tensor, mask: Tensor) -> Tensor:
+    count, group = mask.sum(), SingleProcess()
+    return negative_weights(net.bounded(outputs, mask, count, group), mask, count, group)
+
+
 def test_starts_from_equal_weights_and_moves() -> None:
     torch.manual_seed(0)
     net = WeightNet()
     features = torch.randn(6, len(net.inputs))
-    mask, count = torch.tensor([True] * 5 + [False]), torch.tensor(5.0)
-    weights = negative_weights(net(features), mask, count, SingleProcess())
+    mask = torch.tensor([True] * 5 + [False])
+    weights = weights_of(net, net(features), mask)
     assert weights.tolist() == [1, 1, 1, 1, 1, 0]
     grads = torch.autograd.grad(weights[0], list(net.parameters()), materialize_grads=True)
     moved = [param + grad for param, grad in zip(net.parameters(), grads, strict=True)]
     named = dict(zip(dict(net.named_parameters()), moved, strict=True))
-    after = negative_weights(torch.func.functional_call(net, named, (features,)), mask, count, SingleProcess())
+    after = weights_of(net, torch.func.functional_call(net, named, (features,)), mask)
     assert after[0] > 1.01
 
 
-def test_scores_row_by_row() -> None:
-    net, features = WeightNet(["gap", "rank"], hidden_channels=5, max_score=0.5), torch.randn(7, 2)
+def test_outputs_row_by_row() -> None:
+    net, features = WeightNet(["gap", "rank"], hidden_channels=5), torch.randn(7, 2)
     torch.nn.init.normal_(net.last.weight)
-    scores = net(features)
-    assert scores.shape == (7,)
-    torch.testing.assert_close(net(features[2:3])[0], scores[2])
+    outputs = net(features)
+    assert outputs.shape == (7,)
+    torch.testing.assert_close(net(features[2:3])[0], outputs[2])
     compressed = torch.where(features < 0, -(1 - features).log(), (1 + features).log())
     hidden = (compressed @ net.hidden.weight.t() + net.hidden.bias).clamp(min=0)
-    expected = (hidden @ net.last.weight.t())[:, 0] + net.last.bias
-    torch.testing.assert_close(scores, 0.5 * torch.tanh(2 * expected))
+    torch.testing.assert_close(outputs, (hidden @ net.last.weight.t())[:, 0])
     assert net(features[:0]).shape == (0,)
 
 
 def test_scores_are_bounded() -> None:
     net = WeightNet(["loss"], max_score=2.0)
     torch.nn.init.normal_(net.last.weight, std=100.0)
-    scores = net(1e6 * torch.randn(50, 1))
-    assert scores.detach().abs().max() <= 2
-    assert scores.detach().abs().max() > 1.9
+    scores = net.bounded(net(1e6 * torch.randn(50, 1)), *all_of(50)).detach()
+    assert scores.abs().max() <= 2
+    assert scores.abs().max() > 1.9
+
+
+def test_scores_are_centered_where_there_are_negatives() -> None:
+    net, outputs = WeightNet(["loss"], max_score=0.5), torch.tensor([0.0, 0.1, 0.5, 100.0])
+    mask = torch.tensor([True, True, True, False])
+    scores = net.bounded(outputs, mask, mask.sum(), SingleProcess())
+    torch.testing.assert_close(scores[:3], 0.5 * torch.tanh(2 * torch.tensor([-0.2, -0.1, 0.3])))
+    nothing = net.bounded(outputs, torch.zeros(4, dtype=torch.bool), torch.tensor(0), SingleProcess())
+    assert nothing.isfinite().all()
+
+
+def test_what_lifts_all_scores_alike_moves_no_weight_and_has_no_gradient() -> None:
+    # Bounded before they were centered, all of them could drift to the same end, where the weights are equal for good
+    net, shift = WeightNet(["loss"], max_score=0.3), torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
+    outputs = torch.randn(20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(20, dtype=torch.bool)
+    torch.testing.assert_close(weights_of(net, outputs + 50, mask), weights_of(net, outputs, mask))
+    (slope,) = torch.autograd.grad(weights_of(net, outputs + shift, mask)[0], shift)
+    assert slope.abs() < 1e-12
+
+
+def all_of(count: int) -> tuple[Tensor, Tensor, SingleProcess]:
+    return torch.ones(count, dtype=torch.bool), torch.tensor(count), SingleProcess()
 
 
 @pytest.mark.parametrize("max_score", [0.0, -1.0, float("nan")])

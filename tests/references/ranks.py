@@ -114,7 +114,7 @@ class Flip(Callback):
     ) -> None:
         assert isinstance(pl_module, MeBNS)
         if trainer.global_rank == self.rank and (trainer.current_epoch, batch_idx) == (1, 2):
-            state = trainer.optimizers[2].state[pl_module.weight_net.last.bias]  # type: ignore[index,union-attr]
+            state = trainer.optimizers[2].state[pl_module.weight_net.hidden.bias]  # type: ignore[index,union-attr]
             state["exp_avg_sq"] *= 1 + 1e-6
 
 

@@ -487,13 +487,16 @@ def row_weights(scores: list[float], temperature: float | None) -> list[float]:
 
 
 def softmax_weights(
-    weight_net: nn.Module, params: Params, features: list[Tensor], base: Sequence[float] | None = None
+    weight_net: WeightNet, params: Params, features: list[Tensor], base: Sequence[float] | None = None
 ) -> list[Tensor]:
-    """``n softmax`` of the weight net's scores, one feature row at a time, times the weights there were."""
+    """``n softmax`` of the weight net's centered and bounded outputs, one feature row at a time, times the weights
+    there were."""
     base = [1.0] * len(features) if base is None else base
+    outputs = [functional_call(weight_net, params, (row[None],))[0] for row in features]
+    mean, bound = sum(outputs) / max(len(outputs), 1), weight_net.max_score
     powers = [
-        weight * functional_call(weight_net, params, (row[None],))[0].exp()
-        for weight, row in zip(base, features, strict=True)
+        weight * (bound * torch.tanh((output - mean) / bound)).exp()
+        for weight, output in zip(base, outputs, strict=True)
     ]
     return [len(powers) * power / torch.stack(powers).sum() for power in powers]
 
