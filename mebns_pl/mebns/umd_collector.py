@@ -191,9 +191,8 @@ class UMDCollector:
         keep_fraction: share kept within each stratum, in (0, 1].
         num_strata: strata of the mean logit, 1 or more.
         contradiction: a probability in [0.5, 1]: an edge below ``1 - contradiction`` or a non-edge above it is dropped.
-        structure_ratio: share of non-edges of ``proposal`` in the pool, the others being the sampler's, in [0, 1]. On
-            dense graphs half of the hardest structural draws are edges that are missing, and the weight net would
-            learn to push them down.
+        structure_ratio: share of non-edges of ``proposal`` in the pool, the others being the sampler's, in [0, 1]. With
+            none the weight net learns to tell edges from far-off pairs, and so to favour easy negatives.
         proposal: draws that share of the pool's non-edges; ``data.structure`` by default.
         negatives_per_positive: size of the pool of non-edges offered for each meta edge, 1 or more.
         batch_size: pairs of a meta batch, half edges and half non-edges, 2 or more.
@@ -213,7 +212,7 @@ class UMDCollector:
     keep_fraction: float = 0.5
     num_strata: int = 5
     contradiction: float = 0.9
-    structure_ratio: float = 0.0
+    structure_ratio: float = 0.5
     negatives_per_positive: int = 4
     batch_size: int = 512
     refresh_epochs: int = 5
