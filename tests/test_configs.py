@@ -112,7 +112,7 @@ def test_stacks(data: str, model: str, sampler: str) -> None:
     names = ("base", f"data/{data}", f"model/{model}", f"sampler/{sampler}")
     args = stack(*names)
     config = parse(*args)
-    encoder, _, decoder = PARTS.get(model, model).partition("_")
+    encoder, _, decoder = PARTS.get(model, model).removesuffix("_narrow").partition("_")
     predictor = config.model.init_args.predictor
     assert short(config.model.class_path) == "MeBNS"
     assert backbone(predictor) == encoder
