@@ -105,6 +105,8 @@ def main() -> None:
     means(frame, axis)
     gains(found, given.axis, given.reference)
     apart(found)
+    commits = frame["commit"].dropna().str[:7].value_counts(sort=False)
+    print("\nRuns by commit:", ", ".join(f"{count} of {name}" for name, count in commits.items()))
 
 
 def means(frame: pd.DataFrame, axis: str) -> None:

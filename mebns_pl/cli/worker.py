@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import gc
 import json
 import os
-import platform
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
@@ -33,6 +29,7 @@ from mebns_pl.callbacks.preemption import EXIT_CODE, requeue
 from mebns_pl.cli.main import MeBNSCLI, main
 from mebns_pl.cli.messages import OneLineParser, user_message
 from mebns_pl.errors import DataError
+from mebns_pl.study.origin import about_this_machine
 from mebns_pl.study.outcome import read_outcome
 from mebns_pl.study.plan import as_arguments
 from mebns_pl.study.store import Claimed, Outcome, Store, this_process
@@ -324,26 +321,6 @@ def output_into(path: Path) -> Iterator[None]:
             for number, copy in enumerate(kept, start=1):
                 os.dup2(copy, number)
                 os.close(copy)
-
-
-@functools.cache
-def about_this_machine() -> dict[str, str | None]:
-    """Commit and version of the package, and the machine."""
-    found = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    commit = found.stdout.strip() if found.returncode == 0 else None
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{processor()}, {os.cpu_count()} cores"
-    return {"commit": commit, "version": version("mebns_pl"), "machine": f"{platform.node()}: {device}"}
-
-
-def processor() -> str:
-    """What the system calls its processor."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def led(worker: Worker) -> int:

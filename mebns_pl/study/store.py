@@ -298,6 +298,15 @@ class Store:
             rows = connection.execute("SELECT status, COUNT(*) AS n FROM runs WHERE wanted GROUP BY status").fetchall()
         return {"done": 0, "failed": 0, "running": 0, "waiting": 0, **{row["status"]: row["n"] for row in rows}}
 
+    def commits(self) -> dict[str, int]:
+        """How many of the study's runs that are done each commit has made, as far as commits are known."""
+        with self._connected() as connection:
+            rows = connection.execute(
+                'SELECT "commit" AS name, COUNT(*) AS n FROM runs '
+                "WHERE wanted AND status = 'done' AND \"commit\" IS NOT NULL GROUP BY name ORDER BY MIN(place)"
+            ).fetchall()
+        return {row["name"]: row["n"] for row in rows}
+
     def rows(self) -> list[dict[str, Any]]:
         """All rows of the study's runs, in its order."""
         with self._connected() as connection:

@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import yaml
+from rich.console import Console
 
 from mebns_pl.callbacks.preemption import EXIT_CODE
 from mebns_pl.cli import sweep, worker
@@ -25,9 +26,10 @@ from mebns_pl.cli.main import MeBNSCLI, main
 from mebns_pl.cli.sweep import in_words, remaining, seats, sweep_command
 from mebns_pl.cli.worker import Worker
 from mebns_pl.errors import DataError
+from mebns_pl.study import origin
 from mebns_pl.study.plan import plan_runs, write_files
 from mebns_pl.study.spec import read_study
-from mebns_pl.study.store import Store, read_results
+from mebns_pl.study.store import Outcome, Store, read_results
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = """
@@ -227,6 +229,34 @@ def test_a_search_has_the_same_budget_for_each_and_leaves_a_config() -> None:
     found = yaml.safe_load(best["Plain_2"].read_text())
     lr = found["model"]["init_args"]["optimizer"]["init_args"]["lr"]
     assert math.isclose(lr, json.loads(top.config)["model.optimizer.lr"])
+
+
+@pytest.mark.parametrize("commit", ["a" * 40, "b" * 40, None])
+def test_runs_by_other_code_are_told(commit: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("study.yaml").write_text(STUDY % "")
+    read, store, said = read_study("study.yaml"), Store(Path("out").absolute()), io.StringIO()
+    monkeypatch.setattr(sweep, "about_this_machine", lambda: {"commit": commit})
+    for _ in range(2):
+        sweep.prepare(read, plan_runs(read), store, False, Console(file=said, width=160))
+        if claimed := store.claim("one"):
+            outcome = Outcome({}, 3, 4, 1.5, 100.0, 0.25, None, [])
+            about = {"commit": "a" * 40, "version": "v", "machine": "m", "folder": "runs/x"}
+            store.finish("one", claimed.run, outcome, about)
+    told = "done by other code, and not run anew: 1 by commit aaaaaaa" in said.getvalue()
+    assert told == (commit == "b" * 40)
+
+
+def test_a_commit_is_that_of_the_package_alone(tmp_path: Path) -> None:
+    package = tmp_path / ".venv" / "mebns_pl"
+    package.mkdir(parents=True)
+    assert origin._commit(package) is None
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "mine"]):
+        subprocess.run([*git, *command], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert origin._commit(package) is None  # of the project that the environment lies in
+    (tmp_path / "mebns_pl").mkdir()
+    assert origin._commit(tmp_path / "mebns_pl") == head
 
 
 def test_dry_run_lists_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:

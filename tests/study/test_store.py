@@ -62,6 +62,18 @@ def test_what_came_of_a_run_is_in_the_table(store: Store) -> None:
     assert (done.folder, done.commit, done.version, done.machine) == ("runs/x", "c", "v", "m")
 
 
+def test_who_has_made_what_is_done(store: Store) -> None:
+    assert store.commits() == {}
+    for place, commit in enumerate(("old", None, "new")):
+        store.claim("one")
+        store.finish("one", f"r{place}", Outcome({}, 3, 4, 1.5, 100.0, 0.25, None, []), {**ABOUT, "commit": commit})
+    store.add(planned(5))
+    store.claim("one"), store.fail("one", "r3", "no such graph", ABOUT)
+    assert store.commits() == {"old": 1, "new": 1}
+    store.add(planned(1))  # the study has one run now
+    assert store.commits() == {"old": 1}
+
+
 def test_the_columns_are_those_agreed_on(store: Store) -> None:
     store.claim("one")
     store.finish("one", "r0", Outcome({"val/mrr": 0.5, "test/mrr": 0.4}), ABOUT)
