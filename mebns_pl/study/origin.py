@@ -33,9 +33,11 @@ def processor() -> str:
 
 def _commit(package: Path) -> str | None:
     """An environment may lie in the repository of another project, whose commits say nothing of this code."""
-    found = subprocess.run(
-        ["git", "rev-parse", "HEAD", "--show-toplevel"], cwd=package, capture_output=True, text=True, check=False
-    )
+    ask = ["git", "rev-parse", "HEAD", "--show-toplevel"]
+    try:
+        found = subprocess.run(ask, cwd=package, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git here
+        return None
     if found.returncode:
         return None
     commit, top = found.stdout.splitlines()

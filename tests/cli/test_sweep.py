@@ -246,7 +246,7 @@ def test_runs_by_other_code_are_told(commit: str | None, monkeypatch: pytest.Mon
     assert told == (commit == "b" * 40)
 
 
-def test_a_commit_is_that_of_the_package_alone(tmp_path: Path) -> None:
+def test_a_commit_is_that_of_the_package_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / ".venv" / "mebns_pl"
     package.mkdir(parents=True)
     assert origin._commit(package) is None
@@ -257,6 +257,8 @@ def test_a_commit_is_that_of_the_package_alone(tmp_path: Path) -> None:
     assert origin._commit(package) is None  # of the project that the environment lies in
     (tmp_path / "mebns_pl").mkdir()
     assert origin._commit(tmp_path / "mebns_pl") == head
+    monkeypatch.setenv("PATH", "")
+    assert origin._commit(tmp_path / "mebns_pl") is None
 
 
 def test_dry_run_lists_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
