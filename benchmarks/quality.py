@@ -105,8 +105,9 @@ def main() -> None:
     means(frame, axis)
     gains(found, given.axis, given.reference)
     apart(found)
-    commits = frame["commit"].dropna().str[:7].value_counts(sort=False)
-    print("\nRuns by commit:", ", ".join(f"{count} of {name}" for name, count in commits.items()))
+    commits = frame["commit"].dropna().astype(str).str[:7].value_counts(sort=False)
+    if len(commits):
+        print("\nRuns by commit:", ", ".join(f"{count} of {name}" for name, count in commits.items()))
 
 
 def means(frame: pd.DataFrame, axis: str) -> None:

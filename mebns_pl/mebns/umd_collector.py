@@ -192,7 +192,8 @@ class UMDCollector:
         num_strata: strata of the mean logit, 1 or more.
         contradiction: a probability in [0.5, 1]: an edge below ``1 - contradiction`` or a non-edge above it is dropped.
         structure_ratio: share of non-edges of ``proposal`` in the pool, the others being the sampler's, in [0, 1]. With
-            none the weight net learns to tell edges from far-off pairs, and so to favour easy negatives.
+            none the weight net learns to tell edges from far-off pairs, and so to favour easy negatives; on dense
+            graphs half of the hardest structural draws are missing edges, which it then learns to push down.
         proposal: draws that share of the pool's non-edges; ``data.structure`` by default.
         negatives_per_positive: size of the pool of non-edges offered for each meta edge, 1 or more.
         batch_size: pairs of a meta batch, half edges and half non-edges, 2 or more.

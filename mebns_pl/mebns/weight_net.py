@@ -67,9 +67,9 @@ class WeightNet(nn.Module):
         Args:
             outputs: ``(M,)``, this rank's.
             mask: ``(M,)`` bool; False is no part of the mean that is taken off.
-            num_negatives: ``()``, how many negatives all ranks have.
+            num_negatives: ``()``, how many negatives all ranks have, at least 1.
             group: the ranks.
         """
         outputs = at_least_single(outputs)
-        mean = group.sum(torch.where(mask, outputs, 0).sum()) / num_negatives.clamp(min=1)
+        mean = group.sum(torch.where(mask, outputs, 0).sum()) / num_negatives
         return self.max_score * ((outputs - mean) / self.max_score).tanh()

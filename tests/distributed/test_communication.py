@@ -57,7 +57,7 @@ def test_a_steps_messages(engine: AbstractEngine) -> None:
     counts, inputs = 3, len(setting.inputs)  # of the student's loss and of the teacher's; count, sums and variances
     few = [counts, counts, 1 + inputs, inputs]
     assert sorted(size for size in group.sizes if size > 1) == sorted([*[student] * 3, teacher, weight_net, *few])
-    assert sum(size == 1 for size in group.sizes) == 8
+    assert sum(size == 1 for size in group.sizes) == 11
 
 
 def test_a_plain_steps_messages() -> None:

@@ -58,7 +58,7 @@ def test_scores_are_centered_where_there_are_negatives() -> None:
     mask = torch.tensor([True, True, True, False])
     scores = net.bounded(outputs, mask, mask.sum(), SingleProcess())
     torch.testing.assert_close(scores[:3], 0.5 * torch.tanh(2 * torch.tensor([-0.2, -0.1, 0.3])))
-    nothing = net.bounded(outputs, torch.zeros(4, dtype=torch.bool), torch.tensor(0), SingleProcess())
+    nothing = net.bounded(outputs, torch.zeros(4, dtype=torch.bool), torch.tensor(1), SingleProcess())
     assert nothing.isfinite().all()
 
 
