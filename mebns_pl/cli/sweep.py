@@ -22,7 +22,7 @@ from mebns_pl.cli.messages import OneLineParser
 from mebns_pl.config_files import find_config_file
 from mebns_pl.errors import DataError
 from mebns_pl.files import write_atomically
-from mebns_pl.study.origin import about_this_machine
+from mebns_pl.study.origin import PACKAGE, commit_of
 from mebns_pl.study.plan import PlannedRun, as_arguments, plan_runs, write_files
 from mebns_pl.study.slurm import sbatch_script
 from mebns_pl.study.spec import Study, read_study
@@ -114,7 +114,7 @@ def prepare(study: Study, runs: Sequence[PlannedRun], store: Store, retry: bool,
     gone = store.add(runs)
     if gone:
         console.print(f"{gone} runs of an earlier version of the study stay in {store.path}, and are not run")
-    own = about_this_machine()["commit"]
+    own = commit_of(PACKAGE)  # and not the machine, too: to ask a GPU for its name takes memory of it
     others = {commit: count for commit, count in store.commits().items() if commit != own}
     if others and own:
         told = ", ".join(f"{count} by commit {commit[:7]}" for commit, count in others.items())

@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 def about_this_machine() -> dict[str, str | None]:
     """Commit and version of the package, and the machine; no commit where the package is not its repository's own."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{processor()}, {os.cpu_count()} cores"
-    return {"commit": _commit(PACKAGE), "version": version("mebns_pl"), "machine": f"{platform.node()}: {device}"}
+    return {"commit": commit_of(PACKAGE), "version": version("mebns_pl"), "machine": f"{platform.node()}: {device}"}
 
 
 def processor() -> str:
@@ -31,8 +31,11 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _commit(package: Path) -> str | None:
-    """An environment may lie in the repository of another project, whose commits say nothing of this code."""
+def commit_of(package: Path) -> str | None:
+    """The commit of a package that is its repository's own, or None.
+
+    An environment may lie in the repository of another project, whose commits say nothing of this code.
+    """
     ask = ["git", "rev-parse", "HEAD", "--show-toplevel"]
     try:
         found = subprocess.run(ask, cwd=package, capture_output=True, text=True, check=False)

@@ -235,7 +235,7 @@ def test_a_search_has_the_same_budget_for_each_and_leaves_a_config() -> None:
 def test_runs_by_other_code_are_told(commit: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("study.yaml").write_text(STUDY % "")
     read, store, said = read_study("study.yaml"), Store(Path("out").absolute()), io.StringIO()
-    monkeypatch.setattr(sweep, "about_this_machine", lambda: {"commit": commit})
+    monkeypatch.setattr(sweep, "commit_of", lambda package: commit)
     for _ in range(2):
         sweep.prepare(read, plan_runs(read), store, False, Console(file=said, width=160))
         if claimed := store.claim("one"):
@@ -249,16 +249,16 @@ def test_runs_by_other_code_are_told(commit: str | None, monkeypatch: pytest.Mon
 def test_a_commit_is_that_of_the_package_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / ".venv" / "mebns_pl"
     package.mkdir(parents=True)
-    assert origin._commit(package) is None
+    assert origin.commit_of(package) is None
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
     for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "mine"]):
         subprocess.run([*git, *command], check=True)
     head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    assert origin._commit(package) is None  # of the project that the environment lies in
+    assert origin.commit_of(package) is None  # of the project that the environment lies in
     (tmp_path / "mebns_pl").mkdir()
-    assert origin._commit(tmp_path / "mebns_pl") == head
+    assert origin.commit_of(tmp_path / "mebns_pl") == head
     monkeypatch.setenv("PATH", "")
-    assert origin._commit(tmp_path / "mebns_pl") is None
+    assert origin.commit_of(tmp_path / "mebns_pl") is None
 
 
 def test_dry_run_lists_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
