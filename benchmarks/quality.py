@@ -62,7 +62,7 @@ def cells(frame: pd.DataFrame, axis: str, reference: str) -> Iterator[Cell]:
         for name in others if len(others) > 1 else []:
             for value, rows in both.groupby(name, sort=False):
                 yield arm, f"all of {value}", False, mean_pairs(rows)
-        yield arm, ALL, False, mean_pairs(both)
+        yield arm, ALL, not others, mean_pairs(both)
 
 
 def mean_pairs(rows: pd.DataFrame) -> pd.DataFrame:
@@ -145,7 +145,7 @@ def apart(found: list[Cell]) -> None:
     for arm, setting, alone, rows in found:
         for graph, part in rows.groupby("axis/graph", sort=False) if alone else []:
             own = 100 * (part["mrr"] - part["mrr control"]).to_numpy()
-            gaps.setdefault(arm, {})[f"{graph}, {setting}"] = own
+            gaps.setdefault(arm, {})[str(graph) if setting == ALL else f"{graph}, {setting}"] = own
     for arm, own in gaps.items():
         ranks = len(own) * least_p([len(values) for values in own.values()]).max() <= ALPHA
         p_values = [signed_rank(values) if ranks else student(values) for values in own.values()]
