@@ -437,3 +437,14 @@ def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, caps
     with pytest.raises(SystemExit, match="130"):
         sweep_command([study(), "--out=out"])
     assert "interrupted, 0 runs are done; the same command goes on" in capsys.readouterr().err
+
+
+STUDIES = sorted((Path(__file__).resolve().parents[2] / "configs" / "study").glob("*.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_each_configuration_of_the_studies_that_are_here_is_accepted(path: Path) -> None:
+    store = prepared(str(path))
+    sweep.Leader(store, 1, Console(file=io.StringIO())).check(read_study(path))
+    assert store.unchecked() == []
