@@ -28,6 +28,7 @@ LEVELS = (
         "kernels",
         "metrics_json",
         "progress",
+        "shares",
     },
     {"graph"},
     {"distributed", "metrics", "negatives", "datasets"},

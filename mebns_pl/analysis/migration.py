@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.checks import expect, within
+from mebns_pl.shares import ceil_share
 
 
 def hard_set(scores: Tensor, share: float) -> Tensor:
@@ -27,7 +28,7 @@ def hard_set(scores: Tensor, share: float) -> Tensor:
     Returns:
         ``(M,)`` bool.
     """
-    size = math.ceil(share * scores.numel())
+    size = ceil_share(share, scores.numel())
     hard = torch.zeros_like(scores, dtype=torch.bool)
     hard[scores.argsort(descending=True, stable=True)[:size]] = True
     return hard

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities import rank_zero_info
 
 from mebns_pl.cli.saved_run import config_beside
@@ -93,8 +94,8 @@ class FoundCheckpoint:
             for what, limit, done in limits
             if limit is not None and 0 <= limit <= done
         ]
-        if self.stopped_early:
-            why = [f"early stopping ended it after epoch {self.epoch}"]
+        if self.stopped_early and any(isinstance(callback, EarlyStopping) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            why = [f"early stopping ended it after epoch {self.epoch}; go on without it: --trainer.callbacks null"]
         if why:
             rank_zero_info(f"The run of {self.path} is finished, nothing is changed: {why[0]}")
         return bool(why)

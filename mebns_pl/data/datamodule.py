@@ -52,6 +52,7 @@ from mebns_pl.pools.built import PairPool, build_pool
 from mebns_pl.pools.new_nodes import GivenPairs
 from mebns_pl.pools.restriction import DEFAULT_PAIRS, PredictionPairs
 from mebns_pl.progress import doing
+from mebns_pl.shares import floor_share
 from mebns_pl.types import EdgeSplit, EvalBatch, GraphSpec, Share, to_device
 
 log = logging.getLogger(__name__)
@@ -435,7 +436,7 @@ class LinkDataModule(LightningDataModule):
         if self.fractions.supervision == 1:
             return edges
         order = permutation(edges.shape[1], self.split_key.child("supervision"))
-        return edges[:, order[: max(1, int(edges.shape[1] * self.fractions.supervision))].sort().values]
+        return edges[:, order[: max(1, floor_share(self.fractions.supervision, edges.shape[1]))].sort().values]
 
     def enhanced(
         self, base: AbstractStaticProposal, structure_ratio: float, structure: AbstractStaticProposal | None = None
@@ -468,6 +469,8 @@ class LinkDataModule(LightningDataModule):
         self._check_meta_edges()
         edges = self.split.meta
         turned = torch.rand(edges.shape[1], generator=key.child("turn").generator()) < 0.5
+        free = self.avoided.num_legal(edges.flatten()).view(2, -1) > 0
+        turned = torch.where(free[0] == free[1], turned, free[1])  # an end that is linked to all others has none
         anchors = torch.where(turned, edges[1], edges[0]).repeat_interleave(per_edge)
         others = self._legal_pairs(negatives, anchors, key.child("negatives"))
         labels = torch.cat([torch.ones(edges.shape[1]), torch.zeros(others.shape[1])])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mebns_pl.errors import DataError
 from mebns_pl.keys import Key, permutation
+from mebns_pl.shares import floor_share
 from mebns_pl.types import EdgeSplit
 
 _BLOCK = 2**22
@@ -194,13 +195,9 @@ def _sizes(
     num_edges: int, val_fraction: float, test_fraction: float, meta_fraction: float
 ) -> tuple[int, int, int, int]:
     """Numbers of training, meta, validation and test edges."""
-    val, test = _share(num_edges, val_fraction), _share(num_edges, test_fraction)
-    meta = max(1, _share(num_edges - val - test, meta_fraction)) if meta_fraction else 0
+    val, test = floor_share(val_fraction, num_edges), floor_share(test_fraction, num_edges)
+    meta = max(1, floor_share(meta_fraction, num_edges - val - test)) if meta_fraction else 0
     return num_edges - val - test - meta, meta, val, test
-
-
-def _share(number: int, fraction: float) -> int:
-    return math.floor(number * fraction * (1 + 1e-12))  # 100 * 0.29 is 28.999999999999996
 
 
 def _enough(sizes: tuple[int, int, int, int], fractions: tuple[float, float, float]) -> bool:

@@ -19,6 +19,7 @@ from mebns_pl.evaluation.negatives import AbstractEvalNegatives, non_edges_like,
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.node_types import NodeTypes
 from mebns_pl.keys import Key, permutation
+from mebns_pl.shares import floor_share
 from mebns_pl.types import EdgeSplit, EvalBatch
 
 STAGES = ("val", "test")
@@ -270,7 +271,7 @@ def edge_split(parts: OfficialSplit, meta_fraction: float, key: Key) -> EdgeSpli
     split = parts.edge_split()
     num_edges = split.train.shape[1]
     order = permutation(num_edges, key)
-    num_meta = int(num_edges * meta_fraction * (1 + 1e-12))
+    num_meta = floor_share(meta_fraction, num_edges)
     meta, train = order[:num_meta].sort().values, order[num_meta:].sort().values
     return replace(split, train=split.train[:, train], meta=split.train[:, meta])
 

@@ -18,11 +18,14 @@ def check_length(least: int, **options: Length | None) -> None:
     Raises:
         ValueError: names the option, what it was given, and what is allowed.
     """
-    allowed = f"a whole number of epochs, {least} or more, or a share of the run's epochs in [0, 1) as 0.2"
+    shares = "(0, 1)" if least else "[0, 1)"
+    allowed = f"a whole number of epochs, {least} or more, or a share of the run's epochs in {shares} as 0.2"
     for name, length in options.items():
         if length is not None:
             whole = isinstance(length, int) and not isinstance(length, bool)
-            expect(length >= least if whole else 0 <= length < 1, allowed, **{name: length})
+            expect(
+                length >= least if whole else 0 <= length < 1 and (length > 0 or not least), allowed, **{name: length}
+            )
 
 
 def epochs_of(length: Length, num_epochs: int) -> int:

@@ -180,7 +180,7 @@ class Negatives(NamedTuple):
         mask: ``(b M,)`` bool.
         logits: ``(b M,)`` the student's.
         weights: ``(b M,)`` mean 1 over the union batch.
-        starting: ``(b M,)`` those before the weight net, mean 1 a row.
+        starting: ``(b M,)`` those before the weight net, mean 1 a row times the sampler's own.
         hardness: ``(b M,)`` the teacher's logits, or None without teacher.
         candidate_hardness: ``(b, K)`` the teacher's logits of all candidates, or None without teacher.
         kept: ``(b, K)`` bool, candidates that were there to pick from.
@@ -431,7 +431,7 @@ def take(
     shares = starting.of(sampler.selector, kept, seen.scores, rows, key)
     picks, weights = starting.picks(shares, kept, most, rows, key)
     picked = _picked(scene, seen, picks, loss)
-    return picked, weights.flatten().to(picked.negative.dtype) * own_weights(sampler, picked)
+    return picked, weights.flatten().to(at_least_single(picked.negative).dtype) * own_weights(sampler, picked)
 
 
 def _picked(scene: Scene, seen: Seen, picks: Picks, loss: AbstractLoss) -> Picked:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -14,6 +13,7 @@ from mebns_pl.checks import at_least, within
 from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key, permutation
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
+from mebns_pl.shares import ceil_share
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def least_uncertain(mean: Tensor, std: Tensor, keep_fraction: float, num_strata:
     keep = torch.zeros(size, dtype=torch.bool, device=mean.device)
     for number in range(num_strata):
         members = (stratum == number).nonzero().flatten()
-        best = std[members].argsort(stable=True)[: math.ceil(keep_fraction * len(members))]
+        best = std[members].argsort(stable=True)[: ceil_share(keep_fraction, len(members))]
         keep[members[best]] = True
     return keep
 

@@ -52,8 +52,9 @@ def first_fault(learned: Mapping[str, Gradients], modules: Mapping[str, nn.Modul
 
 
 def refuse_non_finite(system: LightningModule, batch: TrainBatch, result: StepResult) -> None:
-    """Stops before a step whose losses or gradients are not finite is applied; all ranks stop, for they share them.
+    """Stops before a step whose losses or gradients are not finite is applied.
 
+    All ranks stop: they share these, but for gradients of parted tables, whose rank ends the others by its heartbeat.
     The batch, the losses and the weights before the step are written beside the run's logs.
 
     Raises:

@@ -52,6 +52,7 @@ from mebns_pl.systems.outputs import StepOutput, step_output
 from mebns_pl.systems.schedulers import Configured, configured
 from mebns_pl.systems.scoring import Gate
 from mebns_pl.systems.statistics import steadiness, union_statistics, weight_statistics
+from mebns_pl.systems.trainer_options import all_warm_up
 from mebns_pl.systems.updates import Updates
 from mebns_pl.types import GraphSpec, to_device
 
@@ -65,7 +66,8 @@ class Schedule:
 
     Args:
         warmup: for so long the student takes the sampler's negatives unfiltered and unweighted, and learns just as
-            :class:`Plain` would, while the teacher learns: epochs, or a share of the run.
+            :class:`Plain` would, while the teacher learns: epochs, or a share of the run. (The masks of a decoder's
+            dropout are other ones, as they are numbered with the teacher's pairs.)
         student_from_teacher: whether the student takes the teacher's weights over at the end of the warm-up, where
             there is one.
         lr_scheduler: makes a scheduler of the student's learning rate, stepped after each epoch (one that watches a
@@ -193,8 +195,11 @@ class MeBNS(AbstractLinkSystem):
         return [student, *([teacher] * self.teacher_learns(epoch)), *([weight_net] * (epoch >= self.warmup))]
 
     def configure_callbacks(self) -> Sequence[Callback] | Callback:
-        """Asked for before any set-up: from here on shares are those of this fit's own length."""
-        if self._fitting:
+        """Asked for before any set-up: from here on shares are those of this fit's own length.
+
+        A trainer that goes on where it has ended keeps the length that it began with, as one from a checkpoint does.
+        """
+        if self._fitting and not self.current_epoch:
             self.num_epochs = None  # a checkpoint's takes its place
         return super().configure_callbacks()
 
@@ -241,14 +246,19 @@ class MeBNS(AbstractLinkSystem):
         return replace(super().needs, meta_edges=True, teacher=teacher)
 
     def setup(self, stage: str) -> None:
-        """Warns of a run that is all warm-up."""
+        """Lets go what a run before has kept of its graph."""
         super().setup(stage)
         self._frozen_score = self._previous_score = None
-        epochs, warmup = self.trainer.max_epochs, self.warmup
-        if stage == "fit" and epochs is not None and 0 <= epochs <= warmup:
+
+    def on_train_start(self) -> None:
+        """Warns of a run that is, or may be, all warm-up; its length is known now, also where it goes on."""
+        super().on_train_start()
+        warmup, share = self.warmup, isinstance(self.schedule.warmup, float)
+        if why := all_warm_up(self.trainer, warmup, self.updates.accumulate):
             rank_zero_warn(
-                f"schedule.warmup: {warmup}, but the run has {epochs} epochs: all of it is warm-up, in which MeBNS "
-                "trains like the sampler alone. Set model.schedule.warmup lower, or trainer.max_epochs higher."
+                f"schedule.warmup: {warmup}{f' of {self.run_length} epochs' if share else ''}, but {why}: all of it is "
+                "warm-up, in which MeBNS trains like the sampler alone. Set model.schedule.warmup to a lower number of "
+                "epochs, or let the run be longer."
             )
 
     def teardown(self, stage: str) -> None:
@@ -264,14 +274,19 @@ class MeBNS(AbstractLinkSystem):
         epochs_in = self.current_epoch - self.warmup
         if epochs_in == 0 < self.warmup and self.schedule.student_from_teacher:
             self.student.load_state_dict(self.teacher.state_dict())
-        due = epochs_in >= 0 and epochs_in % self.collector.refresh_epochs == 0
-        if self.filter.learns and (due or (replaced and epochs_in > 0)):
+        if epochs_in >= 0 and (self.meta_set is None or epochs_in % self.collector.refresh_epochs == 0):
+            self.prepare_meta()
+        elif self.filter.learns and replaced and epochs_in > 0:
             self.teach_filter()
-        if due:
-            self.meta_set = self.collected()
-            for name, count in self.meta_set.counts.items():
-                self.log_mean(f"meta/{name}", float(count))
-            self.log_mean("meta/uncertainty", self.meta_set.std.mean())
+
+    def prepare_meta(self) -> None:
+        """Fits the filter, if it learns, and collects the meta set."""
+        if self.filter.learns:
+            self.teach_filter()
+        self.meta_set = self.collected()
+        for name, count in self.meta_set.counts.items():
+            self.log_mean(f"meta/{name}", float(count))
+        self.log_mean("meta/uncertainty", self.meta_set.std.mean())
 
     def on_train_epoch_end(self) -> None:
         """Keeps the student as it is now, where the weight net looks at what changes."""
@@ -298,17 +313,23 @@ class MeBNS(AbstractLinkSystem):
         return to_device(found, "cpu")  # a few are taken to the device in each step
 
     def teach_filter(self) -> None:
-        """Fits the filter to meta edges, which the teacher has not seen, against candidates as they are drawn."""
+        """Fits the filter to meta edges, which the teacher has not seen, against candidates as they are drawn.
+
+        One rank asks the teacher for all, so that all learn the same to the last bit, on whatever hardware.
+        """
         data = self.data
         hidden, others = data.split.meta, data.training_candidates(self.sampler.static, NUM_DRAWN)
         evidence: list[Tensor] = []
         for graph, pairs in ((data.train_graph.without(hidden), hidden), (data.train_graph, others)):
-            with torch.no_grad():
-                asked = self._placed(graph), self.device, pairs.flatten
-                logits = self.batching.scorer(self.teacher, *asked)(pairs.to(self.device))
+            (logits,) = self.group.spread(partial(self._teacher_logits, graph, pairs), 1)
             common = common_neighbors(graph, pairs).sizes.to(logits.device)
             evidence.append(torch.stack([logits.double(), common.double()], dim=1))
         self.filter.learn(*evidence)
+
+    @torch.no_grad()
+    def _teacher_logits(self, graph: Graph, pairs: Tensor, _: int) -> Tensor:
+        score = self.batching.scorer(self.teacher, self._placed(graph), self.device, pairs.flatten)
+        return score(pairs.to(self.device))
 
     def teacher_score(self, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """One stochastic pass of the teacher, without gradient: logits ``(m,)``."""
@@ -397,6 +418,8 @@ class MeBNS(AbstractLinkSystem):
 
     def meta(self, weight_net: Learner[WeightNet], key: Key) -> Meta:
         """The upper level of a step: the union batch's meta pairs, the same on all ranks."""
+        if self.meta_set is None:  # a run that goes on within an epoch, its warm-up shorter than before
+            self.prepare_meta()
         assert self.meta_set is not None
         drawn = self.meta_set.draw(self.collector.batch_size, key.child("meta").generator())
         if self._previous_score is None and self.previous is not None:

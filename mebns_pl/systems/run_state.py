@@ -106,7 +106,10 @@ def begin_epoch_anew(trainer: Trainer) -> None:
 def stopped_early(trainer: Trainer) -> bool:
     """Whether early stopping has ended the run."""
     stoppers = [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]  # type: ignore[attr-defined]
-    return trainer.should_stop and any(stopper.stopped_epoch > 0 for stopper in stoppers)
+    # Of a stop in epoch 0 the epoch says nothing; older Lightning does not say why
+    return trainer.should_stop and any(
+        stopper.stopped_epoch > 0 or getattr(stopper, "stopping_reason_message", None) for stopper in stoppers
+    )
 
 
 def _folder(trainer: Trainer) -> str | None:

@@ -40,7 +40,8 @@ def step_after_epoch(schedulers: Iterable[Any], learned: Sequence[Optimizer]) ->
 
     Args:
         schedulers: all of a system's.
-        learned: the optimizers that were used: a learner's schedule stands still while it does not learn.
+        learned: the optimizers that were used: a learner's schedule stands still in epochs in which it is not to
+            learn; of an engine that moves the weight net at some steps only it goes on.
     """
     for scheduler in schedulers:
         if not isinstance(scheduler, ReduceLROnPlateau) and any(scheduler.optimizer is one for one in learned):

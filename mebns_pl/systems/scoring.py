@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from mebns_pl.checks import at_least, within
-from mebns_pl.mebns.filters.abstract import AbstractFilter, floor_share
+from mebns_pl.mebns.filters.abstract import AbstractFilter
 from mebns_pl.models.batching import PairScore
+from mebns_pl.shares import floor_share
 
 
 @dataclass(frozen=True)

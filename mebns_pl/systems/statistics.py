@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from mebns_pl.data.train_batch import TrainBatch
 from mebns_pl.distributed.group import AbstractGroup
+from mebns_pl.mebns.losses.abstract import at_least_single
 from mebns_pl.mebns.step import Negatives
 
 
@@ -31,7 +32,7 @@ def union_statistics(
     assert negatives.hardness is not None
     rows, picks = negatives.columns.shape
     weights, starting = (
-        values.masked_fill(~negatives.mask, -1.0).view(rows, picks)
+        at_least_single(values).masked_fill(~negatives.mask, -1.0).view(rows, picks)
         for values in (negatives.weights, negatives.starting)
     )
     counted = (negatives.kept, batch.candidate_mask, negatives.hardness * negatives.mask, negatives.mask)

@@ -106,6 +106,31 @@ def check_monitors(
             )
 
 
+def all_warm_up(trainer: Trainer, warmup: int, accumulate: int) -> str | None:
+    """Says why a run that begins, or goes on, is or may be all warm-up; None where it is not.
+
+    Args:
+        trainer: whose training has been set up.
+        warmup: epochs.
+        accumulate: batches an update, by which ``trainer.max_steps`` counts.
+    """
+    if not warmup:
+        return None
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    if epochs is not None and 0 <= epochs <= warmup:
+        return f"the run has {epochs} epochs"
+    batches = trainer.num_training_batches
+    if 0 <= steps * accumulate <= warmup * batches:
+        return f"the run has {steps} steps, which are {steps * accumulate / batches:.3g} epochs"
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, EarlyStopping):
+            every = trainer.check_val_every_n_epoch or 1
+            first = (callback.patience + 1) * (every if str(callback.monitor).startswith("val") else 1)
+            if first <= warmup:
+                return f"EarlyStopping may end the run after {first}"
+    return None
+
+
 class FrozenBatchDouble(DoublePrecision):
     """Lightning's ``64-true`` for batches that are frozen dataclasses of node numbers and masks.
 

@@ -171,6 +171,22 @@ def test_help_and_errors(capsys: pytest.CaptureFixture[str]) -> None:
         assert told in line
 
 
+def test_a_run_that_early_stopping_has_ended_goes_on_without_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Also one that was ended in its first epoch, whose number tells nothing."""
+    options()
+    settings = yaml.safe_load(Path("small.yaml").read_text())
+    threshold = {"monitor": "val/mrr", "mode": "max", "stopping_threshold": 0.0}  # reached at once
+    stopper = {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": threshold}
+    settings["trainer"]["callbacks"] = [stopper]
+    Path("small.yaml").write_text(yaml.safe_dump(settings))
+    assert cli.main(["fit", "-c", "small.yaml"]).trainer.current_epoch == 1
+    caplog.set_level(logging.INFO, logger="lightning.pytorch.utilities.rank_zero")
+    run = cli.main(["fit", "--resume", str(RUN)])
+    assert "is finished, nothing is changed: early stopping ended it after epoch 1; go on without it" in caplog.text
+    assert run.trainer.current_epoch == 0
+    assert cli.main(["fit", "--resume", str(RUN), "--trainer.callbacks=null"]).trainer.current_epoch == 3
+
+
 def test_newest(tmp_path: Path) -> None:
     paths = [tmp_path / f"version_{number}" / "checkpoints" / "last.ckpt" for number in (2, 10, 9)]
     for age, path in enumerate(paths):

@@ -106,6 +106,16 @@ def test_a_meta_set_needs_a_legal_negative() -> None:
             ask(data)
 
 
+def test_a_meta_pool_takes_the_end_that_has_a_legal_negative() -> None:
+    """Node 0 is linked to all others, so the other end of its edge is asked, whichever a coin would say."""
+    hub = torch.tensor([[0, i] for i in range(1, 12)]).t()
+    data = make_data(LoadedGraph("hub", hub, [str(i) for i in range(12)]))
+    data.split = type(data.split)(train=hub[:, 1:], meta=hub[:, :1], val=hub[:, :0], test=hub[:, :0])
+    for epoch in range(8):
+        pairs, labels = meta_pool(data, epoch)
+        assert pairs[0, labels == 0].tolist() == [1] * 4
+
+
 def test_systems_want_this_data_module() -> None:
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     with pytest.raises(TypeError, match="work with a LinkDataModule, got NoneType"):

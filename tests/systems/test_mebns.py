@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import socket
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 
@@ -382,6 +383,12 @@ def test_bad_schedules_are_refused(options: dict[str, int], message: str) -> Non
         Schedule(**options)
 
 
+@pytest.mark.parametrize("teaching", [partial(OwnLearning, 0.0), partial(Rounds, 0.0), partial(OwnLearning, 0)])
+def test_a_teacher_that_never_learns_is_refused(teaching: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match=r"1 or more, or a share of the run's epochs in \(0, 1\) as 0\.2, got 0"):
+        teaching()
+
+
 @pytest.mark.parametrize(("epochs", "warmup", "learns"), [(1, 0, 1), (2, 0, 1), (10, 2, 2), (60, 12, 12)])
 def test_lengths_are_shares_of_the_run(epochs: int, warmup: int, learns: int) -> None:
     """A teacher learns for an epoch at least, however short the run."""
@@ -413,6 +420,71 @@ def test_lengths_are_those_of_the_fit_and_a_resumed_one_keeps_to_what_it_began_w
     assert watch.warmups == {1}
     fit(again, data, 4, [watch])
     assert watch.warmups == {1, 2}
+
+
+def test_a_trainer_that_goes_on_where_it_has_ended_keeps_its_lengths() -> None:
+    data = make_data()
+    system = make_mebns(data.spec, schedule=Schedule(warmup=0.5), teaching=OwnLearning(epochs=0.5))
+    trainer = fit(system, data, 2)
+    trainer.fit_loop.max_epochs = 10
+    trainer.fit(system, data)
+    assert trainer.current_epoch == 10
+    assert (system.warmup, system.teacher_epochs) == (1, 1)
+
+
+@ALL_WARM_UP
+@pytest.mark.parametrize("stop", ["between epochs", "within one"])
+def test_a_run_that_goes_on_with_a_shorter_warm_up(tmp_path: Path, stop: str) -> None:
+    """No refresh is due at its first epoch, and there is no meta set in the checkpoint."""
+
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+            trainer.should_stop = trainer.current_epoch == 3 and stop == "within one"
+
+    data, last = make_data(), LastCheckpoint(tmp_path)
+    system = make_mebns(data.spec, schedule=Schedule(warmup=8))
+    fit(system, data, 10 if stop == "within one" else 3, [last, Stop()], enable_checkpointing=True, min_epochs=0)
+    assert system.meta_set is None
+    again = make_mebns(data.spec, schedule=Schedule(warmup=2))
+    with pytest.warns(UserWarning, match="schedule"):
+        fit(again, data, 5, [LastCheckpoint(tmp_path)], str(tmp_path / "last.ckpt"), enable_checkpointing=True)
+    assert again.meta_set is not None
+
+
+@pytest.mark.parametrize(
+    ("schedule", "options", "told"),
+    [
+        (Schedule(warmup=3), {"max_epochs": 3}, "schedule.warmup: 3, but the run has 3 epochs: all of it is warm-up"),
+        (
+            Schedule(),
+            {"max_epochs": 40, "max_steps": 6},
+            "warmup: 8 of 40 epochs, but the run has 6 steps, which are 2 epochs: all",
+        ),
+        (
+            Schedule(),
+            {"max_epochs": -1, "max_steps": 3},
+            "warmup: 20 of 100 epochs, but the run has 3 steps, which are 1 epochs",
+        ),
+        (
+            Schedule(warmup=3),
+            {"max_epochs": 4, "callbacks": 2},
+            "warmup: 3, but EarlyStopping may end the run after 3: all of it",
+        ),
+        (Schedule(warmup=3), {"max_epochs": 4, "callbacks": 3}, None),
+        (Schedule(warmup=0), {"max_epochs": 1}, None),
+    ],
+)
+def test_a_run_that_is_all_warm_up_is_told_so(schedule: Schedule, options: dict[str, Any], told: str | None) -> None:
+    if patience := options.pop("callbacks", None):
+        options["callbacks"] = [EarlyStopping("val/mrr", mode="max", patience=patience)]
+    data = make_data()
+    trainer = make_trainer(**{"epochs": options.pop("max_epochs"), **options})
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        trainer.fit(make_mebns(data.spec, schedule=schedule), data)
+    messages = [str(warning.message) for warning in found if "warm-up" in str(warning.message)]
+    assert len(messages) == (told is not None)
+    assert told is None or told in messages[0]
 
 
 def test_global_step_counts_the_students_steps() -> None:

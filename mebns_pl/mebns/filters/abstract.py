@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from mebns_pl.families import Family
 from mebns_pl.keys import Key
 from mebns_pl.negatives.selectors.abstract import CandidateScores
+from mebns_pl.shares import floor_share, floor_shares
 
 
 class AbstractFilter(ABC):
@@ -84,7 +84,7 @@ def keep_hardest(
     """
     rank = _ranks(hardness, mask)
     legal = mask.sum(dim=1, keepdim=True)
-    first = _floor_share(drop_top, legal)
+    first = floor_shares(drop_top, legal)
     if most_top is not None:
         first = torch.minimum(first, most_top)
     rest = mask & (rank >= first)
@@ -92,7 +92,7 @@ def keep_hardest(
     if others is not None and floor_share(drop_easy, width) > 0:
         better = torch.minimum(rank, _ranks(others(), mask))
         place = _ranks(-(better * width + rank).double(), rest)
-    last = (legal - first - _floor_share(drop_easy, legal)).clamp(min=1)
+    last = (legal - first - floor_shares(drop_easy, legal)).clamp(min=1)
     return rest & (place < last)
 
 
@@ -119,16 +119,6 @@ def missing_share(missing: float, score: CandidateScores) -> Tensor:
 def most_kept(num_candidates: int, drop_easy: float, drop_top: float) -> int:
     """The most that :func:`keep_hardest` keeps of a row of up to ``num_candidates``; fewer may leave more."""
     return max(max(n - floor_share(drop_easy, n) - floor_share(drop_top, n), 1) for n in range(1, num_candidates + 1))
-
-
-def floor_share(share: float, count: int) -> int:
-    """``floor(share * count)`` of the decimal share: 0.29 of 100 is 29, though the floats' product is below it."""
-    return math.floor(share * count + 1e-9)
-
-
-def _floor_share(share: float, count: Tensor) -> Tensor:
-    """:func:`floor_share` of many counts, int64."""
-    return (share * count.double() + 1e-9).floor().long()
 
 
 FILTERS = Family(AbstractFilter, "--model.filter")

@@ -21,7 +21,8 @@ class RandomVeto(AbstractFilter):
     from, the seldomer one is chosen.
 
     Args:
-        drop: the share, in [0, 1); rounded down. By default that of :class:`TeacherFilter` at both ends.
+        drop: the share, in [0, 1); rounded down. By default that of :class:`TeacherFilter` at both ends of a dense
+            graph; on a sparse one that drops nothing at the top.
 
     Example:
         >>> RandomVeto(0.25).most(8)
