@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from mebns_pl.analysis.verdict import LITTLE
+
 LN2 = math.log(2)
 NEAR_LN2 = 0.002
 """How near to ln 2 a loss stays that learns nothing; the balanced cross-entropy of useful models is well below."""
@@ -98,6 +100,8 @@ class FitTraces:
         epochs: epochs that are done.
         best_epoch: the epoch of the best validation, from 0, or None.
         unevenness: last unevenness of the weights after warm-up, or None.
+        learned: last variation of the learned factor, the weights over those before the weight net, or None.
+        moved: whether the weight net is another than it was at first.
     """
 
     losses: Sequence[float | None] = ()
@@ -107,6 +111,8 @@ class FitTraces:
     epochs: int = 0
     best_epoch: int | None = None
     unevenness: float | None = None
+    learned: float | None = None
+    moved: bool = True
 
 
 def oracle() -> Note:
@@ -143,6 +149,64 @@ def dead_units(dead: tuple[int, int]) -> list[Note]:
     ]
 
 
+def equal_weights(traces: FitTraces) -> list[Note]:
+    """The weight net leaves the weights as they are before it.
+
+    Those may be as uneven as the sampler's choice, so the learned factor tells; only runs that kept none are judged by
+    how uneven the weights are.
+    """
+    learned, uneven = traces.learned, traces.unevenness
+    if learned is not None:
+        nothing, measure = learned < LITTLE, f"the learned factor varies by {learned:.1e} of its mean"
+    elif uneven is not None:
+        nothing, measure = uneven < EQUAL_WEIGHTS, f"unevenness {uneven:.1e}"
+    else:
+        return []
+    if not nothing or traces.epochs <= traces.warmup:
+        return []
+    if not traces.moved:
+        return [
+            Note(
+                "equal-weights",
+                "the weight net has never moved, so all negatives keep the weights that they have before it: weights "
+                "are off, which a control may mean. Usual remedy: a lower n of Every (model.engine), a learning rate "
+                "above 0 (model.weight_net_optimizer.lr)",
+            )
+        ]
+    return [
+        Note(
+            "equal-weights",
+            f"after warm-up all negatives keep the weights that they have before the weight net ({measure}): it adds "
+            "nothing. Usual remedy: a higher learning rate (model.weight_net_optimizer.lr), more epochs after warm-up, "
+            "more meta edges (data.split.meta)",
+        )
+    ]
+
+
+def warm_up_notes(traces: FitTraces) -> list[Note]:
+    """What is kept, or all there is, comes from the warm-up."""
+    epochs, warmup, best = traces.epochs, traces.warmup, traces.best_epoch
+    if 0 < epochs <= warmup:
+        return [
+            Note(
+                "never-left-warm-up",
+                f"all its epochs ({epochs}) were warm-up (model.schedule.warmup: {warmup}), in which MeBNS trains like "
+                "the sampler alone: nothing here is owed to MeBNS. Usual remedy: set model.schedule.warmup to a number "
+                "of epochs that the run outlasts, or let it run longer",
+            )
+        ]
+    if epochs <= warmup or best is None or best >= warmup:
+        return []
+    return [
+        Note(
+            "best-epoch-in-warmup",
+            f"the best epoch is {best}, within warm-up (model.schedule.warmup: {warmup}), in which MeBNS trains like "
+            "the sampler alone: the checkpoint that is kept owes nothing to MeBNS. Usual remedy: a shorter warm-up "
+            "(model.schedule.warmup), more epochs, or --model=Plain",
+        )
+    ]
+
+
 def fit_notes(traces: FitTraces) -> list[Note]:
     """What a fit has to be told of, worst first.
 
@@ -162,26 +226,7 @@ def fit_notes(traces: FitTraces) -> list[Note]:
                 "negatives (fewer candidates), another seed",
             )
         )
-    after = traces.epochs - traces.warmup
-    if traces.unevenness is not None and traces.unevenness < EQUAL_WEIGHTS and after > 0:
-        notes.append(
-            Note(
-                "equal-weights",
-                f"after warm-up the weights of all negatives are equal (unevenness {traces.unevenness:.1e}): the "
-                "weight net adds nothing. Usual remedy: a higher learning rate (model.weight_net_optimizer.lr), more "
-                "epochs after warm-up, more meta edges (data.split.meta)",
-            )
-        )
-    if traces.warmup and after > 0 and traces.best_epoch is not None and traces.best_epoch < traces.warmup:
-        notes.append(
-            Note(
-                "best-epoch-in-warmup",
-                f"the best epoch is {traces.best_epoch}, within warm-up (model.schedule.warmup: {traces.warmup}), in "
-                "which MeBNS trains like the sampler alone: the checkpoint that is kept owes nothing to MeBNS. Usual "
-                "remedy: a shorter warm-up (model.schedule.warmup), more epochs, or --model=Plain",
-            )
-        )
-    return notes
+    return [*notes, *equal_weights(traces), *warm_up_notes(traces)]
 
 
 def at_chance(interval: tuple[float, float], chance: float, auc: float) -> list[Note]:

@@ -41,7 +41,8 @@ class MetricsFile(Callback):
     """Writes ``metrics.json`` into the run's folder: after each validation, at the end of ``fit``, and after ``test``.
 
     A fit that has come to nothing is told of in the log, with the usual remedy: constant scores, dead units, a loss at
-    ln 2, equal weights, a best epoch within warm-up. The same notes are in the file.
+    ln 2, a weight net that adds nothing, a best epoch within warm-up, a run that never left it. The same notes are in
+    the file.
 
     The file is strict JSON (NaN and infinity are null) and at every moment whole; what a stage writes leaves the other
     stages' parts as they are. A run that goes on from a checkpoint goes on with its curves. docs/data_and_evaluation.md
@@ -89,17 +90,25 @@ class MetricsFile(Callback):
         found = trainer.callback_metrics
         values = {name: float(value) for name, value in found.items() if name.startswith("val/")}
         means = {name: float(value) for name, value in pl_module.epoch_means.items()}
-        watched = float(found.get(self._watched, math.nan))
-        if not self.best or self._sign * watched > self._sign * self.best["value"]:
-            of_stage = {name.removeprefix("val/"): value for name, value in values.items()}
-            self.best = {"epoch": trainer.current_epoch, "value": watched, "val": of_stage}
+        if not self._chosen_late(trainer):
+            self._compare(trainer, found, values)
         point: dict[str, float | None] = {"epoch": trainer.current_epoch, "train/loss": means.get("train/student_loss")}
-        for found_in, names in ((values, ("val/mrr", "val/hits@10", "val/auc")), (means, ("weights/unevenness",))):
+        for found_in, names in ((values, ("val/mrr", "val/hits@10", "val/auc")), (means, WEIGHTS[:2])):
             point |= {name: found_in[name] for name in names if name in found_in}
         self._keep(point)
         self._write_fit(trainer, pl_module, trainer.current_epoch + trainer.is_last_batch)
         if trainer.is_global_zero and self._constant(pl_module):
             self._tell([constant_scores()])
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compares what checkpoints are chosen by where that is known only now, such as a loss, and writes."""
+        if not isinstance(pl_module, AbstractLinkSystem) or not self._chosen_late(trainer):
+            return
+        found = {**trainer.callback_metrics, **pl_module.epoch_means}
+        fresh = self.curves.get("epoch", [])[-1:] == [trainer.current_epoch]
+        values = {name: float(value) for name, value in found.items() if fresh and name.startswith("val/")}
+        self._compare(trainer, found, values)
+        self._write_fit(trainer, pl_module, trainer.current_epoch + 1)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes what the last epoch has left, and what a person must know."""
@@ -124,7 +133,6 @@ class MetricsFile(Callback):
             write_metrics(self._path, found)
 
     def _notes(self, trainer: Trainer, system: AbstractLinkSystem) -> list[Note]:
-        uneven = [value for value in self.curves.get("weights/unevenness", ()) if value is not None]
         traces = FitTraces(
             losses=self.curves.get("train/loss", []),
             constant=self._constant(system),
@@ -132,7 +140,9 @@ class MetricsFile(Callback):
             warmup=warmup_of(system),
             epochs=trainer.current_epoch,
             best_epoch=self.best.get("epoch"),
-            unevenness=uneven[-1] if uneven else None,
+            unevenness=self._last("weights/unevenness"),
+            learned=self._last("weights/learned"),
+            moved=not isinstance(system, MeBNS) or bool(system.weight_net.last.weight.any()),  # it starts at zero
         )
         return [*([oracle()] if data_of(trainer).oracle else []), *fit_notes(traces)]
 
@@ -147,6 +157,33 @@ class MetricsFile(Callback):
                 log.warning("%s: %s", note.code, note.text)
                 self._told.add(note.code)
 
+    def _chosen_late(self, trainer: Trainer) -> bool:
+        """Whether checkpoints are chosen at the end of epochs, by what is not known at validation, such as a loss."""
+        saver = trainer.checkpoint_callback
+        late = isinstance(saver, ModelCheckpoint) and saver._should_save_on_train_epoch_end(trainer)
+        return late and not self._watched.startswith("val/")
+
+    def _compare(self, trainer: Trainer, found: Mapping[str, Any], values: Mapping[str, float]) -> None:
+        """Takes the epoch for the best one if it is, by what checkpoints are chosen by; NaN is worse than any number.
+
+        Args:
+            trainer: the run's.
+            found: all that is known by now.
+            values: the metrics of this epoch's validation.
+        """
+        known = {"epoch": trainer.current_epoch, "step": trainer.global_step, **found}
+        watched = float(known.get(self._watched, math.nan))
+        if not self.best or self._worth(watched) > self._worth(self.best["value"]):
+            of_stage = {name.removeprefix("val/"): value for name, value in values.items()}
+            self.best = {"epoch": trainer.current_epoch, "value": watched, "val": of_stage}
+
+    def _worth(self, value: float) -> float:
+        return -math.inf if math.isnan(value) else self._sign * value
+
+    def _last(self, name: str) -> float | None:
+        """The last number of a curve, or None where it has none."""
+        return next((value for value in reversed(self.curves.get(name, [])) if value is not None), None)
+
     def _keep(self, point: Mapping[str, float | None]) -> None:
         """Adds a point; a curve that begins late, such as that of the weights, has None before."""
         count = len(self.curves.get("epoch", ()))
@@ -156,7 +193,6 @@ class MetricsFile(Callback):
     def _write_fit(self, trainer: Trainer, system: AbstractLinkSystem, epochs: int) -> None:
         if not trainer.is_global_zero or self._path is None:
             return
-        uneven = [value for value in self.curves.get("weights/unevenness", ()) if value is not None]
         trackers = [callback.tracker for callback in _callbacks(trainer) if isinstance(callback, MigrationMonitor)]
         fit = {
             "epochs": epochs,
@@ -169,7 +205,7 @@ class MetricsFile(Callback):
             "curves": self.curves,
             "churn": _mean([tracker.churns for tracker in trackers]),
             "late_churn": _mean([[tracker.late_churn()] for tracker in trackers]),
-            "unevenness": uneven[-1] if uneven else None,
+            "unevenness": self._last("weights/unevenness"),
         }
         write_metrics(self._path, {**read_metrics(self._path), "fit": fit})
 

@@ -191,9 +191,19 @@ def _one(
     )
 
 
+def num_tests(comparisons: Sequence[Comparison]) -> int:
+    """How many tests are corrected for each other: Wilcoxon's of each comparison, and over several graphs Fisher's."""
+    return len(comparisons) + len(_over_graphs(comparisons))
+
+
+def _over_graphs(comparisons: Sequence[Comparison]) -> list[int]:
+    """Places of the comparisons that have a Fisher's combination, too: those over graphs of which any has pairs."""
+    return [number for number, one in enumerate(comparisons) if any(part.difference.pairs for part in one.parts)]
+
+
 def _called(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """With the tests corrected for each other, and what follows from them."""
-    several = [number for number, one in enumerate(comparisons) if any(part.difference.pairs for part in one.parts)]
+    several = _over_graphs(comparisons)
     p_values = np.array([one.difference.p_value for one in comparisons])
     least = least_p([one.difference.pairs for one in comparisons])
     own = [[part.difference for part in comparisons[number].parts if part.difference.pairs] for number in several]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mebns_pl.report.comparisons import LEVEL, LOSES, WINS, Comparison, Question
+from mebns_pl.report.comparisons import LEVEL, LOSES, WINS, Comparison, Question, num_tests
 from mebns_pl.report.results import Results
 from mebns_pl.report.statistics import ALPHA, fewest_pairs
 from mebns_pl.terminal import metric_heading
@@ -58,9 +58,9 @@ def verdicts(results: Results, asked: Sequence[Question], comparisons: Sequence[
         asked: the questions.
         comparisons: by :func:`~mebns_pl.report.comparisons.compare`.
     """
+    tests = num_tests(comparisons)
     return [
-        _verdict(results, question, [c for c in comparisons if c.question == question], len(comparisons))
-        for question in asked
+        _verdict(results, question, [c for c in comparisons if c.question == question], tests) for question in asked
     ]
 
 
@@ -109,7 +109,7 @@ def detail(one: Comparison, tests: int) -> str:
 
     Args:
         one: the comparison.
-        tests: how many comparisons there are in the report.
+        tests: how many there are in the report, by :func:`~mebns_pl.report.comparisons.num_tests`.
     """
     found = one.difference
     pairs = f"{found.pairs} pair{'s' * (found.pairs != 1)}"
@@ -133,7 +133,7 @@ def _why_level(one: Comparison, tests: int, pairs: str) -> list[str]:
     if found.pairs < SIX:
         told.append(TOO_FEW)
     elif not one.tested:
-        told.append(f"with {pairs} no test can reach {ALPHA} among {tests} comparisons; with {one.enough} one could")
+        told.append(f"with {pairs} no test can reach {ALPHA} among {tests} tests; with {one.enough} one could")
     elif found.low * found.high > 0:
         told.append("the interval by itself is clear of 0, the test is not")
     if one.needed is not None:

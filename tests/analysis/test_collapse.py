@@ -32,8 +32,13 @@ WELL = {
         ({"losses": [None, None]}, []),
         ({"unevenness": 1e-9}, ["equal-weights"]),
         ({"unevenness": None}, []),
+        ({"unevenness": 0.3, "learned": 0.009}, ["equal-weights"]),  # as uneven as the sampler's own choice
+        ({"unevenness": 0.3, "learned": 0.011}, []),
+        ({"unevenness": 1e-9, "learned": 0.3}, []),  # the weight net has levelled them
         ({"best_epoch": 1}, ["best-epoch-in-warmup"]),
-        ({"best_epoch": 1, "epochs": 2}, []),  # all of it is warm-up, which is told before
+        ({"best_epoch": 1, "epochs": 2}, ["never-left-warm-up"]),
+        ({"best_epoch": 0, "epochs": 1, "unevenness": None}, ["never-left-warm-up"]),
+        ({"best_epoch": None, "epochs": 0}, []),
         ({"best_epoch": 0, "warmup": 0, "unevenness": None}, []),
         ({"best_epoch": None}, []),
     ],
@@ -42,6 +47,15 @@ def test_what_a_fit_is_told(changes: dict, codes: list[str]) -> None:
     notes = fit_notes(FitTraces(**{**WELL, **changes}))
     assert [note.code for note in notes] == codes
     assert all("Usual remedy: " in note.text for note in notes)
+
+
+def test_a_weight_net_that_never_moved_is_told_apart_from_one_that_adds_nothing() -> None:
+    (adds_nothing,) = fit_notes(FitTraces(**WELL, learned=0.0))
+    (never_moved,) = fit_notes(FitTraces(**WELL, learned=0.0, moved=False))
+    assert adds_nothing.code == never_moved.code == "equal-weights"
+    assert "the learned factor varies by 0.0e+00 of its mean): it adds nothing" in adds_nothing.text
+    assert "the weight net has never moved" in never_moved.text
+    assert "Usual remedy: a lower n of Every" in never_moved.text
 
 
 def test_constant_scores_are_equal_but_for_rounding() -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from torch.optim import Adam
 
-from mebns_pl import EvaluationCard, LastCheckpoint, MetricsFile, MigrationMonitor
+from mebns_pl import EvaluationCard, Every, HardestSelector, LastCheckpoint, MetricsFile, MigrationMonitor
 from mebns_pl.metrics_json import read_metrics, write_metrics
-from references.runs import make_data, make_mebns, make_plain, make_trainer
+from references.runs import ALL_WARM_UP, make_data, make_mebns, make_plain, make_trainer
 
 
 def strictly(path: Path) -> Any:
@@ -60,7 +62,8 @@ def test_a_fit_and_its_test(tmp_path: Path) -> None:
     assert fit["curves"]["epoch"] == [0, 1, 2, 3]
     assert fit["curves"]["val/mrr"] == [values["val/mrr"] for values in noted.val]
     assert fit["curves"]["train/loss"] == pytest.approx(noted.losses)
-    assert fit["curves"]["weights/unevenness"][0] is None
+    assert fit["curves"]["weights/unevenness"][0] is fit["curves"]["weights/learned"][0] is None
+    assert fit["curves"]["weights/learned"][-1] == fit["diagnosis"]["weights/learned"] > 0
     assert fit["unevenness"] == fit["curves"]["weights/unevenness"][-1] > 0
     assert fit["churn"] == pytest.approx(sum(monitor.tracker.churns) / 3)
     assert 0 < fit["seconds"] < 100
@@ -74,6 +77,40 @@ def test_a_fit_and_its_test(tmp_path: Path) -> None:
     assert found["test"]["checkpoint"] == saver.best_model_path
     assert found["test"]["epoch"] == best
     assert found["test"]["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "every", "late"),
+    [
+        ("train/student_loss", "min", 1, None),
+        ("train/student_loss", "max", 1, None),
+        ("train/student_loss", "min", 2, None),  # at a validation the checkpoint knows the loss of the epoch before
+        ("train/student_loss", "min", 3, True),
+        ("migration/hard_score", "min", 1, None),
+        ("epoch", "max", 1, None),
+    ],
+)
+def test_the_best_epoch_is_that_of_the_checkpoint(
+    tmp_path: Path, monitor: str, mode: str, every: int, late: bool | None
+) -> None:
+    saver = ModelCheckpoint(tmp_path, "best", monitor, mode=mode, save_on_train_epoch_end=late)
+    noted = Noted(tmp_path / "metrics.json")
+    callbacks = [MigrationMonitor(probe_size=20), MetricsFile(tmp_path), noted, saver]
+    trainer = make_trainer(5, callbacks, enable_checkpointing=True, check_val_every_n_epoch=every)
+    data = make_data()
+    trainer.fit(make_plain(data.spec), data)
+    fit = strictly(tmp_path / "metrics.json")["fit"]
+    assert fit["best_epoch"] == torch.load(saver.best_model_path, weights_only=True)["epoch"]
+    vals = dict(zip(fit["curves"]["epoch"], noted.val, strict=True))
+    assert fit["val"] == {name.removeprefix("val/"): value for name, value in vals.get(fit["best_epoch"], {}).items()}
+
+
+def test_a_best_epoch_without_a_number_gives_way(tmp_path: Path) -> None:
+    file, data = MetricsFile(tmp_path), make_data()
+    file.load_state_dict({"curves": {}, "best": {"epoch": 7, "value": math.nan, "val": {}}, "seconds": 0.0})
+    make_trainer(1, [file]).fit(make_plain(data.spec), data)
+    fit = strictly(tmp_path / "metrics.json")["fit"]
+    assert (fit["best_epoch"], fit["val"]["mrr"]) == (0, fit["curves"]["val/mrr"][0])
 
 
 def test_a_stopped_run_goes_on_with_its_curves(tmp_path: Path) -> None:
@@ -137,6 +174,34 @@ def test_a_run_that_comes_to_nothing_is_told_so_once(tmp_path: Path, caplog: pyt
     well = make_trainer(2, [MetricsFile(tmp_path / "well")])
     well.fit(make_plain(data.spec), data)
     assert strictly(tmp_path / "well" / "metrics.json")["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"weight_net_optimizer": partial(Adam, lr=1e-6)}, "it adds nothing"),
+        ({"engine": Every(10**6)}, "the weight net has never moved"),
+    ],
+)
+def test_a_weight_net_that_adds_nothing_is_told_whatever_it_starts_from(
+    tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    """Weights start from the hardest candidate's, and so are uneven."""
+    data = make_data()
+    system = make_mebns(data.spec, selector=HardestSelector(1), **changes)
+    make_trainer(2, [MetricsFile(tmp_path)]).fit(system, data)
+    found = strictly(tmp_path / "metrics.json")
+    assert found["fit"]["unevenness"] > 0.1
+    assert [told in note["text"] for note in found["notes"] if note["code"] == "equal-weights"] == [True]
+
+
+@ALL_WARM_UP
+@pytest.mark.parametrize(("steps", "never"), [(3, True), (4, False)])
+def test_a_run_that_ends_in_its_warm_up_is_told(tmp_path: Path, steps: int, never: bool) -> None:
+    data = make_data()
+    make_trainer(4, [MetricsFile(tmp_path)], max_steps=steps).fit(make_mebns(data.spec), data)
+    codes = [note["code"] for note in strictly(tmp_path / "metrics.json")["notes"]]
+    assert ("never-left-warm-up" in codes) == never
 
 
 def test_the_card_where_all_edges_share_their_negatives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,6 +58,12 @@ def test_level_arms_are_told_what_they_could_tell() -> None:
     assert re.search(r"The 10 pairs here would tell one of 0\.0\d+ as often\.", line.detail)
 
 
+def test_a_p_value_is_told_corrected_also_where_the_other_test_is_that_of_the_graphs() -> None:
+    axes = {**TWO, "graph": ["a", "b"]}
+    (line,) = report_of(made_up_study(axes, 6, better(0.006), generator_seed=19)).verdicts[0].lines
+    assert "Wilcoxon's p = 0.042, after Holm's correction 0.085. The interval by itself is clear of 0" in line.detail
+
+
 def test_many_comparisons_are_summed_up_graph_by_graph() -> None:
     axes = {"graph": ["up", "down"], "system": ["Plain", "MeBNS"], "model": ["gcn", "ncn"]}
     sides = {("up", "gcn"): 0.1, ("down", "gcn"): -0.1}

@@ -11,7 +11,17 @@ import pytest
 
 from mebns_pl.errors import DataError
 from mebns_pl.report import statistics
-from mebns_pl.report.comparisons import LEVEL, LOSES, WINS, Comparison, Question, compare, questions, ranking
+from mebns_pl.report.comparisons import (
+    LEVEL,
+    LOSES,
+    WINS,
+    Comparison,
+    Question,
+    compare,
+    num_tests,
+    questions,
+    ranking,
+)
 from mebns_pl.report.results import Results, results_of
 from references.studies import Effect, made_up_study
 
@@ -42,6 +52,7 @@ def test_systems_are_compared_with_plain_and_samplers_with_uniform() -> None:
         ("dns", "Plain", ("a", "b")),
     ]
     assert [part.graphs for part in found[0].parts] == [("a",), ("b",)]
+    assert (num_tests(found), num_tests(compared(made_up_study(TWO, 2)))) == (8, 1)
 
 
 def test_without_such_axes_the_first_one_is_asked_about() -> None:
