@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mebns_pl.callbacks.preemption import EXIT_CODE
 from mebns_pl.checks import at_least
 from mebns_pl.cli.messages import OneLineParser
 from mebns_pl.config_files import find_config_file
@@ -37,7 +39,7 @@ WORKER = (sys.executable, "-m", "mebns_pl.cli.worker")
 LOOK = 0.25
 """Seconds between two looks at the workers."""
 FAILED_STARTS = 3
-"""So many workers may end before they have finished or begun any run, one after the other."""
+"""So many workers may end, one after the other, without a run in hand and without any having ended meanwhile."""
 
 
 def sweep_command(arguments: Sequence[str]) -> None:
@@ -104,7 +106,8 @@ def show_plan(study: Study, runs: Sequence[PlannedRun], store: Store, retry: boo
     console.print(text_table(headings, [], rows))
     gone = len(set(known) - {run.run for run in runs})
     others = f"; {gone} of an earlier version of the study stay, and are not run" if gone else ""
-    console.print(f"{wanted} of {len(runs)} runs would run in {store.folder}{others}", soft_wrap=True)
+    unread = "; their options are looked at when the sweep starts" if wanted else ""
+    console.print(f"{wanted} of {len(runs)} runs would run in {store.folder}{others}{unread}", soft_wrap=True)
 
 
 def prepare(study: Study, runs: Sequence[PlannedRun], store: Store, retry: bool, console: Console) -> None:
@@ -167,12 +170,14 @@ def conclude(study: Study, store: Store, console: Console) -> None:
 def write_best(store: Store) -> dict[str, Path]:
     """Writes the configuration of each combination's best trial, by validation, into ``best/``."""
     best: dict[str, dict[str, Any]] = {}
-    for row in store.rows():
+    rows = store.rows()
+    names = combination_names(row["axes"] for row in rows)
+    for row in rows:
         score = json.loads(row["metrics"] or "{}").get("val/mrr")
         pruned = any(note["code"] == "pruned" for note in json.loads(row["notes"] or "[]"))
         if row["status"] != "done" or score is None or pruned:
             continue
-        name = "_".join(json.loads(row["axes"]).values())
+        name = names[row["axes"]]
         if name not in best or score > best[name]["score"]:
             best[name] = {"score": score, "folder": row["folder"]}
     paths = {}
@@ -180,6 +185,25 @@ def write_best(store: Store) -> dict[str, Path]:
         paths[name] = store.folder / "best" / f"{name or 'all'}.yaml"
         write_atomically(paths[name], (store.folder / found["folder"] / "config.yaml").read_bytes())
     return paths
+
+
+def combination_names(combinations: Iterable[str]) -> dict[str, str]:
+    """What combinations of values are called: the values, and their axes, too, where others would have the same name.
+
+    Args:
+        combinations: JSON of values' short names by axis.
+
+    Example:
+        >>> list(combination_names(['{"graph": "a_b", "sampler": "c"}', '{"graph": "a", "sampler": "b_c"}']).values())
+        ['graph=a_b,sampler=c', 'graph=a,sampler=b_c']
+    """
+    axes = {text: json.loads(text) for text in combinations}
+    short = {text: "_".join(named.values()) for text, named in axes.items()}
+    count = Counter(short.values())
+    return {
+        text: name if count[name] == 1 else ",".join(f"{axis}={value}" for axis, value in axes[text].items())
+        for text, name in short.items()
+    }
 
 
 def seats(workers: int | None) -> list[dict[str, Any]]:
@@ -255,6 +279,7 @@ class Leader:
                 process.kill()  # whatever it has in hand is taken up again
             for process in self._processes.values():
                 process.wait()
+                close_pipes(process)
                 with contextlib.suppress(DataError):  # the disk may be full: the next start gives them back
                     self.store.release(this_process(process.pid))
 
@@ -315,24 +340,27 @@ class Leader:
 
     def _watch(self) -> None:
         """Until no worker works any more."""
-        begin, before, starts = time.monotonic(), self.store.counts(), 0
+        begin, before = time.monotonic(), self.store.counts()
+        starts, ended = 0, before["done"] + before["failed"]
         with shown(self.console) as show:
             while self._processes:
                 time.sleep(LOOK)
                 counts = self.store.counts()
                 show(counts, remaining(before, counts, time.monotonic() - begin))
+                if counts["done"] + counts["failed"] != ended:
+                    starts, ended = 0, counts["done"] + counts["failed"]
                 for index, process in list(self._processes.items()):
                     status = process.poll()
                     if status is None:
                         continue
-                    self.store.release(this_process(process.pid), dead=status not in (0, STOPPED))
+                    held = self.store.release(this_process(process.pid), dead=status not in (0, STOPPED))
                     words = self._last_words(index) if status else ""
+                    close_pipes(process)
                     del self._processes[index]
                     if status == STOPPED:
                         raise DataError(f"a worker cannot go on: {words}; what was done stays")
                     if status:
-                        after = self.store.counts()
-                        starts = starts + 1 if after["running"] == 0 and after == before else 0
+                        starts = 0 if held or status == EXIT_CODE else starts + 1  # told to stop, it gives its run back
                         how = f"by signal {-status}" if status < 0 else f"with status {status}"
                         self.console.print(f"a worker has ended {how} ({words}); another takes its place")
                         if starts >= FAILED_STARTS:
@@ -341,6 +369,14 @@ class Leader:
                         self._start(index)
                         self._order(index, {"work": True})
             show(self.store.counts(), None)
+
+
+def close_pipes(process: subprocess.Popen[str]) -> None:
+    """Closes what a process that has ended was spoken with by."""
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):  # an order that it has not taken
+                pipe.close()
 
 
 def remaining(before: dict[str, int], now: dict[str, int], seconds: float) -> float | None:

@@ -98,6 +98,27 @@ class Pruning(Callback):
             raise TrialPruned(f"after epoch {trainer.current_epoch}")
 
 
+class Stopping(Callback):
+    """Ends a run before its first step, where its worker was told to stop while it was prepared.
+
+    From there on :class:`~mebns_pl.callbacks.preemption.Preemption` takes the signals.
+
+    Args:
+        worker: that runs it.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ends it.
+
+        Raises:
+            SystemExit: the worker was told to stop.
+        """
+        self.worker.end_if_told()
+
+
 @dataclass
 class Worker:
     """Takes runs of a study and runs them.
@@ -118,6 +139,15 @@ class Worker:
         """Has the worker end when the run's step is over; a signal's handler."""
         self._stopping = True
 
+    def end_if_told(self) -> None:
+        """Ends the run that is prepared, to be given back.
+
+        Raises:
+            SystemExit: the worker was told to stop.
+        """
+        if self._stopping:
+            sys.exit(EXIT_CODE)
+
     def work(self) -> int:
         """Runs what there is to run.
 
@@ -134,7 +164,8 @@ class Worker:
                 if stopped is not None:
                     self.store.release(self.owner)
                     sys.stderr.write(f"{stopped}\n" if stopped else "")
-                    return STOPPED if stopped else EXIT_CODE
+                    if stopped or not self._stopping:
+                        return STOPPED if stopped else EXIT_CODE
                 gc.collect()
         finally:
             for number, handler in before.items():
@@ -170,7 +201,7 @@ class Worker:
             with output_into(place / OUTPUT):
                 outcome, chosen = self._outcome(claimed, place)
         except SystemExit as error:
-            if error.code == EXIT_CODE:
+            if error.code == EXIT_CODE or self._stopping:  # Lightning, too, ends a run by SIGTERM
                 return ""
             told = refusal(place / OUTPUT) or f"the run has ended with status {error.code}"
             self.store.fail(self.owner, claimed.run, told, about)
@@ -189,8 +220,9 @@ class Worker:
     def _outcome(self, claimed: Claimed, place: Path) -> tuple[Outcome, dict[str, str]]:
         if claimed.search is not None:
             return self._trial(claimed, place)
-        fit(self.fit_arguments(claimed, place), place, WarmCLI)
+        fit(self.fit_arguments(claimed, place), place, with_callbacks(Stopping(self)))
         if claimed.test:
+            self.end_if_told()
             test(place)
         return read_outcome(place / "version_0", claimed.test), {}
 
@@ -229,17 +261,10 @@ class Worker:
         trial.set_user_attr("run", claimed.run)
         chosen = suggested(trial, claimed.search["ranges"])
 
-        class PrunedCLI(WarmCLI):
-            """The command line with :class:`Pruning`."""
-
-            def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-                trainer = super().instantiate_trainer(**kwargs)
-                trainer.callbacks.append(Pruning(trial))  # type: ignore[attr-defined]
-                return trainer
-
         notes: list[dict[str, str]] = []
         try:
-            fit([*self.fit_arguments(claimed, place), *as_arguments(chosen)], place, PrunedCLI)
+            watched = with_callbacks(Stopping(self), Pruning(trial))
+            fit([*self.fit_arguments(claimed, place), *as_arguments(chosen)], place, watched)
         except TrialPruned as pruned:
             notes = [{"code": "pruned", "text": f"the trial was stopped {pruned}: worse than the median of others"}]
             study.tell(trial, state=TrialState.PRUNED)
@@ -251,6 +276,20 @@ class Worker:
             study.tell(trial, outcome.metrics["val/mrr"])
         outcome = Outcome(**{**vars(outcome), "notes": [*outcome.notes, *notes]})
         return outcome, {"config": json.dumps({**claimed.config, **chosen})}
+
+
+def with_callbacks(*callbacks: Callback) -> type[WarmCLI]:
+    """The command line whose trainers have callbacks more, behind all others."""
+
+    class WatchedCLI(WarmCLI):
+        """The command line of a worker's run."""
+
+        def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+            trainer = super().instantiate_trainer(**kwargs)
+            trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
+            return trainer
+
+    return WatchedCLI
 
 
 def fit(arguments: list[str], place: Path, kind: type[MeBNSCLI]) -> None:

@@ -30,6 +30,7 @@ PATIENCE = 60.0
 """Seconds that a process waits while others write."""
 MOST_DEATHS = 3
 """So many workers a run may take with it before it counts as failed."""
+_DIED = f"{MOST_DEATHS} workers have died of it"
 _TABLE = """
 CREATE TABLE runs (
     run TEXT PRIMARY KEY, place INTEGER, wanted INTEGER, checked INTEGER DEFAULT 0, status TEXT DEFAULT 'waiting',
@@ -209,9 +210,17 @@ class Store:
             ).rowcount
 
     def claim(self, owner: str) -> Claimed | None:
-        """Takes the next run that waits, or whose worker has long given no sign of life; None where there is none."""
+        """Takes the next run that waits, or whose worker has long given no sign of life; None where there is none.
+
+        Such a worker counts as dead: one that is told to stop gives its run back. See :meth:`release`.
+        """
         now = time.time()
         with self._connected() as connection:
+            connection.execute(
+                "UPDATE runs SET status = 'failed', owner = NULL, deaths = deaths + 1, finished = ?, error = ? "
+                "WHERE wanted AND status = 'running' AND sign_of_life < ? AND deaths + 1 >= ?",
+                (_now(), _DIED, now - LEASE, MOST_DEATHS),
+            )
             row = connection.execute(
                 "SELECT * FROM runs WHERE wanted AND (status = 'waiting' OR status = 'running' AND sign_of_life < ?) "
                 "ORDER BY place LIMIT 1",
@@ -220,7 +229,8 @@ class Store:
             if row is None:
                 return None
             connection.execute(
-                "UPDATE runs SET status = 'running', owner = ?, sign_of_life = ?, error = NULL WHERE run = ?",
+                "UPDATE runs SET deaths = deaths + (status = 'running'), status = 'running', owner = ?, "
+                "sign_of_life = ?, error = NULL WHERE run = ?",
                 (owner, now, row["run"]),
             )
             return _claimed(row)
@@ -234,23 +244,27 @@ class Store:
             )
             return changed.rowcount == 1
 
-    def release(self, owner: str, dead: bool = False) -> None:
+    def release(self, owner: str, dead: bool = False) -> int:
         """Gives back what a worker has taken, to be gone on with.
 
         Args:
             owner: the worker.
             dead: whether it has died of it; a run that has taken several workers with it counts as failed.
+
+        Returns:
+            How many runs it had.
         """
         with self._connected() as connection:
-            connection.execute(
+            given_back = connection.execute(
                 "UPDATE runs SET status = 'waiting', owner = NULL, deaths = deaths + ? "
                 "WHERE owner = ? AND status = 'running'",
                 (int(dead), owner),
-            )
+            ).rowcount
             connection.execute(
                 "UPDATE runs SET status = 'failed', finished = ?, error = ? WHERE status = 'waiting' AND deaths >= ?",
-                (_now(), f"{MOST_DEATHS} workers have died of it", MOST_DEATHS),
+                (_now(), _DIED, MOST_DEATHS),
             )
+        return given_back
 
     def release_dead(self) -> None:
         """Gives back the runs of workers of this host that are no more."""

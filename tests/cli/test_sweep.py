@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import math
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -29,7 +31,7 @@ from mebns_pl.errors import DataError
 from mebns_pl.study import origin
 from mebns_pl.study.plan import plan_runs, write_files
 from mebns_pl.study.spec import read_study
-from mebns_pl.study.store import Outcome, Store, read_results
+from mebns_pl.study.store import MOST_DEATHS, Outcome, Store, read_results, this_process
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = """
@@ -179,6 +181,39 @@ def test_a_preempted_worker_gives_its_run_back(monkeypatch: pytest.MonkeyPatch) 
     assert list(read_results(store.folder).status) == ["done"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    ("owner", "hook"),
+    [
+        ("callbacks.hparams.HyperParameters", "on_fit_start"),
+        ("data.datamodule.LinkDataModule", "train_dataloader"),  # Lightning has its own handler by then
+        ("callbacks.hparams.HyperParameters", "teardown"),
+    ],
+)
+def test_a_worker_that_is_told_while_it_prepares_gives_its_run_back(
+    number: signal.Signals, owner: str, hook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = prepared(study(text="{name: small, base: small, axes: {system: [Plain]}%s}"))
+    (name,) = store.known()
+    asked: list[bool] = []
+    module, _, kind = f"mebns_pl.{owner}".rpartition(".")
+    before = getattr(getattr(importlib.import_module(module), kind), hook)
+
+    def signalled(self: object, *given: object, **options: object) -> object:
+        os.kill(os.getpid(), number)
+        return before(self, *given, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"mebns_pl.{owner}.{hook}", signalled)
+        patch.setattr(worker, "requeue", lambda: asked.append(list(read_results(store.folder).status) == ["waiting"]))
+        assert Worker(store.folder).work() == EXIT_CODE
+    assert asked == [True]  # once, when the run can be had
+    place = store.folder / "runs" / name / "version_0"
+    assert (place / "checkpoints" / "last.ckpt").exists() == (hook == "teardown")  # no step was done
+    assert Worker(store.folder).work() == 0
+    assert list(read_results(store.folder).status) == ["done"]
+
+
 def test_a_worker_that_cannot_write_ends_and_its_run_waits(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,6 +266,23 @@ def test_a_search_has_the_same_budget_for_each_and_leaves_a_config() -> None:
     assert math.isclose(lr, json.loads(top.config)["model.optimizer.lr"])
 
 
+def test_combinations_whose_values_join_to_one_name_have_a_best_each() -> None:
+    values = "{x_y: {model.optimizer.lr: 0.1}, x: {model.optimizer.lr: 0.2}}, b: {z: {data.batch_size: 1}, y_z: {}}"
+    ranges = "{model.sampler.num_candidates: [2, 3]}"
+    text = f"{{base: small, axes: {{a: {values}}}, search: {{trials: 1, ranges: {ranges}}}%s}}"
+    store = prepared(study(text=text))
+    while (claimed := store.claim("one")) is not None:
+        folder = store.folder / "runs" / claimed.run
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(json.dumps(claimed.axes))
+        about = {"commit": "c", "version": "v", "machine": "m", "folder": f"runs/{claimed.run}"}
+        store.finish("one", claimed.run, Outcome({"val/mrr": 0.5}), about)
+    best = sweep.write_best(store)
+    assert set(best) == {"a=x_y,b=z", "x_y_y_z", "x_z", "a=x,b=y_z"}
+    assert json.loads(best["a=x_y,b=z"].read_text()) == {"a": "x_y", "b": "z"}
+    assert json.loads(best["a=x,b=y_z"].read_text()) == {"a": "x", "b": "y_z"}
+
+
 @pytest.mark.parametrize("commit", ["a" * 40, "b" * 40, None])
 def test_runs_by_other_code_are_told(commit: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("study.yaml").write_text(STUDY % "")
@@ -267,6 +319,7 @@ def test_dry_run_lists_and_writes_nothing(capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr().out
     assert out.count("would run") == 3
     assert "2 of 2 runs would run in" in out
+    assert out.endswith("; their options are looked at when the sweep starts\n")
     assert not Path("studies").exists()
 
 
@@ -307,6 +360,64 @@ def test_seats_share_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep.torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert [(seat["gpu"], seat["cores"]) for seat in seats(None)] == [("5", [0, 1]), ("7", [2, 3])]
+
+
+@dataclass
+class Workers:
+    """In place of workers: processes that take an order and end, with status 3 while runs wait.
+
+    Args:
+        store: of the study.
+        claim: whether each takes a run.
+    """
+
+    store: Store
+    claim: bool
+    all: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def lead(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Has a leader lead them to the end."""
+        start = sweep.Leader._start
+
+        def counted(leader: sweep.Leader, index: int) -> None:
+            assert len(self.all) < 10
+            status = 3 if self.store.counts()["waiting"] else 0
+            monkeypatch.setattr(sweep, "WORKER", ("sh", "-c", f"read order; echo no memory >&2; exit {status}"))
+            start(leader, index)
+            process = leader._processes[index]
+            self.all.append(process)
+            if self.claim:
+                self.store.claim(this_process(process.pid))
+
+        monkeypatch.setattr(sweep.Leader, "_start", counted)
+        monkeypatch.setattr(sweep, "LOOK", 0.01)
+        self.store.mark_checked()
+        sweep.Leader(self.store, 1, Console(file=io.StringIO())).run(read_study("study.yaml"))
+
+
+def test_workers_that_end_before_they_run_anything_end_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = prepared(study())
+    workers = Workers(store, claim=False)
+
+    def elsewhere(*_: object) -> None:  # a run is done before the first worker ends
+        if store.counts()["done"] == 0 and (claimed := store.claim("elsewhere")):
+            about = {"commit": "c", "version": "v", "machine": "m", "folder": "runs/x"}
+            store.finish("elsewhere", claimed.run, Outcome({"val/mrr": 0.5}), about)
+
+    monkeypatch.setattr(sweep, "remaining", elsewhere)
+    with pytest.raises(DataError, match="workers end before they have run anything: no memory"):
+        workers.lead(monkeypatch)
+    assert sweep.FAILED_STARTS <= len(workers.all) <= sweep.FAILED_STARTS + 1
+
+
+def test_workers_that_die_of_their_runs_are_replaced_and_leave_no_pipe_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = prepared(study())
+    workers = Workers(store, claim=True)
+    workers.lead(monkeypatch)
+    assert store.counts() == {"done": 0, "failed": 2, "running": 0, "waiting": 0}
+    assert len(workers.all) == 2 * MOST_DEATHS + 1
+    for process in workers.all:
+        assert all(pipe is not None and pipe.closed for pipe in (process.stdin, process.stdout, process.stderr))
 
 
 def test_how_long_it_takes_still() -> None:

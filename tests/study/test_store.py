@@ -127,6 +127,27 @@ def test_a_run_that_takes_workers_with_it_fails(store: Store) -> None:
     assert store.counts()["waiting"] == 3
 
 
+def test_a_run_that_silences_its_workers_fails_and_the_next_is_taken(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    store.claim("told to stop"), store.release("told to stop")
+    for number in range(module.MOST_DEATHS):
+        monkeypatch.setattr(time, "time", lambda late=number: now + 2 * late * module.LEASE)
+        taken = store.claim(f"worker {number}")
+        assert taken is not None
+        assert taken.run == "r0"
+    monkeypatch.setattr(time, "time", lambda: now + 2 * module.MOST_DEATHS * module.LEASE)
+    taken = store.claim("the next")
+    assert taken is not None
+    assert taken.run == "r1"
+    table = read_results(store.folder)
+    assert list(table.status) == ["failed", "running", "waiting"]
+    assert table.error[0] == "3 workers have died of it"
+    assert table.finished.notna()[0]
+    assert not store.finish(f"worker {module.MOST_DEATHS - 1}", "r0", Outcome({}), ABOUT)
+
+
 def test_an_edited_study_keeps_what_is_done_and_runs_no_more_what_is_gone(store: Store) -> None:
     store.claim("one"), store.claim("one")
     store.finish("one", "r0", Outcome({"val/mrr": 0.5}), ABOUT)
