@@ -188,7 +188,7 @@ def write_best(store: Store) -> dict[str, Path]:
 
 
 def combination_names(combinations: Iterable[str]) -> dict[str, str]:
-    """What combinations of values are called: the values, and their axes, too, where others would have the same name.
+    """Names of files for combinations: their values, and axes, too, where others would have the same name.
 
     Args:
         combinations: JSON of values' short names by axis.
@@ -200,10 +200,11 @@ def combination_names(combinations: Iterable[str]) -> dict[str, str]:
     axes = {text: json.loads(text) for text in combinations}
     short = {text: "_".join(named.values()) for text, named in axes.items()}
     count = Counter(short.values())
-    return {
+    names = {
         text: name if count[name] == 1 else ",".join(f"{axis}={value}" for axis, value in axes[text].items())
         for text, name in short.items()
     }
+    return {text: name.replace("/", "%2F") for text, name in names.items()}  # a path may be a value
 
 
 def seats(workers: int | None) -> list[dict[str, Any]]:

@@ -283,6 +283,12 @@ def test_combinations_whose_values_join_to_one_name_have_a_best_each() -> None:
     assert json.loads(best["a=x,b=y_z"].read_text()) == {"a": "x", "b": "y_z"}
 
 
+def test_a_path_that_is_a_value_names_a_file_within_the_folder() -> None:
+    assert set(sweep.combination_names(['{"data.graph": "/a/b.csv", "system": "Plain"}']).values()) == {
+        "%2Fa%2Fb.csv_Plain"
+    }
+
+
 @pytest.mark.parametrize("commit", ["a" * 40, "b" * 40, None])
 def test_runs_by_other_code_are_told(commit: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("study.yaml").write_text(STUDY % "")
