@@ -40,7 +40,7 @@ class StartingWeights:
     """
 
     num_negatives: int = 8
-    floor: float = 0.1
+    floor: float = 0.5
 
     def __post_init__(self) -> None:
         at_least(1, num_negatives=self.num_negatives)
