@@ -38,7 +38,8 @@ def read(path: Path) -> pd.DataFrame:
         frame = read_results(path)
         frame = frame[frame["status"] == "done"]
     else:
-        frame = pd.read_csv(path)
+        names = {name: str for name in pd.read_csv(path, nrows=0) if name.startswith("axis/")}  # of values, not numbers
+        frame = pd.read_csv(path, dtype=names)
     axes = [name for name in frame if name.startswith("axis/")]
     return frame[[*axes, "split_seed", "seed", *(name for name in KEPT if name in frame)]].reset_index(drop=True)
 
@@ -79,8 +80,8 @@ def difference(rows: pd.DataFrame, name: str, scale: float, digits: int) -> str:
     return f"{found.mean:+.{digits}f} ({found.low:+.{digits}f}, {found.high:+.{digits}f})"
 
 
-def main() -> None:
-    """Prints the table."""
+def options(arguments: list[str] | None = None) -> tuple[argparse.Namespace, pd.DataFrame, str]:
+    """What was asked for, the runs, and the column that is compared."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path, nargs="?", default=FORMS, help="folder of a study, or a table of its runs")
     parser.add_argument("--axis", default="variant", help="whose values are compared")
@@ -88,7 +89,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, help="also writes the runs into this table")
     parser.add_argument("--stage", choices=("test", "val"), default="test", help="whose MRR and AUC")
     parser.add_argument("--graphs", nargs="+", help="all unless told")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     frame = read(given.study)
     if given.csv:
         frame.to_csv(given.csv, index=False, float_format="%.6g")
@@ -100,6 +101,12 @@ def main() -> None:
         parser.error(f"--stage: {given.study} has no {given.stage}/mrr")
     if axis not in frame or given.reference not in set(frame[axis]):
         parser.error(f"--axis, --reference: there is no {given.axis}={given.reference} in {given.study}")
+    return given, frame, axis
+
+
+def main() -> None:
+    """Prints the table."""
+    given, frame, axis = options()
     found = list(cells(frame, axis, given.reference))
     print({"test": "Test", "val": "Validation"}[given.stage], end=" ")
     means(frame, axis)

@@ -8,6 +8,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -211,3 +212,23 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "site" / "api" / "data.html").exists()
+
+
+# --- tables of runs ---
+
+
+def test_commands_that_make_the_tables_find_their_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An arm that a committed table lacks is refused by the command; tables themselves are not computed here."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.chdir(ROOT)
+    options = importlib.import_module("quality").options
+    commands = {
+        line.split("#")[0].removeprefix("python benchmarks/quality.py")
+        for page in PAGES
+        for line in page.read_text("utf-8").splitlines()
+        if line.startswith("python benchmarks/quality.py")
+    }
+    assert len(commands) > 8
+    for command in commands:
+        given, runs, axis = options(shlex.split(command))
+        assert (runs[axis] == given.reference).any()

@@ -19,6 +19,7 @@ from torch import Tensor
 from mebns_pl.analysis.card import shared_pairs
 from mebns_pl.analysis.collapse import FitTraces, Note, ReluWatch, are_constant, constant_scores, fit_notes, oracle
 from mebns_pl.callbacks.migration import MigrationMonitor
+from mebns_pl.callbacks.preemption import Preemption
 from mebns_pl.data.datamodule import LinkDataModule, data_of
 from mebns_pl.metrics_json import NAME, read_metrics, write_metrics
 from mebns_pl.models.batching import FullGraph
@@ -30,6 +31,8 @@ from mebns_pl.types import EvalBatch
 
 log = logging.getLogger(__name__)
 
+UNFINISHED = ("equal-weights", "never-left-warm-up", "best-epoch-in-warmup")
+"""Notes that more epochs may take back."""
 WEIGHTS = ("weights/unevenness", "weights/learned", "weights/signal")
 """What the last epoch tells of the weights."""
 _WATCHED = 500
@@ -144,7 +147,10 @@ class MetricsFile(Callback):
             learned=self._last("weights/learned"),
             moved=not isinstance(system, MeBNS) or bool(system.weight_net.last.weight.any()),  # it starts at zero
         )
-        return [*([oracle()] if data_of(trainer).oracle else []), *fit_notes(traces)]
+        notes = [*([oracle()] if data_of(trainer).oracle else []), *fit_notes(traces)]
+        if any(isinstance(callback, Preemption) and callback.preempted for callback in _callbacks(trainer)):
+            notes = [note for note in notes if note.code not in UNFINISHED]  # it goes on
+        return notes
 
     def _constant(self, system: AbstractLinkSystem) -> bool:
         scored = system.scored.get("val")

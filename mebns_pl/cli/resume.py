@@ -95,7 +95,10 @@ class FoundCheckpoint:
             if limit is not None and 0 <= limit <= done
         ]
         if self.stopped_early and any(isinstance(callback, EarlyStopping) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-            why = [f"early stopping ended it after epoch {self.epoch}; go on without it: --trainer.callbacks null"]
+            why = [
+                f"early stopping ended it after {self.epoch} epochs; to go on, take it out of trainer.callbacks "
+                "(null takes all out)"
+            ]
         if why:
             rank_zero_info(f"The run of {self.path} is finished, nothing is changed: {why[0]}")
         return bool(why)

@@ -23,8 +23,8 @@ class StartingWeights:
     candidates (1 for DNS's hardest, the softmax for a softmax sampler, 1 / L for random negatives) a candidate weighs
     ``(1 - floor) L s + floor``. Where more than ``num_negatives`` stay, so many are drawn by priority sampling
     (Duffield, Lund and Thorup, *J. ACM* 2007): candidate i has the priority ``w_i / u_i`` with u_i uniform in (0, 1],
-    the highest stay and weigh ``max(w_i, t)`` with t the highest priority that does not, by which no sum of weights is
-    biased; a row is brought to mean 1 then.
+    the highest stay and weigh ``max(w_i, t)`` with t the highest priority that does not, which leaves sums of weights
+    unbiased; each row is then divided by its mean.
 
     Args:
         num_negatives: M, the most negatives of a positive, 1 or more.

@@ -256,9 +256,9 @@ class MeBNS(AbstractLinkSystem):
         warmup, share = self.warmup, isinstance(self.schedule.warmup, float)
         if why := all_warm_up(self.trainer, warmup, self.updates.accumulate):
             rank_zero_warn(
-                f"schedule.warmup: {warmup}{f' of {self.run_length} epochs' if share else ''}, but {why}: all of it is "
-                "warm-up, in which MeBNS trains like the sampler alone. Set model.schedule.warmup to a lower number of "
-                "epochs, or let the run be longer."
+                f"schedule.warmup: {warmup}{f' of {self.run_length} epochs' if share else ''}, but {why}, in "
+                "which MeBNS trains like the sampler alone. Set model.schedule.warmup to a lower number of epochs, or "
+                "let the run be longer."
             )
 
     def teardown(self, stage: str) -> None:
@@ -315,7 +315,7 @@ class MeBNS(AbstractLinkSystem):
     def teach_filter(self) -> None:
         """Fits the filter to meta edges, which the teacher has not seen, against candidates as they are drawn.
 
-        One rank asks the teacher for all, so that all learn the same to the last bit, on whatever hardware.
+        All take the first rank's logits, so that they learn the same to the last bit, on whatever hardware.
         """
         data = self.data
         hidden, others = data.split.meta, data.training_candidates(self.sampler.static, NUM_DRAWN)

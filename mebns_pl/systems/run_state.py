@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
@@ -79,6 +79,12 @@ def check_checkpoint(system: LightningModule, checkpoint: dict[str, Any]) -> Non
                 "the run goes on with other options, so it is not the run that it would have been: "
                 + "; ".join(changed)
             )
+        averaged = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        if "current_model_state" in checkpoint and not averaged:
+            raise CheckpointError(
+                f"checkpoint {trainer.ckpt_path}: its weights are averages, from which training does not go on; give "
+                "trainer.callbacks the WeightAveraging that has made them"
+            )
         _follow_a_moved_folder(trainer, checkpoint)
 
 
@@ -106,8 +112,10 @@ def begin_epoch_anew(trainer: Trainer) -> None:
 def stopped_early(trainer: Trainer) -> bool:
     """Whether early stopping has ended the run."""
     stoppers = [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]  # type: ignore[attr-defined]
-    # Of a stop in epoch 0 the epoch says nothing; older Lightning does not say why
-    return trainer.should_stop and any(
+    # Where it has not had its min_epochs, it goes on all the same
+    if not trainer.should_stop or trainer.fit_loop.epoch_progress.current.processed < (trainer.min_epochs or 0):
+        return False
+    return any(  # of a stop in epoch 0 the epoch says nothing; older Lightning does not say why
         stopper.stopped_epoch > 0 or getattr(stopper, "stopping_reason_message", None) for stopper in stoppers
     )
 

@@ -1,7 +1,8 @@
-"""What of Lightning's options these systems cannot do, refused before anything starts; and float64 that works."""
+"""Options of Lightning: those refused before anything starts, those that leave MeBNS idle; and a float64 that works."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from types import UnionType
 from typing import Any
@@ -110,25 +111,30 @@ def all_warm_up(trainer: Trainer, warmup: int, accumulate: int) -> str | None:
     """Says why a run that begins, or goes on, is or may be all warm-up; None where it is not.
 
     Args:
-        trainer: whose training has been set up.
+        trainer: whose training starts.
         warmup: epochs.
-        accumulate: batches an update, by which ``trainer.max_steps`` counts.
+        accumulate: batches an update of the student, which ``trainer.max_steps`` counts.
     """
-    if not warmup:
+    if trainer.current_epoch >= warmup:
         return None
     epochs, steps = trainer.max_epochs, trainer.max_steps
     if epochs is not None and 0 <= epochs <= warmup:
-        return f"the run has {epochs} epochs"
-    batches = trainer.num_training_batches
-    if 0 <= steps * accumulate <= warmup * batches:
-        return f"the run has {steps} steps, which are {steps * accumulate / batches:.3g} epochs"
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, EarlyStopping):
-            every = trainer.check_val_every_n_epoch or 1
-            first = (callback.patience + 1) * (every if str(callback.monitor).startswith("val") else 1)
-            if first <= warmup:
-                return f"EarlyStopping may end the run after {first}"
-    return None
+        return f"the run has {epochs} epochs: all of it is warm-up"
+    updates = math.ceil(trainer.num_training_batches / accumulate)
+    if 0 <= steps <= warmup * updates:
+        return f"the run has {steps} steps, which are {steps / updates:.3g} epochs: all of it is warm-up"
+    stoppers = [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]  # type: ignore[attr-defined]
+    first = min((_first_stop(trainer, stopper) for stopper in stoppers), default=warmup + 1)
+    return f"EarlyStopping may end the run after {first} epochs: all of it may be warm-up" if first <= warmup else None
+
+
+def _first_stop(trainer: Trainer, stopper: EarlyStopping) -> int:
+    """After how many epochs a run is over that never gets better than at its first check."""
+    every, checks = 1, 1
+    if not stopper._check_on_train_epoch_end:
+        every = trainer.check_val_every_n_epoch or 1
+        checks = max(1, int(trainer.num_training_batches // (trainer.val_check_batch or math.inf)))
+    return max(every * math.ceil((stopper.patience + 1) / checks), trainer.min_epochs or 0)
 
 
 class FrozenBatchDouble(DoublePrecision):

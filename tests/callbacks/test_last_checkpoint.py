@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import ReduceLROnPlateau
 from lightning.pytorch.loggers import Logger
 from torch.optim.lr_scheduler import StepLR
@@ -266,6 +266,29 @@ def test_a_run_told_to_stop_within_an_epoch_goes_on_there(tmp_path: Path) -> Non
     two, _ = run(part, Memory(part), minutes=None)
     assert equal(weights(one), weights(two))
     assert states(folder) == states(part)
+
+
+@pytest.mark.parametrize(("min_epochs", "epochs"), [(None, 2), (3, 3)])
+def test_a_checkpoint_tells_whether_early_stopping_has_ended_the_run(
+    tmp_path: Path, min_epochs: int | None, epochs: int
+) -> None:
+    """It has not where the run has still to have its least number of epochs."""
+    told: list[bool] = []
+
+    class Watch(Callback):
+        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            if trainer.current_epoch:
+                found = torch.load(tmp_path / "last.ckpt", weights_only=True)
+                told.append(found["mebns_pl"]["stopped_early"])
+
+    stopper = EarlyStopping("val/mrr", mode="max", patience=1, min_delta=2.0)  # no MRR is so much better
+    callbacks = [stopper, Watch(), LastCheckpoint(tmp_path)]
+    data = make_data()
+    trainer = make_trainer(5, callbacks, enable_checkpointing=True, min_epochs=min_epochs)
+    trainer.fit(make_plain(data.spec), data)
+    assert trainer.current_epoch == epochs
+    assert told == [False] * (epochs - 1)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["mebns_pl"]["stopped_early"]
 
 
 @pytest.mark.slow

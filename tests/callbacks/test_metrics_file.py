@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import signal
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,16 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.optim import Adam
 
-from mebns_pl import EvaluationCard, Every, HardestSelector, LastCheckpoint, MetricsFile, MigrationMonitor
+from mebns_pl import (
+    EvaluationCard,
+    Every,
+    HardestSelector,
+    LastCheckpoint,
+    MetricsFile,
+    MigrationMonitor,
+    Preemption,
+    Schedule,
+)
 from mebns_pl.metrics_json import read_metrics, write_metrics
 from references.runs import ALL_WARM_UP, make_data, make_mebns, make_plain, make_trainer
 
@@ -128,6 +138,23 @@ def test_a_stopped_run_goes_on_with_its_curves(tmp_path: Path) -> None:
         del found[name]["seconds"], found[name]["peak_memory_mib"]
     assert found["whole"] == found["parts"]
     assert found["whole"]["unevenness"] is None
+
+
+@ALL_WARM_UP
+@pytest.mark.parametrize("told", [True, False])
+def test_a_preempted_run_is_not_told_what_more_epochs_may_take_back(tmp_path: Path, told: bool) -> None:
+    preemption, data = Preemption(), make_data()
+
+    class Told(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+            if told:
+                preemption._receive(signal.SIGTERM, None)
+
+    trainer = make_trainer(2, [Told(), preemption, MetricsFile(tmp_path)])
+    trainer.fit(make_mebns(data.spec, schedule=Schedule(warmup=2)), data)
+    assert preemption.preempted == told
+    codes = [note["code"] for note in strictly(tmp_path / "metrics.json").get("notes", [])]
+    assert ("never-left-warm-up" in codes) != told
 
 
 def test_runs_without_a_folder_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

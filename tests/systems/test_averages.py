@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mebns_pl import GCN, AutoEncoder, DotDecoder, EncoderDecoder, LastCheckpoint
 from mebns_pl.negatives.proposals.cache import CacheProposal
+from mebns_pl.systems.checkpoint_io import CheckpointError
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec
 from references.runs import adam, equal, fit, make_data, make_mebns, make_plain, make_trainer, weights
@@ -115,6 +116,15 @@ def test_a_run_made_longer_equals_one_in_one_go(
     assert equal(found["whole"][0], found["parts"][0])
     for part in ("state_dict", "current_model_state", "averaging_state"):
         assert equal(found["whole"][1][part], found["parts"][1][part])
+
+
+def test_training_does_not_go_on_from_averages_without_their_callback(tmp_path: Path) -> None:
+    data, last = make_data(), LastCheckpoint(tmp_path)
+    fit(make_plain(data.spec), data, 1, [EMAWeightAveraging(decay=DECAY), last], enable_checkpointing=True)
+    with pytest.raises(
+        CheckpointError, match=r"last\.ckpt: its weights are averages, from which training does not go on"
+    ):
+        fit(make_plain(data.spec), data, 2, ckpt_path=str(tmp_path / "last.ckpt"))
 
 
 def test_buffers_of_proposals_are_not_averaged() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import socket
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -260,14 +259,6 @@ def test_the_student_may_start_from_the_teacher(warmup: int, places: list[tuple[
     assert [place for place, same in seen.items() if same] == places
 
 
-@pytest.mark.parametrize(("epochs", "warns"), [(2, True), (3, False)])
-def test_a_run_that_is_all_warm_up_is_named(epochs: int, warns: bool, recwarn: pytest.WarningsRecorder) -> None:
-    data = make_data()
-    fit(make_mebns(data.spec, schedule=Schedule(warmup=2)), data, epochs=epochs)
-    found = [str(one.message) for one in recwarn if "schedule.warmup" in str(one.message)]
-    assert [message.startswith("schedule.warmup: 2, but the run has 2 epochs") for message in found] == [True] * warns
-
-
 def test_the_weight_net_rests_while_warming_up() -> None:
     data, watch = make_data(), Weights()
     system = make_mebns(data.spec, schedule=Schedule(warmup=2))
@@ -451,40 +442,63 @@ def test_a_run_that_goes_on_with_a_shorter_warm_up(tmp_path: Path, stop: str) ->
     assert again.meta_set is not None
 
 
+def stopper(patience: int, monitor: str = "val/mrr") -> dict[str, Any]:
+    return {"callbacks": [EarlyStopping(monitor, mode="max", patience=patience)]}
+
+
 @pytest.mark.parametrize(
-    ("schedule", "options", "told"),
+    ("changes", "options", "told"),
     [
-        (Schedule(warmup=3), {"max_epochs": 3}, "schedule.warmup: 3, but the run has 3 epochs: all of it is warm-up"),
+        ({"warmup": 2}, {"epochs": 2}, "warmup: 2, but the run has 2 epochs: all of it is warm-up"),
+        ({"warmup": 2}, {"epochs": 3}, None),
+        ({"warmup": 0}, {"epochs": 1}, None),
         (
-            Schedule(),
-            {"max_epochs": 40, "max_steps": 6},
+            {},
+            {"epochs": 40, "max_steps": 6},
             "warmup: 8 of 40 epochs, but the run has 6 steps, which are 2 epochs: all",
         ),
         (
-            Schedule(),
-            {"max_epochs": -1, "max_steps": 3},
-            "warmup: 20 of 100 epochs, but the run has 3 steps, which are 1 epochs",
+            {},
+            {"epochs": -1, "max_steps": 3},
+            "warmup: 20 of 100 epochs, but the run has 3 steps, which are 1 epochs: all",
         ),
         (
-            Schedule(warmup=3),
-            {"max_epochs": 4, "callbacks": 2},
-            "warmup: 3, but EarlyStopping may end the run after 3: all of it",
+            {"warmup": 1, "accumulate": 2},
+            {"epochs": 2, "max_steps": 2},
+            "but the run has 2 steps, which are 1 epochs: all",
         ),
-        (Schedule(warmup=3), {"max_epochs": 4, "callbacks": 3}, None),
-        (Schedule(warmup=0), {"max_epochs": 1}, None),
+        ({"warmup": 1, "accumulate": 2}, {"epochs": 2, "max_steps": 3}, None),
+        (
+            {"warmup": 3},
+            {"epochs": 4, **stopper(2)},
+            "warmup: 3, but EarlyStopping may end the run after 3 epochs: all of",
+        ),
+        ({"warmup": 3}, {"epochs": 4, **stopper(3)}, None),
+        ({"warmup": 3}, {"epochs": 4, "min_epochs": 4, **stopper(2)}, None),
+        ({"warmup": 3}, {"epochs": 4, "check_val_every_n_epoch": 2, **stopper(1, "train/student_loss")}, None),
+        ({"warmup": 3}, {"epochs": 4, "val_check_interval": 0.34, **stopper(7)}, "may end the run after 3 epochs"),
     ],
 )
-def test_a_run_that_is_all_warm_up_is_told_so(schedule: Schedule, options: dict[str, Any], told: str | None) -> None:
-    if patience := options.pop("callbacks", None):
-        options["callbacks"] = [EarlyStopping("val/mrr", mode="max", patience=patience)]
+def test_a_run_that_is_all_warm_up_is_told_so(
+    changes: dict[str, Any], options: dict[str, Any], told: str | None, recwarn: pytest.WarningsRecorder
+) -> None:
+    """An epoch has three batches; shares are of the run."""
     data = make_data()
-    trainer = make_trainer(**{"epochs": options.pop("max_epochs"), **options})
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter("always")
-        trainer.fit(make_mebns(data.spec, schedule=schedule), data)
-    messages = [str(warning.message) for warning in found if "warm-up" in str(warning.message)]
-    assert len(messages) == (told is not None)
-    assert told is None or told in messages[0]
+    schedule, updates = Schedule(warmup=changes.get("warmup", 0.2)), Updates(accumulate=changes.get("accumulate", 1))
+    make_trainer(**options).fit(make_mebns(data.spec, schedule=schedule, updates=updates), data)
+    found = [str(one.message) for one in recwarn if "warm-up" in str(one.message)]
+    assert len(found) == (told is not None)
+    assert told is None or told in found[0]
+
+
+def test_a_run_that_goes_on_behind_its_warm_up_is_not_warned(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    data = make_data()
+    for epochs, path in ((3, None), (4, str(tmp_path / "last.ckpt"))):
+        system = make_mebns(data.spec, schedule=Schedule(warmup=2))
+        fit(system, data, epochs, [LastCheckpoint(tmp_path), *stopper(1)["callbacks"]], path, enable_checkpointing=True)
+        found = [one for one in recwarn.list if "warm-up" in str(one.message)]
+        assert len(found) == (path is None)
+        recwarn.clear()
 
 
 def test_global_step_counts_the_students_steps() -> None:
