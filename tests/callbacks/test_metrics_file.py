@@ -27,6 +27,7 @@ from mebns_pl import (
     MigrationMonitor,
     Preemption,
     Schedule,
+    StartingWeights,
 )
 from mebns_pl.metrics_json import read_metrics, write_metrics
 from references.runs import ALL_WARM_UP, make_data, make_mebns, make_plain, make_trainer
@@ -215,7 +216,7 @@ def test_a_weight_net_that_adds_nothing_is_told_whatever_it_starts_from(
 ) -> None:
     """Weights start from the hardest candidate's, and so are uneven."""
     data = make_data()
-    system = make_mebns(data.spec, selector=HardestSelector(1), **changes)
+    system = make_mebns(data.spec, selector=HardestSelector(1), starting_weights=StartingWeights(floor=0.1), **changes)
     make_trainer(2, [MetricsFile(tmp_path)]).fit(system, data)
     found = strictly(tmp_path / "metrics.json")
     assert found["fit"]["unevenness"] > 0.1
