@@ -113,7 +113,8 @@ def stopped_early(trainer: Trainer) -> bool:
     """Whether early stopping has ended the run."""
     stoppers = [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]  # type: ignore[attr-defined]
     # Where it has not had its min_epochs, it goes on all the same
-    if not trainer.should_stop or trainer.fit_loop.epoch_progress.current.processed < (trainer.min_epochs or 0):
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    if not trainer.should_stop or progress.processed < (trainer.min_epochs or 0):
         return False
     return any(  # of a stop in epoch 0 the epoch says nothing; older Lightning does not say why
         stopper.stopped_epoch > 0 or getattr(stopper, "stopping_reason_message", None) for stopper in stoppers
