@@ -164,23 +164,19 @@ def equal_weights(traces: FitTraces) -> list[Note]:
         return []
     if not nothing or traces.epochs <= traces.warmup:
         return []
-    if not traces.moved:
-        return [
-            Note(
-                "equal-weights",
-                "the weight net has never moved, so all negatives keep the weights that they have before it: weights "
-                "are off, which a control may mean. Usual remedy: a lower n of Every (model.engine), a learning rate "
-                "above 0 (model.weight_net_optimizer.lr)",
-            )
-        ]
-    return [
-        Note(
-            "equal-weights",
+    if traces.moved:
+        told = (
             f"after warm-up all negatives keep the weights that they have before the weight net ({measure}): it adds "
             "nothing. Usual remedy: a higher learning rate (model.weight_net_optimizer.lr), more epochs after warm-up, "
-            "more meta edges (data.split.meta)",
+            "more meta edges (data.split.meta)"
         )
-    ]
+    else:
+        told = (
+            "the weight net has never moved, so all negatives keep the weights that they have before it: weights "
+            "are off, which a control may mean. Usual remedy: a lower n of Every (model.engine), a learning rate "
+            "above 0 (model.weight_net_optimizer.lr)"
+        )
+    return [Note("equal-weights", told)]
 
 
 def warm_up_notes(traces: FitTraces) -> list[Note]:

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from mebns_pl.checks import above
 from mebns_pl.files import naming
 from mebns_pl.systems.run_state import run_folder
+from mebns_pl.systems.trainer_options import callbacks_of
 
 
 class LastCheckpoint(Checkpoint):
@@ -53,7 +54,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on, what goes wrong with logs waits for the next checkpoint, and averaged weights for the last."""
         self._fault = None
-        for average in _averages(trainer):
+        for average in callbacks_of(trainer, WeightAveraging):
             vars(average)["on_train_end"] = _nothing
         for owner, name, folder in _log_writers(trainer):
             vars(owner)[name] = self._put_off(getattr(owner, name), folder)
@@ -85,7 +86,7 @@ class LastCheckpoint(Checkpoint):
             self._write(trainer)
         for owner, name, _ in _log_writers(trainer):
             vars(owner).pop(name, None)
-        for average in _averages(trainer):
+        for average in callbacks_of(trainer, WeightAveraging):
             vars(average).pop("on_train_end", None)
             average.on_train_end(trainer, pl_module)
         self._tell_fault()
@@ -112,10 +113,6 @@ class LastCheckpoint(Checkpoint):
     def _tell_fault(self) -> None:
         if self._fault is not None:
             raise self._fault
-
-
-def _averages(trainer: Trainer) -> list[WeightAveraging]:
-    return [callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging)]  # type: ignore[attr-defined]
 
 
 def _nothing(*_: Any) -> None:

@@ -27,6 +27,7 @@ from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.mebns import MeBNS
 from mebns_pl.systems.run_state import run_folder
+from mebns_pl.systems.trainer_options import callbacks_of
 from mebns_pl.types import EvalBatch
 
 log = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ class MetricsFile(Callback):
             moved=not isinstance(system, MeBNS) or bool(system.weight_net.last.weight.any()),  # it starts at zero
         )
         notes = [*([oracle()] if data_of(trainer).oracle else []), *fit_notes(traces)]
-        if any(isinstance(callback, Preemption) and callback.preempted for callback in _callbacks(trainer)):
+        if any(callback.preempted for callback in callbacks_of(trainer, Preemption)):
             notes = [note for note in notes if note.code not in UNFINISHED]  # it goes on
         return notes
 
@@ -199,7 +200,7 @@ class MetricsFile(Callback):
     def _write_fit(self, trainer: Trainer, system: AbstractLinkSystem, epochs: int) -> None:
         if not trainer.is_global_zero or self._path is None:
             return
-        trackers = [callback.tracker for callback in _callbacks(trainer) if isinstance(callback, MigrationMonitor)]
+        trackers = [callback.tracker for callback in callbacks_of(trainer, MigrationMonitor)]
         fit = {
             "epochs": epochs,
             "best_epoch": self.best.get("epoch"),
@@ -323,10 +324,6 @@ def _counting(batch: EvalBatch) -> Tensor:
 def warmup_of(system: LightningModule) -> int:
     """For how many epochs a system trains like the sampler alone: 0 but for MeBNS."""
     return system.warmup if isinstance(system, MeBNS) else 0
-
-
-def _callbacks(trainer: Trainer) -> list[Callback]:
-    return trainer.callbacks  # type: ignore[attr-defined, no-any-return]
 
 
 def _mean(lists: Sequence[Sequence[float]]) -> float | None:

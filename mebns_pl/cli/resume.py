@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from mebns_pl.cli.saved_run import config_beside
 from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointError
 from mebns_pl.systems.identity import KEY
+from mebns_pl.systems.trainer_options import callbacks_of
 
 FILE = "last.ckpt"
 _VERSION = re.compile(r"version_(\d+)")
@@ -94,7 +95,7 @@ class FoundCheckpoint:
             for what, limit, done in limits
             if limit is not None and 0 <= limit <= done
         ]
-        if self.stopped_early and any(isinstance(callback, EarlyStopping) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        if self.stopped_early and callbacks_of(trainer, EarlyStopping):
             why = [
                 f"early stopping ended it after {self.epoch} epochs; to go on, take it out of trainer.callbacks "
                 "(null takes all out)"

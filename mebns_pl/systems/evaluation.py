@@ -23,7 +23,7 @@ from mebns_pl.metrics.stage import StageMetrics, StageScores
 from mebns_pl.models.batching import AbstractBatching, FullGraph, Nodes, PairScore
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.systems.scoring import AbstractScoring, Gate, StudentScoring
-from mebns_pl.systems.trainer_options import check_trainer
+from mebns_pl.systems.trainer_options import callbacks_of, check_trainer
 from mebns_pl.types import EvalBatch
 
 
@@ -65,7 +65,7 @@ class AbstractEvaluation(LightningModule, ABC):
     def configure_callbacks(self) -> Sequence[Callback] | Callback:
         """The first that Lightning calls: refuses what these systems cannot do, and has the ranks watch each other."""
         check_trainer(self.trainer, self.num_learners)
-        watched = any(isinstance(callback, RankWatch) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        watched = bool(callbacks_of(self.trainer, RankWatch))
         return [] if watched or self.trainer.world_size == 1 else [RankWatch()]
 
     def setup(self, stage: str) -> None:

@@ -24,6 +24,7 @@ from mebns_pl.systems.identity import (
     path_of,
     plain,
 )
+from mebns_pl.systems.trainer_options import callbacks_of
 
 
 def run_folder(trainer: Trainer) -> str | None:
@@ -79,8 +80,7 @@ def check_checkpoint(system: LightningModule, checkpoint: dict[str, Any]) -> Non
                 "the run goes on with other options, so it is not the run that it would have been: "
                 + "; ".join(changed)
             )
-        averaged = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-        if "current_model_state" in checkpoint and not averaged:
+        if "current_model_state" in checkpoint and not callbacks_of(trainer, WeightAveraging):
             raise CheckpointError(
                 f"checkpoint {trainer.ckpt_path}: its weights are averages, from which training does not go on; give "
                 "trainer.callbacks the WeightAveraging that has made them"
@@ -111,13 +111,13 @@ def begin_epoch_anew(trainer: Trainer) -> None:
 
 def stopped_early(trainer: Trainer) -> bool:
     """Whether early stopping has ended the run."""
-    stoppers = [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]  # type: ignore[attr-defined]
     # Where it has not had its min_epochs, it goes on all the same
     progress: Any = trainer.fit_loop.epoch_progress.current
     if not trainer.should_stop or progress.processed < (trainer.min_epochs or 0):
         return False
     return any(  # of a stop in epoch 0 the epoch says nothing; older Lightning does not say why
-        stopper.stopped_epoch > 0 or getattr(stopper, "stopping_reason_message", None) for stopper in stoppers
+        stopper.stopped_epoch > 0 or getattr(stopper, "stopping_reason_message", None)
+        for stopper in callbacks_of(trainer, EarlyStopping)
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from types import UnionType
-from typing import Any
+from typing import Any, TypeVar
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import (
@@ -19,6 +19,8 @@ from lightning.pytorch.callbacks import (
     WeightAveraging,
 )
 from lightning.pytorch.plugins.precision import DoublePrecision
+
+Kind = TypeVar("Kind")
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 
@@ -107,6 +109,11 @@ def check_monitors(
             )
 
 
+def callbacks_of(trainer: Trainer, kind: type[Kind]) -> list[Kind]:
+    """The trainer's callbacks of one kind."""
+    return [callback for callback in trainer.callbacks if isinstance(callback, kind)]  # type: ignore[attr-defined]
+
+
 def all_warm_up(trainer: Trainer, warmup: int, accumulate: int) -> str | None:
     """Says why a run that begins, or goes on, is or may be all warm-up; None where it is not.
 
@@ -123,8 +130,7 @@ def all_warm_up(trainer: Trainer, warmup: int, accumulate: int) -> str | None:
     updates = math.ceil(trainer.num_training_batches / accumulate)
     if 0 <= steps <= warmup * updates:
         return f"the run has {steps} steps, which are {steps / updates:.3g} epochs: all of it is warm-up"
-    stoppers = [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]  # type: ignore[attr-defined]
-    first = min((_first_stop(trainer, stopper) for stopper in stoppers), default=warmup + 1)
+    first = min((_first_stop(trainer, stopper) for stopper in callbacks_of(trainer, EarlyStopping)), default=warmup + 1)
     return f"EarlyStopping may end the run after {first} epochs: all of it may be warm-up" if first <= warmup else None
 
 
