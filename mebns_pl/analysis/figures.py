@@ -81,6 +81,8 @@ def phases_figure(mrr: Mapping[int, float], churns: Sequence[float], phases: Pha
     upper.plot(list(mrr), list(mrr.values()), color=BLUE, linewidth=1.6, marker="o", markersize=3)
     upper.plot(best, mrr[best], marker="*", color=ORANGE, markersize=13, markeredgecolor="black", linestyle="none",
                clip_on=False)  # fmt: skip
+    # A hundredth of MRR at least: less is noise, and would look like a rise
+    upper.set_ylim(*_roomy(torch.tensor(list(mrr.values())), 0.005))
     lower.plot(range(1, len(churns) + 1), 100 * np.asarray(churns), color=VERMILION, linewidth=1.4)
     lower.set_ylim(bottom=0)
     last = max(*mrr, len(churns), 1)
@@ -428,6 +430,7 @@ def _page(title: str, caption: str, *ylabels: str, across: int = 1) -> tuple[Fig
     panels = [figure.add_subplot(len(ylabels), across, place + 1) for place in range(len(ylabels) * across)]
     for place, axes in enumerate(panels):
         axes.tick_params(labelsize=FONT - 1)
+        axes.ticklabel_format(useOffset=False)  # it would stand in the title
         if place % across:
             axes.tick_params(labelleft=False)
         else:
@@ -450,8 +453,8 @@ def _legend_above(axes: Axes) -> None:
     axes.legend(loc="upper center", ncols=3, frameon=False, fontsize=FONT - 1, handlelength=1.4, columnspacing=1.2)
 
 
-def _roomy(values: Tensor) -> tuple[float, float]:
-    """The range of values with some room: equal ones have no spread to bin."""
+def _roomy(values: Tensor, least: float = 0.02) -> tuple[float, float]:
+    """The range of values with some room, ``least`` or more at either end: equal ones have no spread to show."""
     low, high = float(values.min()), float(values.max())
-    room = max(0.05 * (high - low), 0.02)
+    room = max(0.05 * (high - low), least)
     return low - room, high + room

@@ -122,6 +122,21 @@ def test_phases_figure_has_the_best_epoch_and_the_churn() -> None:
     assert figure.get_suptitle() == "Best MRR 0.300 in epoch 2 (in warm-up), late churn 0.15"
 
 
+def test_a_flat_mrr_looks_flat() -> None:
+    figure = figures.phases_figure({4: 0.10119, 9: 0.10121}, [0.5])
+    upper = figure.axes[0]
+    assert np.diff(upper.get_ylim()) == pytest.approx(0.01, rel=0.01)
+    figure.draw_without_rendering()
+    assert upper.yaxis.get_offset_text().get_text() == ""
+
+
+def test_nearly_equal_logits_have_whole_tick_labels() -> None:
+    band = [[5.00001, 5.00002], [5.00001, 5.00003]]
+    figure = figures.filter_figure([0, 1], [1.0, 0.5], band, band)
+    figure.draw_without_rendering()
+    assert [axes.yaxis.get_offset_text().get_text() for axes in figure.axes] == ["", ""]
+
+
 def test_filter_figure_shows_between_which_logits_the_kept_lie() -> None:
     band, offered = [[-1.0, 1.0], [0.0, 0.5]], [[-1.0, 1.0], [-2.0, 0.75]]
     figure = figures.filter_figure([0, 1], [1.0, 0.6], band, offered)
