@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
 
 from mebns_pl.checks import above
 from mebns_pl.files import naming
@@ -21,8 +22,8 @@ class LastCheckpoint(Checkpoint):
     """Keeps one file, ``last.ckpt``, from which a run that was stopped at any moment goes on exactly.
 
     It is written at the start of every epoch, when the epoch before has been logged to its end; within an epoch, at
-    the end of a step, when the last writing is ``minutes`` ago or training is told to stop there; and at the end of
-    training. Before it is written the logs are, so that they hold all that will not be done again. Where they cannot
+    the end of a step, or of the validation that follows it, when the last writing is ``minutes`` ago or training is told
+    to stop there; and at the end of training. Before it is written the logs are, so that they hold all that will not be done again. Where they cannot
     be written (a full disk, a folder that is gone), training goes on to the next checkpoint, and ends when it is there.
 
     Lightning's ``ModelCheckpoint`` writes before the epoch's means are logged, and its ``train_time_interval`` never
@@ -67,8 +68,15 @@ class LastCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Writes when it is time. Not at an epoch's last step: its end comes at once."""
-        if trainer.is_last_batch or _validates(trainer, batch_idx):
-            return
+        if not (trainer.is_last_batch or _validates(trainer, batch_idx)):
+            self._write_if_due(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes likewise behind a validation within an epoch, which may have ended the training."""
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and not trainer.is_last_batch:
+            self._write_if_due(trainer)
+
+    def _write_if_due(self, trainer: Trainer) -> None:
         due = self.minutes is not None and time.monotonic() - self._written >= 60 * self.minutes
         if trainer.world_size > 1:
             due = trainer.strategy.broadcast(due)  # clocks differ, and all ranks must come along

@@ -268,6 +268,25 @@ def test_a_run_told_to_stop_within_an_epoch_goes_on_there(tmp_path: Path) -> Non
     assert states(folder) == states(part)
 
 
+@pytest.mark.parametrize("ends", ["steps", "told", "early"])
+def test_a_run_that_ends_behind_a_validation_within_an_epoch_goes_on_there(tmp_path: Path, ends: str) -> None:
+    folder, part = tmp_path / "whole", tmp_path / "part"
+    options: dict[str, Any] = {"minutes": None, "check_val_every_n_epoch": 1, "val_check_interval": 1}
+    one, _ = run(folder, Memory(folder), **options)
+    ended = {**options, "max_steps": STEPS + 1} if ends == "steps" else options
+    stopper = {
+        "steps": None,
+        "told": TellToStop(),
+        "early": EarlyStopping("val/mrr", mode="max", patience=STEPS, min_delta=2.0, check_on_train_epoch_end=False),
+    }[ends]
+    _, trainer = run(part, Memory(part), stopper, **ended)
+    assert trainer.global_step == STEPS + 1
+    assert torch.load(part / "last.ckpt", weights_only=True)["global_step"] == STEPS + 1
+    two, _ = run(part, Memory(part), **options)
+    assert equal(weights(one), weights(two))
+    assert states(folder) == states(part)
+
+
 @pytest.mark.parametrize(("min_epochs", "epochs"), [(None, 2), (3, 3)])
 def test_a_checkpoint_tells_whether_early_stopping_has_ended_the_run(
     tmp_path: Path, min_epochs: int | None, epochs: int
