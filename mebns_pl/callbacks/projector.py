@@ -23,6 +23,7 @@ from mebns_pl.datasets.loaded import LoadedGraph
 from mebns_pl.escaping import visible
 from mebns_pl.files import write_atomically
 from mebns_pl.keys import permutation
+from mebns_pl.models.layers import parted_of
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.mebns import MeBNS
 
@@ -100,12 +101,13 @@ class Projector(Callback):
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
         writer = writer_of(trainer)
-        if writer is None:
+        # Rows of parted tables are looked up by all ranks together
+        if writer is None and not parted_of(pl_module):
             return
         assert isinstance(pl_module, AbstractLinkSystem)
         with self.watch.running():
             embeddings = embeddings_of(pl_module)
-            if not embeddings:
+            if not embeddings or writer is None:
                 return
             data, monitor, folder = data_of(trainer), monitor_before(self, trainer), Path(writer.log_dir)
             nodes = (

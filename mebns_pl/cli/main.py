@@ -34,7 +34,7 @@ from mebns_pl.cli.commands import WITHOUT_A_RUN
 from mebns_pl.cli.messages import OneLineParser, bad_input, user_message
 from mebns_pl.cli.notes import quieten
 from mebns_pl.cli.own_code import look_here
-from mebns_pl.cli.preflight import check_config_file, check_launcher, check_run
+from mebns_pl.cli.preflight import check_config_file, check_folder, check_launcher, check_run
 from mebns_pl.cli.resume import FoundCheckpoint, Resume, take_resume, without_resume
 from mebns_pl.cli.run_folder import run_folders
 from mebns_pl.cli.saved_run import CONFIG, SavedRun, find_run, log_into, options_of
@@ -149,6 +149,7 @@ class LinkTrainer(Trainer):
             How many pairs were written.
         """
         file = check_table_path(path)
+        check_folder(file.parent, "path")
         if edges is not None and nodes is None:
             raise DataError(f"edges: got {edges!r} without nodes; new edges go with a table of new nodes")
         new = None if nodes is None else NewNodes(nodes, edges)

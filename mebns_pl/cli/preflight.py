@@ -73,6 +73,7 @@ def check_run(
         check_folder(folder, name, room)
     if stage == "fit":
         system.configure_optimizers()  # refuses what cannot be trained, or not so
+        data.check_pairs(system.needs)
         system.batching.resident(data.train_graph, "cpu")
         data.train_steps(system.needs)
         validated = bool(trainer.limit_val_batches and data.split.val.shape[1])

@@ -48,6 +48,7 @@ from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.by_measure import ProximityProposal
 from mebns_pl.negatives.proposals.mixture import MixtureProposal
 from mebns_pl.negatives.proposals.uniform import UniformProposal
+from mebns_pl.pools.abstract import AllowedPairs
 from mebns_pl.pools.built import PairPool, build_pool
 from mebns_pl.pools.new_nodes import GivenPairs
 from mebns_pl.pools.restriction import DEFAULT_PAIRS, PredictionPairs
@@ -543,19 +544,38 @@ class LinkDataModule(LightningDataModule):
         blocks = self._predicted
         if blocks is None:
             return None
-        return _are_ends((blocks[place] for place in range(len(blocks))), self.loaded.num_nodes).nonzero().flatten()
+        num_nodes = self.predict_graph.num_nodes
+        return _are_ends((blocks[place] for place in range(len(blocks))), num_nodes).nonzero().flatten()
+
+    @property
+    def allowed_pairs(self) -> AllowedPairs:
+        """Which pairs prediction is about.
+
+        Raises:
+            DataError: names or types that the graph does not have.
+        """
+        return self.pairs.resolve(self.loaded.node_names, None if self.nodes is None else str(self.nodes), self.columns)
+
+    def check_pairs(self, needs: Needs) -> None:
+        """Refuses what :meth:`build_pool` would, as far as that can be told before anything is trained.
+
+        Raises:
+            DataError: as of that.
+        """
+        if self.pairs.pool is not None:
+            self.pairs.pool.check(self.loaded.num_nodes, needs.embed is not None)
+        self.allowed_pairs  # noqa: B018
 
     def build_pool(self, needs: Needs) -> PairPool:
-        """The pool of pairs to predict, with its size and coverage; rank 0 builds it for all ranks.
+        """The pool of pairs to predict, with its size and coverage; all ranks have that of rank 0.
 
         Raises:
             DataError: names or types that the graph does not have; the pool cannot be made of this graph, or with this
                 student.
         """
         pool: PairPool | None = None
-        if self._share().rank == 0:
-            table = None if self.nodes is None else str(self.nodes)
-            allowed = self.pairs.resolve(self.loaded.node_names, table, self.columns.node)
+        if self._share().rank == 0 or needs.together:
+            allowed = self.allowed_pairs
             held_out = torch.cat([self.split.val, self.split.test], dim=1)
             embed, limit = needs.embed or (lambda graph: None), self.pairs.max_pairs
             full, asked = self.full_graph, self.pairs.source_type or self.pairs.target_type

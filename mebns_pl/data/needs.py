@@ -44,6 +44,7 @@ class Needs:
         inputs: makes a step's inputs ahead, or None.
         most_pairs: most pairs that can be scored at once in evaluation, or None for the loaders' own bound.
         embed: (graph) -> the student's embeddings ``(N, C)`` of its nodes, or None.
+        together: whether all ranks must embed at the same time, as where they look up parted tables.
     """
 
     sampler: Sampler = field(default_factory=Sampler)
@@ -52,3 +53,4 @@ class Needs:
     inputs: InputsAhead | None = None
     most_pairs: int | None = None
     embed: Embed | None = None
+    together: bool = False

@@ -13,6 +13,7 @@ from torch import Tensor
 from mebns_pl.datasets.loaded import NumberNames
 from mebns_pl.datasets.readers.columns import read_columns, standard_suffix
 from mebns_pl.datasets.readers.contents import text_lines
+from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns
 from mebns_pl.datasets.tables import Table, places_in, text_column
 from mebns_pl.errors import DataError
 
@@ -108,14 +109,25 @@ def node_numbers(
     return numbers
 
 
-def read_node_column(path: str | Path, column: str, node_names: Sequence[str], node_column: str = "node") -> list[str]:
+def read_node_column(
+    path: str | Path,
+    column: str,
+    node_names: Sequence[str],
+    columns: GraphColumns = DEFAULT_COLUMNS,
+) -> list[str]:
     """A column of the node table as texts, N of them, in the order of ``node_names``.
+
+    Args:
+        path: the table.
+        column: the column.
+        node_names: N names, by node number.
+        columns: how the table is read.
 
     Raises:
         DataError: no such column; a node without a value, or not in the table.
     """
-    table = read_columns(path, [node_column], [column])
-    names, values = (table.column(name).to_pylist() for name in (node_column, column))
+    table = read_columns(path, [columns.node], [column], columns.delimiter, columns.comment)
+    names, values = (table.column(name).to_pylist() for name in (columns.node, column))
     value = {name: value for name, value in zip(names, values, strict=True)}
     for name in node_names:
         if value.get(name) is None:

@@ -173,6 +173,33 @@ def uniform_non_edges(num: int, num_nodes: int, known_edges: Tensor, key: Key) -
     return torch.stack([torch.minimum(source, target), torch.maximum(source, target)])
 
 
+def typed_non_edges(num: int, num_nodes: int, types: NodeTypes, known_edges: Tensor, key: Key) -> Tensor:
+    """As :func:`uniform_non_edges`, among the pairs of types that are linked alone.
+
+    Args:
+        num: how many.
+        num_nodes: N.
+        types: of the nodes.
+        known_edges: ``(2, m)`` int64, pairs not to be drawn.
+        key: the draw's key.
+
+    Returns:
+        ``(2, num)`` int64 with ``source < target``; a pair can occur more than once.
+
+    Raises:
+        DataError: every such pair is a known edge.
+    """
+    known, nodes = KnownEdges(Graph.from_edges(known_edges, num_nodes, types=types)), torch.arange(num_nodes)
+    legal = known.num_legal(nodes)
+    ends = legal.cumsum(0)
+    if not num_nodes or int(ends[-1]) == 0:
+        raise DataError("known_edges: all pairs of linked types are edges; at least one non-edge is needed")
+    rank = torch.randint(int(ends[-1]), (num,), generator=key.generator())
+    source = torch.searchsorted(ends, rank, right=True)
+    target = known.legal_node(source, rank - (ends[source] - legal[source]))
+    return torch.stack([torch.minimum(source, target), torch.maximum(source, target)])
+
+
 def non_edges_like(pairs: Tensor, num_nodes: int, types: NodeTypes, known_edges: Tensor, key: Key) -> Tensor:
     """A uniform non-edge for each pair, its ends of the same two types.
 

@@ -16,7 +16,7 @@ from mebns_pl.graph.neighbors import ALL, sample_neighbors
 from mebns_pl.keys import Key
 from mebns_pl.models.encoder_decoder import EncoderDecoder
 from mebns_pl.models.encoders.abstract import AbstractLayeredEncoder
-from mebns_pl.models.layers import parted_tables, tables_of
+from mebns_pl.models.layers import parted_of, parted_tables, tables_of
 from mebns_pl.models.layerwise import RESTRICTED, embed_layerwise, layerwise_scorer
 from mebns_pl.models.predictor import Inputs, LinkPredictor, PairInputs, score_pairs
 from mebns_pl.types import GraphSpec, to_device
@@ -273,7 +273,9 @@ class NeighborSampling(AbstractBatching):
 
     def stochastic_scores(self, predictor: LinkPredictor, graph: Graph, pairs: Tensor, key: Key) -> Tensor:
         """Layer by layer, with every neighbour: equal to a pass over the whole graph, of which it looks at a part."""
-        nodes = None if graph.num_nodes < RESTRICTED else pairs.flatten()
+        # Ranks that make other passes would look parted tables up in other blocks
+        whole = graph.num_nodes < RESTRICTED or bool(parted_of(predictor))
+        nodes = None if whole else pairs.flatten()
         return layerwise_scorer(_encoder_decoder(predictor), graph, pairs.device, key, nodes)(pairs)
 
 

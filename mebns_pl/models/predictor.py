@@ -131,6 +131,11 @@ class LinkPredictor(nn.Module, ABC, Generic[InputsT]):
         return None
 
     @property
+    def embeds(self) -> bool:
+        """Whether there are :meth:`embeddings`."""
+        return type(self).embeddings is not LinkPredictor.embeddings
+
+    @property
     def inductive(self) -> bool:
         """Whether graphs with nodes that training has not seen can be scored."""
         return False

@@ -7,7 +7,7 @@ million pairs stay small and can be merged by sorting.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from mebns_pl.errors import DataError
 from mebns_pl.families import Family
 from mebns_pl.graph.csr import Graph, pair_keys
+from mebns_pl.graph.node_types import NodeTypes
 
 Embed = Callable[[Graph], Tensor | None]
 """A graph on the CPU -> the student's embeddings ``(N, C)`` on its device, or None where the student has none."""
@@ -30,6 +31,7 @@ class AllowedPairs:
         sources: ``(N,)`` bool, nodes that links are wanted for.
         targets: ``(N,)`` bool, nodes they may be linked to.
         forbidden: ``(2, f)`` int64, pairs that are left out, in any direction; no self-pair.
+        types: of the nodes, where pairs are to be of types that are linked; None for any.
 
     Example:
         >>> users, items = torch.tensor([True, True, False]), torch.tensor([False, False, True])
@@ -41,6 +43,7 @@ class AllowedPairs:
     sources: Tensor
     targets: Tensor
     forbidden: Tensor
+    types: NodeTypes | None = None
 
     @staticmethod
     def all(num_nodes: int) -> AllowedPairs:
@@ -53,9 +56,19 @@ class AllowedPairs:
         """``(n,)`` int64 ascending, the source nodes."""
         return self.sources.nonzero().flatten()
 
+    def groups(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Source nodes ``(n,)`` int64 ascending with their targets ``(N,)`` bool: all in one, or type by type."""
+        if self.types is None:
+            yield self.rows, self.targets
+            return
+        kinds = self.types.kind[self.rows]
+        for kind in kinds.unique().tolist():
+            yield self.rows[kinds == kind], self.targets & self.types.linked[kind][self.types.kind]
+
     def forward(self, pairs: Tensor) -> Tensor:
         """``(m,)`` bool, whether ``pairs`` ``(2, m)`` lead from a source to a target as they stand."""
-        return self.sources[pairs[0]] & self.targets[pairs[1]]
+        allowed = self.sources[pairs[0]] & self.targets[pairs[1]]
+        return allowed if self.types is None else allowed & self.types.fit(pairs[0], pairs[1])
 
     def mask(self, pairs: Tensor) -> Tensor:
         """``(m,)`` bool, whether undirected ``pairs`` ``(2, m)`` are allowed."""
@@ -143,6 +156,17 @@ class AbstractPool(ABC):
     @abstractmethod
     def parts(self, request: PoolRequest) -> list[PoolPart]:
         """The pool's pairs, in one part or, where pools are put together, in several that may overlap.
+
+        Raises:
+            DataError: this pool cannot be made of such a graph, or by such a student.
+        """
+
+    def check(self, num_nodes: int, embeds: bool) -> None:  # noqa: B027 (most pools can always be made)
+        """Refuses a graph or student that :meth:`parts` would refuse, before anything is trained.
+
+        Args:
+            num_nodes: N.
+            embeds: whether the student has embeddings.
 
         Raises:
             DataError: this pool cannot be made of such a graph, or by such a student.

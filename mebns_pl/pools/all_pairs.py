@@ -26,6 +26,14 @@ class AllPairsPool(AbstractPool):
         [[0, 0, 1, 2], [2, 3, 3, 3]]
     """
 
+    def check(self, num_nodes: int, embeds: bool) -> None:
+        """See :meth:`AbstractPool.check`."""
+        if num_nodes > MAX_NODES:
+            raise DataError(
+                f"pool: AllPairsPool scores at most {MAX_NODES:,} nodes with each other, the graph has {num_nodes:,}; "
+                "take TwoHopPool, PageRankPool, NearestPool or UnionPool"
+            )
+
     def parts(self, request: PoolRequest) -> list[PoolPart]:
         """See :meth:`AbstractPool.parts`.
 
@@ -33,19 +41,17 @@ class AllPairsPool(AbstractPool):
             DataError: more than 5,000 nodes, or more pairs than ``max_pairs``.
         """
         num_nodes, allowed = request.graph.num_nodes, request.allowed
-        if num_nodes > MAX_NODES:
-            raise DataError(
-                f"pool: AllPairsPool scores at most {MAX_NODES:,} nodes with each other, the graph has {num_nodes:,}; "
-                "take TwoHopPool, PageRankPool, NearestPool or UnionPool"
-            )
-        known, columns = KnownEdges(request.left_out), allowed.targets.nonzero().flatten()
+        self.check(num_nodes, embeds=False)
+        known = KnownEdges(request.left_out)
         keys = [torch.empty(0, dtype=torch.int64)]
-        for rows in allowed.rows.split(max(1, _BLOCK // max(1, len(columns)))):
-            pairs = torch.cartesian_prod(rows, columns).t()
-            # A pair that is allowed in both directions comes twice
-            twice = (pairs[0] > pairs[1]) & allowed.forward(pairs.flip(0))
-            pairs = pairs[:, ~twice & ~known.mask(pairs[0], pairs[1])]
-            keys.append(undirected_keys(pairs, num_nodes))
+        for group, targets in allowed.groups():
+            columns = targets.nonzero().flatten()
+            for rows in group.split(max(1, _BLOCK // max(1, len(columns)))):
+                pairs = torch.cartesian_prod(rows, columns).t()
+                # A pair that is allowed in both directions comes twice
+                twice = (pairs[0] > pairs[1]) & allowed.forward(pairs.flip(0))
+                pairs = pairs[:, ~twice & ~known.mask(pairs[0], pairs[1])]
+                keys.append(undirected_keys(pairs, num_nodes))
         found = torch.cat(keys).sort().values
         if len(found) > request.max_pairs:
             raise DataError(f"pool: AllPairsPool has {len(found):,} pairs; max_pairs allows {request.max_pairs:,}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.graph.csr import Graph
-from mebns_pl.pools.abstract import AbstractPool, AllowedPairs, Embed, PoolPart, PoolRequest, pairs_of
+from mebns_pl.pools.abstract import AbstractPool, AllowedPairs, Embed, PoolRequest
 from mebns_pl.pools.union import default_pool
 
 
@@ -85,6 +85,8 @@ def build_pool(
 ) -> PairPool:
     """Builds a pool of missing links, and builds it once more on the training graph to see what it would have found.
 
+    Where the graph has types, pairs of types that are not linked are no missing links.
+
     Args:
         pool: which pairs; None takes all pairs of small graphs and a union above.
         full: the graph of every known edge, whose missing links are wanted.
@@ -94,24 +96,17 @@ def build_pool(
         embed: the student's embeddings.
         max_pairs: bound of the pool's size.
     """
+    looked_for = held_out[:, allowed.mask(held_out)]
+    allowed = replace(allowed, types=full.types)
     request = PoolRequest(full, allowed, embed, max_pairs)
     chosen = default_pool(request) if pool is None else pool
-    parts = [of_linked_types(part, full) for part in chosen.parts(request)]
+    parts = chosen.parts(request)
     keys = parts[0].keys if len(parts) == 1 else torch.unique(torch.cat([part.keys for part in parts]))
     names, sizes = [part.name for part in parts], [len(part.keys) for part in parts]
     notes = [note for part in parts for note in part.notes]
     del parts
-    looked_for = held_out[:, allowed.mask(held_out)]
     found = chosen.holds(PoolRequest(train, allowed, embed, max_pairs), looked_for) if looked_for.shape[1] else []
     either = torch.stack(found).any(dim=0) if found else torch.zeros(0, dtype=torch.bool)
     counts = [int(part.sum()) for part in found] or [0] * len(names)
     report = PoolReport(names, sizes, counts, len(keys), int(either.sum()), looked_for.shape[1], notes)
     return PairPool(keys, allowed, report)
-
-
-def of_linked_types(part: PoolPart, graph: Graph) -> PoolPart:
-    """The pairs of types that are linked, where the graph has types; the others are no missing links."""
-    if graph.types is None:
-        return part
-    source, target = pairs_of(part.keys, graph.num_nodes)
-    return replace(part, keys=part.keys[graph.types.fit(source, target)])

@@ -81,8 +81,9 @@ def listed_keys(measure: AbstractMeasure, request: PoolRequest, top: int) -> tup
     """The keys of the ``top`` best allowed pairs of each source node, and how many nodes have more than these."""
     allowed, num_nodes = request.allowed, request.graph.num_nodes
     keys, cut = [torch.empty(0, dtype=torch.int64)], 0
-    for rows in allowed.rows.split(max(1, _BLOCK // (top + 1))):
-        index, listed = best_targets(measure, request.graph, rows, top + 1, allowed.targets, request.left_out)
+    step = max(1, _BLOCK // (top + 1))
+    for rows, targets in ((rows, targets) for group, targets in allowed.groups() for rows in group.split(step)):
+        index, listed = best_targets(measure, request.graph, rows, top + 1, targets, request.left_out)
         cut += int(listed[:, top].sum())
         listed = listed[:, :top]
         pairs = torch.stack([rows[:, None].expand_as(listed)[listed], index[:, :top][listed]])

@@ -43,6 +43,14 @@ class NearestPool(AbstractPool):
         at_least(1, top=top)
         self.top, self.cosine = top, cosine
 
+    def check(self, num_nodes: int, embeds: bool) -> None:
+        """See :meth:`AbstractPool.check`."""
+        if not embeds:
+            raise DataError(
+                "pool: NearestPool needs a student that embeds nodes (an encoder with a decoder); this one scores "
+                "pairs without; take TwoHopPool, PageRankPool or a UnionPool of these"
+            )
+
     def parts(self, request: PoolRequest) -> list[PoolPart]:
         """See :meth:`AbstractPool.parts`.
 
@@ -50,26 +58,24 @@ class NearestPool(AbstractPool):
             DataError: the student has no embeddings of nodes.
         """
         z = request.embeddings
-        if z is None:
-            raise DataError(
-                "pool: NearestPool needs a student that embeds nodes (an encoder with a decoder); this one scores "
-                "pairs without; take TwoHopPool, PageRankPool or a UnionPool of these"
-            )
+        self.check(request.graph.num_nodes, embeds=z is not None)
+        assert z is not None
         top, notes = request.bounded(self.top, "nearest")
         z = torch.nn.functional.normalize(z, dim=1) if self.cosine else z
         keys = [torch.empty(0, dtype=torch.int64)]
-        columns = request.allowed.targets.nonzero().flatten()
-        compared = z if len(columns) == len(z) else z[columns.to(z.device)]
-        place = torch.full((len(z),), -1, dtype=torch.int64)
-        place[columns] = torch.arange(len(columns))
-        for rows in request.allowed.rows.split(max(1, _BLOCK // max(1, len(columns)))):
-            similar = z[rows.to(z.device)] @ compared.t()
-            gone = self._left_out(request, rows, place)
-            similar[gone[0].to(z.device), gone[1].to(z.device)] = -torch.inf
-            best = similar.topk(min(top, len(columns)), dim=1)
-            real = (best.values > -torch.inf).cpu()
-            pairs = torch.stack([rows[:, None].expand_as(real)[real], columns[best.indices.cpu()[real]]])
-            keys.append(undirected_keys(pairs, request.graph.num_nodes))
+        for group, targets in request.allowed.groups():
+            columns = targets.nonzero().flatten()
+            compared = z if len(columns) == len(z) else z[columns.to(z.device)]
+            place = torch.full((len(z),), -1, dtype=torch.int64)
+            place[columns] = torch.arange(len(columns))
+            for rows in group.split(max(1, _BLOCK // max(1, len(columns)))):
+                similar = z[rows.to(z.device)] @ compared.t()
+                gone = self._left_out(request, rows, place)
+                similar[gone[0].to(z.device), gone[1].to(z.device)] = -torch.inf
+                best = similar.topk(min(top, len(columns)), dim=1)
+                real = (best.values > -torch.inf).cpu()
+                pairs = torch.stack([rows[:, None].expand_as(real)[real], columns[best.indices.cpu()[real]]])
+                keys.append(undirected_keys(pairs, request.graph.num_nodes))
         return [PoolPart(f"nearest, top {top:,}", torch.unique(torch.cat(keys)), notes)]
 
     @staticmethod

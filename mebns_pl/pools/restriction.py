@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mebns_pl.datasets.named_pairs import node_numbers, read_named_pairs, read_node_column, read_node_names
+from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns
 from mebns_pl.datasets.tables import text_column
 from mebns_pl.errors import DataError
 from mebns_pl.pools.abstract import AbstractPool, AllowedPairs
@@ -52,13 +53,15 @@ class PredictionPairs:
         if self.max_pairs < 1:
             raise ValueError(f"pairs.max_pairs: expected 1 or more, got {self.max_pairs}")
 
-    def resolve(self, node_names: Sequence[str], node_table: str | None, node_column: str = "node") -> AllowedPairs:
+    def resolve(
+        self, node_names: Sequence[str], node_table: str | None, columns: GraphColumns = DEFAULT_COLUMNS
+    ) -> AllowedPairs:
         """Names become node numbers.
 
         Args:
             node_names: N names, by node number.
             node_table: path of the node table, which has the types, or None.
-            node_column: its column with the names.
+            columns: how that is read.
 
         Raises:
             DataError: a name of no node; a type without nodes; types without a node table; a chosen node of another
@@ -72,7 +75,7 @@ class PredictionPairs:
                     "pairs.source_type, pairs.target_type: types stand in a node table (data.nodes), and the graph has "
                     "none"
                 )
-            types = read_node_column(node_table, self.type_column, node_names, node_column)
+            types = read_node_column(node_table, self.type_column, node_names, columns)
             sources = self._of_type(types, self.source_type, "source_type", node_table)
             targets = self._of_type(types, self.target_type, "target_type", node_table)
         if self.nodes is not None:

@@ -35,9 +35,15 @@ class UnionPool(AbstractPool):
             raise ValueError("pools: got none; at least one pool is needed")
         self.pools = tuple(pools)
 
+    def check(self, num_nodes: int, embeds: bool) -> None:
+        """See :meth:`AbstractPool.check`."""
+        for pool in self.pools:
+            pool.check(num_nodes, embeds)
+
     def parts(self, request: PoolRequest) -> list[PoolPart]:
         """See :meth:`AbstractPool.parts`."""
-        shared = replace(request, max_pairs=max(1, request.max_pairs // len(self.pools)))
+        most = max(1, request.max_pairs // len(self.pools))
+        shared = replace(request, max_pairs=most, embed=lambda _: request.embeddings)  # made once for all
         return [part for pool in self.pools for part in pool.parts(shared)]
 
 

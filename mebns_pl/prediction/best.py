@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mebns_pl.pools.abstract import AllowedPairs
+
+_BLOCK = 2**16
+"""Pairs that are looked at as Python numbers at a time."""
 
 
 class BestLinks:
@@ -96,8 +100,11 @@ class BestLinks:
             return
         times: Counter[int] = Counter()
         kept: list[int] = []
-        for place, ends in enumerate(self.pairs.t().tolist()):
-            if len(kept) < self._wanted and all(times[node] < self.max_per_node for node in ends):
+        blocks = (block.tolist() for block in self.pairs.t().split(_BLOCK))
+        for place, ends in enumerate(chain.from_iterable(blocks)):
+            if len(kept) == self._wanted:
+                break
+            if all(times[node] < self.max_per_node for node in ends):
                 times.update(ends)
                 kept.append(place)
         self.pairs, self.logits = self.pairs[:, kept], self.logits[kept]

@@ -11,7 +11,7 @@ from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.evaluation.negatives import non_edges_like, uniform_non_edges
+from mebns_pl.evaluation.negatives import typed_non_edges, uniform_non_edges
 from mebns_pl.keys import Key
 from mebns_pl.systems.evaluation import AbstractEvaluation
 
@@ -124,9 +124,8 @@ def calibrate(system: AbstractEvaluation, data: LinkDataModule) -> tuple[Calibra
 
 
 def _non_edges(data: LinkDataModule, key: Key) -> Tensor:
-    """Uniform non-edges; on a graph of types as edges are that are drawn at random."""
-    split, size = data.split, data.loaded.num_nodes
+    """Uniform among all non-edges, on a graph of types among those that could be edges: what ``total`` counts."""
+    known, size = data.split.all, data.loaded.num_nodes
     if data.types is None:
-        return uniform_non_edges(NUM_NON_EDGES, size, split.all, key)
-    drawn = torch.randint(split.all.shape[1], (NUM_NON_EDGES,), generator=key.child("like").generator())
-    return non_edges_like(split.all[:, drawn], size, data.types, split.all, key)
+        return uniform_non_edges(NUM_NON_EDGES, size, known, key)
+    return typed_non_edges(NUM_NON_EDGES, size, data.types, known, key)

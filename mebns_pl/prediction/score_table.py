@@ -47,7 +47,7 @@ class ScoreTable(AbstractPredictionTable):
         assert given is not None
         pairs = given.pairs
         self.table = link_frame(pairs, logits, given.node_names).assign(
-            known=KnownEdges(given.graph).mask(pairs[0], pairs[1]).numpy(),
+            known=KnownEdges(given.graph).listed(pairs[0], pairs[1]).numpy(),
             new_node=(pairs >= given.num_known).any(dim=0).numpy(),
             rejected=(logits == -torch.inf).numpy(),
         )

@@ -21,6 +21,7 @@ from mebns_pl.graph.csr import Graph
 from mebns_pl.keys import Key
 from mebns_pl.metrics.stage import StageMetrics, StageScores
 from mebns_pl.models.batching import AbstractBatching, FullGraph, Nodes, PairScore
+from mebns_pl.models.layers import parted_of
 from mebns_pl.models.predictor import LinkPredictor
 from mebns_pl.systems.scoring import AbstractScoring, Gate, StudentScoring
 from mebns_pl.systems.trainer_options import callbacks_of, check_trainer
@@ -60,7 +61,11 @@ class AbstractEvaluation(LightningModule, ABC):
     @property
     def needs(self) -> Needs:
         """What this system needs of the data."""
-        return Needs(most_pairs=2 * self.student.score_block, embed=self.embed)
+        return Needs(
+            most_pairs=2 * self.student.score_block,
+            embed=self.embed if self.student.embeds else None,
+            together=bool(parted_of(self.student)),
+        )
 
     def configure_callbacks(self) -> Sequence[Callback] | Callback:
         """The first that Lightning calls: refuses what these systems cannot do, and has the ranks watch each other."""
@@ -190,7 +195,8 @@ class AbstractEvaluation(LightningModule, ABC):
     def on_predict_epoch_start(self) -> None:
         """Message passing uses every known edge from here on."""
         self._graph = self._placed(self.data.predict_graph)
-        self._begin(lambda: self.data.predicted_nodes)
+        # Each rank has pairs of its own; where they look up tables together, all embed the same nodes
+        self._begin(lambda: None if parted_of(self.student) else self.data.predicted_nodes)
         self._predict = self._scoring.scorer(self._logits, self.gate)
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> tuple[Tensor, Tensor]:

@@ -109,9 +109,12 @@ def test_new_nodes_are_scored_from_a_checkpoint(tmp_path: Path, monkeypatch: pyt
         cli.main(["score", "pairs.csv", *checkpoint, "--nodes=new.csv", *quiet])
 
 
-def test_edges_go_with_nodes() -> None:
+def test_edges_go_with_nodes_and_scores_into_folders_that_can_be_written(tmp_path: Path) -> None:
     trainer = cli.LinkTrainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     with pytest.raises(DataError, match=r"edges: got 'e\.csv' without nodes"):
         trainer.score(None, None, "pairs.csv", edges="e.csv")  # type: ignore[arg-type]
+    Path(tmp_path, "file").touch()
+    with pytest.raises(OSError, match="path: cannot write to"):  # before anything is scored
+        trainer.score(None, None, "pairs.csv", path=f"{tmp_path}/file/scores.csv")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="path: expected a file name that ends in"):
         trainer.score(None, None, "pairs.csv", path="scores.txt")  # type: ignore[arg-type]

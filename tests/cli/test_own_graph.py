@@ -196,6 +196,21 @@ def test_what_is_no_graph_is_refused_in_one_line(edges: Any, nodes: Any, told: s
     assert not list(Path().glob("logs/*/version_*"))
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"data.pairs.nodes": ["node 1", "nobody"]}, "nobody"),
+        ({"data.pairs.forbidden": "nowhere.csv"}, "nowhere.csv: no such file"),
+        ({"data.pairs.source_type": "user"}, "types stand in a node table"),
+        ({"data.pairs.pool": "NearestPool", "model.predictor": "StructureMLP"}, "NearestPool needs a student that"),
+    ],
+)
+def test_pairs_that_cannot_be_predicted_are_refused_before_training(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        find_links(edge_table(), options={**SHORT, **options})
+    assert not list(Path().glob("logs/*/version_*/checkpoints"))
+
+
 @pytest.mark.parametrize("arguments", [[], ["--top_k=3", "edges.csv"], ["air_routes", "--top_k=many"]])
 def test_wrong_arguments_are_told_in_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

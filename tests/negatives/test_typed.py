@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import chisquare
@@ -29,10 +30,12 @@ from mebns_pl import (
     SplitFractions,
     UniformProposal,
     WalkProposal,
+    predict_links,
+    score_links,
 )
 from mebns_pl.data.needs import Needs
 from mebns_pl.errors import DataError
-from mebns_pl.evaluation.negatives import AbstractEvalNegatives, non_edges_like, repeated_pairs
+from mebns_pl.evaluation.negatives import AbstractEvalNegatives, non_edges_like, repeated_pairs, typed_non_edges
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.measures.abstract import AbstractMeasure
@@ -40,8 +43,8 @@ from mebns_pl.keys import Key
 from mebns_pl.negatives.proposals.abstract import PROPOSALS
 from mebns_pl.negatives.sampler import Sampler
 from references.negatives import members
-from references.runs import fit
-from references.typed import EDGES, NAMES, legal, typed_graph
+from references.runs import fit, make_plain, make_trainer
+from references.typed import EDGES, LINKED, NAMES, legal, typed_graph
 
 KEY = Key(0, "tests/typed")
 
@@ -155,6 +158,22 @@ def test_shared_non_edges_are_uniform_among_those_of_the_same_types() -> None:
         assert chisquare([counts[pair] for pair in sorted(allowed)]).pvalue > 1e-4
     pairs = zip(many.t().tolist(), drawn.t().tolist(), strict=True)
     assert all({NAMES[node] for node in pair} == {NAMES[node] for node in other} for pair, other in pairs)
+
+
+def test_non_edges_are_uniform_among_those_of_linked_types() -> None:
+    graph = typed_graph()
+    assert graph.types is not None
+    drawn = typed_non_edges(60_000, 24, graph.types, ALL, KEY)
+    known = {tuple(sorted(pair)) for pair in ALL.t().tolist()}
+    allowed = {
+        pair for pair in itertools.combinations(range(24), 2) if (NAMES[pair[0]], NAMES[pair[1]]) in LINKED
+    } - known
+    counts = Counter(map(tuple, drawn.t().tolist()))
+    assert set(counts) == allowed
+    assert chisquare([counts[pair] for pair in sorted(allowed)]).pvalue > 1e-4
+    everything = torch.tensor(sorted(allowed | known)).t()
+    with pytest.raises(DataError, match="all pairs of linked types are edges"):
+        typed_non_edges(1, 24, graph.types, everything, KEY)
 
 
 # --- the whole way ---------------------------------------------------------------------------------------------------
@@ -292,3 +311,22 @@ def test_random_edges_are_as_likely_as_random_non_edges(tmp_path: Path) -> None:
     wide = 1.96 * ((2 * num + 1) / (12 * num * num)) ** 0.5
     assert abs(found[True] - 0.5) < wide
     assert found[False] > 0.65
+
+
+def test_probabilities_where_two_types_are_linked_throughout(tmp_path: Path) -> None:
+    """There is no non-edge of a region and the country; those of users and items are enough."""
+    write_random(tmp_path)
+    edges = [line.split(",") for line in (tmp_path / "both.csv").read_text().split()[1:]]
+    rows = [*((f"u{u}", f"i{i}") for u, i in edges), *((f"r{number}", "c") for number in range(3))]
+    (tmp_path / "e.csv").write_text("source,target\n" + "".join(f"{a},{b}\n" for a, b in rows))
+    names = sorted({name for row in rows for name in row})
+    (tmp_path / "n.csv").write_text("node,type\n" + "".join(f"{name},{name[0]}\n" for name in names))
+    split = SplitFractions(val=0.1, test=0.3)
+    data = LinkDataModule(str(tmp_path / "e.csv"), nodes=str(tmp_path / "n.csv"), split=split)
+    assert data.types is not None
+    system = make_plain(data.spec)
+    trainer = make_trainer()
+    links = predict_links(system, data, top_k=5, explain=True, trainer=trainer)
+    assert links["probability"].between(0, 1).all()
+    table = score_links(system, data, pd.DataFrame({"source": ["u1"], "target": ["u2"]}), trainer=trainer)
+    assert table["known"].tolist() == [False]  # they can be no edge, and are none

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -14,6 +15,7 @@ from mebns_pl import AllPairsPool, NearestPool, PageRankPool, TwoHopPool, UnionP
 from mebns_pl.errors import DataError
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
+from mebns_pl.graph.node_types import NodeTypes
 from mebns_pl.pools import listed, nearest
 from mebns_pl.pools.abstract import AbstractPool, AllowedPairs, PoolRequest, pairs_of, undirected_keys
 from mebns_pl.pools.built import build_pool
@@ -285,3 +287,36 @@ def test_bad_arguments_are_refused(make: type) -> None:
         make(top=0)
     with pytest.raises(ValueError, match="pools: got none"):
         UnionPool([])
+
+
+@pytest.mark.parametrize("pool", POOLS.values(), ids=lambda pool: type(pool).__name__)
+def test_on_a_graph_of_types_lists_are_of_linked_ones(pool: AbstractPool) -> None:
+    """They hold what each node's list would among nodes of the types it is linked to."""
+    plain = make_graph(edges=200)
+    kind, found = torch.arange(N) % 3, []
+    types = NodeTypes(kind, torch.tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]]) > 0)
+    built = build_pool(pool, replace(plain, types=types), plain, NONE, make_allowed("all"), embed, 10**6)
+    for own, others in ((0, [1]), (1, [0, 2]), (2, [1])):
+        targets = torch.isin(kind, torch.tensor(others))
+        asked = PoolRequest(plain, AllowedPairs(kind == own, targets, NONE), embed)
+        found += [part.keys for part in pool.parts(asked)]
+    assert built.keys.tolist() == torch.unique(torch.cat(found)).tolist()
+    assert len(built.keys)
+
+
+def test_a_bound_counts_pairs_of_linked_types_alone() -> None:
+    types = NodeTypes(torch.arange(N) % 2, torch.tensor([[False, True], [True, False]]))
+    graph = replace(make_graph(edges=0), types=types)
+    built = build_pool(AllPairsPool(), graph, graph, NONE, make_allowed("all"), embed, 400)
+    assert len(built.keys) == 400
+
+
+def test_several_pools_embed_once() -> None:
+    graphs = []
+
+    def counting(graph: Graph) -> Tensor:
+        graphs.append(graph)
+        return embed(graph)
+
+    UnionPool([NearestPool(2), NearestPool(3)]).parts(PoolRequest(make_graph(), make_allowed("all"), counting))
+    assert len(graphs) == 1

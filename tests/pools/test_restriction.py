@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mebns_pl import PredictionPairs
+from mebns_pl import GraphColumns, PredictionPairs
 from mebns_pl.datasets.named_pairs import read_named_pairs, read_node_names
 from mebns_pl.errors import DataError
 
@@ -120,3 +120,10 @@ def test_a_list_of_names_must_not_be_empty(tmp_path: Path) -> None:
         read_node_names(write(tmp_path, "empty.txt", "\n \n"))
     with pytest.raises(DataError, match="no such file"):
         read_node_names(tmp_path / "none.txt")
+
+
+def test_a_node_table_is_read_as_the_graph_is(tmp_path: Path) -> None:
+    rows = ["name;type", *(f'"{name}";{kind}' for name, kind in zip(NAMES, "abcabc", strict=True))]
+    path = write(tmp_path, "nodes.csv", "! made by hand\n" + "\n".join(rows) + "\n")
+    columns = GraphColumns(node="name", delimiter=";", comment="!")
+    assert PredictionPairs(source_type="a").resolve(NAMES, path, columns).sources.tolist() == [True, False, False] * 2

@@ -19,6 +19,7 @@ from mebns_pl import (
     Heuristic,
     LinkDataModule,
     NearestPool,
+    NeighborSampling,
     NewNodes,
     PredictionPairs,
     PredictionWriter,
@@ -237,6 +238,21 @@ def test_unseen_nodes_are_scored_by_their_features(own_graph: Path, encoder: typ
         alone = score_links(system, data, table.iloc[[4]][["source", "target"]], trainer=make_trainer())
         assert table["logit"][4] == pytest.approx(alone["logit"][0], abs=1e-5)
         assert not torch.allclose(z[-1], z[-2])
+
+
+def test_unseen_nodes_of_a_large_graph(own_graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large graph the pairs' nodes alone are embedded, new ones among them."""
+    loaded = read_edge_list(own_graph / "edges.csv", own_graph / "nodes.csv")
+    data = make_data(loaded, nodes=str(own_graph / "nodes.csv"))
+    predictor = partial(EncoderDecoder, encoder=partial(SAGE, hidden_channels=16))
+    system = make_plain(data.spec, predictor=predictor, batching=NeighborSampling(fan_out=5, num_hops=2))
+    new = NewNodes(str(own_graph / "new.csv"), str(own_graph / "new_edges.csv"))
+    fit(system, data, epochs=1)
+    whole = score_links(system, data, own_graph / "pairs.csv", new=new, trainer=make_trainer())
+    monkeypatch.setattr("mebns_pl.models.batching.RESTRICTED", 1)
+    part = score_links(system, data, own_graph / "pairs.csv", new=new, trainer=make_trainer())
+    assert part["new_node"].tolist() == [True, True, True, True, False]
+    assert part["logit"].tolist() == pytest.approx(whole["logit"].tolist(), abs=1e-5)
 
 
 def test_students_that_learned_the_nodes_refuse_unseen_ones(own_graph: Path) -> None:

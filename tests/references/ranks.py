@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.distributed
@@ -18,6 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from mebns_pl import (
     GCN,
     BayesianPersonalizedRanking,
+    BoardLogger,
     DotDecoder,
     EncoderDecoder,
     EvaluationCard,
@@ -27,18 +29,24 @@ from mebns_pl import (
     MeBNS,
     MetricsFile,
     MissingEdgeFilter,
+    NearestPool,
     NeighborSampling,
     OwnLearning,
+    PredictionPairs,
     PredictionWriter,
+    Projector,
     RandomVeto,
     Rounds,
     Schedule,
     SoftmaxCrossEntropy,
     StudentFilter,
+    TwoHopPool,
+    UnionPool,
     Updates,
     WeightNet,
 )
 from mebns_pl.distributed.replicas import ReplicaError
+from mebns_pl.models import batching, layerwise
 from mebns_pl.models.layers import parted_of
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.types import GraphSpec
@@ -145,23 +153,32 @@ def parted_data() -> LinkDataModule:
 
 
 def parted_run(ranks: int, folder: Path, epochs: int = 1, begun: Path | None = None) -> dict[str, Any]:
-    """An epoch and a test of each system, with tables parted among the ranks; or goes on with checkpoints."""
+    """An epoch, a test and a prediction of each system, with tables parted among the ranks; or resumed.
+
+    Ranks look such tables up together, in blocks, as many on each; embeddings are also written for TensorBoard.
+    """
     found = {}
     for kind in MAKE:
         data = parted_data()
         system = parted_system(kind, data.spec)
         last = None if begun is None else str(begun / kind / "last.ckpt")
-        callbacks = [LastCheckpoint(folder / kind)]
+        data.pairs = PredictionPairs(pool=UnionPool([TwoHopPool(), NearestPool(top=5)]))
+        links = PredictionWriter(None, top_k=20)
+        callbacks = [probe_monitor(), Projector(frames=1), links, LastCheckpoint(folder / kind)]
         trainer = fit(
             system, data, epochs, callbacks, last, devices=ranks, strategy="ddp" if ranks > 1 else "auto",
-            enable_checkpointing=True, default_root_dir=folder,
+            enable_checkpointing=True, default_root_dir=folder, logger=BoardLogger(folder / "logs", name=kind),
         )  # fmt: skip
         metrics = dict(trainer.callback_metrics)
         trainer.test(system, data, verbose=False)
         metrics |= trainer.callback_metrics
+        with patch.object(batching, "RESTRICTED", 1), patch.object(layerwise, "NODE_BLOCK", 4):
+            trainer.predict(system, data, return_predictions=False)
+        assert links.table is not None
         found[kind] = {
             "weights": weights(system),
             "parted": list(parted_of(system)),
+            "links": links.table["logit"].tolist(),
             "metrics": {name: float(value) for name, value in metrics.items() if name.startswith(("val/", "test/"))},
         }
     return found

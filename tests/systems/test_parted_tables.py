@@ -62,6 +62,8 @@ def test_tables_on_two_ranks_are_those_of_one(tmp_path: Path) -> None:
         check_equal(put_together([one], kind), expected)
         check_equal(put_together(found, kind), expected)
         assert all(rank[kind]["metrics"] == pytest.approx(one[kind]["metrics"]) for rank in found)
+        assert one[kind]["links"]
+        assert all(rank[kind]["links"] == pytest.approx(one[kind]["links"]) for rank in found)
         tables = found[0][kind]["parted"]
         assert len(tables) == {"Plain": 1, "MeBNS": 2}[kind]
         assert [len(rank[kind]["weights"][tables[0]]) for rank in found] == [21, 20]
