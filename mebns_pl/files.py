@@ -9,7 +9,7 @@ import re
 import socket
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -196,6 +196,26 @@ def locked(folder: str | Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
             _locks.remove(lock)
             os.close(lock)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Waits until no other process holds a lock; the kernel ends the wait when that process ends, however it does.
+
+    Args:
+        path: the lock's file, which stays.
+    """
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError:  # nothing can be written there; what is kept can be read all the same
+        yield
+        return
+    try:
+        with suppress(OSError):  # a file system without locks: all go on
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _locked(path: Path) -> int:

@@ -252,17 +252,18 @@ class Worker:
 
         assert claimed.search is not None
         name = ",".join(f"{axis}={value}" for axis, value in claimed.axes.items())
-        study = open_search(self.folder, name, seed_of(claimed.run), claimed.search["pruning"])
+        ranges, pruning = claimed.search["ranges"], claimed.search["pruning"]
+        asked = {"config": claimed.config, "ranges": ranges}
+        study = open_search(self.folder, name, seed_of(claimed.run), pruning, asked)
         for begun in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if begun.user_attrs.get("run") == claimed.run:  # its worker is no more
                 study.tell(begun.number, state=TrialState.FAIL)
         shutil.rmtree(place / "version_0", ignore_errors=True)
         trial = study.ask()
         trial.set_user_attr("run", claimed.run)
-        chosen = suggested(trial, claimed.search["ranges"])
-
         notes: list[dict[str, str]] = []
         try:
+            chosen = suggested(trial, ranges)
             watched = with_callbacks(Stopping(self), Pruning(trial))
             fit([*self.fit_arguments(claimed, place), *as_arguments(chosen)], place, watched)
         except TrialPruned as pruned:

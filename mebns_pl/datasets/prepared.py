@@ -6,15 +6,12 @@ memory.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
-import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +20,7 @@ from torch import Tensor
 
 from mebns_pl.allocator import give_back_freed_memory
 from mebns_pl.datasets.places import cache_folder
-from mebns_pl.files import atomic_file, write_atomically
+from mebns_pl.files import alone, atomic_file, write_atomically
 from mebns_pl.progress import doing
 
 log = logging.getLogger(__name__)
@@ -68,7 +65,7 @@ def prepared(
     if place is None:
         return dict(make()), name
     folder = place / name
-    with _alone(folder):
+    with alone(folder.with_suffix(".lock")):
         with doing(f"{what}, checked"):
             found = _mapped(folder)
         if found is not None:
@@ -138,19 +135,3 @@ def _checksum(array: np.ndarray) -> int:
     for start in range(0, len(flat), _BLOCK):
         checksum = zlib.crc32(np.ascontiguousarray(flat[start : start + _BLOCK]).view(np.uint8).data, checksum)
     return checksum
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Waits until no other process makes the same; the kernel ends the wait when that process ends, however it does."""
-    try:
-        lock = os.open(folder.with_suffix(".lock"), os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    except OSError:  # nothing can be written there; what is kept can be read all the same
-        yield
-        return
-    try:
-        with suppress(OSError):  # a file system without locks: each makes its own, and the last stays
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +70,15 @@ def frame_of_runs(folders: Iterable[Path]) -> pd.DataFrame:
     Raises:
         DataError: a file that cannot be read.
     """
-    rows, options = [], []
-    for folder in folders:
-        config = _read_config(folder / "config.yaml")
-        flat = dict(dotted(config))
-        options.append(flat)
-        rows.append(_row(folder, config, flat))
-    frame = pd.DataFrame(rows)
+    folders = list(folders)
+    configs = [_read_config(folder / "config.yaml") for folder in folders]
+    options = [dict(dotted(config)) for config in configs]
+    names = graph_names(str(flat.get("data.graph", ABSENT)) for flat in options)
+    frame = pd.DataFrame([_row(*each, names) for each in zip(folders, configs, options, strict=True)])
     return frame.assign(**_axes(options, list(frame["axis/system"])))
 
 
-def _row(folder: Path, config: dict[str, Any], flat: Mapping[str, Any]) -> dict[str, Any]:
+def _row(folder: Path, config: dict[str, Any], flat: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     path = folder / NAME
     metrics = load_metrics(path) if path.is_file() else {}
     fit, test = metrics.get("fit", {}), metrics.get("test", {})
@@ -89,7 +88,7 @@ def _row(folder: Path, config: dict[str, Any], flat: Mapping[str, Any]) -> dict[
         "run": str(folder),
         "status": "done" if fit or test else "running",
         "error": None if fit or test else "no metrics.json: killed, failed or still at it",
-        GRAPH: Path(str(flat.get("data.graph", ABSENT))).name,
+        GRAPH: names[str(flat.get("data.graph", ABSENT))],
         "axis/system": str(flat.get("model.class_path", ABSENT)).rpartition(".")[2],
         "split_seed": seed if split is None else split,
         "seed": seed,
@@ -101,6 +100,30 @@ def _row(folder: Path, config: dict[str, Any], flat: Mapping[str, Any]) -> dict[
         **{name: fit.get(name) for name in ("churn", "unevenness")},
         "notes": json.dumps(metrics.get("notes") or []),
     }
+
+
+def graph_names(paths: Iterable[str]) -> dict[str, str]:
+    """What graphs are called in a report, by their paths: as the file, with as many folders as tell two files apart.
+
+    Of two paths one of which is the end of the other nobody can say that they are two.
+
+    Example:
+        >>> graph_names(["cora", "a/edges.csv", "/data/b/edges.csv"])
+        {'cora': 'cora', 'a/edges.csv': 'a/edges.csv', '/data/b/edges.csv': 'b/edges.csv'}
+        >>> graph_names(["edges.csv", "/data/a/edges.csv"])
+        {'edges.csv': 'edges.csv', '/data/a/edges.csv': 'edges.csv'}
+    """
+    found = {}
+    parts = {path: Path(path).parts for path in dict.fromkeys(paths)}
+    for path, own in parts.items():
+        told = 1
+        for other in parts.values():
+            ends = zip(reversed(own), reversed(other), strict=False)
+            common = sum(1 for _ in takewhile(lambda both: both[0] == both[1], ends))
+            if 0 < common < min(len(own), len(other)):
+                told = max(told, common + 1)
+        found[path] = str(Path(*own[-told:])) if own else path
+    return found
 
 
 def _read_config(path: Path) -> dict[str, Any]:

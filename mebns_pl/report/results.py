@@ -82,6 +82,8 @@ def results_of(frame: pd.DataFrame, metric: str, folder: Path) -> Results:
     if metric not in known:
         raise DataError(f"metric: got {metric!r}; the finished runs of {folder} have {', '.join(known) or 'none'}")
     frame = frame.reset_index(drop=True)
+    if GRAPH not in frame:  # an axis may be named as the option is
+        frame = frame.rename(columns={f"{AXIS}data.graph": GRAPH})
     axes = tuple(name.removeprefix(AXIS) for name in frame if name.startswith(AXIS) and name != GRAPH)
     for name in [AXIS + axis for axis in axes]:
         frame[name] = frame[name].map(_named)

@@ -10,12 +10,16 @@ from typing import Any
 
 import optuna
 
+from mebns_pl.files import alone
+
 FILE = "search.sqlite"
 WARM_TRIALS = 5
 """Trials of a combination before others are compared with their median."""
 
 
-def open_search(folder: str | Path, combination: str, seed: int, pruning: bool = True) -> optuna.Study:
+def open_search(
+    folder: str | Path, combination: str, seed: int, pruning: bool = True, asked: Any = None
+) -> optuna.Study:
     """Optuna's study of one combination, made where there is none; many processes may have it open.
 
     Args:
@@ -23,15 +27,18 @@ def open_search(folder: str | Path, combination: str, seed: int, pruning: bool =
         combination: its name.
         seed: of the draws of this process; the same seed draws the same again.
         pruning: see :class:`Search`.
+        asked: all that makes trials alike (configuration and ranges), as JSON has it: trials of a study that was
+            edited since are another's.
     """
+    digest = blake2b(json.dumps(asked, sort_keys=True).encode(), digest_size=4).hexdigest()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    storage = optuna.storages.RDBStorage(
-        f"sqlite:///{Path(folder).absolute() / FILE}", engine_kwargs={"connect_args": {"timeout": 60}}
-    )
+    path = Path(folder).absolute() / FILE
+    with alone(path.with_suffix(".lock")):  # two that make its tables together are in each other's way
+        storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
     return optuna.create_study(
         storage=storage,
-        study_name=combination,
+        study_name=f"{combination} {digest}",
         direction="maximize",
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(seed=seed),

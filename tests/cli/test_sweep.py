@@ -13,10 +13,12 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import optuna
 import pandas as pd
 import pytest
 import yaml
@@ -30,6 +32,7 @@ from mebns_pl.cli.worker import Worker
 from mebns_pl.errors import DataError
 from mebns_pl.study import origin
 from mebns_pl.study.plan import plan_runs, write_files
+from mebns_pl.study.search import open_search
 from mebns_pl.study.spec import read_study
 from mebns_pl.study.store import MOST_DEATHS, Outcome, Store, read_results, this_process
 
@@ -264,6 +267,25 @@ def test_a_search_has_the_same_budget_for_each_and_leaves_a_config() -> None:
     found = yaml.safe_load(best["Plain_2"].read_text())
     lr = found["model"]["init_args"]["optimizer"]["init_args"]["lr"]
     assert math.isclose(lr, json.loads(top.config)["model.optimizer.lr"])
+
+
+def test_a_search_that_was_edited_begins_anew() -> None:
+    """Optuna would refuse other choices, and learn from trials of another configuration."""
+    search = "search: {trials: 2, ranges: {model.sampler.num_candidates: %s}}"
+    text = f"{{base: small, options: {{data.batch_size: %s}}, axes: {{system: [Plain]}}, {search}%%s}}"
+    for size, choices in ((32, "[2, 3]"), (32, "[2, 4]"), (64, "[2, 4]")):
+        store = prepared(study(text=text % (size, choices)))
+        assert Worker(store.folder).work() == 0
+        assert {row["status"] for row in store.rows()} == {"done"}
+    names = optuna.get_all_study_names(f"sqlite:///{store.folder / 'search.sqlite'}")
+    assert len(names) == 3
+    assert all(name.startswith("system=Plain ") for name in names)
+
+
+def test_many_workers_open_a_new_search_together(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda seed: open_search(tmp_path, "one", seed), range(16)))
+    assert {one.study_name for one in found} == {found[0].study_name}
 
 
 def test_combinations_whose_values_join_to_one_name_have_a_best_each() -> None:

@@ -183,3 +183,20 @@ def test_folders_without_runs_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("a: [")
     with pytest.raises(DataError, match=r"config.yaml: not YAML"):
         frame_of_runs([tmp_path])
+
+
+def test_an_axis_named_as_the_option_is_that_of_graphs() -> None:
+    frame = made_up_study({"data.graph": ["cora", "usair"], "system": ["Plain", "MeBNS"]}, 3)
+    results = results_of(frame, "test/mrr", STUDY)
+    assert (results.graphs, results.arms) == (["cora", "usair"], ["Plain", "MeBNS"])
+    assert gaps(results).empty
+
+
+def test_two_files_of_one_name_are_two_graphs(tmp_path: Path) -> None:
+    for place, seed in (("a", 0), ("b", 0), ("b", 1)):
+        folder = write_run(tmp_path / place / f"version_{seed}", "Plain", seed, 0.2)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["data"]["graph"] = f"{tmp_path}/{place}/edges.csv"
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    results = results_of(frame_of_runs(find_runs([tmp_path])), "test/mrr", tmp_path)
+    assert results.graphs == ["a/edges.csv", "b/edges.csv"]
