@@ -163,14 +163,15 @@ class EvaluationCard(Callback):
         if not shared:  # shared negatives have a rule of their own for Hits
             hits = (scored.ranks <= 10).double().cpu().numpy()
             intervals["hits@10"] = card.bootstrap_interval(hits, self.resamples)
-        rivals, notes = self._heuristics(batch, data)
+        whole = len(reciprocal) == batch.positives.shape[1]
+        rivals, notes = self._heuristics(batch, data) if whole else ({}, [_of_a_part(len(reciprocal), batch)])
         best = next(iter(rivals), None)
         rival = None
         if best is not None:
             ahead = card.bootstrap_interval(reciprocal - 1 / rivals[best].ranks, self.resamples)
             rival = card.Rival(best, rivals[best].metrics["mrr"], ahead)
         name = type(system).__name__
-        control = plain_control(path.parent) if path is not None and name == "MeBNS" else None
+        control = plain_control(path.parent) if path is not None and name == "MeBNS" and whole else None
         plain = None if control is None else read_metrics(control / NAME)["test"]["metrics"]
         distinct = patterns.sum(axis=1)
         fit = found.get("fit", {})
@@ -225,6 +226,15 @@ class EvaluationCard(Callback):
         for note in made.notes:
             console.print(Text(f"{note.code}: {note.text}."))
         console.print(Text(f"Recommendation: {made.recommendation}", "bold"))
+
+
+def _of_a_part(num_edges: int, batch: EvalBatch) -> Note:
+    every = batch.positives.shape[1]
+    return Note(
+        "part-of-test",
+        f"only {num_edges:,} of {every:,} test edges were scored (trainer.limit_test_batches), so heuristics and the "
+        "control, which are of all, are left out",
+    )
 
 
 def _migration(path: Path | None, control: Path | None) -> list[str]:

@@ -195,8 +195,8 @@ def read_edge_list(
     accepted): ``.csv`` (comma) or ``.tsv``, ``.tab``, ``.txt`` (tab), also gzipped (``.gz``). White space around a
     field is dropped; otherwise names keep their spelling, so "007" and "7" are two nodes; "7.0" beside "7" is refused.
     A text that begins with comments, as files of SNAP (``#``) and KONECT (``%``) do, is read below them: its columns
-    are those that the last comment names, or else, without a header, the first two; commas, tabs or white space
-    separate them.
+    are those that the last comment names, or else, where the first line is of numbers and so no header, the first two;
+    commas, tabs or white space separate them.
 
     Nodes stand in the order of the node table; without one they are sorted, names that look like integers first and by
     value, then the others by code point. Self-loops and repeated edges (the two directions of an edge count as one)
@@ -286,6 +286,7 @@ def _read_tables(
             None if columns.features is None else _needed(columns),
             given.delimiter,
             given.comment,
+            optional_columns=[_TYPE],
         )
         names = _node_names(nodes, columns.node)
         wanted, told = chosen_features(nodes, columns, columns.node)
@@ -331,27 +332,38 @@ def _below_comments(
     """What columns, delimiter and times are in a text that begins with comments, how many these are, and notes."""
     if columns.comment is not None or standard_suffix(path) not in DELIMITERS or not path.is_file():
         return columns, time_column, 0, []
-    told, first = commented(path)
-    if not told:
+    count, last, first = commented(path)
+    if not count:
         return columns, time_column, 0, []
     separator = columns.delimiter or separator_of(first)
-    header, above = ([name.strip() for name in _split(line, separator)] for line in (first, told[-1].lstrip("#% ")))
+    header, above = ([name.strip() for name in _split(line, separator)] for line in (first, last.lstrip("#% ")))
     asked = [column for column in (columns.source, columns.target, columns.weight, time_column) if column is not None]
     columns = replace(columns, delimiter=separator)
-    if not all(isinstance(column, str) for column in asked[:2]) or set(asked) <= set(header):
-        return columns, time_column, len(told), []
+    if not all(isinstance(column, str) for column in asked[:2]):
+        lines = "line" if count == 1 else "lines"
+        note = f"{count:,} {lines} of comments passed over at the beginning (columns.comment: '' takes them for edges)"
+        return columns, time_column, count, [note]
+    if set(asked) <= set(header):
+        return columns, time_column, count, []
     defaults = DEFAULT_COLUMNS
     if set(asked) <= set(above):
         place: dict[int | str | None, int] = {name: number for number, name in enumerate(above)}
-    elif (columns.source, columns.target) == (defaults.source, defaults.target):
+    elif (columns.source, columns.target) == (defaults.source, defaults.target) and (
+        not first or _are_numbers(header[:2])
+    ):
         place = {defaults.source: 0, defaults.target: 1}
     else:
-        return columns, time_column, len(told), []  # the reader says which columns there are
+        return columns, time_column, count, []  # the reader says which columns there are
     source, target = place[columns.source], place[columns.target]
     weight: int | str | None = place.get(columns.weight) if columns.weight in place else columns.weight
     time: int | str | None = place.get(time_column) if time_column in place else time_column
-    note = f"{len(told)} lines of comments and no header: source and target are columns {source} and {target}"
-    return replace(columns, source=source, target=target, weight=weight), time, len(told), [note]
+    note = f"{count} lines of comments and no header: source and target are columns {source} and {target}"
+    return replace(columns, source=source, target=target, weight=weight), time, count, [note]
+
+
+def _are_numbers(fields: Sequence[str]) -> bool:
+    """Whether fields are of a first edge: names there might be a header's."""
+    return len(fields) == 2 and all(field.strip("\"'").lstrip("-").isdecimal() for field in fields)
 
 
 def _split(line: str, separator: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import importlib.util
 import os
@@ -94,11 +95,9 @@ def fetch(place: Path, download: Callable[[Path], None], what: str) -> None:
     try:
         download(staging)
         staging.chmod(0o755)
-        if place.is_dir():
+        if place.is_dir() or not _moved(staging, place):
             for item in staging.iterdir():
-                os.replace(item, place / item.name)
-        else:
-            os.replace(staging, place)
+                _moved(item, place / item.name)
     except DataError:
         raise
     except (Exception, SystemExit) as error:  # any of a network's many errors, and a download that was declined
@@ -106,6 +105,17 @@ def fetch(place: Path, download: Callable[[Path], None], what: str) -> None:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         os.close(lock)
+
+
+def _moved(source: Path, place: Path) -> bool:
+    """Whether a download went where it belongs, and not another's of the same that was there sooner."""
+    try:
+        os.replace(source, place)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
 
 
 def _lock(folder: int) -> bool:

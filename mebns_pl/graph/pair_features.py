@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import scipy.sparse
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from mebns_pl.graph.csr import Graph, structure
 from mebns_pl.graph.measures.rows import rounded, scores_by_source
 from mebns_pl.graph.sparse import Features
+from mebns_pl.kernels import kernel
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -124,7 +124,7 @@ def _rows(matrix: scipy.sparse.csr_array) -> Rows:
     return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _pair_features(
     nodes, starts, targets, edges, own, near, weight, lengths, num_features, out
 ):  # pragma: no cover (compiled)

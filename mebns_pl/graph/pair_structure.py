@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch import Tensor
 from mebns_pl.checks import expect
 from mebns_pl.graph.csr import Graph, structure
 from mebns_pl.graph.measures.rows import rounded, scores_by_source
+from mebns_pl.kernels import kernel
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -113,7 +113,7 @@ def _dearer_first(pairs: Tensor, cost: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(turned, target, source), torch.where(turned, source, target)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _pair_structure(nodes, starts, targets, indptr, indices, weights, two_hops, out):  # pragma: no cover (compiled)
     """``out[j]``: the numbers of ``nodes[i]`` and ``targets[j]``, ``starts[i] <= j < starts[i + 1]``."""
     num_nodes = indptr.shape[0] - 1

@@ -242,3 +242,16 @@ def test_the_card_where_all_edges_share_their_negatives(tmp_path: Path, capsys: 
     low, high = card.card.intervals["mrr"]
     assert low < card.card.metrics["mrr"] < high
     assert "All edges are ranked against" in capsys.readouterr().out
+
+
+def test_the_card_of_a_part_of_the_test_edges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heuristics would be of all edges, so they are left out, and that is told."""
+    monkeypatch.setattr("mebns_pl.data.batches.EVAL_PAIRS", 7)
+    data, card = make_data(), EvaluationCard()
+    card.folder = tmp_path
+    trainer = make_trainer(1, [card, MetricsFile(tmp_path)], limit_test_batches=1)
+    trainer.test(make_plain(data.spec), data, verbose=False)
+    edges = data.eval_set("test").positives.shape[1]
+    assert card.card is not None
+    assert card.card.heuristics == {}
+    assert any(f"of {edges} test edges were scored" in sentence for sentence in card.card.sentences)

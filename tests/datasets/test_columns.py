@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from mebns_pl import GraphColumns, LinkDataModule
 from mebns_pl.datasets.named_pairs import read_named_pairs
 from mebns_pl.datasets.readers import columns
 from mebns_pl.datasets.readers.columns import read_columns, read_text, strict_rows
@@ -154,3 +156,17 @@ def test_a_table_without_such_a_column(tmp_path: Path) -> None:
     table = Table(tmp_path / "t.csv", {0: pa.chunked_array([["a"]])})
     with pytest.raises(DataError, match=r"t\.csv: no column 1; the lines have columns 0 \.\.\. 0"):
         table.column(1)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_types_are_read_beside_chosen_features(tmp_path: Path, suffix: str) -> None:
+    pd.DataFrame({"source": ["a", "b", "c"], "target": ["x", "y", "x"]}).to_csv(tmp_path / "edges.csv", index=False)
+    nodes = pd.DataFrame({"node": list("abcxy"), "age": range(5), "type": ["user"] * 3 + ["item"] * 2})
+    if suffix == ".csv":
+        nodes.to_csv(tmp_path / "nodes.csv", index=False)
+    else:
+        nodes.to_parquet(tmp_path / "nodes.parquet")
+    path, columns = str(tmp_path / f"nodes{suffix}"), GraphColumns(features=["age"])
+    data = LinkDataModule(str(tmp_path / "edges.csv"), nodes=path, columns=columns)
+    assert data.loaded.node_types == nodes["type"].tolist()
+    assert data.spec.num_features == 1

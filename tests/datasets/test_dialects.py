@@ -95,6 +95,30 @@ def test_columns_of_a_commented_file_by_name(tmp_path: Path) -> None:
     assert graph.node_names == ["2", "3", "7", "8"]
 
 
+def test_a_header_of_other_names_below_comments_is_no_edge(tmp_path: Path) -> None:
+    path = written(tmp_path / "g.csv", "# export\nid,protein_a,protein_b\n1,A,B\n2,B,C\n")
+    assert "no column 'source'" in message_of(lambda: read_graph(path))
+    assert read_graph(path, columns=GraphColumns("protein_a", "protein_b")).node_names == ["A", "B", "C"]
+    path = written(tmp_path / "h.csv", "# export\nann,bob\nbob,cy\n")  # it may be one
+    assert "no column 'source'" in message_of(lambda: read_graph(path))
+    assert read_graph(path, columns=GraphColumns(0, 1)).node_names == ["ann", "bob", "cy"]
+
+
+def test_comments_above_numbered_columns_are_told_and_can_be_edges(tmp_path: Path) -> None:
+    path = written(tmp_path / "tags.csv", "#love,#sun\n#sea,#sun\nrain,wind\n")
+    graph = read_graph(path, columns=GraphColumns(0, 1))
+    assert graph.num_edges == 1
+    assert any(note.startswith("2 lines of comments passed over at the beginning") for note in graph.notes)
+    every = read_graph(path, columns=GraphColumns(0, 1, comment=""))
+    assert (every.num_edges, every.notes) == (3, [])
+
+
+def test_more_comments_than_are_read_at_once(tmp_path: Path) -> None:
+    many = "".join(f"# {number} {'about ' * 20}\n" for number in range(1000))
+    path = written(tmp_path / "long.csv", f"{many}1,2\n2,3\n")
+    assert (read_graph(path).num_edges, read_graph(path).node_names) == (2, ["1", "2", "3"])
+
+
 # Numbers as names
 
 

@@ -53,3 +53,28 @@ def test_one_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cora: the download failed \(OSError: no network\)"):
         fetch(tmp_path / "cora", download, "cora")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_slower_of_two_downloads_takes_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders do not replace each other as files do."""
+    monkeypatch.setattr(places, "_JUST_MADE", -1.0)
+    (tmp_path / "ogb").mkdir()
+
+    def fill(folder: Path) -> None:
+        (folder / "raw").mkdir()
+        (folder / "raw" / "edges").write_text("all")
+
+    def download(folder: Path) -> None:
+        fetch(tmp_path / "ogb", fill, "ogb")
+        fill(folder)
+
+    fetch(tmp_path / "ogb", download, "ogb")
+    assert (tmp_path / "ogb" / "raw" / "edges").read_text() == "all"
+
+    def first_of_all(folder: Path) -> None:
+        fetch(tmp_path / "new", fill, "new")
+        fill(folder)
+
+    fetch(tmp_path / "new", first_of_all, "new")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["raw"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "ogb"]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import re
 import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from itertools import islice, takewhile
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,8 @@ _RUNS = ((rb"(?:(?<=[\r\n])|\A)[ \t]+|[ \t]+(?=[\r\n]|\Z)", b""), (rb"[ \t]+", b
 _OUTSIDE_QUOTES = re.compile(r'("[^"]*")|[ \t]+')
 COMMENTS = ("#", "%")
 """What SNAP's and KONECT's files begin their first lines with."""
-_BEGINNING = 2**16
+_LONGEST = 2**16
+"""Characters of a line above a table that are looked at."""
 _ROWS = 2**22
 """Of a block of Parquet."""
 _SPACES = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
@@ -57,6 +59,7 @@ def read_columns(
     delimiter: str | None = None,
     comment: str | None = None,
     skip: int = 0,
+    optional_columns: Sequence[str] = (),
 ) -> Table:
     """Reads a table: ``.csv`` (comma), ``.tsv``, ``.tab``, ``.txt`` (tab), also gzipped, or Parquet.
 
@@ -68,6 +71,7 @@ def read_columns(
             the suffix.
         comment: lines of a text that start with it are passed over; None reads every line.
         skip: how many lines of a text are passed over at its beginning.
+        optional_columns: others that are taken where they are there.
 
     Raises:
         DataError: a file that is missing, broken or larger than allowed; a missing column.
@@ -79,7 +83,7 @@ def read_columns(
         raise DataError(f"{path}: suffix {suffix!r}; {allowed}")
     check_file(path)
     if suffix in PARQUET:
-        return _read_parquet(path, name_columns, value_columns)
+        return _read_parquet(path, name_columns, value_columns, optional_columns)
     separator = DELIMITERS[suffix] if delimiter is None else delimiter
     if len(separator) != 1 or separator in '\r\n"':
         raise DataError(f"delimiter: got {delimiter!r}; allowed is one character, no quote and no line end")
@@ -89,18 +93,25 @@ def read_columns(
     return table
 
 
-def commented(path: Path) -> tuple[list[str], str]:
-    """The comments with which a text begins, as files of SNAP and KONECT do, and the first line below them.
+def commented(path: Path) -> tuple[int, str, str]:
+    """Of the comments with which a text begins, as files of SNAP and KONECT do: how many, the last one, the line below.
 
     Raises:
         DataError: the file is missing or cannot be unpacked.
     """
     check_file(path)
     opened = gzip.open if path.suffix == ".gz" else open
+    count, last = 0, ""
     with refusing(path, (OSError, EOFError, zlib.error)), opened(path, "rb") as stream:
-        lines = re.split(r"\r\n|\r|\n", stream.read(_BEGINNING).decode("utf-8-sig", "replace"))
-    told = list(takewhile(lambda line: line.startswith(COMMENTS), lines))
-    return told, next((line for line in lines[len(told) :] if line.strip()), "")
+        # TextIOWrapper, unlike splitlines, ends lines at \r and \n alone
+        lines = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
+        while line := lines.readline(_LONGEST):
+            if not line.startswith(COMMENTS):
+                break
+            count, last = count + 1, line.rstrip("\r\n")
+        while line and not line.strip():
+            line = lines.readline(_LONGEST)
+    return count, last, line.rstrip("\r\n")
 
 
 def separator_of(line: str) -> str:
@@ -267,7 +278,12 @@ def _trimmed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
 
 
-def _read_parquet(path: Path, name_columns: Sequence[str | int], value_columns: Sequence[str | int] | None) -> Table:
+def _read_parquet(
+    path: Path,
+    name_columns: Sequence[str | int],
+    value_columns: Sequence[str | int] | None,
+    optional_columns: Sequence[str],
+) -> Table:
     """Name columns hold integers or texts, value columns also other numbers, truth values, times, and lists."""
     asked = [*name_columns, *(value_columns or ())]
     if not all(isinstance(column, str) for column in asked):
@@ -278,7 +294,8 @@ def _read_parquet(path: Path, name_columns: Sequence[str | int], value_columns: 
             check_size(path, file.metadata.num_rows, "rows")
             check_size(path, len(header), "columns")
             known = set(asked)
-            wanted = asked if value_columns is not None else [*asked, *(name for name in header if name not in known)]
+            others = header if value_columns is None else [name for name in header if name in optional_columns]
+            wanted = [*asked, *(name for name in others if name not in known)]
             for column in wanted:
                 if there[column] != 1:
                     raise DataError(f"{path}: no column {column!r}, or several; the file has {shown(header)}")

@@ -46,7 +46,7 @@ class GraphColumns:
         delimiter: the character between fields of a text, a space for any run of spaces and tabs; None chooses by the
             file's suffix.
         comment: lines of a text that start with it are passed over. None reads every line, but for the comments with
-            which files of SNAP (``#``) and KONECT (``%``) begin.
+            which files of SNAP (``#``) and KONECT (``%``) begin; "" reads these, too.
 
     Raises:
         ValueError: one of the two ends by name and the other by number; a column that is a feature and something else.

@@ -101,6 +101,8 @@ def _katz_rows(nodes, indptr, indices, beta, max_length, ptr, columns, values): 
             for i in range(first, count):
                 current = columns[i]
                 total[current] += coming[current]
+                if total[current] == np.inf:  # beyond all bounds, where no sum is seen to grow any more
+                    return row, node
                 if coming[current] > _TOLERANCE * total[current]:
                     going = True
                 term[current], coming[current] = coming[current], 0.0

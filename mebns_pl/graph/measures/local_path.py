@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from torch import Tensor
 
@@ -10,6 +9,7 @@ from mebns_pl.checks import at_least
 from mebns_pl.graph.csr import Graph, structure
 from mebns_pl.graph.measures.abstract import AbstractMeasure, AbstractPairMeasure
 from mebns_pl.graph.measures.rows import Rows, compiled_rows, frequent_first, rounded, row_scores, top_lists
+from mebns_pl.kernels import kernel
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -58,7 +58,7 @@ class LocalPath(AbstractMeasure, AbstractPairMeasure):
         return compiled_rows(fill, graph.num_nodes)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _walk_rows(nodes, indptr, indices, eps, ptr, columns, values):  # pragma: no cover (compiled)
     """See :data:`~mebns_pl.graph.measures.rows.Fill`."""
     num_nodes = indptr.shape[0] - 1

@@ -218,3 +218,11 @@ class TestContract:
     def test_no_pairs(self, measure, tiny_graph):
         nothing = torch.zeros(0, dtype=torch.long)
         assert measure.pairs(tiny_graph, nothing, nothing).shape == (0,)
+
+
+def test_walks_beyond_all_bounds_are_refused() -> None:
+    """Six nodes that are all linked have 5 as their largest eigenvalue; sums of inf do not grow any more."""
+    graph = Graph.from_edges(torch.combinations(torch.arange(6)).t(), 6)
+    for beta in (0.3, 0.5, 0.99):
+        with pytest.raises(ValueError, match="do not converge"):
+            Katz(beta=beta).top(graph, torch.arange(6), 2)
