@@ -22,9 +22,10 @@ class LastCheckpoint(Checkpoint):
     """Keeps one file, ``last.ckpt``, from which a run that was stopped at any moment goes on exactly.
 
     It is written at the start of every epoch, when the epoch before has been logged to its end; within an epoch, at
-    the end of a step, or of the validation that follows it, when the last writing is ``minutes`` ago or training is told
-    to stop there; and at the end of training. Before it is written the logs are, so that they hold all that will not be done again. Where they cannot
-    be written (a full disk, a folder that is gone), training goes on to the next checkpoint, and ends when it is there.
+    the end of a step, or of the validation that follows it, when the last writing is ``minutes`` ago or training is
+    told to stop there; and at the end of training. Before it is written the logs are, so that they hold all that will
+    not be done again. Where they cannot be written (a full disk, a folder that is gone), training goes on to the next
+    checkpoint, and ends when it is there.
 
     Lightning's ``ModelCheckpoint`` writes before the epoch's means are logged, and its ``train_time_interval`` never
     writes under manual optimisation.
