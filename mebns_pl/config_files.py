@@ -24,6 +24,8 @@ def find_config_file(name: str | Path, folders: Sequence[Path] = (Path(),)) -> P
         True
     """
     path = Path(name)
+    if not path.name:  # of "" and "."
+        return None
     file = path if path.suffix in _SUFFIXES else path.with_name(f"{path.name}.yaml")
     own = file.relative_to(FOLDER.name) if file.parts[:1] == (FOLDER.name,) else file
     here = [folder / one for folder in folders for one in (path, file)]

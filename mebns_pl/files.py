@@ -22,6 +22,10 @@ _LOCK = ".lock"
 _locks: set[int] = set()
 
 
+class InUseError(DataError):
+    """A folder that another process works in."""
+
+
 def write_atomically(path: str | Path, data: bytes | str) -> None:
     """Writes a file as of :func:`atomic_file`.
 
@@ -170,7 +174,7 @@ def locked(folder: str | Path) -> Iterator[None]:
         folder: the folder; it is made.
 
     Raises:
-        DataError: another one has it, or this one already, with number and machine.
+        InUseError: another one has it, or this one already, with number and machine.
         OSError: the folder cannot be written to.
 
     Example:
@@ -226,7 +230,7 @@ def _locked(path: Path) -> int:
         except BlockingIOError as error:
             holder = os.read(lock, 200).decode(errors="replace") or "another process"
             os.close(lock)
-            raise DataError(f"{path.parent}: in use by {holder}; wait for its end, or take another folder") from error
+            raise InUseError(f"{path.parent}: in use by {holder}; wait for its end, or take another folder") from error
         except OSError:  # no locks here
             return lock
         try:

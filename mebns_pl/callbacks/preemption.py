@@ -64,6 +64,8 @@ class Preemption(Callback):
         group = DistributedGroup() if trainer.world_size > 1 else SingleProcess()
         if not self.preempted and bool(group.max(told)):
             self.preempted = trainer.should_stop = True
+            # Lightning would go on to these first
+            trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None
             name = "another rank's signal" if self._received is None else self._received.name
             log.warning("%s: training stops after step %d; it can be taken up from its last checkpoint", name,
                         trainer.global_step)  # fmt: skip

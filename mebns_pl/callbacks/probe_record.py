@@ -64,6 +64,7 @@ class ProbeRecord(Callback):
         self.watch = Stopwatch()
         self._steps: list[dict[str, Tensor]] = []  # that wait to be counted
         self._num_nodes = 0
+        self._is_first = True
         self._since: Tensor | None = None  # (4, m) of the probe's distinct pairs, since the last snapshot
         self._keys = self._again = torch.empty(0, dtype=torch.int64)
         self._hashes = torch.empty(0, dtype=torch.bool)  # True at those of the keys
@@ -75,6 +76,7 @@ class ProbeRecord(Callback):
             ValueError: no :class:`MigrationMonitor` stands before this callback.
         """
         self._monitor, self._steps = monitor_before(self, trainer), []
+        self._is_first = trainer.is_global_zero
         self._num_nodes = data_of(trainer).loaded.num_nodes
         keys, again = self._keys_of(self._monitor.probe).unique(return_inverse=True)
         self._keys, self._again = keys, again.cpu()
@@ -132,8 +134,7 @@ class ProbeRecord(Callback):
         self._count()
         assert self._since is not None
         # All ranks' together, which only the first goes on with
-        whole = pl_module.group.sum(self._since)
-        self._since = whole if pl_module.trainer.is_global_zero else torch.zeros_like(whole)
+        whole = self._gather(pl_module)
         if epoch % self.stride:
             return
         self.epochs.append(epoch)
@@ -146,6 +147,21 @@ class ProbeRecord(Callback):
         if len(self.epochs) > self.max_snapshots:
             self._thin_out()
 
+    def _gather(self, system: AbstractLinkSystem) -> Tensor:
+        """What all ranks have counted; the first alone goes on with it."""
+        assert self._since is not None
+        whole = system.group.sum(self._since)
+        self._since = whole if self._is_first else torch.zeros_like(whole)
+        return whole
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Within an epoch each rank has counted for itself: a checkpoint holds all of that."""
+        if self._since is not None and self.max_snapshots and trainer.world_size > 1:
+            assert isinstance(pl_module, AbstractLinkSystem)
+            self._count()
+            self._gather(pl_module)
+            checkpoint["callbacks"][self.state_key] = self.state_dict()
+
     def _teachers(self, system: MeBNS) -> Tensor:
         """The teacher's logits of the probe; a frozen one is not encoded anew where the step does not."""
         frozen = None if system.teacher_learns(system.current_epoch) else system.frozen_score()
@@ -155,7 +171,7 @@ class ProbeRecord(Callback):
         """Lets every second snapshot go; what was counted for it goes to the next, or waits for it."""
         self.stride *= 2
         assert self._since is not None
-        if len(self.counts) % 2 == 0:
+        if len(self.counts) % 2 == 0 and self._is_first:  # all ranks have these together
             self._since += self.counts[-1].to(self._since.device)
         joined = [one + two for one, two in zip(self.counts[1::2], self.counts[2::2], strict=False)]
         self.counts = [self.counts[0], *joined]

@@ -17,7 +17,7 @@ from rich.console import Console
 from torch_geometric.data import Data, HeteroData
 
 from mebns_pl.callbacks.metrics_file import metrics_path
-from mebns_pl.cli.main import MeBNSCLI, main
+from mebns_pl.cli.main import MeBNSCLI, SaveConfig, main
 from mebns_pl.cli.messages import bad_input
 from mebns_pl.cli.one_line import ShortParser
 from mebns_pl.errors import DataError
@@ -28,6 +28,7 @@ from mebns_pl.prediction.links import predict_links
 from mebns_pl.study.plan import as_arguments
 from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO
 from mebns_pl.systems.run_state import run_folder
+from mebns_pl.systems.trainer_options import callbacks_of
 from mebns_pl.terminal import link_table, reliability_table, say
 
 LINKS = "links.csv"
@@ -164,6 +165,10 @@ def _found(
         logs = as_arguments({f"trainer.logger.init_args.{key}": value for key, value in logger.items()})
         chosen = ["-c", "base", "-c", "run/own", f"--model={system}"]
         run = main(["fit", *chosen, *logs, *data, *predicted, *options], OwnGraphCLI)
+        if run.finished:
+            say("The training is finished; its best weights are tested, and predict, once more")
+            for callback in callbacks_of(run.trainer, SaveConfig):
+                callback.already_saved = True
         _test(run)
         links = predict_links(run.model, run.datamodule, explain=True, trainer=run.trainer, **wanted)
     finally:
@@ -174,8 +179,7 @@ def _found(
 
 def _test(run: MeBNSCLI) -> None:
     """Tests the best weights, or says why not; they stay loaded. Where none were kept, they are the last."""
-    saver = run.trainer.checkpoint_callback
-    best = saver.best_model_path if isinstance(saver, ModelCheckpoint) else ""
+    best = _best(run)
     told = run.datamodule.unrankable("test") if run.datamodule.split.test.shape[1] else "split.test: no test edges"
     if told:
         say(f"{told}; there is no test")
@@ -183,6 +187,16 @@ def _test(run: MeBNSCLI) -> None:
             run.model.load_state_dict(AtomicCheckpointIO().load_checkpoint(best)["state_dict"])
     else:
         run.trainer.test(run.model, run.datamodule, ckpt_path=best or None, verbose=False)
+
+
+def _best(run: MeBNSCLI) -> str:
+    """The file of the best weights, or "" where none were kept. Of a run that was finished before they are loaded."""
+    saver = run.trainer.checkpoint_callback
+    if not run.finished:
+        return saver.best_model_path if isinstance(saver, ModelCheckpoint) else ""
+    assert run.checkpoint is not None
+    named = run.checkpoint.path.with_name(f"{saver.filename}.ckpt") if isinstance(saver, ModelCheckpoint) else None
+    return str(named if named is not None and named.is_file() else run.checkpoint.path)
 
 
 def _tell(links: pd.DataFrame, run: MeBNSCLI) -> None:

@@ -137,9 +137,19 @@ class Resume:
 
 
 def _logger(config: Namespace) -> Namespace | None:
+    return next(iter(_loggers(config)), None)
+
+
+def _loggers(config: Namespace) -> list[Namespace]:
+    """Options of the first logger, and of those that write into the same place: they have one number together."""
     logger = config.trainer.get("logger")
     loggers = logger if isinstance(logger, list) else [logger]
-    return next((item.init_args for item in loggers if isinstance(item, Namespace) and "init_args" in item), None)
+    found = [item.init_args for item in loggers if isinstance(item, Namespace) and "init_args" in item]
+    return [one for one in found if one is found[0] or _place(one) == _place(found[0]) is not None]
+
+
+def _place(logger: Namespace) -> Path | None:
+    return None if logger.get("save_dir") is None else _runs(logger)
 
 
 def _folder(config: Namespace) -> Path:
@@ -159,17 +169,15 @@ def _runs(logger: Namespace) -> Path:
 
 def _log_to(config: Namespace, path: Path, version: int | str | None) -> None:
     """Goes on in the folder of the run's logs: where it is now, if the checkpoint lies in it."""
-    logger = _logger(config)
-    if logger is None:
-        return
     folder = path.parent.parent
     named = _VERSION.fullmatch(folder.name)
-    if path.parent.name == "checkpoints" and named:
-        logger.version = int(named[1])
-        if folder.parent != _runs(logger).resolve():
-            logger.save_dir, logger.name = str(folder.parent.parent), folder.parent.name
-    elif version is not None:
-        logger.version = version
+    for logger in _loggers(config):
+        if path.parent.name == "checkpoints" and named:
+            logger.version = int(named[1])
+            if folder.parent != _runs(logger).resolve():
+                logger.save_dir, logger.name = str(folder.parent.parent), folder.parent.name
+        elif version is not None:
+            logger.version = version
 
 
 def without_resume(config: Namespace) -> Namespace:
@@ -178,7 +186,7 @@ def without_resume(config: Namespace) -> Namespace:
         return config
     config = config.clone()
     config.ckpt_path = None
-    logger = _logger(config)
-    if logger is not None and "version" in logger:
-        logger.version = None
+    for logger in _loggers(config):
+        if "version" in logger:
+            logger.version = None
     return config

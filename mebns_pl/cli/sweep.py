@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -183,8 +184,17 @@ def write_best(store: Store) -> dict[str, Path]:
     paths = {}
     for name, found in best.items():
         paths[name] = store.folder / "best" / f"{name or 'all'}.yaml"
-        write_atomically(paths[name], (store.folder / found["folder"] / "config.yaml").read_bytes())
+        write_atomically(paths[name], _of_nobody(store.folder / found["folder"] / "config.yaml"))
     return paths
+
+
+def _of_nobody(path: Path) -> str:
+    """A run's configuration without its place: with it others would write there, too."""
+    config = yaml.safe_load(path.read_text("utf-8"))
+    config.pop("ckpt_path", None)
+    for option in ("logger", "default_root_dir", "enable_progress_bar"):
+        config.get("trainer", {}).pop(option, None)
+    return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
 def combination_names(combinations: Iterable[str]) -> dict[str, str]:

@@ -29,11 +29,12 @@ from mebns_pl.callbacks.preemption import EXIT_CODE, requeue
 from mebns_pl.cli.main import MeBNSCLI, main
 from mebns_pl.cli.messages import OneLineParser, user_message
 from mebns_pl.errors import DataError
+from mebns_pl.files import InUseError, locked
 from mebns_pl.study.origin import about_this_machine
 from mebns_pl.study.outcome import read_outcome
 from mebns_pl.study.plan import as_arguments
 from mebns_pl.study.store import Claimed, Outcome, Store, this_process
-from mebns_pl.systems.checkpoint_io import CheckpointError
+from mebns_pl.systems.checkpoint_io import CheckpointError, CheckpointWriteError
 
 RUNS = "runs"
 """Folder of a study in which each run has its own."""
@@ -129,7 +130,7 @@ class Worker:
 
     folder: Path
     owner: str = field(default_factory=this_process)
-    _stopping: bool = False
+    _told_to_stop: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.folder = self.folder.resolve()
@@ -137,7 +138,11 @@ class Worker:
 
     def stop(self, number: int, frame: FrameType | None) -> None:
         """Has the worker end when the run's step is over; a signal's handler."""
-        self._stopping = True
+        self._told_to_stop.set()
+
+    @property
+    def _stopping(self) -> bool:
+        return self._told_to_stop.is_set()
 
     def end_if_told(self) -> None:
         """Ends the run that is prepared, to be given back.
@@ -159,8 +164,15 @@ class Worker:
             while not self._stopping and (claimed := self.store.claim(self.owner)) is not None:
                 for number in before:  # a run leaves handlers behind that would keep its trainer
                     signal.signal(number, self.stop)
-                with self._signs_of_life(claimed.run):
-                    stopped = self._run(claimed)
+                try:
+                    with self._signs_of_life(claimed.run):
+                        stopped = self._run(claimed)
+                except InUseError:
+                    # Its worker of before ends when it sees that the run is another's; who else holds the folder has
+                    # this run fail at last
+                    self.store.release(self.owner, dead=True)
+                    self._told_to_stop.wait(2 * BEAT)
+                    continue
                 if stopped is not None:
                     self.store.release(self.owner)
                     sys.stderr.write(f"{stopped}\n" if stopped else "")
@@ -193,21 +205,28 @@ class Worker:
             thread.join()
 
     def _run(self, claimed: Claimed) -> str | None:
-        """Runs one, and writes down what came of it; why the worker must end, or None ("" when it was told to)."""
+        """Runs one, and writes down what came of it; why the worker must end, or None ("" when it was told to).
+
+        Raises:
+            InUseError: another process works in the run's folder.
+        """
         place = self.folder / RUNS / claimed.run
         about = {**about_this_machine(), "folder": str((place / "version_0").relative_to(self.folder))}
         try:
             place.mkdir(parents=True, exist_ok=True)
             with output_into(place / OUTPUT):
                 outcome, chosen = self._outcome(claimed, place)
+        except InUseError:
+            raise
         except SystemExit as error:
             if error.code == EXIT_CODE or self._stopping:  # Lightning, too, ends a run by SIGTERM
                 return ""
             told = refusal(place / OUTPUT) or f"the run has ended with status {error.code}"
+            if lacks_room(error):
+                return told
             self.store.fail(self.owner, claimed.run, told, about)
         except Exception as error:
-            cause = error if isinstance(error, OSError) else error.__cause__
-            if isinstance(cause, OSError) and cause.errno in _NO_ROOM:
+            if lacks_room(error):
                 return " ".join(str(error).split())
             with contextlib.suppress(OSError), open(place / OUTPUT, "a") as file:
                 traceback.print_exc(file=file)
@@ -279,6 +298,20 @@ class Worker:
         return outcome, {"config": json.dumps({**claimed.config, **chosen})}
 
 
+def lacks_room(error: BaseException | None) -> bool:
+    """Whether a full disk, or one that cannot be written to, is behind an error.
+
+    Example:
+        >>> lacks_room(OSError(28, "No space left on device")), lacks_room(ValueError("no"))
+        (True, False)
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def with_callbacks(*callbacks: Callback) -> type[WarmCLI]:
     """The command line whose trainers have callbacks more, behind all others."""
 
@@ -296,15 +329,21 @@ def with_callbacks(*callbacks: Callback) -> type[WarmCLI]:
 def fit(arguments: list[str], place: Path, kind: type[MeBNSCLI]) -> None:
     """Trains, from the last checkpoint where there is one that can be used, else from the start."""
     run = place / "version_0"
+    if run.exists():
+        with locked(run):  # a worker that was silent for long may be in it yet
+            pass
     # A run that was killed behind its last checkpoint may not have written all that came of it
     fitted = run / ".fitted"
     if fitted.exists():
         return
     if (run / "checkpoints" / "last.ckpt").exists():
-        with contextlib.suppress(CheckpointError):
+        try:
             if main([*arguments, "--resume"], kind).trainer.state.fn is not None:
                 fitted.touch()
                 return
+        except CheckpointError as error:
+            if isinstance(error, CheckpointWriteError):  # the one that is there is good
+                raise
     shutil.rmtree(run, ignore_errors=True)
     main(arguments, kind)
     fitted.touch()

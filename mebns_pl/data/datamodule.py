@@ -42,7 +42,7 @@ from mebns_pl.evaluation.protocols import GeneratedComparison, Protocol, edge_sp
 from mebns_pl.graph.csr import Graph, pair_keys
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.measures.pagerank import PersonalizedPageRank
-from mebns_pl.graph.node_types import NodeTypes
+from mebns_pl.graph.node_types import MOST, NodeTypes
 from mebns_pl.keys import Key, permutation
 from mebns_pl.negatives.proposals.abstract import AbstractStaticProposal
 from mebns_pl.negatives.proposals.by_measure import ProximityProposal
@@ -263,6 +263,12 @@ class LinkDataModule(LightningDataModule):
         """Types of the nodes, where they say what a negative may be: linked as training and meta edges link them."""
         names = self.loaded.node_types
         if not self.typed or names is None:
+            return None
+        if (number := len(set(names))) > MOST:
+            log.warning(
+                "%s: nodes have %s types, more than %d, so that types do not say what a negative may be",
+                self.loaded.name, f"{number:,}", MOST,
+            )  # fmt: skip
             return None
         types = NodeTypes.of(names, self.split.observed)
         if types is not None:

@@ -13,11 +13,12 @@ import torch
 
 from mebns_pl.datasets.loaded import LoadedGraph, graph_of_pairs, name_order
 from mebns_pl.datasets.readers import mapped
-from mebns_pl.datasets.readers.columns import DELIMITERS, commented, read_columns, separator_of, standard_suffix
 from mebns_pl.datasets.readers.columns import SUFFIXES as TABLES
+from mebns_pl.datasets.readers.columns import read_columns, standard_suffix
+from mebns_pl.datasets.readers.comments import below_comments
 from mebns_pl.datasets.readers.graphml import read_graphml
 from mebns_pl.datasets.readers.matrices import read_mat, read_matrix_market
-from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, GraphColumns, chosen_features, edge_weights
+from mebns_pl.datasets.readers.options import DEFAULT_COLUMNS, TYPE, GraphColumns, chosen_features, edge_weights
 from mebns_pl.datasets.readers.pyg import read_saved
 from mebns_pl.datasets.readers.shards import read_shards, shards_of
 from mebns_pl.datasets.readers.whole import read_archive
@@ -251,7 +252,7 @@ def _read_tables(
     standardize: bool = True,
 ) -> LoadedGraph:
     """An edge list with its node table, see :func:`read_edge_list`."""
-    given, (columns, time_column, skip, notes) = columns, _below_comments(path, columns, time_column)
+    given, (columns, time_column, skip, notes) = columns, below_comments(path, columns, time_column)
     if time_column is not None and isinstance(time_column, str) != isinstance(columns.source, str):
         raise DataError(f"time_column: got {time_column!r}; allowed is a name where source_column is one, or a number")
     if columns.weight is not None and isinstance(columns.weight, str) != isinstance(columns.source, str):
@@ -286,13 +287,13 @@ def _read_tables(
             None if columns.features is None else _needed(columns),
             given.delimiter,
             given.comment,
-            optional_columns=[_TYPE],
+            optional_columns=[TYPE],
         )
         names = _node_names(nodes, columns.node)
         wanted, told = chosen_features(nodes, columns, columns.node)
         x, encoded = table_features(nodes, wanted, standardize)
         notes, labels = [*notes, *encoded, *told], columns.labels(nodes)
-        node_types = labels or _types(nodes)
+        node_types = columns.types(nodes)
     pairs = torch.stack([places_in(names, end) for end in ends])
     unknown = (pairs < 0).t().nonzero()
     if len(unknown):
@@ -306,68 +307,25 @@ def _read_tables(
         node_types = labels or _sides(names, kinds, nodes_path)
     else:
         notes = [*notes, *_odd_names(ends), *_maybe_bipartite(ends)]
+    chosen = torch.ones(pairs.shape[1], dtype=torch.bool)
+    if columns.relation is not None:  # the others need neither weights nor times
+        chosen = predicted_rows(table, columns)
+        table = table.part(chosen)
     times = None if time_column is None else column_times(table, time_column)
     weights, told = edge_weights(table, columns, {time_column, columns.relation, *ends_in})
-    chosen = torch.ones(pairs.shape[1], dtype=torch.bool)
-    if columns.relation is not None:
-        chosen = predicted_rows(table, columns)
     loaded = graph_of_pairs(
         path,
         pairs[:, chosen],
         names,
         x,
-        None if times is None else times[chosen],
+        times,
         [*notes, *told],
         called="lines",
         directed=False,
-        weights=None if weights is None else weights[chosen],
+        weights=weights,
         node_types=node_types,
     )
     return loaded if columns.relation is None else with_context(loaded, pairs[:, ~chosen])
-
-
-def _below_comments(
-    path: Path, columns: GraphColumns, time_column: int | str | None
-) -> tuple[GraphColumns, int | str | None, int, list[str]]:
-    """What columns, delimiter and times are in a text that begins with comments, how many these are, and notes."""
-    if columns.comment is not None or standard_suffix(path) not in DELIMITERS or not path.is_file():
-        return columns, time_column, 0, []
-    count, last, first = commented(path)
-    if not count:
-        return columns, time_column, 0, []
-    separator = columns.delimiter or separator_of(first)
-    header, above = ([name.strip() for name in _split(line, separator)] for line in (first, last.lstrip("#% ")))
-    asked = [column for column in (columns.source, columns.target, columns.weight, time_column) if column is not None]
-    columns = replace(columns, delimiter=separator)
-    if not all(isinstance(column, str) for column in asked[:2]):
-        lines = "line" if count == 1 else "lines"
-        note = f"{count:,} {lines} of comments passed over at the beginning (columns.comment: '' takes them for edges)"
-        return columns, time_column, count, [note]
-    if set(asked) <= set(header):
-        return columns, time_column, count, []
-    defaults = DEFAULT_COLUMNS
-    if set(asked) <= set(above):
-        place: dict[int | str | None, int] = {name: number for number, name in enumerate(above)}
-    elif (columns.source, columns.target) == (defaults.source, defaults.target) and (
-        not first or _are_numbers(header[:2])
-    ):
-        place = {defaults.source: 0, defaults.target: 1}
-    else:
-        return columns, time_column, count, []  # the reader says which columns there are
-    source, target = place[columns.source], place[columns.target]
-    weight: int | str | None = place.get(columns.weight) if columns.weight in place else columns.weight
-    time: int | str | None = place.get(time_column) if time_column in place else time_column
-    note = f"{count} lines of comments and no header: source and target are columns {source} and {target}"
-    return replace(columns, source=source, target=target, weight=weight), time, count, [note]
-
-
-def _are_numbers(fields: Sequence[str]) -> bool:
-    """Whether fields are of a first edge: names there might be a header's."""
-    return len(fields) == 2 and all(field.strip("\"'").lstrip("-").isdecimal() for field in fields)
-
-
-def _split(line: str, separator: str) -> list[str]:
-    return line.split() if separator == " " else line.split(separator)
 
 
 def _needed(columns: GraphColumns) -> list[str]:
@@ -418,13 +376,6 @@ def _maybe_bipartite(ends: Sequence[pa.ChunkedArray]) -> list[str]:
 
 
 _LOOKED_AT = 1_000_000
-_TYPE = "type"
-
-
-def _types(nodes: Table) -> list[str] | None:
-    """The type of each node, where the node table says so of all by a column of this name."""
-    values = nodes.columns.get(_TYPE)
-    return None if values is None or values.null_count else [str(value) for value in values.to_pylist()]
 
 
 def _sides(names: Sequence[str], kinds: Sequence[str], nodes_path: str | Path | None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -58,6 +58,13 @@ class Table:
                 there = f"the lines have columns 0 ... {len(header) - 1}"
             raise DataError(f"{self.path}: no column {name!r}; {there}")
         return self.columns[name]
+
+    def part(self, rows: Tensor) -> Table:
+        """Some of the rows, by ``(n,)`` bool; they stand where they stood."""
+        kept = pa.array(rows.numpy())
+        numbers = rows.nonzero().flatten()
+        columns = {name: values.filter(kept) for name, values in self.columns.items()}
+        return replace(self, columns=columns, line_of=lambda row: self.line_of(int(numbers[row])))
 
     def value_at(self, row: int, name: str | int) -> str:
         """Where a row stands, and what it has in a column, for messages."""

@@ -197,6 +197,10 @@ class Graph:
         weight = self.weight if self.keep is None else self.weight * self.keep
         return weight.new_zeros(self.num_nodes).index_add_(0, self.rows, weight)
 
+    def degree_of(self, nodes: Tensor) -> Tensor:
+        """``(...)`` int64, the degrees of ``nodes`` ``(...)`` on their device, wherever the graph is."""
+        return self.degree[nodes.to(self.indptr.device)].to(nodes.device)
+
     @cached_property
     def degree(self) -> Tensor:
         """``(N,)`` int64, kept neighbours of each node; of a sample, those in the graph it was drawn from."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_MOST = 64
+MOST = 64
 """Kinds; more are no kinds of things, and tables of kinds by nodes would be large."""
 
 
@@ -37,7 +37,7 @@ class NodeTypes:
             names: N texts.
             edges: those that may be known in training: held-out ones do not show in what is drawn.
         """
-        if len(set(names)) > _MOST:
+        if len(set(names)) > MOST:
             return None
         numbers = {name: number for number, name in enumerate(sorted(set(names)))}
         kind = torch.tensor([numbers[name] for name in names], dtype=torch.int64)

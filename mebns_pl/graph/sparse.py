@@ -51,6 +51,11 @@ class Features:
         """The same matrix on ``device``."""
         return to_device(self, device)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the entries."""
+        return self.matrix.dtype
+
     def type(self, dtype: torch.dtype) -> Features:
         """The same matrix in another floating point type."""
         return Features(self.matrix.to(dtype), self.transposed.to(dtype))

@@ -59,7 +59,7 @@ INPUTS: dict[str, Callable[[Facts], Tensor]] = {
     "disagreement": lambda facts: facts.logits - facts.hardness,
     "uncertainty": lambda facts: facts.logits.sigmoid() * (-facts.logits).sigmoid(),
     "log_degree": lambda facts: (
-        facts.graph.degree[facts.pairs[1]].view(facts.mask.shape).to(facts.logits.dtype).log1p()
+        facts.graph.degree_of(facts.pairs[1]).view(facts.mask.shape).to(facts.logits.dtype).log1p()
     ),
     "change": lambda facts: facts.logits - _before(facts),
     "common_neighbors": lambda facts: _num_common(facts).to(facts.logits.dtype).log1p(),

@@ -128,7 +128,9 @@ class FeatureLinear(nn.Module):
         if graph.x is None:
             return _node_rows(self.weight, graph, self.parted)
         weight = self.weight if graph.feature_mask is None else self.weight * graph.feature_mask[:, None]
-        return graph.x @ weight
+        # What loader workers have prepared is as it is stored, also where a run computes in float64
+        x = graph.x if graph.x.dtype == weight.dtype else graph.x.type(weight.dtype)
+        return x @ weight
 
     def extra_repr(self) -> str:
         return f"{self.spec}, out_channels={self.weight.shape[1]}"

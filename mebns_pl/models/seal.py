@@ -190,6 +190,7 @@ class _Spread:
     """
 
     def __init__(self, subgraphs: Subgraphs, dtype: torch.dtype) -> None:
+        dtype = torch.float32 if dtype == torch.bfloat16 else dtype  # sparse kernels have no bfloat16
         degree = subgraphs.indptr.diff()
         scale = (degree + 1).to(dtype).rsqrt()
         values = torch.repeat_interleave(scale, degree) * scale[subgraphs.indices.long()]
@@ -201,6 +202,7 @@ class _Spread:
 
     def __call__(self, h: Tensor) -> Tensor:
         """``(n, C) -> (n, C)``."""
+        h = h.to(self.own.dtype)
         return product(self.matrix, self.matrix, h) + self.own * h
 
 

@@ -42,4 +42,5 @@ def sbatch_script(name: str, folder: Path, workers: int, options: str = "", core
     ]  # fmt: skip
     directives = "\n".join(f"#SBATCH {line}" for line in lines)
     command = shlex.join([sys.executable, "-m", "mebns_pl.cli.worker", str(folder)])
-    return f"#!/bin/bash\n{directives}\nexport OMP_NUM_THREADS={cores}\nexec {command}\n"
+    threads = f"${{SLURM_CPUS_PER_TASK:-{cores}}}"  # which options may have set
+    return f"#!/bin/bash\n{directives}\nexport OMP_NUM_THREADS={threads}\nexec {command}\n"

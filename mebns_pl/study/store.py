@@ -156,6 +156,9 @@ class Store:
 
         Returns:
             How many others there are.
+
+        Raises:
+            DataError: some of those others are at work.
         """
         rows = [
             {
@@ -171,7 +174,16 @@ class Store:
             }
             for place, run in enumerate(runs)
         ]
+        own = {run.run for run in runs}
         with self._connected() as connection:
+            at_work = connection.execute(
+                "SELECT run FROM runs WHERE wanted AND status = 'running' AND sign_of_life >= ?", (time.time() - LEASE,)
+            ).fetchall()
+            if others := [row["run"] for row in at_work if row["run"] not in own]:
+                raise DataError(
+                    f"{self.path}: {len(others)} runs of another study, or of this one before it was edited, are at "
+                    f"work ({others[0]}); wait for their end, stop that sweep, or take another --out"
+                )
             connection.execute("UPDATE runs SET wanted = 0")
             connection.executemany(
                 "INSERT INTO runs (run, place, wanted, axes, split_seed, seed, config, arguments, test, search) VALUES "
@@ -179,8 +191,8 @@ class Store:
                 "ON CONFLICT (run) DO UPDATE SET wanted = 1, place = :place, axes = :axes, arguments = :arguments",
                 rows,
             )
-            (others,) = connection.execute("SELECT COUNT(*) FROM runs WHERE NOT wanted").fetchone()
-        return int(others)
+            (left,) = connection.execute("SELECT COUNT(*) FROM runs WHERE NOT wanted").fetchone()
+        return int(left)
 
     def known(self) -> dict[str, str]:
         """Statuses of all runs by their names; none where there is no file, which is not made."""

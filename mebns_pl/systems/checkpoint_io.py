@@ -34,6 +34,10 @@ class CheckpointError(RuntimeError):
     """
 
 
+class CheckpointWriteError(CheckpointError):
+    """One that cannot be written; what was there before is as it was."""
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place, to the disk, and then puts it there in one go.
 
@@ -53,7 +57,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Writes ``checkpoint`` to ``path``.
 
         Raises:
-            CheckpointError: it cannot be written: disk full, no right to write, ...; what was at ``path`` is kept.
+            CheckpointWriteError: it cannot be written: disk full, no right to write, ...; what was at ``path`` is kept.
         """
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
@@ -67,7 +71,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except OSError as error:
             kept = "the one that is there is kept" if path.exists() else "there is none from before"
             reason = error.strerror or str(error)
-            raise CheckpointError(f"checkpoint {path}: cannot be written ({reason}); {kept}") from error
+            raise CheckpointWriteError(f"checkpoint {path}: cannot be written ({reason}); {kept}") from error
 
     def load_checkpoint(
         self,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from mebns_pl.data.train_batch import TrainBatch
@@ -15,7 +13,7 @@ from mebns_pl.mebns.learner import Gradients
 from mebns_pl.mebns.step import StepResult
 from mebns_pl.models.layers import tables_of
 from mebns_pl.systems.checkpoint_io import save_atomically
-from mebns_pl.systems.run_state import run_folder
+from mebns_pl.systems.link_system import AbstractLinkSystem
 
 
 class NonFiniteError(RuntimeError):
@@ -51,7 +49,7 @@ def first_fault(learned: Mapping[str, Gradients], modules: Mapping[str, nn.Modul
     return "none"
 
 
-def refuse_non_finite(system: LightningModule, batch: TrainBatch, result: StepResult) -> None:
+def refuse_non_finite(system: AbstractLinkSystem, batch: TrainBatch, result: StepResult) -> None:
     """Stops before a step whose losses or gradients are not finite is applied.
 
     All ranks stop: they share these, but for gradients of parted tables, whose rank ends the others by its heartbeat.
@@ -64,9 +62,8 @@ def refuse_non_finite(system: LightningModule, batch: TrainBatch, result: StepRe
         return
     trainer = system.trainer
     fault = first_fault(result.learned, dict(system.named_children()))
-    folder = Path(run_folder(trainer) or trainer.default_root_dir)
     rank = f"_rank{trainer.global_rank}" if trainer.world_size > 1 else ""
-    path = folder / f"not_finite_epoch{batch.epoch}_step{batch.step}{rank}.pt"
+    path = system.log_folder / f"not_finite_epoch{batch.epoch}_step{batch.step}{rank}.pt"
     values = ((field.name, getattr(batch, field.name)) for field in fields(batch))
     parts = {name: value for name, value in values if isinstance(value, Tensor | int)}
     losses = {name: found.loss for name, found in result.learned.items()}

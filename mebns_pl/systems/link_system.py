@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 from lightning.pytorch.cli import OptimizerCallable
@@ -35,7 +36,7 @@ from mebns_pl.systems.epoch_means import EpochMeans
 from mebns_pl.systems.evaluation import AbstractEvaluation
 from mebns_pl.systems.identity import KEY
 from mebns_pl.systems.parted_tables import put_rows_in, take_rows_out, write_rows_beside
-from mebns_pl.systems.run_state import begin_epoch_anew, between_epochs, check_checkpoint, describe_run
+from mebns_pl.systems.run_state import begin_epoch_anew, between_epochs, check_checkpoint, describe_run, run_folder
 from mebns_pl.systems.schedulers import step_after_epoch, step_after_validation
 from mebns_pl.systems.updates import GradientAccumulator, Updates
 from mebns_pl.types import GraphSpec, to_device
@@ -117,6 +118,8 @@ class AbstractLinkSystem(AbstractEvaluation, ABC):
         data = self.data
         self.key = data.key.child("step")
         self.group = DistributedGroup() if self.trainer.world_size > 1 else SingleProcess()
+        # All ranks are asked for it: a step whose numbers are not finite may be one rank's alone
+        self.log_folder = Path(run_folder(self.trainer) or self.trainer.default_root_dir)
         self._graph = self._placed(data.train_graph)
         if self.proposal is not None:
             self.proposal.start(self._graph, data.avoided.to(self.device), self.key.child("adaptive"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from lightning.pytorch.cli import ReduceLROnPlateau
 from lightning.pytorch.loggers import Logger
 from torch.optim.lr_scheduler import StepLR
 
-from mebns_pl import GCN, DotDecoder, EncoderDecoder, LastCheckpoint, MigrationFigures, Schedule, Updates
+from mebns_pl import GCN, DotDecoder, EncoderDecoder, LastCheckpoint, MigrationFigures, Preemption, Schedule, Updates
 from mebns_pl.models.batching import NeighborSampling
 from mebns_pl.negatives.proposals.cache import CacheProposal
 from mebns_pl.negatives.proposals.generator import GeneratorProposal
@@ -343,6 +344,22 @@ def test_logs_are_written_before_the_checkpoint(tmp_path: Path) -> None:
     trainer.fit(make_mebns(data.spec), data)
     assert order.count("checkpoint") == 2
     assert all(order[place - 1] == "log" for place, what in enumerate(order) if what == "checkpoint")
+
+
+def test_a_preemption_ends_a_run_before_its_least_number_of_epochs(tmp_path: Path) -> None:
+    class Signal(Callback):
+        def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, index: int) -> None:
+            if (trainer.current_epoch, index) == (1, 1):
+                signal.raise_signal(signal.SIGUSR1)
+
+    last, preemption = LastCheckpoint(tmp_path), Preemption()
+    limits = {"min_epochs": EPOCHS, "min_steps": EPOCHS * STEPS}
+    trainer = make_trainer(EPOCHS, [preemption, Signal(), last], enable_checkpointing=True, **limits)
+    data = make_data()
+    trainer.fit(make_plain(data.spec), data)
+    assert preemption.preempted
+    assert trainer.global_step == STEPS + 2
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == STEPS + 2
 
 
 def test_minutes_are_checked() -> None:

@@ -151,3 +151,16 @@ def test_bad_options_and_a_missing_monitor() -> None:
     data = make_data()
     with pytest.raises(ValueError, match="put one before it"):
         fit(MAKE["Plain"](data.spec), data, 1, [ProbeRecord(), probe_monitor()])
+
+
+def test_what_all_ranks_have_counted_is_added_once() -> None:
+    """A snapshot that is let go holds all ranks' counts; the first alone takes them on."""
+    for first in (True, False):
+        record = ProbeRecord(max_snapshots=3)
+        record._is_first, record._since = first, torch.zeros(4, 3)
+        record.epochs, record.student = [0, 1, 2, 3], [torch.zeros(3)] * 4
+        record.counts = [torch.full((4, 3), float(epoch)) for epoch in record.epochs]
+        record._thin_out()
+        assert record.epochs == [0, 2]
+        assert [count.unique().tolist() for count in record.counts] == [[0], [3]]
+        assert record._since.unique().tolist() == [3.0 if first else 0.0]

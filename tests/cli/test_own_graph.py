@@ -52,6 +52,7 @@ def test_the_configurations_of_a_run_exist() -> None:
     names = ["base", "run/own", "model/auto", "sampler/dns", "configs/model/gcn_dot.yaml"]
     assert all(find_config_file(name) for name in names)
     assert find_config_file("sampler/nothing") is None
+    assert [find_config_file(name) for name in ("", ".")] == [None, None]
     assert (FOLDER / "base.yaml").is_file()
 
 
@@ -209,6 +210,24 @@ def test_pairs_that_cannot_be_predicted_are_refused_before_training(options: dic
     with pytest.raises(DataError, match=told):
         find_links(edge_table(), options={**SHORT, **options})
     assert not list(Path().glob("logs/*/version_*/checkpoints"))
+
+
+def test_a_run_whose_training_is_finished_is_tested_with_what_it_has_learned(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    edge_table().to_csv("edges.csv", index=False)
+    short = [f"--{name}={value}" for name, value in SHORT.items()]
+    start.run(["run", "edges.csv", "--top_k=5", *short])
+    folder = Path("logs/edges/version_0")
+    files = ("config.yaml", "links.csv")
+    before, metrics = [(folder / name).read_bytes() for name in files], (folder / "metrics.json").read_text()
+    (folder / "links.csv").unlink()  # it was killed before
+    start.run(["run", "edges.csv", "--top_k=5", *short, "--resume"])
+    assert "The training is finished" in capsys.readouterr().out
+    assert [(folder / name).read_bytes() for name in files] == before
+    tested = json.loads((folder / "metrics.json").read_text())["test"]
+    assert tested["metrics"] == json.loads(metrics)["test"]["metrics"]
+    assert [path.name for path in Path("logs/edges").glob("version_*")] == ["version_0"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--top_k=3", "edges.csv"], ["air_routes", "--top_k=many"]])

@@ -219,3 +219,20 @@ def test_taking_resume_out_of_the_arguments(tmp_path: Path) -> None:
         Resume(path),
         ["fit", f"--config={config}", "-c", "a"],
     )
+
+
+def test_all_loggers_of_a_place_go_on_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    options()
+    both = [{"class_path": f"lightning.pytorch.loggers.{name}Logger", "init_args": {"save_dir": "logs", "name": "run"}}
+            for name in ("TensorBoard", "CSV")]  # fmt: skip
+    Path("both.yaml").write_text(yaml.safe_dump({"trainer": {"logger": both}}))
+    command = ["fit", "-c", "small.yaml", "-c", "both.yaml"]
+    with monkeypatch.context() as patch:
+        kill(patch, 1)
+        with pytest.raises(KilledError):
+            cli.main(command)
+    cli.main([*command, "--resume"])
+    assert [path.name for path in Path("logs/run").iterdir()] == ["version_0"]
+    assert len(Path("logs/run/version_0/metrics.csv").read_text().splitlines()) > 3
+    saved = yaml.safe_load(Path("logs/run/version_0/config.yaml").read_text())["trainer"]["logger"]
+    assert [logger["init_args"]["version"] for logger in saved] == [None, None]

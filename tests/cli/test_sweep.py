@@ -30,11 +30,13 @@ from mebns_pl.cli.main import MeBNSCLI, main
 from mebns_pl.cli.sweep import in_words, remaining, seats, sweep_command
 from mebns_pl.cli.worker import Worker
 from mebns_pl.errors import DataError
+from mebns_pl.files import locked
 from mebns_pl.study import origin
 from mebns_pl.study.plan import plan_runs, write_files
 from mebns_pl.study.search import open_search
 from mebns_pl.study.spec import read_study
 from mebns_pl.study.store import MOST_DEATHS, Outcome, Store, read_results, this_process
+from mebns_pl.systems.checkpoint_io import AtomicCheckpointIO, CheckpointWriteError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = """
@@ -230,6 +232,40 @@ def test_a_worker_that_cannot_write_ends_and_its_run_waits(
     assert list(read_results(store.folder).status) == ["waiting", "waiting"]
 
 
+def test_a_disk_that_fills_in_a_resumed_run_leaves_its_last_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: object, checkpoint: object, path: object, **_: object) -> None:
+        raise CheckpointWriteError(f"checkpoint {path}: cannot be written") from OSError(28, "No space left on device")
+
+    store = prepared(study(text="{name: small, base: small, axes: {system: [Plain]}, seeds: 2%s}"))
+    claimed = store.unchecked()[0]
+    runner, place = Worker(store.folder), store.folder / "runs" / claimed.run
+    main([*runner.fit_arguments(claimed, place), "--trainer.max_epochs=1"])
+    last = place / "version_0" / "checkpoints" / "last.ckpt"
+    before = last.read_bytes()
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", full)
+    assert runner.work() == worker.STOPPED
+    assert last.read_bytes() == before
+    assert list(read_results(store.folder).status) == ["waiting", "waiting"]
+
+
+def test_a_run_whose_folder_is_in_use_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker, silent for long, may be at work yet."""
+    monkeypatch.setattr(worker, "BEAT", 0.05)
+    store = prepared(study(text="{name: small, base: small, axes: {system: [Plain]}, seeds: 1%s}"))
+    place = store.folder / "runs" / store.unchecked()[0].run / "version_0"
+    monkeypatch.setattr(worker, "main", lambda *_, **__: pytest.fail("it began in a folder that is in use"))
+    with locked(place):
+        (place / "kept").touch()
+        assert Worker(store.folder).work() == 0
+    assert (place / "kept").exists()
+    (row,) = store.rows()
+    assert (row["status"], row["deaths"]) == ("failed", MOST_DEATHS)
+    monkeypatch.undo()
+    store.retry()
+    assert Worker(store.folder).work() == 0
+    assert list(read_results(store.folder).status) == ["done"]
+
+
 def test_options_are_looked_at_before_anything_runs() -> None:
     store = prepared(study(text="{base: small, axes: {model.optimizer.lr: [0.1, fast], system: [Plain]}%s}"))
     runner, scratch = Worker(store.folder), store.folder / "scratch.txt"
@@ -267,6 +303,13 @@ def test_a_search_has_the_same_budget_for_each_and_leaves_a_config() -> None:
     found = yaml.safe_load(best["Plain_2"].read_text())
     lr = found["model"]["init_args"]["optimizer"]["init_args"]["lr"]
     assert math.isclose(lr, json.loads(top.config)["model.optimizer.lr"])
+    # Runs of that file have places of their own
+    assert not {"logger", "default_root_dir", "enable_progress_bar"} & set(found["trainer"])
+    (kept,) = (store.folder / row.folder / "config.yaml" for row in [top])
+    before = kept.read_bytes()
+    run = main(["fit", "-c", str(best["Plain_2"]), "--seed_everything=7", "--trainer.enable_progress_bar=false"])
+    assert Path(run.trainer.log_dir) == Path("logs/mebns/version_0")
+    assert kept.read_bytes() == before
 
 
 def test_a_search_that_was_edited_begins_anew() -> None:
@@ -301,8 +344,8 @@ def test_combinations_whose_values_join_to_one_name_have_a_best_each() -> None:
         store.finish("one", claimed.run, Outcome({"val/mrr": 0.5}), about)
     best = sweep.write_best(store)
     assert set(best) == {"a=x_y,b=z", "x_y_y_z", "x_z", "a=x,b=y_z"}
-    assert json.loads(best["a=x_y,b=z"].read_text()) == {"a": "x_y", "b": "z"}
-    assert json.loads(best["a=x,b=y_z"].read_text()) == {"a": "x", "b": "y_z"}
+    assert yaml.safe_load(best["a=x_y,b=z"].read_text()) == {"a": "x_y", "b": "z"}
+    assert yaml.safe_load(best["a=x,b=y_z"].read_text()) == {"a": "x", "b": "y_z"}
 
 
 def test_a_path_that_is_a_value_names_a_file_within_the_folder() -> None:
@@ -369,6 +412,7 @@ def test_a_cluster_gets_a_job_array(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         assert f"#SBATCH {line}\n" in script
         assert f"#SBATCH {line}\n" in shown
     assert f"exec {sys.executable} -m mebns_pl.cli.worker {Path('out').absolute()}" in script
+    assert "export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}\n" in script  # options may ask for more
     sbatch.write_text("#!/bin/sh\necho 'invalid partition' >&2\nexit 1\n")
     with pytest.raises(DataError, match="sbatch refuses .*sweep.sbatch: invalid partition"):
         sweep_command([study(), *options])

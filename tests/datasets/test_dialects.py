@@ -448,3 +448,21 @@ def test_the_reported_files() -> None:
         message_of(lambda name=name: read_graph(CASES / name))
     assert read_graph(CASES / "ints.csv", CASES / "emb_nodes.parquet").spec.num_features == 8
     assert read_graph(CASES / "bip_same_ids.csv", columns=GraphColumns(bipartite=True)).num_edges == 600
+
+
+def test_types_in_an_attribute_as_in_a_column(tmp_path: Path) -> None:
+    graph = named_graph()
+    nx.set_node_attributes(graph, {node: "ab"[place % 2] for place, node in enumerate(graph)}, "type")
+    nx.write_graphml(graph, tmp_path / "g.graphml")
+    assert read_graph(tmp_path / "g.graphml").node_types == ["a", "b"] * (len(graph) // 2)
+
+
+def test_edges_of_other_relations_need_neither_weight_nor_time(tmp_path: Path) -> None:
+    rows = ["a,b,likes,2.0,7", "b,c,likes,1.0,8", "a,c,follows,,", "c,d,likes,0.5,9"]
+    path = written(tmp_path / "g.csv", "\n".join(["source,target,how,rating,at", *rows]) + "\n")
+    columns = GraphColumns(relation="how", predicted="likes", weight="rating")
+    graph = read_graph(path, columns=columns, time_column="at")
+    assert graph.times is not None
+    assert (graph.num_edges, graph.times.tolist()) == (3, [7, 8, 9])
+    path = written(tmp_path / "h.csv", "\n".join(["source,target,how,rating,at", *rows, "d,a,likes,,9"]) + "\n")
+    assert "line 6: column 'rating'" in message_of(lambda: read_graph(path, columns=columns))

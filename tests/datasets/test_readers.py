@@ -690,3 +690,12 @@ def test_all_formats_read_the_same_graph(
             assert (graph.num_nodes, [tuple(edge) for edge in graph.edges.t().tolist()]) == (7, expected)
         else:
             error_of(lambda path=path, table=table: read_graph(path, table), "no edge")
+
+
+def test_entries_too_small_for_float32_are_edges(tmp_path: Path) -> None:
+    """As e-values are: the smallest are the strongest."""
+    matrix = scipy.sparse.coo_array(([1e-60, 1e-180, 0.5, 0.0], ([0, 1, 2, 3], [1, 2, 3, 0])), shape=(4, 4))
+    scipy.io.mmwrite(tmp_path / "g.mtx", matrix)
+    scipy.sparse.save_npz(tmp_path / "g.npz", matrix.tocsr())
+    for name in ("g.mtx", "g.npz"):
+        assert read_graph(tmp_path / name).edges.tolist() == [[0, 1, 2], [1, 2, 3]]

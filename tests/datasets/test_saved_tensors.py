@@ -156,3 +156,16 @@ def test_the_transposed_adjacency_is_turned(tmp_path: Path) -> None:
     graph = read_graph(tmp_path / "g.pt")
     torch.save({"edge_index": INDEX}, tmp_path / "g.pt")
     assert torch.equal(graph.edges, read_graph(tmp_path / "g.pt").edges)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+def test_weights_of_the_transposed_adjacency(tmp_path: Path) -> None:
+    """PyG's ToSparseTensor has put them there; an edge of weight 0 is one."""
+    values = torch.tensor([0.5, 2.0, 0.0, 1.0])
+    torch.save({"adj_t": torch.sparse_coo_tensor(INDEX.flip(0), values, (4, 4)).to_sparse_csr()}, tmp_path / "g.pt")
+    torch.save({"edge_index": INDEX, "edge_weight": values}, tmp_path / "w.pt")
+    expected = read_graph(tmp_path / "w.pt")
+    graph = read_graph(tmp_path / "g.pt")
+    assert torch.equal(graph.edges, expected.edges)
+    assert graph.notes == expected.notes
+    assert any("'edge_weight' left out" in note for note in graph.notes)

@@ -360,3 +360,14 @@ def test_a_folder_without_shards(tmp_path: Path) -> None:
     (tmp_path / "edges.csv").mkdir()
     with pytest.raises(DataError, match=r"no file in this folder ends in \.csv"):
         read_graph(tmp_path / "edges.csv")
+
+
+@pytest.mark.parametrize("header", ["# FromNodeId\tToNodeId\n", "# source\ttarget\n", "# a\n# b\tc\td\n"])
+def test_shards_that_begin_with_comments(tmp_path: Path, header: str) -> None:
+    folder = tmp_path / "edges.tsv"
+    folder.mkdir()
+    for name, rows in (("a.tsv", "1\t2\n2\t3\n"), ("b.tsv", "3\t4\n")):
+        (folder / name).write_text(header + rows)
+    graph = read_graph(folder)
+    assert (list(graph.node_names), graph.num_edges) == (["1", "2", "3", "4"], 3)
+    assert read_graph(folder, columns=GraphColumns(0, 1)).num_edges == 3

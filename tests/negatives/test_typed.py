@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -330,3 +331,13 @@ def test_probabilities_where_two_types_are_linked_throughout(tmp_path: Path) -> 
     assert links["probability"].between(0, 1).all()
     table = score_links(system, data, pd.DataFrame({"source": ["u1"], "target": ["u2"]}), trainer=trainer)
     assert table["known"].tolist() == [False]  # they can be no edge, and are none
+
+
+def test_too_many_types_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = [f"n{number}" for number in range(70)]
+    (tmp_path / "e.csv").write_text("source,target\n" + "".join(f"{a},{b}\n" for a, b in itertools.pairwise(names)))
+    (tmp_path / "n.csv").write_text("node,type\n" + "".join(f"{name},{name}\n" for name in names))
+    data = LinkDataModule(str(tmp_path / "e.csv"), nodes=str(tmp_path / "n.csv"))
+    with caplog.at_level(logging.WARNING, logger="mebns_pl"):
+        assert data.types is None
+    assert "nodes have 70 types, more than 64" in caplog.text

@@ -234,3 +234,14 @@ def test_what_a_run_has_come_to(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(DataError, match="does not hold what a finished run writes"):
             read_outcome(tmp_path)
+
+
+def test_another_study_waits_until_what_is_at_work_has_ended(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the first would end as if all of it were done."""
+    store.claim("one")
+    store.add(planned(5))  # more of the same
+    with pytest.raises(DataError, match=r"1 runs of another study, .*are at work \(r0\); wait for their end"):
+        store.add(planned(3, first=1))
+    assert store.counts() == {"done": 0, "failed": 0, "running": 1, "waiting": 4}
+    monkeypatch.setattr(module, "LEASE", -1.0)  # that worker is silent
+    assert store.add(planned(3, first=1)) == 2

@@ -160,8 +160,12 @@ def check_coo(
 
 
 def _numbers(data: np.ndarray, where: str) -> np.ndarray:
-    """Entries ``(nnz,)`` as finite float32."""
-    return check_features(data[:, None], len(data), f"{where}, data").numpy()[:, 0]
+    """Entries ``(nnz,)`` as finite float32; what is too small for one, but not 0, is the smallest that there is."""
+    found = check_features(data[:, None], len(data), f"{where}, data").numpy()[:, 0]
+    lost = (found == 0) & (data != 0)
+    if lost.any():
+        found[lost] = np.copysign(np.finfo(np.float32).tiny, data[lost])
+    return found
 
 
 def _check_shape(shape: np.ndarray, where: str) -> None:

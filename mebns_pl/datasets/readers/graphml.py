@@ -112,11 +112,11 @@ def read_graphml(
         wanted, left_out = _complete(nodes, wanted, list(found.nodes.values()))
         notes += left_out
     x, encoded = table_features(nodes, wanted, standardize)
-    times = None if time_column is None else column_times(edges, time_column)
-    weights, told = edge_weights(edges, columns, {time_column, columns.relation})
     chosen = torch.ones(ends.shape[1], dtype=torch.bool) if columns.relation is None else predicted_rows(edges, columns)
     others, ends = ends[:, ~chosen], ends[:, chosen]
-    times, weights = (None if each is None else each[chosen] for each in (times, weights))
+    edges = edges if columns.relation is None else edges.part(chosen)  # the others need neither weights nor times
+    times = None if time_column is None else column_times(edges, time_column)
+    weights, told = edge_weights(edges, columns, {time_column, columns.relation})
     directed = torch.tensor([edge.directed for edge in found.edges], dtype=torch.bool)[chosen]
     some = bool(directed.any())
     if some:  # an undirected edge among them stands for both directions
@@ -133,7 +133,7 @@ def read_graphml(
         directed=some,
         undirected=undirected,
         weights=weights,
-        node_types=columns.labels(nodes),
+        node_types=columns.types(nodes),
     )
     return loaded if columns.relation is None else with_context(loaded, others)
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from mebns_pl.datasets.tables import Table, as_numbers
 from mebns_pl.errors import DataError
 
+TYPE = "type"
+"""A column of nodes that is taken for their type."""
 _WEIGHTS = (
     *("weight", "weights", "w", "wt", "score", "scores", "combined_score", "strength", "confidence", "probability"),
     *("similarity", "rating", "ratings", "value", "values", "count", "counts", "frequency", "freq", "amount"),
@@ -98,6 +100,13 @@ class GraphColumns:
         if values.null_count:
             row = values.is_null().index(True).as_py()
             raise DataError(f"{nodes.at(row)}: column {self.label!r} has no value; every node needs one")
+        return [str(value) for value in values.to_pylist()]
+
+    def types(self, nodes: Table) -> list[str] | None:
+        """The type of each node: its label, or where the column ``type`` says so of all of them."""
+        values = nodes.columns.get(TYPE)
+        if self.label is not None or values is None or values.null_count:
+            return self.labels(nodes)
         return [str(value) for value in values.to_pylist()]
 
 

@@ -108,7 +108,9 @@ class SavedData:
         where = f"{path}, {part}"
         if fields.get("edge_index") is None and fields.get("adj_t") is not None:
             turned = _sparse_matrix(fields["adj_t"], f"{where}adj_t").tocoo()
-            fields = {**fields, "edge_index": np.stack([turned.col, turned.row])[:, turned.data != 0]}
+            fields = {**fields, "edge_index": np.stack([turned.col, turned.row])}
+            if fields.get("edge_weight") is None and (turned.data != turned.data[:1]).any():
+                fields["edge_weight"] = turned.data  # PyG's ToSparseTensor has put them there
         x = fields.get("x")
         if x is not None and (not isinstance(x, Tensor | np.ndarray) or x.ndim != 2):
             raise DataError(f"{where}x: got {_kind(x)}; allowed is a tensor of shape (N, F)")

@@ -24,6 +24,7 @@ from mebns_pl.datasets.loaded import LoadedGraph, NumberNames, dropped_of, name_
 from mebns_pl.datasets.prepared import LEAST, prepared, prepared_folder, source_of
 from mebns_pl.datasets.readers.columns import PARQUET, read_columns, read_parquet_blocks, standard_suffix
 from mebns_pl.datasets.readers.columns import SUFFIXES as TABLES
+from mebns_pl.datasets.readers.comments import below_comments
 from mebns_pl.datasets.readers.options import GraphColumns
 from mebns_pl.datasets.tables import twice_told, two_spellings
 from mebns_pl.errors import DataError
@@ -183,7 +184,9 @@ def _file_blocks(path: Path, columns: GraphColumns) -> Iterator[Names]:
     if standard_suffix(path) in PARQUET:
         yield from read_parquet_blocks(path, asked)
     else:
-        source, target = read_columns(path, asked, (), columns.delimiter, columns.comment).names(*asked)
+        columns, _, skip, _ = below_comments(path, columns, None)
+        asked = [columns.source, columns.target]
+        source, target = read_columns(path, asked, (), columns.delimiter, columns.comment, skip).names(*asked)
         yield source, target
 
 

@@ -112,7 +112,7 @@ def missing_share(missing: float, score: CandidateScores) -> Tensor:
         missing: how many edges are missing for each known one, 0 or more.
         score: tells anchors and graph.
     """
-    degree = score.graph.degree[score.pairs[0, :, :1]].double()
+    degree = score.graph.degree_of(score.pairs[0, :, :1]).double()
     return (missing * (degree / (score.graph.num_nodes - 1 - degree).clamp(min=1))).clamp(max=1)
 
 

@@ -63,7 +63,7 @@ class CandidateScores:
 
     def degrees(self) -> Tensor:
         """``(b, K)`` int64, the candidates' degrees in the training graph."""
-        return self.graph.degree[self.pairs[1]]
+        return self.graph.degree_of(self.pairs[1])
 
     def common_neighbors(self) -> Tensor:
         """``(b, K)`` int64, how many neighbours anchor and candidate share there."""
