@@ -7,6 +7,7 @@
 | check | passes when |
 |---|---|
 | `equal in float64`, `equal in float32` | weights are the CPU's after some epochs, within 1e-10 (1e-4) of the largest |
+| `neighbour batches` | the same in float32 where the graph stays on the CPU, and steps work on samples of it |
 | `bf16 trains` | in `bf16-mixed` the loss is finite and falls |
 | `fp16 is refused` | by one line, as documented: the bilevel step has no room for a loss scaler |
 | `deterministic repeats` | two runs with `Trainer(deterministic=True)` have the same bits |
@@ -134,7 +135,7 @@ class Setting:
         """The graph, in batches of which an epoch has several."""
         return m.LinkDataModule(graph=self.graph, root=self.root, batch_size=512)
 
-    def system(self, data: m.LinkDataModule, plain: bool, optimizer: Any = None) -> Any:
+    def system(self, data: m.LinkDataModule, plain: bool, optimizer: Any = None, batching: Any = None) -> Any:
         """A small GCN, always with the same initial weights."""
         seed_everything(0, verbose=False)
         predictor = partial(
@@ -142,17 +143,17 @@ class Setting:
         )
         sgd = optimizer or partial(torch.optim.SGD, lr=0.1)
         if plain:
-            return m.Plain(data.spec, predictor, m.Sampler(num_candidates=8), sgd)
+            return m.Plain(data.spec, predictor, m.Sampler(num_candidates=8), sgd, batching=batching)
         return m.MeBNS(
             data.spec, predictor, m.Sampler(num_candidates=8), sgd, sgd, weight_net_optimizer=sgd,
-            teaching=m.OwnLearning(epochs=None), schedule=m.Schedule(warmup=1),
+            teaching=m.OwnLearning(epochs=None), schedule=m.Schedule(warmup=1), batching=batching,
         )  # fmt: skip
 
     def train(self, device: str, plain: bool = False, optimizer: Any = None, callbacks: Sequence[Callback] = (),
-              **options: Any) -> dict[str, Tensor]:  # fmt: skip
+              batching: Any = None, **options: Any) -> dict[str, Tensor]:  # fmt: skip
         """Trains, and gives back the weights on the CPU."""
         data = self.data()
-        system = self.system(data, plain, optimizer)
+        system = self.system(data, plain, optimizer, batching)
         with tempfile.TemporaryDirectory() as folder:
             trainer = Trainer(**{
                 "max_epochs": self.epochs, "accelerator": "gpu" if device == "cuda" else "cpu", "devices": 1,
@@ -186,9 +187,10 @@ def difference(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     return largest
 
 
-def equal(setting: Setting, precision: str) -> dict[str, Any]:
+def equal(setting: Setting, precision: str, batching: Any = None) -> dict[str, Any]:
     """Whether the device computes what the CPU does."""
-    device, cpu = (setting.train(device, precision=precision) for device in (setting.device, "cpu"))
+    runs = (setting.train(place, batching=batching, precision=precision) for place in (setting.device, "cpu"))
+    device, cpu = runs
     found, allowed = difference(device, cpu), TOLERANCES[precision]
     if found > allowed:
         raise FailedError(f"weights differ by {found:.1e} of the largest; allowed are {allowed:.0e}")
@@ -289,6 +291,7 @@ def cost(setting: Setting) -> dict[str, Any]:
 CHECKS: dict[str, Check] = {
     "equal in float64": partial(equal, precision="64-true"),
     "equal in float32": partial(equal, precision="32-true"),
+    "neighbour batches": partial(equal, precision="32-true", batching=m.NeighborSampling(fan_out=5, num_hops=2)),
     "bf16 trains": bf16,
     "fp16 is refused": fp16,
     "deterministic repeats": deterministic,

@@ -13,6 +13,7 @@ from mebns_pl import SEAL
 from mebns_pl.graph.csr import Graph
 from mebns_pl.models.seal import NUM_LABELS, sort_places, sortpool_size
 from mebns_pl.types import GraphSpec
+from references.runs import fit, make_data, make_plain
 from references.seal import enclosing, logit
 from references.step import NUM_NODES, make_edges, make_features
 
@@ -98,3 +99,17 @@ def test_inputs_hold_no_edges_of_the_whole_graph() -> None:
     assert inputs.graph.num_edges == 0
     plain = SEAL(graph.spec, use_features=False).prepare(graph, torch.tensor([[0], [9]]))
     assert plain.graph.num_nodes == 0
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_precisions_work(precision: str) -> None:
+    """Subgraphs and features are prepared ahead, as they are stored."""
+    found: dict[str, float] = {}
+    for kind in ("32-true", precision):
+        data = make_data()
+        system = make_plain(data.spec, predictor=partial(SEAL, num_pooled=10, hidden_channels=4, num_layers=2))
+        trainer = fit(system, data, epochs=1, precision=kind)
+        found[kind] = float(trainer.callback_metrics["train/student_loss"])
+    within = {"bf16-mixed": 0.05, "64-true": 1e-4}[precision]
+    assert found[precision] == pytest.approx(found["32-true"], abs=within)
+    assert found[precision] != found["32-true"]

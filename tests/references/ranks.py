@@ -34,6 +34,7 @@ from mebns_pl import (
     OwnLearning,
     PredictionPairs,
     PredictionWriter,
+    ProbeRecord,
     Projector,
     RandomVeto,
     Rounds,
@@ -164,7 +165,9 @@ def parted_run(ranks: int, folder: Path, epochs: int = 1, begun: Path | None = N
         last = None if begun is None else str(begun / kind / "last.ckpt")
         data.pairs = PredictionPairs(pool=UnionPool([TwoHopPool(), NearestPool(top=5)]))
         links = PredictionWriter(None, top_k=20)
-        callbacks = [probe_monitor(), Projector(frames=1), links, LastCheckpoint(folder / kind)]
+        record = ProbeRecord()
+        last_checkpoint = LastCheckpoint(folder / kind, minutes=1e-9)  # also within an epoch
+        callbacks = [probe_monitor(), record, Projector(frames=1), links, last_checkpoint]
         trainer = fit(
             system, data, epochs, callbacks, last, devices=ranks, strategy="ddp" if ranks > 1 else "auto",
             enable_checkpointing=True, default_root_dir=folder, logger=BoardLogger(folder / "logs", name=kind),
@@ -179,6 +182,7 @@ def parted_run(ranks: int, folder: Path, epochs: int = 1, begun: Path | None = N
             "weights": weights(system),
             "parted": list(parted_of(system)),
             "links": links.table["logit"].tolist(),
+            "counts": torch.stack(record.counts),
             "metrics": {name: float(value) for name, value in metrics.items() if name.startswith(("val/", "test/"))},
         }
     return found

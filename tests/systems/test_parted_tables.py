@@ -63,6 +63,8 @@ def test_tables_on_two_ranks_are_those_of_one(tmp_path: Path) -> None:
         check_equal(put_together(found, kind), expected)
         assert all(rank[kind]["metrics"] == pytest.approx(one[kind]["metrics"]) for rank in found)
         assert one[kind]["links"]
+        assert one[kind]["counts"].any()
+        torch.testing.assert_close(found[0][kind]["counts"], one[kind]["counts"])
         assert all(rank[kind]["links"] == pytest.approx(one[kind]["links"]) for rank in found)
         tables = found[0][kind]["parted"]
         assert len(tables) == {"Plain": 1, "MeBNS": 2}[kind]
