@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ STOPPED = 74
 """A worker's exit status when it cannot write: that is no fault of the run, and the next would not come further."""
 BEAT = 10.0
 """Seconds between signs of life."""
+LOOK = 0.25
+"""Seconds between two looks whether a worker that waits is told to stop."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _PARSERS = ("parser", "_subcommand_method_arguments", "_subcommand_parsers")
 
@@ -130,7 +133,7 @@ class Worker:
 
     folder: Path
     owner: str = field(default_factory=this_process)
-    _told_to_stop: threading.Event = field(default_factory=threading.Event)
+    _stopping: bool = False
 
     def __post_init__(self) -> None:
         self.folder = self.folder.resolve()
@@ -138,11 +141,7 @@ class Worker:
 
     def stop(self, number: int, frame: FrameType | None) -> None:
         """Has the worker end when the run's step is over; a signal's handler."""
-        self._told_to_stop.set()
-
-    @property
-    def _stopping(self) -> bool:
-        return self._told_to_stop.is_set()
+        self._stopping = True
 
     def end_if_told(self) -> None:
         """Ends the run that is prepared, to be given back.
@@ -171,7 +170,7 @@ class Worker:
                     # Its worker of before ends when it sees that the run is another's; who else holds the folder has
                     # this run fail at last
                     self.store.release(self.owner, dead=True)
-                    self._told_to_stop.wait(2 * BEAT)
+                    self._wait(2 * BEAT)
                     continue
                 if stopped is not None:
                     self.store.release(self.owner)
@@ -185,6 +184,12 @@ class Worker:
         if self._stopping:
             requeue()  # within a training it asks itself
         return EXIT_CODE if self._stopping else 0
+
+    def _wait(self, seconds: float) -> None:
+        """Waits, but not for a worker that is told to stop."""
+        end = time.monotonic() + seconds
+        while not self._stopping and time.monotonic() < end:
+            time.sleep(min(LOOK, seconds))
 
     @contextlib.contextmanager
     def _signs_of_life(self, run: str) -> Iterator[None]:
@@ -237,6 +242,9 @@ class Worker:
         return None
 
     def _outcome(self, claimed: Claimed, place: Path) -> tuple[Outcome, dict[str, str]]:
+        if (place / "version_0").exists():
+            with locked(place / "version_0"):  # a worker that was silent for long may be in it yet
+                pass
         if claimed.search is not None:
             return self._trial(claimed, place)
         fit(self.fit_arguments(claimed, place), place, with_callbacks(Stopping(self)))
@@ -329,9 +337,6 @@ def with_callbacks(*callbacks: Callback) -> type[WarmCLI]:
 def fit(arguments: list[str], place: Path, kind: type[MeBNSCLI]) -> None:
     """Trains, from the last checkpoint where there is one that can be used, else from the start."""
     run = place / "version_0"
-    if run.exists():
-        with locked(run):  # a worker that was silent for long may be in it yet
-            pass
     # A run that was killed behind its last checkpoint may not have written all that came of it
     fitted = run / ".fitted"
     if fitted.exists():
