@@ -364,7 +364,7 @@ def _beside_plain(interval: tuple[float, float], plain_mrr: float | None) -> str
     if plain_mrr > interval[1]:
         return f"MeBNS does not help here, it is worse: {plain}. Use `--model=Plain`."
     if plain_mrr >= interval[0]:
-        return f"MeBNS does not help here: {plain}, within this run's interval. More seeds would tell."
+        return f"Whether MeBNS helps here cannot be told: {plain}, within this run's interval. More seeds would tell."
     return f"MeBNS helps here: {plain}, below this run's interval. It is one seed; try others before relying on it."
 
 
