@@ -201,7 +201,10 @@ BEST = ("AdamicAdar", 0.2)
         ({"rival": Rival(*BEST, (0.01, 0.03))}, "Better than the best heuristic, AdamicAdar (MRR 20.0 %), by 1.0"),
         ({"rival": Rival(COUNTED, 0.4, (-0.03, -0.01))}, "=PathsOfLengthThree --model.measure.degree_norm"),
         ({"system": "MeBNS"}, "Whether MeBNS helps is not known"),
-        ({"system": "MeBNS", "plain_mrr": 0.3}, "Whether MeBNS helps here cannot be told: the plain control has MRR 30.0 %, within"),
+        (
+            {"system": "MeBNS", "plain_mrr": 0.3},
+            "Whether MeBNS helps here cannot be told: the plain control has MRR 30.0 %, within",
+        ),
         ({"system": "MeBNS", "plain_mrr": 0.5}, "MeBNS does not help here, it is worse: the plain control has MRR 50"),
         ({"system": "MeBNS", "plain_mrr": 0.1}, "MeBNS helps here: the plain control has MRR 10.0 %"),
         ({"system": "Heuristic", "rival": Rival(*BEST, (0.0, 0.0))}, "A heuristic, which learns nothing"),
