@@ -26,6 +26,7 @@ from mebns_pl.keys import permutation
 from mebns_pl.models.layers import parted_of
 from mebns_pl.systems.link_system import AbstractLinkSystem
 from mebns_pl.systems.mebns import MeBNS
+from mebns_pl.systems.trainer_options import callbacks_of
 
 FOLDER = "projector"
 CONFIG = "projector_config.pbtxt"
@@ -96,8 +97,7 @@ class Projector(Callback):
         self._pictures = list(state_dict.get("pictures", []))
 
     def _writes(self, trainer: Trainer) -> bool:
-        figures = [c for c in trainer.callbacks if isinstance(c, MigrationFigures)]  # type: ignore[attr-defined]
-        return self.frames > 0 and all(callback.max_snapshots for callback in figures)
+        return self.frames > 0 and all(figures.max_snapshots for figures in callbacks_of(trainer, MigrationFigures))
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
         writer = writer_of(trainer)

@@ -55,6 +55,7 @@ from mebns_pl.systems.identity import plain
 from mebns_pl.systems.mebns import MeBNS
 from mebns_pl.systems.run_state import run_folder
 from mebns_pl.systems.scoring import AbstractScoring
+from mebns_pl.systems.trainer_options import callbacks_of
 from mebns_pl.terminal import link_table, pool_table, say
 
 log = logging.getLogger(__name__)
@@ -266,7 +267,7 @@ class MeBNSCLI(LightningCLI):
         best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
         if self.trainer.is_global_zero and best:
             say(f"\nBest checkpoint: {best.removeprefix(f'{Path.cwd()}/')}")
-        if any(isinstance(c, Preemption) and c.preempted for c in self.trainer.callbacks):  # type: ignore[attr-defined]
+        if any(preemption.preempted for preemption in callbacks_of(self.trainer, Preemption)):
             sys.exit(EXIT_CODE)
 
     def before_instantiate_classes(self) -> None:
@@ -313,7 +314,7 @@ class MeBNSCLI(LightningCLI):
         try:
             self.trainer.fit(**kwargs)
         except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
-            last = [c for c in self.trainer.callbacks if isinstance(c, LastCheckpoint)]  # type: ignore[attr-defined]
+            last = callbacks_of(self.trainer, LastCheckpoint)
             path = last[0].path(self.trainer) if last else Path()
             if self.trainer.interrupted and self.trainer.is_global_zero and path.is_file():
                 say(f"\nStopped in epoch {self.trainer.current_epoch}. Go on with: mebns fit --resume={path}")
@@ -342,7 +343,7 @@ class MeBNSCLI(LightningCLI):
 
     def after_predict(self) -> None:
         """Shows the first of the links that were written."""
-        writer = next(c for c in self.trainer.callbacks if isinstance(c, PredictionWriter))  # type: ignore[attr-defined]
+        writer = callbacks_of(self.trainer, PredictionWriter)[0]
         if self.trainer.is_global_zero and writer.table is not None and writer.pool is not None:
             console = Console()
             console.print("\nPairs that were scored; coverage: share of the held-out edges that the same pool")

@@ -346,9 +346,10 @@ def fit(arguments: list[str], place: Path, kind: type[MeBNSCLI]) -> None:
             if main([*arguments, "--resume"], kind).trainer.state.fn is not None:
                 fitted.touch()
                 return
-        except CheckpointError as error:
-            if isinstance(error, CheckpointWriteError):  # the one that is there is good
-                raise
+        except CheckpointWriteError:  # the one that is there is good
+            raise
+        except CheckpointError:  # it cannot be used: anew
+            pass
     shutil.rmtree(run, ignore_errors=True)
     main(arguments, kind)
     fitted.touch()

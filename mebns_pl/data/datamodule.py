@@ -269,7 +269,6 @@ class LinkDataModule(LightningDataModule):
                 "%s: nodes have %s types, more than %d, so that types do not say what a negative may be",
                 self.loaded.name, f"{number:,}", MOST,
             )  # fmt: skip
-            return None
         types = NodeTypes.of(names, self.split.observed)
         if types is not None:
             order, (first, second) = sorted(set(names)), types.linked.triu().nonzero().t()

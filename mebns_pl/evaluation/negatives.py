@@ -145,7 +145,9 @@ class HeartNegatives(AbstractEvalNegatives):
         return ends_replaced(positives, lists[place[0]], lists[place[1]])
 
 
-def uniform_non_edges(num: int, num_nodes: int, known_edges: Tensor, key: Key) -> Tensor:
+def uniform_non_edges(
+    num: int, num_nodes: int, known_edges: Tensor, key: Key, types: NodeTypes | None = None
+) -> Tensor:
     """Independent uniform draws among the unordered pairs of different nodes that are no known edge.
 
     Args:
@@ -153,35 +155,7 @@ def uniform_non_edges(num: int, num_nodes: int, known_edges: Tensor, key: Key) -
         num_nodes: N.
         known_edges: ``(2, m)`` int64, pairs not to be drawn.
         key: the draw's key.
-
-    Returns:
-        ``(2, num)`` int64 with ``source < target``; a pair can occur more than once.
-
-    Raises:
-        DataError: every pair is a known edge.
-    """
-    # The r-th of all ordered legal pairs, for a uniform r: one draw a pair, none is ever thrown away.
-    with doing("Degrees by known edges"):
-        legal = num_nodes - 1 - degrees(known_edges, num_nodes)
-    ends = legal.cumsum(0)
-    if not num_nodes or int(ends[-1]) == 0:
-        raise DataError(f"known_edges: all pairs of the {num_nodes} nodes are edges; at least one non-edge is needed")
-    rank = torch.randint(int(ends[-1]), (num,), generator=key.generator())
-    source = torch.searchsorted(ends, rank, right=True)
-    known = KnownEdges(Graph.from_edges(edges_at(source, known_edges, num_nodes), num_nodes))
-    target = known.legal_node(source, rank - (ends[source] - legal[source]))
-    return torch.stack([torch.minimum(source, target), torch.maximum(source, target)])
-
-
-def typed_non_edges(num: int, num_nodes: int, types: NodeTypes, known_edges: Tensor, key: Key) -> Tensor:
-    """As :func:`uniform_non_edges`, among the pairs of types that are linked alone.
-
-    Args:
-        num: how many.
-        num_nodes: N.
-        types: of the nodes.
-        known_edges: ``(2, m)`` int64, pairs not to be drawn.
-        key: the draw's key.
+        types: of the nodes, where pairs are to be of types that are linked; None for any.
 
     Returns:
         ``(2, num)`` int64 with ``source < target``; a pair can occur more than once.
@@ -189,13 +163,21 @@ def typed_non_edges(num: int, num_nodes: int, types: NodeTypes, known_edges: Ten
     Raises:
         DataError: every such pair is a known edge.
     """
-    known, nodes = KnownEdges(Graph.from_edges(known_edges, num_nodes, types=types)), torch.arange(num_nodes)
-    legal = known.num_legal(nodes)
+    # The r-th of all ordered legal pairs, for a uniform r: one draw a pair, none is ever thrown away.
+    if types is None:
+        with doing("Degrees by known edges"):
+            legal = num_nodes - 1 - degrees(known_edges, num_nodes)
+    else:
+        known = KnownEdges(Graph.from_edges(known_edges, num_nodes, types=types))
+        legal = known.num_legal(torch.arange(num_nodes))
     ends = legal.cumsum(0)
     if not num_nodes or int(ends[-1]) == 0:
-        raise DataError("known_edges: all pairs of linked types are edges; at least one non-edge is needed")
+        which = f"the {num_nodes} nodes" if types is None else "linked types"
+        raise DataError(f"known_edges: all pairs of {which} are edges; at least one non-edge is needed")
     rank = torch.randint(int(ends[-1]), (num,), generator=key.generator())
     source = torch.searchsorted(ends, rank, right=True)
+    if types is None:  # edges of the drawn nodes are enough
+        known = KnownEdges(Graph.from_edges(edges_at(source, known_edges, num_nodes), num_nodes))
     target = known.legal_node(source, rank - (ends[source] - legal[source]))
     return torch.stack([torch.minimum(source, target), torch.maximum(source, target)])
 

@@ -11,7 +11,7 @@ from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from mebns_pl.data.datamodule import LinkDataModule
-from mebns_pl.evaluation.negatives import typed_non_edges, uniform_non_edges
+from mebns_pl.evaluation.negatives import uniform_non_edges
 from mebns_pl.keys import Key
 from mebns_pl.systems.evaluation import AbstractEvaluation
 
@@ -125,7 +125,4 @@ def calibrate(system: AbstractEvaluation, data: LinkDataModule) -> tuple[Calibra
 
 def _non_edges(data: LinkDataModule, key: Key) -> Tensor:
     """Uniform among all non-edges, on a graph of types among those that could be edges: what ``total`` counts."""
-    known, size = data.split.all, data.loaded.num_nodes
-    if data.types is None:
-        return uniform_non_edges(NUM_NON_EDGES, size, known, key)
-    return typed_non_edges(NUM_NON_EDGES, size, data.types, known, key)
+    return uniform_non_edges(NUM_NON_EDGES, data.loaded.num_nodes, data.split.all, key, data.types)

@@ -36,7 +36,7 @@ from mebns_pl import (
 )
 from mebns_pl.data.needs import Needs
 from mebns_pl.errors import DataError
-from mebns_pl.evaluation.negatives import AbstractEvalNegatives, non_edges_like, repeated_pairs, typed_non_edges
+from mebns_pl.evaluation.negatives import AbstractEvalNegatives, non_edges_like, repeated_pairs, uniform_non_edges
 from mebns_pl.graph.csr import Graph
 from mebns_pl.graph.known_edges import KnownEdges
 from mebns_pl.graph.measures.abstract import AbstractMeasure
@@ -164,7 +164,7 @@ def test_shared_non_edges_are_uniform_among_those_of_the_same_types() -> None:
 def test_non_edges_are_uniform_among_those_of_linked_types() -> None:
     graph = typed_graph()
     assert graph.types is not None
-    drawn = typed_non_edges(60_000, 24, graph.types, ALL, KEY)
+    drawn = uniform_non_edges(60_000, 24, ALL, KEY, graph.types)
     known = {tuple(sorted(pair)) for pair in ALL.t().tolist()}
     allowed = {
         pair for pair in itertools.combinations(range(24), 2) if (NAMES[pair[0]], NAMES[pair[1]]) in LINKED
@@ -174,7 +174,7 @@ def test_non_edges_are_uniform_among_those_of_linked_types() -> None:
     assert chisquare([counts[pair] for pair in sorted(allowed)]).pvalue > 1e-4
     everything = torch.tensor(sorted(allowed | known)).t()
     with pytest.raises(DataError, match="all pairs of linked types are edges"):
-        typed_non_edges(1, 24, graph.types, everything, KEY)
+        uniform_non_edges(1, 24, everything, KEY, graph.types)
 
 
 # --- the whole way ---------------------------------------------------------------------------------------------------
